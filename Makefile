@@ -1,0 +1,75 @@
+# revstep's daily commands. Each needs Python 3.11+, a C++ compiler and a package index, no more:
+# the first one makes an environment in $(VENV) and installs the package into it.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+BIN := $(VENV)/bin
+EXTRAS := cpu,export,images,bench,test,dev
+SOURCES := $(shell find src engine kernels export bench -type f \
+	\( -name '*.py' -o -name '*.pyi' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' \) 2>/dev/null)
+
+# Tests must see the installed package, never a checkout on the path.
+unexport PYTHONPATH
+export PYTHONSAFEPATH := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help env demo test test-all lint bench wheel clean
+
+help:
+	@echo 'make demo      sample the bundled Fashion-MNIST denoiser, into demo-output/'
+	@echo 'make test      the fast tests, against the installed package'
+	@echo 'make test-all  the slow tests too'
+	@echo 'make lint      ruff, formatting, mypy --strict, import contracts'
+	@echo 'make bench     step and latency benchmarks'
+	@echo 'make wheel     a wheel in dist/'
+	@echo 'make clean     remove $(VENV), build/ and dist/'
+	@echo
+	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) PYTEST_ARGS= DEMO_ARGS='
+	@echo "torch comes from your pip's index. Where that is a CUDA build of several GB, point pip at"
+	@echo "PyTorch's CPU index first, with pip's own settings (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL)."
+
+env: $(VENV)/.revstep-package
+
+# torch goes in first and alone: a CPU build that is there then satisfies every later requirement.
+$(VENV)/.revstep-torch:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "revstep needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`." \
+			"Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@echo '== 1/2: environment in $(VENV), and torch'
+	$(PYTHON) -m venv --clear $(VENV) || { \
+		echo 'No venv module? On Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(BIN)/python -m pip install 'torch>=2.11,<2.14'
+	@touch $@
+
+$(VENV)/.revstep-package: $(VENV)/.revstep-torch pyproject.toml CMakeLists.txt README.md $(SOURCES)
+	@echo '== 2/2: revstep with its native kernels, and what its tests need'
+	REVSTEP_REQUIRE_NATIVE=1 $(BIN)/python -m pip install '.[$(EXTRAS)]'
+	@touch $@
+
+demo: env
+	$(BIN)/revstep demo $(DEMO_ARGS)
+
+test: env
+	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-all: env
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p revstep
+	$(BIN)/lint-imports
+
+bench: env
+	$(BIN)/revstep demo --quick --output build/bench-demo
+	$(BIN)/revstep bench build/bench-demo/fashion_mnist_unet.revstep
+
+wheel: env
+	REVSTEP_REQUIRE_NATIVE=1 $(BIN)/python -m pip wheel --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) build dist

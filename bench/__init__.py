@@ -1,0 +1,1 @@
+"""Measuring: latency of bundles, speed of the kernels."""

@@ -1,0 +1,150 @@
+"""How long an engine takes for whole runs, and how much of it lies outside the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.engine import Engine
+from revstep.engine.loop import Timing
+from revstep.engine.trace import Sampler
+
+__all__ = ["Latency", "example_conditions", "measure"]
+
+LEAST_RUNS = 3
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Whole runs of one batch size; percentiles over the runs.
+
+    Attributes:
+        batch: Samples a run.
+        sampler: Name of the sampler.
+        steps: Steps a run.
+        guidance: Classifier-free guidance; other than 1 doubles the network's rows.
+        runs: Runs measured, after one that is not counted.
+        p50_ms: Median wall time of a run, from the call of ``sample`` to its result.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile; with fewer than 100 runs it is close to the slowest run.
+        step_ms: Median wall time of a run, divided by its network calls.
+        network_ms: Median over the runs of the network's time a call.
+        outside_us: Median over the runs of (wall time - network time) a network call: the step,
+            the initial noise, checks, buffers, everything that is not the network.
+        samples_per_s: Batch divided by the median wall time.
+    """
+
+    batch: int
+    sampler: str
+    steps: int
+    guidance: float
+    runs: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    step_ms: float
+    network_ms: float
+    outside_us: float
+    samples_per_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def measure(
+    engine: Engine,
+    batch: int,
+    *,
+    sampler: str | Sampler = "ddim",
+    steps: int = 20,
+    guidance: float = 1.0,
+    conditions: Mapping[str, NDArray[Any]] | None = None,
+    runs: int = 100,
+    seconds: float = 30.0,
+    progress: Progress | None = None,
+) -> Latency:
+    """Measures runs of ``batch`` samples, after one warm-up run.
+
+    Args:
+        engine: What to measure.
+        batch: Samples a run.
+        sampler: As for ``Engine.sample``.
+        steps: Steps a run.
+        guidance: Classifier-free guidance.
+        conditions: Of one run; ``example_conditions`` by default.
+        runs: Most runs.
+        seconds: No run starts after this time, but at least three are made.
+        progress: Called with (runs done, runs in all).
+
+    Raises:
+        ValueError: Runs or seconds out of range, or as ``Engine.sample``.
+    """
+    if runs < LEAST_RUNS or not seconds > 0.0:
+        raise ValueError(f"runs={runs} must be at least {LEAST_RUNS} and seconds={seconds} above 0")
+    given = example_conditions(engine, batch) if conditions is None else conditions
+
+    def run(seed: int) -> tuple[float, Timing]:
+        timing = Timing()
+        begun = perf_counter()
+        engine.sample(
+            batch,
+            sampler=sampler,
+            steps=steps,
+            seed=seed,
+            guidance=guidance,
+            conditions=given,
+            timing=timing,
+        )
+        return perf_counter() - begun, timing
+
+    run(0)
+    walls: list[float] = []
+    networks: list[float] = []
+    calls = 0
+    deadline = perf_counter() + seconds
+    while len(walls) < LEAST_RUNS or (len(walls) < runs and perf_counter() < deadline):
+        wall, timing = run(len(walls) + 1)
+        calls = len(timing.network_ns)
+        walls.append(wall)
+        networks.append(sum(timing.network_ns) * 1e-9)
+        if progress is not None:
+            progress(len(walls), runs)
+    if progress is not None:
+        progress(runs, runs)
+    wall_s, network_s = np.asarray(walls), np.asarray(networks)
+    p50, p90, p99 = (float(v) for v in np.percentile(wall_s, (50, 90, 99)))
+    return Latency(
+        batch=batch,
+        sampler=sampler if isinstance(sampler, str) else repr(sampler),
+        steps=steps,
+        guidance=guidance,
+        runs=len(walls),
+        p50_ms=p50 * 1e3,
+        p90_ms=p90 * 1e3,
+        p99_ms=p99 * 1e3,
+        step_ms=p50 / calls * 1e3,
+        network_ms=float(np.median(network_s)) / calls * 1e3,
+        outside_us=float(np.median(wall_s - network_s)) / calls * 1e6,
+        samples_per_s=batch / p50,
+    )
+
+
+def example_conditions(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
+    """Valid conditions for ``batch`` samples: classes in turn (the null class left out), else 0."""
+    found: dict[str, NDArray[Any]] = {}
+    for c in engine.spec.conditions:
+        values = np.zeros((batch, *c.shape), c.dtype)
+        if c.classes is not None:
+            classes = [i for i in range(c.classes) if i != c.null] or [0]
+            cycle: Sequence[int] = [classes[i % len(classes)] for i in range(batch)]
+            values += np.reshape(cycle, (batch, *(1 for _ in c.shape)))
+        found[c.name] = values
+    return found

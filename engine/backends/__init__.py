@@ -1,0 +1,1 @@
+"""Backends: each file imports its library only when it is used."""

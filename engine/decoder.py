@@ -1,0 +1,42 @@
+"""The latent decoder of a bundle: final states to images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.backends.ort_session import onnx_session
+from revstep.engine.errors import NonFiniteError
+from revstep.engine.spec import Decoder
+
+__all__ = ["LatentDecoder"]
+
+ROWS_A_CALL = 8  # decoders are large; a few images at once bound the memory
+
+
+class LatentDecoder:
+    """images = decoder(x0 / scale + shift), in ONNX Runtime on the CPU.
+
+    Args:
+        graph: ``decoder.onnx`` of a bundle.
+        spec: Scale, shift and the decoded shape.
+        threads: Threads inside an operator; None is ONNX Runtime's choice.
+    """
+
+    def __init__(self, graph: Path, spec: Decoder, *, threads: int | None = None) -> None:
+        self._spec = spec
+        self._session = onnx_session(graph, threads=threads)
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, *latent shape) float32 to (n, *decoded shape) float32."""
+        out = np.empty((len(latents), *self._spec.shape), dtype=np.float32)
+        for first in range(0, len(latents), ROWS_A_CALL):
+            part = latents[first : first + ROWS_A_CALL]
+            scaled = part / np.float32(self._spec.scale) + np.float32(self._spec.shift)
+            out[first : first + len(part)] = self._session.run(None, {self._input: scaled})[0]
+        if not np.all(np.isfinite(out)):
+            raise NonFiniteError("the decoder gave NaN or infinity: check the latent scale")
+        return out

@@ -1,0 +1,55 @@
+"""The errors that revstep raises for failed builds, loads and runs.
+
+A caller's wrong argument is a plain ``ValueError`` or ``TypeError``; everything here is about
+artefacts, backends and runs. Every message says what was got, what is allowed and how to mend it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "Cancelled",
+    "CompileError",
+    "ExportError",
+    "NonFiniteError",
+    "ParityError",
+    "ProgramError",
+    "RevstepError",
+]
+
+
+class RevstepError(Exception):
+    """Base of the package's own errors."""
+
+
+class BundleError(RevstepError):
+    """A bundle that can't be read: damaged, of another version, or leaving its directory."""
+
+
+class ExportError(RevstepError):
+    """An export that failed; no bundle was written."""
+
+
+class CompileError(RevstepError):
+    """A compilation that failed; the bundle is as it was."""
+
+
+class ParityError(CompileError):
+    """A compiled network that differs from the reference by more than the bound."""
+
+
+class BackendError(RevstepError):
+    """A backend that is missing or can't run this bundle on this machine."""
+
+
+class ProgramError(RevstepError, ValueError):
+    """A sampler that can't be a program: not affine, non-finite, or reaching too far back."""
+
+
+class NonFiniteError(RevstepError):
+    """A run whose network output held NaN or infinity."""
+
+
+class Cancelled(RevstepError):
+    """A run that its caller cancelled."""

@@ -1,0 +1,161 @@
+"""The loop: begin_step, network, fused step, until the program ends.
+
+This eager loop is the meaning of every run; faster loops must give the same bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.denoiser import NetworkBuffers
+from revstep.engine.program import StepProgram
+from revstep.engine.workspace import Workspace
+from revstep.kernels import StepBuffers, StepKernel, normal_fill
+from revstep.kernels import columns as col
+
+__all__ = ["Batch", "Timing", "run_batch"]
+
+INITIAL_STREAM = 1  # Philox stream of the initial noise; 0 is the steps', 2 is inpainting's
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Samples that share the network calls of one run.
+
+    Attributes:
+        seeds: uint64 (B,).
+        guidance: float32 (B,); 1 needs no unconditional network row.
+        conditions: name -> (B, *shape).
+        null_conditions: name -> (B, *shape), for the unconditional rows.
+        start: y of the initial state alpha y + sigma z, float32 (B, *shape), or None.
+        noise: z of the initial state, float32 (B, *shape), or None: drawn from the seeds.
+    """
+
+    seeds: NDArray[np.uint64]
+    guidance: NDArray[np.float32]
+    conditions: dict[str, NDArray[Any]]
+    null_conditions: dict[str, NDArray[Any]]
+    start: NDArray[np.float32] | None = None
+    noise: NDArray[np.float32] | None = None
+
+    @property
+    def guided(self) -> NDArray[np.intp]:
+        """The samples that need an unconditional row."""
+        return np.flatnonzero(self.guidance != 1.0)
+
+    @property
+    def rows(self) -> int:
+        """Network rows that the batch needs."""
+        return len(self.seeds) + len(self.guided)
+
+
+@dataclasses.dataclass(slots=True)
+class Timing:
+    """Where the time of a run goes, in nanoseconds; one entry a step."""
+
+    network_ns: list[int] = dataclasses.field(default_factory=list)
+    outside_ns: list[int] = dataclasses.field(default_factory=list)
+
+
+def run_batch(
+    program: StepProgram,
+    batch: Batch,
+    workspace: Workspace,
+    *,
+    learned_variance: bool = False,
+    observe: Callable[[int, StepBuffers], None] | None = None,
+    want_x0: bool = False,
+    timing: Timing | None = None,
+) -> NDArray[np.float32]:
+    """Runs ``program`` on every sample of ``batch``; returns the final states (B, D), float32.
+
+    Args:
+        program: The program, the same for all.
+        batch: The samples.
+        workspace: At least ``batch.rows`` network rows.
+        learned_variance: Whether the network's output has a variance half.
+        observe: Called after every step with its number (from 0) and the buffers; what it raises
+            ends the run.
+        want_x0: Whether the buffers hold the denoised estimate for ``observe``.
+        timing: Filled with the times in and outside the network.
+    """
+    steps = place(program, batch, workspace.buffers, learned_variance, want_x0)
+    kernel = StepKernel(steps)
+    network = workspace.network
+    for number in range(program.length):
+        begun = perf_counter_ns()
+        kernel.begin()
+        called = perf_counter_ns()
+        network()
+        returned = perf_counter_ns()
+        kernel.step()
+        if timing is not None:
+            timing.network_ns.append(returned - called)
+            timing.outside_ns.append(perf_counter_ns() - returned + called - begun)
+        if observe is not None:
+            observe(number, steps)
+    return steps.x
+
+
+def place(
+    program: StepProgram,
+    batch: Batch,
+    network: NetworkBuffers,
+    learned_variance: bool,
+    want_x0: bool,
+) -> StepBuffers:
+    """Writes state, network input, conditions and maps for step 0."""
+    count, total = len(batch.seeds), len(network.t)
+    cond = np.arange(count, dtype=np.int32)
+    uncond = np.full(count, -1, dtype=np.int32)
+    uncond[batch.guided] = count + np.arange(len(batch.guided), dtype=np.int32)
+    for name, buffer in network.conditions.items():
+        buffer[:count] = batch.conditions[name]
+        buffer[count : batch.rows] = batch.null_conditions[name][batch.guided]
+        buffer[batch.rows :] = batch.null_conditions[name][:1]
+    flat_x = network.x.reshape(total, -1)
+    x = _initial_state(program, batch, flat_x.shape[1])
+    c_in = program.table[0, col.C_IN]
+    flat_x[:count] = x if c_in == 1.0 else c_in * x
+    flat_x[count : batch.rows] = flat_x[batch.guided]
+    flat_x[batch.rows :] = 0.0
+    network.t[:] = program.table[0, col.TIME]
+    return StepBuffers(
+        table=program.table,
+        base=np.zeros(count, np.int32),
+        length=np.full(count, program.length, np.int32),
+        counter=np.zeros(count, np.int32),
+        current=np.zeros(count, np.int32),
+        seed=batch.seeds,
+        guidance=batch.guidance,
+        cond_row=cond,
+        uncond_row=uncond,
+        x=x,
+        output=network.out.reshape(total, -1),
+        net_x=flat_x,
+        net_t=network.t,
+        flags=np.zeros(count, np.int32),
+        history=tuple(np.zeros_like(x) for _ in range(program.slots)),
+        x0=np.zeros_like(x) if want_x0 else None,
+        learned_variance=learned_variance,
+    )
+
+
+def _initial_state(program: StepProgram, batch: Batch, elements: int) -> NDArray[np.float32]:
+    count = len(batch.seeds)
+    alpha, sigma = (np.float32(v) for v in program.start)
+    if batch.noise is not None:
+        x = sigma * batch.noise.reshape(count, elements)
+    else:
+        x = np.empty((count, elements), dtype=np.float32)
+        normal_fill(x, batch.seeds, 0, INITIAL_STREAM)
+        x *= sigma
+    if batch.start is not None and alpha != 0.0:
+        x += alpha * batch.start.reshape(count, elements)
+    return x

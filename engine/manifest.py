@@ -1,0 +1,224 @@
+"""A bundle's manifest: its fields, its digest, and the check of every file that it lists."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from revstep.engine.errors import BundleError
+from revstep.engine.spec import DenoiserSpec
+
+__all__ = ["CompiledEntry", "file_digest", "manifest_digest", "read_manifest"]
+
+FORMAT = "revstep-bundle"
+VERSION = 1
+MANIFEST = "manifest.json"
+PARITY = "parity.npz"
+DECODER = "decoder.onnx"
+PRECISIONS = ("fp32", "fp16", "bf16")
+FIELDS = (
+    "format", "version", "revstep", "spec", "provenance", "files", "graphs", "parity", "engines",
+    "digest",
+)  # fmt: skip
+CHUNK = 1 << 20
+AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledEntry:
+    """One compiled form of a bundle's network, checked against the reference.
+
+    Attributes:
+        key: Hash of the graph's sha256, runtime, version, device, precision and batch range.
+        target: What ``revstep compile --target`` named.
+        precision: The graph it was made from.
+        runtime: The library that runs it.
+        version: That library's version.
+        device: The device it was made for (``cpu``, or a GPU's name and compute capability).
+        batch: (least, most) rows a call.
+        file: Path in the bundle, or None where the runtime needs none (ONNX Runtime).
+        parity: Error and bound of each check, or the text ``not checked on this machine``.
+    """
+
+    key: str
+    target: str
+    precision: str
+    runtime: str
+    version: str
+    device: str
+    batch: tuple[int, int]
+    file: str | None
+    parity: dict[str, Any] | str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as plain JSON values."""
+        return {**dataclasses.asdict(self), "batch": list(self.batch)}
+
+
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """sha256 of the manifest's canonical JSON without its ``digest`` field."""
+    body = {k: v for k, v in manifest.items() if k != "digest"}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def bad_manifest(path: Path, found: str, mend: str = AGAIN) -> BundleError:
+    return BundleError(f"{path / MANIFEST}: {found}; {mend}")
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a bundle's directory, its fields and digest checked."""
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "does not exist"
+        raise BundleError(
+            f"{path} {found}; a bundle is a directory with a {MANIFEST}: "
+            "make one with revstep export ... -o name.revstep"
+        )
+    where = inside(path, MANIFEST)
+    try:
+        manifest = json.loads(where.read_text("utf-8"), parse_constant=_no_constant)
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path} has no {MANIFEST}, so it is no bundle; "
+            "make one with revstep export ... -o name.revstep"
+        ) from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise bad_manifest(path, f"can't be read as JSON: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        form = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise bad_manifest(path, f"format is {form!r}, expected {FORMAT!r}")
+    version = manifest.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise bad_manifest(
+            path,
+            f"bundle version is {version!r}, this revstep reads version {VERSION}",
+            "use the revstep that wrote it, or export it again with this one",
+        )
+    _check_fields(path, manifest)
+    return manifest
+
+
+def _check_fields(path: Path, manifest: dict[str, Any]) -> None:
+    if unknown := sorted(set(manifest) - set(FIELDS)):
+        raise bad_manifest(
+            path,
+            f"unknown field {', '.join(map(repr, unknown))}, allowed: {', '.join(FIELDS)}",
+            "use the revstep that wrote it, or export it again with this one",
+        )
+    if missing := [name for name in FIELDS if name not in manifest]:
+        raise bad_manifest(path, f"lacks the field {', '.join(map(repr, missing))}")
+    kinds: dict[str, type] = dict.fromkeys(FIELDS, dict)
+    kinds |= {"format": str, "version": int, "revstep": str, "engines": list, "digest": str}
+    for name, kind in kinds.items():
+        if not isinstance(manifest[name], kind):
+            found = type(manifest[name]).__name__
+            raise bad_manifest(path, f"field {name!r} is {found}, expected {kind.__name__}")
+    if (digest := manifest_digest(manifest)) != manifest["digest"]:
+        raise bad_manifest(
+            path,
+            f"its content has digest {digest[:12]}..., expected {manifest['digest'][:12]}...: "
+            "it was damaged or edited",
+        )
+
+
+def inside(path: Path, name: str) -> Path:
+    """The file of that relative name, refused if it is not inside the bundle."""
+    pure = PurePosixPath(name)
+    plain = not pure.is_absolute() and ".." not in pure.parts and str(pure) == name
+    if not plain or "\\" in name or ":" in name or "\0" in name or name == ".":
+        raise bad_manifest(
+            path, f"path {name!r} is not a plain relative path inside the bundle", "don't use it"
+        )
+    where = path / name
+    try:
+        resolved, root = where.resolve(), path.resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise BundleError(f"{where} can't be followed: {error}; {AGAIN}") from error
+    if not resolved.is_relative_to(root):
+        raise BundleError(
+            f"{where} is a link to {resolved}, which is outside the bundle; "
+            "a bundle holds its files itself: copy it with the links followed (cp -rL)"
+        )
+    return where
+
+
+def checked_files(path: Path, manifest: dict[str, Any], *, verify: bool) -> dict[str, Any]:
+    files: dict[str, Any] = manifest["files"]
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
+            raise bad_manifest(path, f"files[{name!r}] must have exactly 'sha256' and 'bytes'")
+        where = inside(path, name)
+        if not where.is_file():
+            raise BundleError(f"{where} is missing, and {MANIFEST} lists it; {AGAIN}")
+        if (size := where.stat().st_size) != entry["bytes"]:
+            raise BundleError(
+                f"{where} has {size} bytes, expected {entry['bytes']} "
+                f"({'cut short' if size < entry['bytes'] else 'changed'}); {AGAIN}"
+            )
+    if verify:
+        for name, entry in files.items():
+            if (digest := file_digest(path / name)) != entry["sha256"]:
+                raise BundleError(
+                    f"{path / name} has sha256 {digest[:12]}..., expected "
+                    f"{str(entry['sha256'])[:12]}...: its content was changed; {AGAIN}"
+                )
+    return files
+
+
+def check_parts(
+    path: Path, manifest: dict[str, Any], spec: DenoiserSpec, files: dict[str, Any]
+) -> None:
+    graphs = manifest["graphs"]
+    if not graphs:
+        raise bad_manifest(path, "lists no graph")
+    for precision, name in graphs.items():
+        if precision not in PRECISIONS:
+            raise bad_manifest(
+                path, f"unknown precision {precision!r} in 'graphs', allowed: {PRECISIONS}"
+            )
+        if name not in files:
+            raise bad_manifest(path, f"graph {name!r} is not in 'files'")
+    if PARITY not in files:
+        raise bad_manifest(path, f"{PARITY!r} is not in 'files'")
+    if (DECODER in files) != (spec.decoder is not None):
+        which = "a decoder file but no decoder in the spec"
+        if spec.decoder is not None:
+            which = f"a decoder in the spec but no {DECODER}"
+        raise bad_manifest(path, f"has {which}")
+
+
+def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> CompiledEntry:
+    names = {f.name for f in dataclasses.fields(CompiledEntry)}
+    if not isinstance(value, dict) or set(value) != names:
+        raise bad_manifest(
+            path, f"an entry of 'engines' must have exactly the fields {', '.join(sorted(names))}"
+        )
+    batch = value["batch"]
+    texts = ("key", "target", "precision", "runtime", "version", "device")
+    ok = (
+        all(isinstance(value[name], str) for name in texts)
+        and isinstance(batch, list)
+        and len(batch) == 2
+        and all(isinstance(n, int) for n in batch)
+        and isinstance(value["parity"], dict | str)
+        and (value["file"] is None or value["file"] in files)
+    )
+    if not ok:
+        raise bad_manifest(path, f"an entry of 'engines' is malformed: {value}")
+    return CompiledEntry(**{**value, "batch": (batch[0], batch[1])})

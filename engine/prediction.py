@@ -1,0 +1,101 @@
+"""What a network predicts, as the affine map ``x0 = p_x x + p_m m`` of state and output.
+
+==================  ==========================  ==========================
+prediction          p_x                         p_m
+==================  ==========================  ==========================
+``epsilon``         1 / alpha                   -sigma / alpha
+``sample``          0                           1
+``v_prediction``    alpha / (alpha² + sigma²)   -sigma / (alpha² + sigma²)
+``flow``            1 / (alpha + sigma)         -sigma / (alpha + sigma)
+``score``           1 / alpha                   sigma² / alpha
+``mean``            -B / A                      1 / A
+``edm``             c_skip                      c_out
+==================  ==========================  ==========================
+
+``flow`` is eps - x0; ``score`` is grad log p; ``mean`` is E[x_s | x_t] for the *training* step
+t -> s, with r = alpha_t / alpha_s, v = sigma_t² - r² sigma_s², A = alpha_s v / sigma_t²,
+B = r sigma_s² / sigma_t²; ``edm`` is the raw output F of a preconditioned network fed c_in x.
+
+References: Ho et al. 2020 (eq. 7, 15); Salimans & Ho 2022 (v); Karras et al. 2022 (table 1).
+"""
+
+from __future__ import annotations
+
+import math
+
+from revstep.engine.errors import ProgramError
+
+__all__ = ["PREDICTIONS", "edm_input_scale", "x0_coefficients"]
+
+PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm")
+
+
+def x0_coefficients(
+    prediction: str,
+    alpha: float,
+    sigma: float,
+    *,
+    training_end: tuple[float, float] | None = None,
+    sigma_data: float = 0.5,
+) -> tuple[float, float]:
+    """(p_x, p_m) of ``x0 = p_x x + p_m m`` where the state is ``alpha x0 + sigma eps``.
+
+    Args:
+        prediction: One of ``PREDICTIONS``.
+        alpha: Signal scale at the network's time.
+        sigma: Noise scale at the network's time.
+        training_end: (alpha_s, sigma_s) at the end of the training step; ``mean`` only.
+        sigma_data: Standard deviation of the data; ``edm`` only.
+
+    Raises:
+        ProgramError: The denoised estimate is not determined there (epsilon at alpha = 0, say).
+    """
+    match prediction:
+        case "epsilon" | "score":
+            if alpha == 0.0:
+                raise ProgramError(
+                    f"a network that predicts {prediction!r} says nothing of x0 where alpha = 0 "
+                    "(zero terminal SNR); train with 'v_prediction', or start the grid later"
+                )
+            return 1.0 / alpha, (-sigma if prediction == "epsilon" else sigma**2) / alpha
+        case "sample":
+            return 0.0, 1.0
+        case "v_prediction":
+            norm = alpha**2 + sigma**2
+            return alpha / norm, -sigma / norm
+        case "flow":
+            return 1.0 / (alpha + sigma), -sigma / (alpha + sigma)
+        case "mean":
+            return _mean_coefficients(alpha, sigma, training_end)
+        case "edm":
+            if alpha != 1.0:
+                raise ProgramError(f"'edm' needs a VE schedule (alpha = 1); got alpha = {alpha:g}")
+            norm = sigma**2 + sigma_data**2
+            return sigma_data**2 / norm, sigma * sigma_data / math.sqrt(norm)
+        case _:
+            raise ValueError(
+                f"unknown prediction {prediction!r}; allowed: {', '.join(PREDICTIONS)}"
+            )
+
+
+def edm_input_scale(sigma: float, sigma_data: float) -> float:
+    """c_in = 1 / sqrt(sigma² + sigma_data²) (Karras et al. 2022, table 1)."""
+    return 1.0 / math.sqrt(sigma**2 + sigma_data**2)
+
+
+def _mean_coefficients(
+    alpha: float, sigma: float, training_end: tuple[float, float] | None
+) -> tuple[float, float]:
+    if training_end is None:
+        raise ValueError("'mean' needs the (alpha, sigma) at the end of the training step")
+    alpha_s, sigma_s = training_end
+    if alpha_s == 0.0 or sigma == 0.0:
+        raise ProgramError(
+            "a network that predicts 'mean' says nothing of x0 where sigma = 0, or where alpha = 0 "
+            "at the end of its training step; use another grid"
+        )
+    r = alpha / alpha_s
+    gain = alpha_s * (sigma**2 - r**2 * sigma_s**2) / sigma**2
+    if gain == 0.0:
+        raise ProgramError("'mean' over a training step of length 0 says nothing of x0")
+    return -(r * sigma_s**2 / sigma**2) / gain, 1.0 / gain

@@ -1,0 +1,163 @@
+"""``StepProgram``: a sampler, traced over its time grid, as a table of numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.errors import ProgramError
+from revstep.engine.grid import Point
+from revstep.engine.prediction import edm_input_scale
+from revstep.engine.samplers import resolve_sampler
+from revstep.engine.slots import Storage, allocate
+from revstep.engine.spec import DenoiserSpec
+from revstep.engine.trace import Row, Run, Sampler
+from revstep.kernels import columns as col
+
+__all__ = ["COMPAT", "StepProgram", "build_program"]
+
+COMPAT = ("diffusers",)
+FINITE_COLUMNS = [c for c in range(col.COLUMNS) if c not in (col.LO, col.HI)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StepProgram:
+    """The rows of one run.
+
+    Attributes:
+        rows: float64 (length + 1, 32); the last row is the identity. ``kernels.columns`` names
+            the columns.
+        table: ``rows`` as float32, what the kernels read.
+        start: (alpha, sigma) of the initial state alpha y + sigma z.
+        points: Where each row calls the network, and where the run ends.
+        slots: How many history slots the rows use.
+        key: Hash of the table's bytes.
+    """
+
+    rows: NDArray[np.float64]
+    table: NDArray[np.float32]
+    start: tuple[float, float]
+    points: tuple[Point, ...]
+    slots: int
+    key: str
+
+    @property
+    def length(self) -> int:
+        """Network calls of the run."""
+        return len(self.rows) - 1
+
+
+def build_program(
+    spec: DenoiserSpec,
+    sampler: str | Sampler = "ddim",
+    steps: int = 20,
+    *,
+    spacing: str | None = None,
+    compat: str | None = None,
+    clip: bool | None = None,
+    strength: float = 1.0,
+    from_noise: bool = True,
+    inpaint: bool = False,
+) -> StepProgram:
+    """Traces ``sampler`` over ``steps`` steps.
+
+    Args:
+        spec: The denoiser's spec.
+        sampler: A sampler's name, or the sampler itself.
+        steps: Steps of the whole grid, 1 to the schedule's training steps.
+        spacing: Timestep spacing; None is the spec's.
+        compat: ``diffusers`` reproduces that library's stepping, start and final noise.
+        clip: Whether x0 is clipped to the spec's value range; None is the spec's.
+        strength: In (0, 1]: only the last ceil(strength * steps) steps run (Meng et al. 2022).
+        from_noise: Whether the run starts at sigma z (y = 0) rather than at alpha y + sigma z.
+        inpaint: Whether rows carry the known pixels' (alpha, sigma).
+
+    Raises:
+        ValueError: An argument out of range.
+        ProgramError: The sampler can't be a program here; the message names step and reason.
+    """
+    if compat is not None and compat not in COMPAT:
+        raise ValueError(f"unknown compat {compat!r}; allowed: {', '.join(COMPAT)} or None")
+    if not 0.0 < strength <= 1.0:
+        raise ValueError(f"strength={strength} is out of range; it lies in (0, 1]")
+    clip = spec.clip if clip is None else clip
+    if clip and spec.value_range is None:
+        raise ValueError("clip=True needs a spec with a value_range; this one has none")
+    trace = resolve_sampler(sampler)
+    grid = trace.grid(spec, steps, spacing, compat)
+    entered = grid[len(grid) - max(1, math.ceil(strength * len(grid) - 1e-9)) :]
+    run = Run(spec, entered, clip=clip, compat=compat)
+    run.finish(trace(run), entered[-1][1])
+    program = _table(run, inpaint)
+    first = entered[0][0]
+    unit = compat == "diffusers" and from_noise and spec.schedule.kind == "vp"
+    return dataclasses.replace(program, start=(first.alpha, 1.0 if unit else first.sigma))
+
+
+def _table(run: Run, inpaint: bool) -> StepProgram:
+    updates = [row.update for row in run.rows if row.update is not None]
+    storage = allocate(updates)
+    with np.errstate(over="ignore"):
+        rows = np.array(
+            [_row(run, i, row, kept, inpaint) for i, (row, kept) in enumerate(zip(run.rows, storage, strict=True))]
+        )
+        last = run.rows[-1]
+        end = col.identity_row(time=last.at.time, c_in=_c_in(run.spec, last.arrive or last.at))
+        rows = np.vstack([rows, np.asarray(end, dtype=np.float64)[None]])
+        table = rows.astype(np.float32)
+    _check_finite(table, run.rows)
+    points = (*(row.at for row in run.rows), last.arrive or last.at)
+    used = [c for c in range(3) if np.any(rows[:, col.SLOT] == c)]
+    for array in (rows, table):
+        array.setflags(write=False)
+    key = hashlib.sha256(table.tobytes()).hexdigest()
+    return StepProgram(rows, table, (0.0, 0.0), points, max(used, default=-1) + 1, key)
+
+
+def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> NDArray[np.float64]:
+    update, arrive = row.update, row.arrive
+    assert update is not None and arrive is not None
+    out = np.zeros(col.COLUMNS)
+    out[col.TIME] = row.at.time
+    out[col.C_IN] = _c_in(run.spec, row.at)
+    out[col.P_X], out[col.P_M] = row.p_x, row.p_m
+    out[col.LO], out[col.HI] = -math.inf, math.inf
+    if run.clip and run.spec.value_range is not None:
+        out[col.LO], out[col.HI] = run.spec.value_range
+    out[col.C_X] = update.own(number, "x") + kept.x
+    out[col.C_M] = update.own(number, "m")
+    out[col.C_0] = update.own(number, "0")
+    out[col.H_1], out[col.H_2], out[col.H_3] = kept.history
+    out[col.S] = update.own(number, "z")
+    out[col.W] = row.weight
+    out[col.K_X : col.KH_3 + 1] = kept.store
+    out[col.SLOT] = kept.slot
+    out[col.NOISE] = number
+    if row.log_betas is not None:
+        out[col.LOG_BETA], out[col.LOG_BETA_TILDE] = row.log_betas
+    if inpaint:
+        out[col.KNOWN_ALPHA], out[col.KNOWN_SIGMA] = arrive.alpha, arrive.sigma
+    out[col.ACTIVE] = 1.0
+    return out
+
+
+def _c_in(spec: DenoiserSpec, at: Point) -> float:
+    return edm_input_scale(at.sigma, spec.sigma_data) if spec.prediction == "edm" else 1.0
+
+
+def _check_finite(table: NDArray[np.float32], rows: Sequence[Row]) -> None:
+    bad = np.argwhere(~np.isfinite(table[:, FINITE_COLUMNS]))
+    if len(bad) == 0:
+        return
+    number, column = int(bad[0][0]), FINITE_COLUMNS[int(bad[0][1])]
+    at = rows[min(number, len(rows) - 1)].at
+    raise ProgramError(
+        f"step {number} (time {at.t:g}, alpha {at.alpha:g}, sigma {at.sigma:g}) has no finite "
+        f"{col.NAMES[column]}: this sampler needs a limit that does not exist there. At alpha = 0 "
+        "train with 'v_prediction' or start the grid later; at sigma = 0 end the grid earlier"
+    )

@@ -1,0 +1,54 @@
+"""DDPM: ancestral sampling (Ho, Jain & Abbeel 2020; Nichol & Dhariwal 2021)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from revstep.engine.affine import Vector
+from revstep.engine.grid import Point
+from revstep.engine.samplers.base import BaseSampler
+from revstep.engine.samplers.ddim import ancestral_sigma
+from revstep.engine.trace import Run
+
+__all__ = ["DDPM"]
+
+VARIANCES = ("small", "large", "learned")
+LEAST_VARIANCE = 1e-20  # what the logarithm of a zero variance is taken of
+
+
+@dataclasses.dataclass(frozen=True)
+class DDPM(BaseSampler):
+    """x_s = mean of q(x_s | x_t, x0) + noise (eq. 7), over any grid.
+
+    Attributes:
+        variance: Of the noise: ``small`` is the posterior's beta~; ``large`` is the step's beta;
+            ``learned`` is interpolated by the network between the two (needs
+            ``spec.learned_variance``). The last step adds no noise.
+    """
+
+    variance: str = "small"
+
+    def __post_init__(self) -> None:
+        if self.variance not in VARIANCES:
+            raise ValueError(f"variance={self.variance!r}; allowed: {', '.join(VARIANCES)}")
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            r = now.alpha / then.alpha
+            beta = now.sigma**2 - r**2 * then.sigma**2
+            x = (then.alpha * beta / now.sigma**2) * d.x0 + (r * then.sigma**2 / now.sigma**2) * x
+            if then.sigma > 0.0 or (run.compat and now.t > 0.0):
+                x = x + self._noise(run, now, then, beta)
+        return x
+
+    def _noise(self, run: Run, now: Point, then: Point, beta: float) -> Vector:
+        small = ancestral_sigma(now, then)
+        if self.variance == "small":
+            return max(small, math.sqrt(LEAST_VARIANCE)) * run.noise()
+        if self.variance == "large":
+            return math.sqrt(beta) * run.noise()
+        return run.learned_noise(math.log(beta), math.log(max(small**2, LEAST_VARIANCE)))

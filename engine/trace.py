@@ -1,0 +1,187 @@
+"""Tracing: a sampler written as textbook algebra becomes rows of coefficients.
+
+A sampler is a function of a ``Run``. It walks over ``run.steps``, calls the network with
+``run.denoise`` and combines what it gets; the trace of that walk is the program::
+
+    def euler(run):
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            x = then.alpha * d.x0 + then.sigma * d.eps
+        return x
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from revstep.engine.affine import Symbol, Vector
+from revstep.engine.errors import ProgramError
+from revstep.engine.grid import Point, point
+from revstep.engine.prediction import x0_coefficients
+from revstep.engine.spec import DenoiserSpec
+
+__all__ = ["Estimate", "Row", "Run", "Sampler"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one network call tells, as vectors.
+
+    Attributes:
+        m: The network's output, after guidance.
+        x0: The denoised estimate, clipped where the run clips.
+        eps: The noise, (x - alpha x0) / sigma: re-derived from the clipped x0.
+        raw_eps: The noise from the network's output alone, never clipped.
+    """
+
+    m: Vector
+    x0: Vector
+    eps: Vector
+    raw_eps: Vector
+
+
+@dataclasses.dataclass(slots=True)
+class Row:
+    """One network call and the update that follows it."""
+
+    at: Point
+    p_x: float
+    p_m: float
+    weight: float
+    update: Vector | None = None
+    arrive: Point | None = None
+    log_betas: tuple[float, float] | None = None
+
+
+class Run:
+    """What a sampler sees: the grid, the state and the network.
+
+    Attributes:
+        spec: The denoiser's spec.
+        steps: Pairs (now, then) of points.
+        clip: Whether x0 is clipped.
+        compat: ``diffusers`` where a sampler should reproduce that library's choices.
+    """
+
+    def __init__(
+        self,
+        spec: DenoiserSpec,
+        steps: Sequence[tuple[Point, Point]],
+        *,
+        clip: bool,
+        compat: str | None = None,
+    ) -> None:
+        self.spec = spec
+        self.steps = tuple(steps)
+        self.clip = clip
+        self.compat = compat
+        self.rows: list[Row] = []
+        self._noisy_row = -1
+
+    @property
+    def x(self) -> Vector:
+        """The initial state, at the first point of the grid."""
+        return Vector({Symbol(0, "x"): 1.0})
+
+    def denoise(self, x: Vector, at: Point, *, weight: float = 1.0) -> Estimate:
+        """Calls the network on ``x`` at the point ``at``.
+
+        Afterwards ``x`` is the state symbol of this call: the same value, named anew.
+
+        Args:
+            x: The state to evaluate; the first call takes ``run.x``.
+            at: The point where the network is called.
+            weight: w of the effective guidance 1 + w (g - 1) of this call.
+        """
+        number = len(self.rows)
+        if number:
+            self._close(x, at)
+        elif x.terms != self.x.terms:
+            raise ProgramError("the first network call must be on run.x")
+        p_x, p_m = x0_coefficients(
+            self.spec.prediction,
+            at.alpha,
+            at.sigma,
+            training_end=self._training_end(at),
+            sigma_data=self.spec.sigma_data,
+        )
+        self.rows.append(Row(at, p_x, p_m, float(weight)))
+        state, m = Vector({Symbol(number, "x"): 1.0}), Vector({Symbol(number, "m"): 1.0})
+        x.terms = dict(state.terms)
+        raw = p_x * state + p_m * m
+        x0 = Vector({Symbol(number, "0"): 1.0}) if self.clip else raw
+        raw_eps = self._raw_eps(state, m, raw, at)
+        eps = (state - at.alpha * x0) / at.sigma if self.clip and at.sigma > 0.0 else raw_eps
+        return Estimate(m, x0, eps, raw_eps)
+
+    def noise(self) -> Vector:
+        """Standard normal noise of this call's update; once a call."""
+        if not self.rows:
+            raise ProgramError("run.noise() comes after the first run.denoise()")
+        number = len(self.rows) - 1
+        if self._noisy_row == number:
+            raise ProgramError(
+                f"network call {number} draws noise twice; one update adds one noise vector "
+                "(scale it by the root of the summed variances)"
+            )
+        self._noisy_row = number
+        return Vector({Symbol(number, "z"): 1.0})
+
+    def learned_noise(self, log_beta: float, log_beta_tilde: float) -> Vector:
+        """Noise whose log variance the network interpolates between the two given ones.
+
+        log variance = f log_beta + (1 - f) log_beta_tilde with f = (v + 1) / 2, v the variance
+        half of the output (Nichol & Dhariwal 2021, eq. 15).
+        """
+        if not self.spec.learned_variance:
+            raise ProgramError(
+                "learned noise needs a network with learned variance (spec.learned_variance)"
+            )
+        z = self.noise()
+        self.rows[-1].log_betas = (log_beta, log_beta_tilde)
+        return z
+
+    def finish(self, x: object, arrive: Point) -> None:
+        """Closes the last row: the sampler returned ``x``."""
+        if not isinstance(x, Vector):
+            raise ProgramError(f"a sampler returns its final state; got {type(x).__name__}")
+        if not self.rows:
+            raise ProgramError("the sampler made no network call")
+        self._close(x, arrive)
+
+    def _close(self, x: Vector, arrive: Point) -> None:
+        row = self.rows[-1]
+        x = Vector(x.terms)
+        if row.log_betas is not None and x.own(len(self.rows) - 1, "z") not in (0.0, 1.0):
+            raise ProgramError("learned noise carries its own scale; add it with factor 1")
+        row.update, row.arrive = x, arrive
+
+    def _raw_eps(self, x: Vector, m: Vector, x0: Vector, at: Point) -> Vector:
+        match self.spec.prediction:
+            case "epsilon":
+                return m
+            case "v_prediction":
+                norm = at.alpha**2 + at.sigma**2
+                return (at.sigma / norm) * x + (at.alpha / norm) * m
+            case "flow":
+                total = at.alpha + at.sigma
+                return (1.0 / total) * x + (at.alpha / total) * m
+            case "score":
+                return -at.sigma * m
+        if at.sigma == 0.0:
+            raise ProgramError(
+                f"a network that predicts {self.spec.prediction!r} says nothing of the noise where "
+                "sigma = 0; start the grid at a noisier time"
+            )
+        return (x - at.alpha * x0) / at.sigma
+
+    def _training_end(self, at: Point) -> tuple[float, float] | None:
+        if self.spec.prediction != "mean":
+            return None
+        end = point(self.spec, max(at.t - self.spec.training_step, self.spec.schedule.clean))
+        return end.alpha, end.sigma
+
+
+Sampler = Callable[[Run], Vector]

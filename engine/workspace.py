@@ -1,0 +1,69 @@
+"""Workspaces: the buffers and the bound network of one run, lent from a bounded pool.
+
+Sessions are thread-safe but bindings are not, so every run holds a workspace of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from revstep.engine.denoiser import Denoiser, NetworkBuffers
+
+__all__ = ["Workspace", "WorkspacePool"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Workspace:
+    """Network buffers of a fixed number of rows, and the call that runs the network on them."""
+
+    buffers: NetworkBuffers
+    network: Callable[[], None]
+
+    @property
+    def rows(self) -> int:
+        """Network rows."""
+        return int(self.buffers.x.shape[0])
+
+
+class WorkspacePool:
+    """At most ``limit`` workspaces at once; idle ones are kept, the least recently used go first.
+
+    Args:
+        denoiser: The network to bind.
+        limit: Runs at the same time; further ones wait for their turn.
+    """
+
+    def __init__(self, denoiser: Denoiser, limit: int) -> None:
+        self._denoiser = denoiser
+        self._limit = limit
+        self._running = threading.Semaphore(limit)
+        self._lock = threading.Lock()
+        self._idle: OrderedDict[int, Workspace] = OrderedDict()  # id -> workspace, oldest first
+
+    @contextmanager
+    def lend(self, rows: int) -> Iterator[Workspace]:
+        """A workspace of ``rows`` network rows, for the length of the ``with`` block."""
+        with self._running:
+            workspace = self._take(rows) or self._make(rows)
+            try:
+                yield workspace
+            finally:
+                with self._lock:
+                    self._idle[id(workspace)] = workspace
+                    while len(self._idle) > self._limit:
+                        self._idle.popitem(last=False)
+
+    def _take(self, rows: int) -> Workspace | None:
+        with self._lock:
+            for key in reversed(self._idle):
+                if self._idle[key].rows == rows:
+                    return self._idle.pop(key)
+        return None
+
+    def _make(self, rows: int) -> Workspace:
+        buffers = NetworkBuffers.allocate(self._denoiser.spec, rows)
+        return Workspace(buffers, self._denoiser.bind(buffers))

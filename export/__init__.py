@@ -1,0 +1,47 @@
+"""From a trained module to a bundle, and from a bundle to a compiled one.
+
+Nothing heavy is imported before it is used: torch, onnx and diffusers are the ``export`` extra.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from revstep.export.compile import compile_bundle
+    from revstep.export.diffusers_import import export_diffusers, load_diffusers
+    from revstep.export.factory import load_factory
+    from revstep.export.module_export import export_module
+    from revstep.export.parity import BOUNDS, check_parity, make_parity
+    from revstep.export.torch_denoiser import TorchDenoiser
+
+__all__ = [
+    "BOUNDS",
+    "TorchDenoiser",
+    "check_parity",
+    "compile_bundle",
+    "export_diffusers",
+    "export_module",
+    "load_diffusers",
+    "load_factory",
+    "make_parity",
+]
+
+HOMES = {
+    "BOUNDS": "parity",
+    "TorchDenoiser": "torch_denoiser",
+    "check_parity": "parity",
+    "compile_bundle": "compile",
+    "export_diffusers": "diffusers_import",
+    "export_module": "module_export",
+    "load_diffusers": "diffusers_import",
+    "load_factory": "factory",
+    "make_parity": "parity",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

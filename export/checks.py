@@ -1,0 +1,190 @@
+"""What is checked before the slow export: weights, shapes, and that rows stand alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from revstep.engine.errors import ExportError
+from revstep.engine.grid import point
+from revstep.engine.prediction import edm_input_scale
+from revstep.engine.spec import Condition, DenoiserSpec
+
+Arrays = tuple[np.ndarray[Any, Any], ...]
+
+__all__ = ["check_decoder", "check_module", "example_inputs", "scan_weights"]
+
+HALF_MAX = 65504.0
+ROW_TOLERANCE = 1e-3  # of the output's RMS: batched GEMMs differ by 1e-6, mixed rows by 0.1
+CALL = "revstep calls module(x, t, *conditions)"
+
+
+def scan_weights(module: torch.nn.Module, *, half: bool = False) -> None:
+    """Refuses NaN in weights and buffers, infinity in weights, and with ``half`` fp16 overflow.
+
+    Raises:
+        ExportError: Naming the tensor.
+    """
+    tensors: list[tuple[str, torch.Tensor, bool]]
+    tensors = [(n, p, True) for n, p in module.named_parameters()]
+    tensors += [(n, b, False) for n, b in module.named_buffers()]  # a mask may hold -inf
+    for name, tensor, weight in tensors:
+        if not tensor.is_floating_point():
+            continue
+        value = tensor.detach()
+        bad = torch.isnan(value) | (torch.isinf(value) & weight)
+        if bool(bad.any()):
+            raise ExportError(
+                f"the weight {name!r} {tuple(value.shape)} holds {int(bad.sum())} NaN or infinite "
+                "values; nothing was exported: load a sound checkpoint"
+            )
+        if half and weight and value.numel() and float(value.abs().max()) > HALF_MAX:
+            raise ExportError(
+                f"the weight {name!r} reaches {float(value.abs().max()):g}, more than fp16's "
+                f"{HALF_MAX:g}; export without fp16"
+            )
+
+
+def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
+    """(x, t, *conditions) of ``rows`` noisy samples at times spread over the schedule.
+
+    x = c_in (alpha y + sigma z) with y ~ N(0, 1/4); rows of another ``rows`` differ.
+    """
+    rng = np.random.default_rng(seed)
+    indices = np.unique(np.round(np.linspace(0, spec.schedule.steps - 1, rows))).astype(int)
+    times = spec.schedule.from_index(indices[np.arange(rows) % len(indices)])
+    at = [point(spec, float(t)) for t in times]
+    alpha, sigma = (
+        np.array([getattr(p, name) for p in at]).reshape(-1, *(1 for _ in spec.shape))
+        for name in ("alpha", "sigma")
+    )
+    c_in = np.ones_like(sigma)
+    if spec.prediction == "edm":
+        c_in = np.array([edm_input_scale(p.sigma, spec.sigma_data) for p in at])
+        c_in = c_in.reshape(sigma.shape)
+    y, z = rng.standard_normal((2, rows, *spec.shape))
+    x = (c_in * (alpha * 0.5 * y + sigma * z)).astype(np.float32)
+    t = np.array([p.time for p in at], dtype=np.float32)
+    return (x, t, *(_condition(c, rows, rng) for c in spec.conditions))
+
+
+def _condition(c: Condition, rows: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Valid values: every class in turn, the null value in the last row if there is one."""
+    shape = (rows, *c.shape)
+    if c.dtype == "float32":
+        value = rng.standard_normal(shape).astype(np.float32)
+    elif c.classes is not None:
+        value = (np.arange(int(np.prod(shape))).reshape(shape) % c.classes).astype(np.int64)
+    else:
+        value = np.full(shape, 0 if c.null is None else c.null, dtype=np.int64)
+    if c.null is not None and rows > 1:
+        value[-1] = c.null
+    return value
+
+
+def run_module(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> torch.Tensor:
+    """The module's output on numpy inputs, checked to be one float tensor of the right shape.
+
+    Raises:
+        ExportError: It fails, or returns something else.
+    """
+    given = _describe(inputs, spec)
+    try:
+        with torch.inference_mode():
+            out: object = module(*(torch.from_numpy(i.copy()) for i in inputs))
+    except Exception as error:  # a user's module may raise anything
+        raise ExportError(
+            f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
+            "order, float32 t of shape (B,): adapt it in the factory"
+        ) from error
+    if not isinstance(out, torch.Tensor):
+        raise ExportError(
+            f"the module returned {type(out).__name__} for {given}, expected one tensor; wrap it "
+            "in the factory (return_dict=False, [0])"
+        )
+    want = (len(inputs[0]), *spec.output_shape)
+    if tuple(out.shape) != want:
+        raise ExportError(
+            f"the module returned shape {tuple(out.shape)} for {given}, expected {want}"
+            f"{' (twice the channels: learned_variance)' if spec.learned_variance else ''}; "
+            "mend the spec's shape or learned_variance, or the module"
+        )
+    if not out.is_floating_point():
+        raise ExportError(f"the module returned {out.dtype} for {given}, expected float32")
+    return out.float()
+
+
+def _describe(inputs: Arrays, spec: DenoiserSpec) -> str:
+    names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
+    return ", ".join(
+        f"{name} {value.dtype} {value.shape}" for name, value in zip(names, inputs, strict=True)
+    )
+
+
+def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
+    """Runs the module at batches 2, 3 and 1: shapes, any batch, no randomness, rows alone.
+
+    Raises:
+        ExportError: What was got, what was expected, and how to mend it.
+    """
+    inputs = example_inputs(spec, 3)
+    two = run_module(module, tuple(i[:2] for i in inputs), spec)
+    try:
+        three = run_module(module, inputs, spec)
+        one = run_module(module, tuple(i[:1] for i in inputs), spec)
+    except ExportError as error:
+        raise ExportError(
+            f"the module runs at batch 2 but not at 3 and 1, so its batch is baked in: {error}"
+        ) from error
+    if not bool(torch.isfinite(three).all()):
+        raise ExportError(
+            "the module's output holds NaN or infinity for finite inputs "
+            f"({_describe(inputs, spec)}); nothing was exported"
+        )
+    again = run_module(module, inputs, spec)
+    if not torch.equal(three, again):
+        raise ExportError(
+            "the module returned two different outputs for the same inputs; a denoiser draws no "
+            "random numbers (is dropout outside train/eval control?)"
+        )
+    scale = max(float(three.square().mean().sqrt()), 1e-12)
+    for part in (two, one):
+        change = float((part - three[: len(part)]).abs().max()) / scale
+        if change > ROW_TOLERANCE:
+            raise ExportError(
+                f"the module's rows depend on each other: a row's output changes by {change:.2g} "
+                "of its RMS with the rows beside it, and samples share network calls. Does it "
+                "normalise or attend over the batch axis?"
+            )
+
+
+def check_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> None:
+    """Runs the decoder at batch 2.
+
+    Raises:
+        ExportError: It does not fit the spec's decoder.
+    """
+    if (decoder is None) != (spec.decoder is None):
+        have = "the spec describes a decoder but no decoder module was given"
+        if spec.decoder is None:
+            have = "a decoder module was given but spec.decoder is None"
+        raise ExportError(f"{have}; give both or neither")
+    if decoder is None or spec.decoder is None:
+        return
+    latents = torch.from_numpy(example_inputs(spec, 2)[0])
+    try:
+        with torch.inference_mode():
+            out: object = decoder(latents)
+    except Exception as error:  # a user's module may raise anything
+        raise ExportError(
+            f"the decoder failed on float32 {tuple(latents.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    want = (2, *spec.decoder.shape)
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != want:
+        found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ExportError(
+            f"the decoder returned {found} for {tuple(latents.shape)}, expected {want}; "
+            "mend spec.decoder.shape or the decoder"
+        )

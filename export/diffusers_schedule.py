@@ -1,0 +1,203 @@
+"""A diffusers scheduler config as the schedule, prediction and sampling defaults of a spec.
+
+A config mixes what the network was trained with (carried), defaults of sampling (carried), the
+choices of one sampler (left to the caller of ``sample``), and options that change the meaning of
+either in a way that a spec can't say (refused).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import math
+from typing import Any
+
+from revstep.engine.errors import ExportError
+from revstep.engine.schedule import FlowSchedule, Schedule, VPSchedule
+
+__all__ = ["Sampling", "read_scheduler"]
+
+VP_SCHEDULERS = (
+    "DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler",
+    "PNDMScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler",
+    "UniPCMultistepScheduler", "DEISMultistepScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler",
+    "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
+)  # fmt: skip
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+CARRIED = {
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
+    "prediction_type", "clip_sample", "clip_sample_range", "timestep_spacing", "steps_offset",
+    "set_alpha_to_one", "final_sigmas_type", "rescale_betas_zero_snr", "variance_type",
+}  # fmt: skip
+ONLY: dict[str, tuple[Any, ...]] = {
+    "thresholding": (False,),  # needs a reduction over the sample: no affine step
+    "use_karras_sigmas": (False, None),
+    "use_exponential_sigmas": (False, None),
+    "use_beta_sigmas": (False, None),
+    "use_lu_lambdas": (False, None),
+    "use_flow_sigmas": (False, None),
+    "use_dynamic_shifting": (False,),
+    "interpolation_type": ("linear",),
+    "timestep_type": ("discrete",),
+    "sigma_min": (None,),
+    "sigma_max": (None,),
+    "shift": (1.0,),
+    "shift_terminal": (None,),
+    "invert_sigmas": (False,),
+    "predict_epsilon": (True,),
+}
+LEFT_TO_THE_CALLER = {
+    "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
+    "lambda_min_clipped", "skip_prk_steps", "predict_x0", "disable_corrector", "solver_p",
+    "dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type",
+    "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "stochastic_sampling",
+}  # fmt: skip
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """What the scheduler's config says.
+
+    Attributes:
+        spec_fields: schedule, prediction, value_range, clip, spacing, spacing_offset, final.
+        time_kind: What the network is fed.
+        learned_variance: Whether the config says that the network predicts a variance.
+    """
+
+    spec_fields: dict[str, Any]
+    time_kind: str
+    learned_variance: bool
+
+
+def read_scheduler(config: dict[str, Any]) -> Sampling:
+    """The meaning of a ``scheduler_config.json``.
+
+    Raises:
+        ExportError: An unknown scheduler or field, or one that a spec can't carry.
+    """
+    values = _values(config)
+    for name, allowed in ONLY.items():
+        if name in values and values[name] not in allowed:
+            raise ExportError(
+                f"the scheduler has {name}={values[name]!r}, which a bundle does not carry; "
+                f"allowed: {', '.join(map(repr, allowed))}. If the training did not depend on it, "
+                "change it in scheduler_config.json; the sampler is chosen when sampling"
+            )
+    try:
+        if config["_class_name"] in FLOW_SCHEDULERS:
+            return _flow(values)
+        return _vp(values)
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"the scheduler's config is not valid: {error}") from error
+
+
+def _values(config: dict[str, Any]) -> dict[str, Any]:
+    """The config over the scheduler's own defaults."""
+    import diffusers
+
+    name = config.get("_class_name")
+    allowed = (*VP_SCHEDULERS, *FLOW_SCHEDULERS)
+    if name not in allowed:
+        raise ExportError(
+            f"the scheduler is {name!r}; allowed: {', '.join(allowed)}. Otherwise write a factory: "
+            "revstep export package.module:factory"
+        )
+    parameters = dict(inspect.signature(getattr(diffusers, name).__init__).parameters)
+    del parameters["self"]
+    values = {k: p.default for k, p in parameters.items()}
+    for key, value in config.items():
+        known = key in CARRIED or key in ONLY or key in LEFT_TO_THE_CALLER
+        if key.startswith("_") or (key in parameters and not known and value == values[key]):
+            continue
+        if not known:
+            raise ExportError(
+                f"the scheduler's config has the field {key!r} = {value!r}, whose meaning this "
+                "revstep does not know; remove it if the training did not depend on it"
+            )
+        if key in parameters or key == "predict_epsilon":
+            values[key] = value
+        else:
+            logger.debug("%s ignores %s=%r, and so does the import", name, key, value)
+    return values
+
+
+def _vp(values: dict[str, Any]) -> Sampling:
+    prediction = values.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
+        raise ExportError(
+            f"the scheduler has prediction_type={prediction!r}; allowed: {', '.join(PREDICTIONS)}"
+        )
+    variance = values.get("variance_type")
+    if variance == "learned":
+        raise ExportError(
+            "the scheduler has variance_type='learned' (the log variance itself); a bundle carries "
+            "'learned_range' (Nichol & Dhariwal 2021) and the fixed ones"
+        )
+    clip = bool(values.get("clip_sample", False))
+    bound = float(values.get("clip_sample_range") or 1.0)
+    first = not values.get("set_alpha_to_one", True)
+    first |= values.get("final_sigmas_type", "zero") == "sigma_min"
+    return Sampling(
+        spec_fields={
+            "schedule": _vp_schedule(values),
+            "prediction": prediction,
+            "value_range": (-bound, bound) if clip else None,
+            "clip": clip,
+            "spacing": values.get("timestep_spacing", "leading"),
+            "spacing_offset": int(values.get("steps_offset", 0)),
+            "final": "first" if first else "clean",
+        },
+        time_kind="index",
+        learned_variance=variance == "learned_range",
+    )
+
+
+def _vp_schedule(values: dict[str, Any]) -> Schedule:
+    steps, kind = values["num_train_timesteps"], values["beta_schedule"]
+    start, end = values["beta_start"], values["beta_end"]
+    zero_snr = bool(values.get("rescale_betas_zero_snr", False))
+    trained = values.get("trained_betas")
+    if trained is None and kind == "sigmoid":
+        ramp = [-6.0 + 12.0 * i / (steps - 1) for i in range(steps)]
+        trained = [start + (end - start) / (1.0 + math.exp(-r)) for r in ramp]
+    if trained is not None:
+        return VPSchedule(
+            steps=len(trained),
+            betas="trained",
+            trained_betas=tuple(trained),
+            zero_terminal_snr=zero_snr,
+        )
+    if kind not in ("linear", "scaled_linear", "squaredcos_cap_v2"):
+        raise ExportError(
+            f"the scheduler has beta_schedule={kind!r}; allowed: linear, scaled_linear, "
+            "squaredcos_cap_v2, sigmoid, or trained_betas"
+        )
+    return VPSchedule(
+        steps=steps, betas=kind, beta_start=start, beta_end=end, zero_terminal_snr=zero_snr
+    )
+
+
+def _flow(values: dict[str, Any]) -> Sampling:
+    if values["num_train_timesteps"] != 1000:
+        raise ExportError(
+            f"a flow scheduler with num_train_timesteps={values['num_train_timesteps']} is not "
+            "carried; allowed: 1000"
+        )
+    return Sampling(
+        spec_fields={
+            "schedule": FlowSchedule(steps=1000),
+            "prediction": "flow",
+            "value_range": None,
+            "clip": False,
+            "spacing": "linspace",
+            "spacing_offset": 0,
+            "final": "clean",
+        },
+        time_kind="thousand",
+        learned_variance=False,
+    )

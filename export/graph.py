@@ -1,0 +1,202 @@
+"""One module as one ONNX graph: dynamic batch, float32 inputs and outputs, any inner precision."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+
+from revstep.engine.errors import ExportError
+from revstep.engine.spec import MAX_BATCH, DenoiserSpec
+from revstep.export.checks import example_inputs
+
+__all__ = ["DTYPES", "OPSETS", "cast_module", "export_decoder", "export_graph"]
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
+OUTPUT = "out"
+ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
+LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+logger = logging.getLogger(__name__)
+
+
+class CastModule(torch.nn.Module):
+    """Runs a module of another precision behind float32 inputs and outputs; time stays float32.
+
+    Time embeddings lose 5 to 8 times the accuracy when the time itself is cast.
+    """
+
+    def __init__(self, module: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module = module
+        self.dtype = dtype
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
+        """(x, t, *conditions) as the module takes them; float32 in and out."""
+        cast = [c.to(self.dtype) if c.is_floating_point() else c for c in conditions]
+        out: torch.Tensor = self.module(x.to(self.dtype), t, *cast)
+        return out.to(torch.float32)
+
+
+def cast_module(module: torch.nn.Module, precision: str) -> torch.nn.Module:
+    """The module in a precision, behind float32 inputs and outputs; a copy unless fp32."""
+    if precision == "fp32":
+        return CastModule(module, torch.float32).eval()
+    dtype = DTYPES[precision]
+    return CastModule(copy.deepcopy(module).to(dtype), dtype).eval()
+
+
+def export_graph(module: torch.nn.Module, spec: DenoiserSpec, path: Path, *, opset: int) -> None:
+    """Writes the graph of ``cast_module``'s module and checks its inputs and output.
+
+    Raises:
+        ExportError: The module can't be exported with a dynamic batch; the message says why.
+    """
+    example = tuple(torch.from_numpy(i) for i in example_inputs(spec, 2))
+    names = [spec.name, spec.time.name, *(c.name for c in spec.conditions)]
+    batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    shapes: tuple[object, ...] = (batch, batch)
+    if spec.conditions:  # *conditions is one nested entry, and none at all when it is empty
+        shapes = (*shapes, tuple(batch for _ in spec.conditions))
+    _export(module, example, path, opset, names, OUTPUT, shapes)
+    rows = [spec.shape, (), *(c.shape for c in spec.conditions)]
+    types = ["float32", "float32", *(c.dtype for c in spec.conditions)]
+    inputs = list(zip(names, types, rows, strict=True))
+    _check_graph(path, inputs, (OUTPUT, "float32", spec.output_shape))
+
+
+def export_decoder(decoder: torch.nn.Module, spec: DenoiserSpec, path: Path, *, opset: int) -> None:
+    """Writes the decoder: ``latent`` (B, *shape) to ``image`` (B, *decoder shape), float32.
+
+    Raises:
+        ExportError: As ``export_graph``.
+    """
+    assert spec.decoder is not None
+    example = (torch.from_numpy(example_inputs(spec, 2)[0]),)
+    batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    _export(decoder, example, path, opset, ["latent"], "image", (batch,))
+    _check_graph(
+        path, [("latent", "float32", spec.shape)], ("image", "float32", spec.decoder.shape)
+    )
+
+
+def _export(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: Path,
+    opset: int,
+    names: list[str],
+    output: str,
+    shapes: tuple[object, ...],
+) -> None:
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                opset_version=opset,
+                input_names=names,
+                output_names=[output],
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(path)
+    except OSError:
+        raise  # a full disk is the writer's to report
+    except Exception as error:  # torch.export passes on whatever the user's module raises
+        text = str(error.__cause__ or error)
+        if "specialized" in text or "onstraint" in text:
+            raise ExportError(
+                "the module fixes its batch (a shape in its forward is written for the example's "
+                "2 rows), so the graph can't take another: use -1 or x.shape[0] instead of a "
+                f"number, and no python branches on the batch. The exporter said: {_short(text)}"
+            ) from error
+        raise ExportError(
+            f"torch.onnx.export failed: {type(error).__name__}: {_short(text)}. The module must be "
+            "traceable by torch.export: no branches on tensor values, no numpy in forward"
+        ) from error
+
+
+def _short(text: str, limit: int = 600) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    joined = " ".join(lines)
+    return joined if len(joined) <= limit else joined[:limit] + " ..."
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Sends the exporter's prints, warnings and log lines to our logger, at debug level."""
+    said = io.StringIO()
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            warnings.simplefilter("always")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        for line in said.getvalue().splitlines():
+            logger.debug("exporter: %s", line)
+        for warning in caught:
+            logger.debug("exporter: %s", warning.message)
+
+
+def _check_graph(
+    path: Path,
+    inputs: list[tuple[str, str, tuple[int, ...]]],
+    output: tuple[str, str, tuple[int, ...]],
+) -> None:
+    """Compares the written graph's inputs and output with the spec, and runs onnx's checker."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the exporter wrote a graph that onnx refuses: {error}") from error
+    graph = onnx.load(str(path), load_external_data=False).graph
+    found = [_value(v) for v in graph.input]
+    if [name for name, _, _ in found] != [name for name, _, _ in inputs]:
+        raise ExportError(
+            f"the graph's inputs are {', '.join(n for n, _, _ in found)}, expected "
+            f"{', '.join(n for n, _, _ in inputs)}: the module must take every input as a tensor"
+        )
+    outputs = [_value(v) for v in graph.output]
+    if len(outputs) != 1:
+        raise ExportError(f"the graph has {len(outputs)} outputs, expected 1")
+    wanted = [*inputs, output]
+    symbols = set()
+    for (name, kind, dims), (_, dtype, shape) in zip([*found, *outputs], wanted, strict=True):
+        if kind != ONNX_TYPES[dtype]:
+            raise ExportError(f"the graph's {name!r} is of ONNX type {kind}, expected {dtype}")
+        if not dims or not isinstance(dims[0], str):
+            raise ExportError(
+                f"the graph's {name!r} has the fixed batch {dims[:1]}: the module fixes its batch; "
+                "use -1 or x.shape[0] instead of a number"
+            )
+        symbols.add(dims[0])
+        if tuple(dims[1:]) != shape:
+            raise ExportError(f"the graph's {name!r} is {dims}, expected (batch, *{shape})")
+    if len(symbols) != 1:
+        raise ExportError(f"the graph's batches differ: {', '.join(sorted(symbols))}")
+
+
+def _value(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | str]]:
+    tensor = value.type.tensor_type
+    dims: list[int | str] = [
+        d.dim_param if d.HasField("dim_param") else d.dim_value for d in tensor.shape.dim
+    ]
+    return value.name, tensor.elem_type, dims

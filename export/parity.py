@@ -1,0 +1,236 @@
+"""The parity check: a compiled network against the PyTorch module that it came from.
+
+``make_parity`` runs the module at 8 times and through a whole DDIM-20 run (eta 0, guidance 1);
+``check_parity`` runs another denoiser on the same inputs. Errors are relative to the RMS of the
+reference: the largest absolute error of one forward pass, the RMS error of the final state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.denoiser import Denoiser, NetworkBuffers
+from revstep.engine.errors import ExportError, ParityError, ProgramError
+from revstep.engine.loop import Batch, run_batch
+from revstep.engine.program import build_program
+from revstep.engine.spec import DenoiserSpec
+from revstep.engine.workspace import Workspace
+from revstep.export.progress import Stages
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "BOUNDS",
+    "Bounds",
+    "check_parity",
+    "forward_rows",
+    "make_parity",
+    "relative_error",
+    "resolve_bounds",
+]
+
+TIMES = 8
+RUNS = 4
+STEPS = 20
+SEED = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """Largest allowed errors, relative to the reference's RMS.
+
+    Attributes:
+        forward: Of one forward pass, in the largest absolute error.
+        ddim20: Of the final state of a DDIM-20 run, in the RMS error.
+    """
+
+    forward: float
+    ddim20: float
+
+    def __post_init__(self) -> None:
+        for name in ("forward", "ddim20"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0.0 < value < math.inf):
+                raise ValueError(f"the parity bound {name!r} must be positive; got {value!r}")
+
+
+BOUNDS = {"fp32": Bounds(1e-4, 1e-3), "fp16": Bounds(1e-2, 3e-2), "bf16": Bounds(5e-2, 1e-1)}
+
+
+def resolve_bounds(precision: str, bounds: Bounds | Mapping[str, float] | None) -> Bounds:
+    """The precision's bounds, with those that ``bounds`` names (forward, ddim20) changed.
+
+    Raises:
+        ValueError: An unknown name, or a bound that is not positive.
+    """
+    default = BOUNDS[precision]
+    if bounds is None:
+        return default
+    if isinstance(bounds, Bounds):
+        return bounds
+    if unknown := set(bounds) - {"forward", "ddim20"}:
+        raise ValueError(
+            f"unknown parity bound {', '.join(sorted(unknown))}; allowed: forward, ddim20"
+        )
+    return dataclasses.replace(default, **bounds)
+
+
+def make_parity(
+    module: torch.nn.Module, spec: DenoiserSpec, stages: Stages | None = None
+) -> dict[str, NDArray[Any]]:
+    """The reference vectors of a float32 module in eval mode.
+
+    Returns:
+        ``x`` (8, *shape), ``t`` (8,), ``cond.<name>``, ``out`` (8, *output_shape), and of the
+        DDIM-20 run ``ddim20.seed``, ``ddim20.cond.<name>`` and ``ddim20.final`` (4, *shape).
+
+    Raises:
+        ExportError: The output holds NaN, or DDIM can't run on this spec.
+    """
+    from revstep.export.checks import example_inputs
+    from revstep.export.torch_denoiser import TorchDenoiser
+
+    stages = stages or Stages(None, 1 + STEPS)
+    denoiser = TorchDenoiser(module, spec)
+    x, t, *conditions = example_inputs(spec, TIMES, seed=SEED)
+    arrays: dict[str, NDArray[Any]] = {"x": x, "t": t}
+    rows = min(RUNS, TIMES)
+    for c, value in zip(spec.conditions, conditions, strict=True):
+        arrays[f"cond.{c.name}"] = value
+        arrays[f"ddim20.cond.{c.name}"] = value[:rows].copy()
+    stages.start("reference: PyTorch")
+    arrays["out"] = forward_rows(denoiser, arrays, x, t)
+    for row in np.flatnonzero(~np.isfinite(arrays["out"].reshape(TIMES, -1)).all(axis=1)):
+        raise ExportError(
+            f"the module's output holds NaN or infinity at time {t[row]:g}; nothing was exported"
+        )
+    stages.advance("reference: DDIM-20")
+    arrays["ddim20.seed"] = np.array(SEED, dtype=np.uint64)
+    try:
+        arrays["ddim20.final"] = _ddim(denoiser, arrays, rows, stages, "reference: DDIM-20")
+    except ProgramError as error:
+        raise ExportError(f"the spec allows no DDIM run, which parity needs: {error}") from error
+    if not np.all(np.isfinite(arrays["ddim20.final"])):
+        raise ExportError(
+            "a DDIM-20 run of the module ended in NaN or infinity; nothing was exported: do the "
+            "spec's prediction and schedule match the training?"
+        )
+    return arrays
+
+
+def check_parity(
+    denoiser: Denoiser,
+    parity: Mapping[str, NDArray[Any]],
+    precision: str,
+    bounds: Bounds | Mapping[str, float] | None = None,
+    stages: Stages | None = None,
+) -> dict[str, Any]:
+    """The errors of ``denoiser`` against the reference, with their bounds.
+
+    Returns:
+        ``{"forward": {"error": ..., "bound": ...}, "ddim20": {...}}``.
+
+    Raises:
+        ParityError: NaN, infinity, or an error above its bound.
+    """
+    limit = resolve_bounds(precision, bounds)
+    stages = stages or Stages(None, 1 + STEPS)
+    what = f"parity: {precision}"
+    stages.start(what)
+    out = forward_rows(denoiser, parity, parity["x"], parity["t"])
+    forward = _within("one forward pass", relative_error(out, parity["out"]), limit.forward)
+    stages.advance(what)
+    final = _ddim(denoiser, parity, len(parity["ddim20.final"]), stages, what)
+    error = relative_error(final, parity["ddim20.final"], rms=True)
+    run = _within("a DDIM-20 run", error, limit.ddim20)
+    return {"forward": forward, "ddim20": run}
+
+
+def relative_error(got: NDArray[Any], want: NDArray[Any], *, rms: bool = False) -> float:
+    """Largest absolute (or RMS) error over the RMS of ``want``; infinite where ``got`` is not."""
+    if not np.all(np.isfinite(got)):
+        return math.inf
+    difference = got.astype(np.float64) - want.astype(np.float64)
+    scale = float(np.sqrt(np.mean(want.astype(np.float64) ** 2))) or 1.0
+    size = np.sqrt(np.mean(difference**2)) if rms else np.max(np.abs(difference))
+    return float(size) / scale
+
+
+def _within(what: str, error: float, bound: float) -> dict[str, float]:
+    if error == math.inf:
+        raise ParityError(
+            f"parity: {what} gave NaN or infinity where PyTorch gives numbers; the bundle is "
+            "unchanged. In fp16 this is an overflow: use fp32 or bf16"
+        )
+    if error > bound:
+        raise ParityError(
+            f"parity: {what} differs from PyTorch by {error:.3g} of the reference's RMS, the bound "
+            f"is {bound:g}; the bundle is unchanged. Export it again or, if the difference is "
+            "acceptable, give larger bounds"
+        )
+    return {"error": error, "bound": bound}
+
+
+def forward_rows(
+    denoiser: Denoiser,
+    arrays: Mapping[str, NDArray[Any]],
+    x: NDArray[np.float32],
+    t: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The network's output for every row of (x, t, cond.*), in calls of an allowed batch."""
+    spec, total = denoiser.spec, len(x)
+    rows = min(max(total, spec.batch[0]), spec.batch[1])
+    buffers = NetworkBuffers.allocate(spec, rows)
+    network = denoiser.bind(buffers)
+    out = np.empty((total, *spec.output_shape), dtype=np.float32)
+    for first in range(0, total, rows):
+        chosen = np.minimum(np.arange(first, first + rows), total - 1)  # the last row pads
+        buffers.x[:] = x[chosen]
+        buffers.t[:] = t[chosen]
+        for name, buffer in buffers.conditions.items():
+            buffer[:] = arrays[f"cond.{name}"][chosen]
+        network()
+        kept = min(rows, total - first)
+        out[first : first + kept] = buffers.out[:kept]
+    return out
+
+
+def _ddim(
+    denoiser: Denoiser,
+    arrays: Mapping[str, NDArray[Any]],
+    count: int,
+    stages: Stages,
+    what: str,
+) -> NDArray[np.float32]:
+    """Final states (count, *shape) of DDIM-20, eta 0, guidance 1, from the seed in ``arrays``."""
+    spec = denoiser.spec
+    program = build_program(spec, "ddim", min(STEPS, spec.schedule.steps))
+    final = np.empty((count, *spec.shape), dtype=np.float32)
+    group = min(count, spec.batch[1])
+    buffers = NetworkBuffers.allocate(spec, max(group, spec.batch[0]))
+    workspace = Workspace(buffers, denoiser.bind(buffers))
+    for first in range(0, count, group):
+        chosen = slice(first, min(first + group, count))
+        conditions = {
+            c.name: np.ascontiguousarray(arrays[f"ddim20.cond.{c.name}"][chosen])
+            for c in spec.conditions
+        }
+        seeds = np.arange(count, dtype=np.uint64)[chosen] + np.uint64(arrays["ddim20.seed"])
+        batch = Batch(seeds, np.ones(len(seeds), np.float32), conditions, conditions)
+        share = STEPS // program.length if first == 0 else 0
+        state = run_batch(
+            program,
+            batch,
+            workspace,
+            learned_variance=spec.learned_variance,
+            observe=lambda number, steps, share=share: stages.advance(what, share),  # type: ignore[misc]
+        )
+        final[chosen] = state.reshape(-1, *spec.shape)
+    return final

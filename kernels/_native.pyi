@@ -1,0 +1,23 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Step:
+    def __init__(self, buffers: Any, isa: str = "") -> None: ...
+    def begin(self) -> None: ...
+    def step(self) -> None: ...
+    @property
+    def isa(self) -> str: ...
+
+def normal_fill(
+    out: NDArray[np.float32],
+    seed: NDArray[np.uint64],
+    index: NDArray[np.uint32],
+    stream: int,
+    isa: str = "",
+) -> None: ...
+def triad(
+    a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], scale: float
+) -> None: ...
+def isas() -> list[str]: ...

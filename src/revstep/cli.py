@@ -1,0 +1,77 @@
+"""The command line, ``revstep``; ``revstep.commands.guard`` has the exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from revstep import __version__
+from revstep.commands.bench import bench
+from revstep.commands.compile import compile_
+from revstep.commands.demo import demo
+from revstep.commands.doctor import doctor
+from revstep.commands.export import export
+from revstep.commands.guard import INTERRUPTED, set_debug
+from revstep.commands.info import info
+from revstep.commands.sample import sample
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="revstep",
+    help="Sample trained diffusion denoisers fast: export, compile, sample, measure.",
+    epilog="Example: revstep export --diffusers DIR -o x.revstep && revstep compile x.revstep "
+    "&& revstep sample x.revstep -n 16 --grid -o grid.png",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+EXAMPLES = (
+    (export, "export", "revstep export my_model:build -o my.revstep --precision fp32,fp16"),
+    (compile_, "compile", "revstep compile my.revstep --target onnxruntime --precision fp32"),
+    (info, "info", "revstep info my.revstep"),
+    (
+        sample,
+        "sample",
+        "revstep sample my.revstep --class 0-9 -n 100 --guidance 1.5 --seed 0 --grid -o grid.png",
+    ),
+    (bench, "bench", "revstep bench my.revstep --batch 1,16 --steps 20 --json > latency.json"),
+    (doctor, "doctor", "revstep doctor"),
+    (demo, "demo", "revstep demo --output demo-output"),
+)
+for _function, _name, _example in EXAMPLES:
+    app.command(_name, epilog=f"Example: {_example}", no_args_is_help=False)(_function)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"revstep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks (also REVSTEP_DEBUG=1).")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
+    set_debug(debug)
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("revstep").addHandler(handler)
+    try:
+        app()
+    except KeyboardInterrupt:  # before or after a command's own guard
+        sys.exit(INTERRUPTED)

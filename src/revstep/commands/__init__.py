@@ -1,0 +1,1 @@
+"""The commands of ``revstep``, one a file. Heavy packages are imported inside them."""

@@ -1,0 +1,71 @@
+"""``revstep bench``: latency of a bundle on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from revstep.commands.guard import guarded
+from revstep.commands.latency_table import latency_table, machine_line
+from revstep.commands.output import counter, out, print_json, progress_bars
+from revstep.commands.values import numbers, options
+
+__all__ = ["bench"]
+
+
+@guarded
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
+    batch: Annotated[str, typer.Option(help="Samples a run, comma-separated.")] = "1,16",
+    sampler: Annotated[str, typer.Option(help="The sampler's name.")] = "ddim",
+    steps: Annotated[int, typer.Option(help="Steps a run.")] = 20,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Sampler option, name=value; repeatable.")
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Most runs a batch size.", min=3)] = 100,
+    seconds: Annotated[float, typer.Option(help="Most seconds a batch size.", min=0.1)] = 30.0,
+    backend: Annotated[str, typer.Option(help="auto, or a backend's name.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure whole runs: p50, p90, p99, and the time outside the network."""
+    import revstep
+    from revstep.bench.latency import measure
+    from revstep.bench.machine import machine_info
+    from revstep.engine.samplers import make_sampler
+
+    sizes = [int(b) for b in numbers(batch, "--batch") if b >= 1 and b == int(b)]
+    if not sizes or len(sizes) != len(numbers(batch, "--batch")):
+        raise ValueError(f"--batch takes whole numbers from 1, comma-separated; got {batch!r}")
+    chosen = make_sampler(sampler, **options(set_ or []))
+    engine = revstep.load(
+        bundle, backend=backend, device=device, precision=precision, threads=threads
+    )
+    with progress_bars() as bars:
+        rows = [
+            measure(
+                engine,
+                size,
+                sampler=chosen if set_ else sampler,
+                steps=steps,
+                guidance=guidance,
+                runs=runs,
+                seconds=seconds,
+                progress=counter(bars.bar(f"batch {size}")),
+            )
+            for size in sizes
+        ]
+    machine = machine_info()
+    if as_json:
+        described = {"machine": machine, "engine": engine.describe()}
+        print_json({**described, "rows": [row.to_dict() for row in rows]})
+        return
+    out().print(latency_table(rows))
+    out().print(machine_line(machine))

@@ -1,0 +1,89 @@
+"""``revstep export``: a PyTorch denoiser to a bundle."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from revstep.commands.extras import need
+from revstep.commands.guard import guarded
+from revstep.commands.output import out, print_json, progress_bars, size
+
+__all__ = ["export"]
+
+
+@guarded
+def export(
+    factory: Annotated[
+        str | None,
+        typer.Argument(
+            help="package.module:function that returns (module, DenoiserSpec).",
+            metavar="FACTORY",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The bundle to write, name.revstep.")
+    ] = ...,  # type: ignore[assignment]
+    diffusers: Annotated[
+        Path | None,
+        typer.Option(help="A diffusers UNet2DModel folder (unet/, scheduler/), not a factory."),
+    ] = None,
+    null_class: Annotated[
+        int | None,
+        typer.Option(help="With --diffusers: the class that means none, for guidance.", min=0),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Graphs to write, comma-separated: fp32, fp16, bf16.")
+    ] = "fp32",
+    opset: Annotated[int, typer.Option(help="ONNX opset.", min=18, max=23)] = 20,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Export a PyTorch denoiser to a bundle: ONNX graphs, the spec, reference vectors."""
+    if (factory is None) == (diffusers is None):
+        raise ValueError("name either a factory (package.module:function) or --diffusers DIR")
+    if null_class is not None and diffusers is None:
+        raise ValueError("--null-class goes with --diffusers; a factory's spec says it itself")
+    precisions = tuple(p.strip() for p in precision.split(",") if p.strip())
+    need("torch", "onnx", "onnxscript", purpose="export")
+
+    from revstep.export import export_diffusers, export_module, load_factory
+
+    with progress_bars() as bars, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about its internals
+        report = bars.bar("Export")
+        report("loading", 0, 0)
+        if diffusers is not None:
+            bundle = export_diffusers(
+                diffusers,
+                output,
+                precisions=precisions,
+                opset=opset,
+                null_class=null_class,
+                overwrite=overwrite,
+                progress=report,
+            )
+        else:
+            assert factory is not None
+            module, spec, decoder = load_factory(factory)
+            bundle = export_module(
+                module,
+                spec,
+                output,
+                precisions=precisions,
+                opset=opset,
+                decoder=decoder,
+                overwrite=overwrite,
+                progress=report,
+                source={"kind": "factory", "name": factory},
+            )
+    total = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
+    if as_json:
+        print_json({"path": bundle.path, "precisions": bundle.precisions, "bytes": total})
+        return
+    out().print(f"{bundle.path}: {', '.join(bundle.precisions)}, {size(total)}")
+    out().print(f"Next: revstep compile {bundle.path}")

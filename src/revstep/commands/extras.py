@@ -1,0 +1,40 @@
+"""Which extra brings which package."""
+
+from __future__ import annotations
+
+import importlib.util
+
+__all__ = ["extra_of", "need"]
+
+_EXTRAS = {
+    "onnxruntime": "cpu",
+    "torch": "export",
+    "onnx": "export",
+    "onnxscript": "export",
+    "diffusers": "export",
+    "safetensors": "export",
+    "PIL": "images",
+    "matplotlib": "images",
+    "triton": "triton",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+}
+
+
+def extra_of(module: str) -> str | None:
+    """The extra that brings ``module``, or None."""
+    return _EXTRAS.get(module.partition(".")[0])
+
+
+def need(*modules: str, purpose: str) -> None:
+    """Refuses early, before any work, where a package that ``purpose`` needs is missing.
+
+    Raises:
+        ModuleNotFoundError: It says which extra to install.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(
+                f"{purpose} needs {module}, which is not installed; "
+                f"pip install 'revstep[{extra_of(module) or module}]'"
+            )

@@ -1,0 +1,82 @@
+"""``revstep info``: what is inside a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from revstep.commands.compile import parity_lines
+from revstep.commands.guard import guarded
+from revstep.commands.output import out, print_json, size
+
+if TYPE_CHECKING:
+    from revstep.engine.bundle import Bundle
+
+__all__ = ["info"]
+
+
+@guarded
+def info(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Print what is inside a bundle, after checking every file's hash."""
+    from revstep.engine.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    if as_json:
+        print_json({"path": opened.path, **opened.manifest})
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(opened):
+        table.add_row(name, value)
+    out().print(table)
+
+
+def _rows(bundle: Bundle) -> list[tuple[str, str]]:
+    spec, manifest = bundle.spec, bundle.manifest
+    provenance = manifest["provenance"]
+    rows = [
+        ("bundle", f"{bundle.path} (revstep {manifest['revstep']}, all hashes match)"),
+        ("state", f"{spec.name} {_shape(spec.shape)} float32"),
+        ("time", f"{spec.time.name}: {spec.time.kind}"),
+    ]
+    for c in spec.conditions:
+        classes = f", {c.classes} classes" if c.classes is not None else ""
+        null = "no null value" if c.null is None else f"null {c.null}"
+        rows.append(("condition", f"{c.name} {_shape(c.shape)} {c.dtype}{classes}, {null}"))
+    learned = ", learned variance" if spec.learned_variance else ""
+    schedule = ", ".join(f"{k} {v}" for k, v in spec.schedule.to_dict().items())
+    rows += [
+        ("prediction", spec.prediction + learned),
+        ("schedule", schedule),
+        ("sampling", f"spacing {spec.spacing}, clip {'on' if spec.clip else 'off'}"),
+        ("batch", f"{spec.batch[0]} to {spec.batch[1]} network rows"),
+    ]
+    if spec.value_range is not None:
+        rows.append(("values", f"{spec.value_range[0]:g} to {spec.value_range[1]:g}"))
+    if spec.decoder is not None:
+        rows.append(("decoder", f"to {_shape(spec.decoder.shape)}, scale {spec.decoder.scale:g}"))
+    for name, file in manifest["files"].items():
+        rows.append(("file", f"{name} {size(file['bytes'])}"))
+    tools = ", ".join(f"{k} {v}" for k, v in provenance.get("tools", {}).items())
+    rows.append(("exported", f"{provenance.get('created', '?')} with {tools}"))
+    if "parameters" in provenance:
+        rows.append(("parameters", f"{provenance['parameters']:,}"))
+    for entry in bundle.compiled:
+        rows.append(
+            ("compiled", f"{entry.runtime} {entry.version}, {entry.precision}, {entry.device}")
+        )
+        rows += [("", line) for line in parity_lines(entry.parity)]
+    if not bundle.compiled:
+        rows.append(("compiled", f"nothing yet: revstep compile {bundle.path}"))
+    return rows
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

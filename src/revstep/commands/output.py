@@ -1,0 +1,96 @@
+"""What commands print: results on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+__all__ = ["Bars", "Report", "counter", "err", "out", "print_json", "progress_bars", "size"]
+
+Report = Callable[[str, int, int], None]
+
+
+def out() -> Console:
+    """The console of results."""
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """The console of progress and messages."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON document on stdout; paths as strings, numpy scalars as numbers."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+class Bars:
+    """Progress bars of one command, one below the other."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def bar(self, label: str) -> Report:
+        """A new bar; the function it is driven by takes (description, done, total).
+
+        Total 0 is a spinner without an end; an empty description leaves the label alone.
+        """
+        task = self._progress.add_task(label, total=None)
+
+        def report(description: str, done: int, total: int) -> None:
+            text = f"{label}: {description}" if description else label
+            self._progress.update(task, description=text, completed=done, total=total or None)
+
+        return report
+
+
+def counter(report: Report) -> Callable[[int, int], None]:
+    """A bar that is driven by (done, total) alone."""
+    return lambda done, total: report("", done, total)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Bars]:
+    """Progress bars on stderr, for the length of the ``with`` block."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err(),
+    ) as progress:
+        yield Bars(progress)
+
+
+def size(count: int) -> str:
+    """A number of bytes for a person: ``1.8 MB``."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000.0:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000.0
+    return f"{value:.1f} GB"

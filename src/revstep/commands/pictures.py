@@ -1,0 +1,152 @@
+"""Samples as files: PNG, numbered PNGs, a grid, ``.npy``; written beside and renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Target", "grid_of", "read_start", "save_array", "save_picture"]
+
+GAP = 2  # pixels between the pictures of a grid
+SUFFIXES = (".png", ".npy")
+
+
+class Target:
+    """Where the samples of one run go; refuses before any work is done.
+
+    Args:
+        path: ``x.png`` (one picture, a grid, or numbered ``x-000.png`` ...) or ``x.npy``.
+        count: Number of samples.
+        grid: One PNG with all of them.
+        shape: Shape of one decoded sample.
+
+    Raises:
+        ValueError: An unknown suffix, or samples that are no pictures.
+        FileNotFoundError: The folder doesn't exist.
+    """
+
+    def __init__(self, path: Path, *, count: int, grid: bool, shape: tuple[int, ...]) -> None:
+        if path.suffix.lower() not in SUFFIXES or path.is_dir():
+            raise ValueError(f"the output must be a .png or .npy file; got {str(path)!r}")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
+        self.path = path
+        self.array = path.suffix.lower() == ".npy"
+        self.grid = grid
+        if self.array and grid:
+            raise ValueError("--grid makes a .png; the output is a .npy file")
+        if not self.array and not (len(shape) == 3 and shape[0] in (1, 3, 4)):
+            raise ValueError(
+                f"samples of shape {shape} are no pictures (1, 3 or 4 channels); write a .npy file"
+            )
+        width = max(3, len(str(count - 1)))
+        self.paths = (
+            [path]
+            if self.array or grid or count == 1
+            else [path.with_stem(f"{path.stem}-{i:0{width}d}") for i in range(count)]
+        )
+
+    def write(self, images: NDArray[np.float32], pictures: Sequence[Image], columns: int) -> None:
+        """Writes the array or the pictures."""
+        if self.array:
+            save_array(self.path, images)
+        elif self.grid:
+            save_picture(self.path, grid_of(pictures, columns))
+        else:
+            for path, picture in zip(self.paths, pictures, strict=True):
+                save_picture(path, picture)
+
+
+def save_picture(path: Path, picture: Image) -> None:
+    """Writes one PNG."""
+    _write_beside(path, lambda file: picture.save(file, format="PNG"))
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes one ``.npy`` file."""
+    _write_beside(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def _write_beside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Writes to a temporary file in the same folder and renames it: all or nothing."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(number, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # mkstemp makes private files; a result is an ordinary one
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def grid_of(pictures: Sequence[Image], columns: int) -> Image:
+    """All pictures in rows of ``columns``, two pixels apart on white."""
+    from PIL import Image
+
+    width, height = pictures[0].size
+    rows = -(-len(pictures) // columns)
+    canvas = Image.new(
+        pictures[0].mode,
+        (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP),
+        "white",
+    )
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        canvas.paste(picture, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
+    return canvas
+
+
+def read_start(
+    path: Path, shape: tuple[int, ...], value_range: tuple[float, float] | None
+) -> NDArray[np.float32]:
+    """A start for image-to-image: a ``.npy`` array, or a picture scaled to ``value_range``.
+
+    Args:
+        path: The file.
+        shape: Shape of one sample.
+        value_range: The data's range, for pictures.
+
+    Returns:
+        float32, ``shape`` or (n, *shape).
+
+    Raises:
+        ValueError: A wrong shape or size; nothing is resized silently.
+    """
+    from revstep.commands.values import load_array
+
+    if path.suffix.lower() == ".npy":
+        array = np.asarray(load_array(path, "--start"), np.float32)
+        if shape not in (array.shape, array.shape[1:]):
+            raise ValueError(f"--start: {path} has shape {array.shape}; expected {shape}")
+        return array
+    from PIL import Image, UnidentifiedImageError
+
+    if value_range is None or len(shape) != 3 or shape[0] not in (1, 3):
+        raise ValueError(f"--start must be a .npy file of shape {shape} for this denoiser")
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("L" if shape[0] == 1 else "RGB")
+    except UnidentifiedImageError:
+        raise ValueError(f"--start: {path} is neither a picture nor a .npy file") from None
+    if picture.size != (shape[2], shape[1]):
+        raise ValueError(
+            f"--start: {path} is {picture.width} x {picture.height} pixels; this denoiser takes "
+            f"{shape[2]} x {shape[1]}. Resize it first"
+        )
+    pixels = np.asarray(picture, np.float32).reshape(shape[1], shape[2], shape[0])
+    lo, hi = value_range
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) * ((hi - lo) / 255.0) + lo, np.float32)

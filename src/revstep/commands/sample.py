@@ -1,0 +1,162 @@
+"""``revstep sample``: draw samples from a bundle into files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from revstep.commands.extras import need
+from revstep.commands.guard import guarded
+from revstep.commands.output import counter, out, print_json, progress_bars
+from revstep.commands.pictures import Target, read_start
+from revstep.commands.values import class_condition, condition_values, options, split
+from revstep.engine.spec import DenoiserSpec
+
+__all__ = ["sample"]
+
+
+@guarded
+def sample(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .png (numbered if several) or .npy file.")
+    ] = Path("samples.png"),
+    n: Annotated[
+        int | None, typer.Option("-n", help="Samples; default: one for each condition value.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="ddim, ddpm, dpmpp_2m, ...")] = "ddim",
+    steps: Annotated[int, typer.Option(help="Steps of the time grid.")] = 20,
+    seed: Annotated[
+        int | None, typer.Option(help="Sample i uses seed + i; default: drawn and printed.")
+    ] = None,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
+    class_: Annotated[
+        str | None, typer.Option("--class", help="Class labels: 3, or 0,3,5, or 0-9.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="name=value, a list, a range or a .npy file; repeatable."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),
+    ] = None,
+    spacing: Annotated[str | None, typer.Option(help="trailing, leading or linspace.")] = None,
+    compat: Annotated[str | None, typer.Option(help="diffusers: step as that library.")] = None,
+    clip: Annotated[
+        bool | None, typer.Option("--clip/--no-clip", help="Clip the estimate; default: the spec.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin from this picture or .npy (image-to-image).")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="With --start: the share of the steps to run, (0, 1].")
+    ] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="One PNG with all samples.")] = False,
+    columns: Annotated[int | None, typer.Option(help="Columns of the grid.", min=1)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples a network call; default: as many as fit.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, or a backend's name.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Draw samples: a PNG, numbered PNGs, a grid, or a .npy array.
+
+    Several condition values share the samples evenly and in order: --class 0-9 -n 100 --grid
+    shows ten of each class, one class a row.
+    """
+    import revstep
+    from revstep.engine.samplers import make_sampler
+
+    chosen = make_sampler(sampler, **options(set_ or []))
+    if output.suffix.lower() == ".png":
+        need("PIL", purpose="writing PNG")
+    engine = revstep.load(
+        bundle, backend=backend, device=device, precision=precision, threads=threads
+    )
+    spec = engine.spec
+    conditions, n, groups = _conditions(spec, class_, condition or [], n)
+    shape = spec.decoder.shape if spec.decoder is not None else spec.shape
+    target = Target(output, count=n, grid=grid, shape=shape)
+    begin = None if start is None else read_start(start, spec.shape, spec.value_range)
+
+    begun = perf_counter()
+    with progress_bars() as bars:
+        samples = engine.sample(
+            n,
+            sampler=chosen,
+            steps=steps,
+            seed=seed,
+            guidance=guidance,
+            conditions=conditions,
+            start=begin,
+            strength=strength,
+            spacing=spacing,
+            compat=compat,
+            clip=clip,
+            batch_size=batch_size,
+            progress=counter(bars.bar("Sample")),
+        )
+    elapsed = perf_counter() - begun
+    across = columns or (n // groups if groups > 1 else math.ceil(math.sqrt(n)))
+    target.write(samples.numpy(), [] if target.array else samples.pil(), across)
+
+    if as_json:
+        result = {
+            "files": target.paths,
+            "n": n,
+            "shape": list(samples.numpy().shape[1:]),
+            "seeds": samples.seeds,
+            "sampler": sampler,
+            "steps": samples.steps,
+            "network_calls": samples.calls,
+            "guidance": guidance,
+            "seconds": elapsed,
+            "engine": engine.describe(),
+        }
+        print_json(result)
+        return
+    what = str(target.paths[0])
+    if len(target.paths) > 1:
+        what += f" ... {target.paths[-1].name}"
+    out().print(f"{what}: {n} samples, {sampler}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
+
+
+def _conditions(
+    spec: DenoiserSpec, class_: str | None, texts: list[str], n: int | None
+) -> tuple[dict[str, NDArray[Any]], int, int]:
+    """Values a sample, the number of samples, and of groups of equal values."""
+    named = [split(text, "--condition") for text in texts]
+    if class_ is not None:
+        named.insert(0, (class_condition(spec).name, class_))
+    values: dict[str, NDArray[Any]] = {}
+    for name, text in named:
+        if name in values:
+            raise ValueError(f"condition {name!r} is given twice")
+        values[name] = condition_values(spec, name, text)
+    groups = max((len(v) for v in values.values()), default=1)
+    count = groups if n is None else n
+    if count < 1 or count % groups:
+        raise ValueError(
+            f"-n {count} must be a positive multiple of the {groups} condition value(s) given"
+        )
+    repeated: dict[str, NDArray[Any]] = {}
+    for name, v in values.items():
+        if len(v) not in (1, groups):
+            raise ValueError(
+                f"condition {name!r} has {len(v)} values and another {groups}; "
+                "give equally many, or one"
+            )
+        repeated[name] = np.repeat(v, count // len(v), axis=0)
+    return repeated, count, groups

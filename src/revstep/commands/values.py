@@ -1,0 +1,156 @@
+"""Values written on the command line: ``name=value``, lists and ranges, ``.npy`` files."""
+
+from __future__ import annotations
+
+import ast
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.spec import Condition, DenoiserSpec
+
+__all__ = ["class_condition", "condition_values", "load_array", "numbers", "options", "split"]
+
+MAX_VALUES = 1_000_000
+
+
+def split(text: str, what: str) -> tuple[str, str]:
+    """``name=value`` as its two halves.
+
+    Raises:
+        ValueError: No ``=``, or an empty half.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise ValueError(f"{what} must be written name=value; got {text!r}")
+    return name, value
+
+
+def options(texts: list[str]) -> dict[str, Any]:
+    """``["eta=0.5", "variance=large"]`` as a dict; numbers and true/false are read as such.
+
+    Raises:
+        ValueError: Not ``name=value``, or a name given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, value = split(text, "--set")
+        if name in found:
+            raise ValueError(f"--set {name} is given twice")
+        found[name] = _literal(value)
+    return found
+
+
+def _literal(text: str) -> Any:
+    if text.lower() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, (int, float, str)) else text
+
+
+def numbers(text: str, what: str) -> list[float]:
+    """``3``, ``0,3,5``, ``0-9``, ``0.5,-1`` or a mixture, as numbers.
+
+    Raises:
+        ValueError: Something else, a falling or a huge range.
+    """
+    found: list[float] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if dash and first.isdecimal() and last.isdecimal():
+            low, high = int(first), int(last)
+            if low > high or high - low >= MAX_VALUES:
+                raise ValueError(f"{what}: the range {part.strip()!r} must rise, to a sane length")
+            found.extend(range(low, high + 1))
+            continue
+        try:
+            value = float(part)
+        except ValueError:
+            raise ValueError(
+                f"{what} must be numbers such as 3, 0,3,5 or 0-9; got {text!r}"
+            ) from None
+        if not math.isfinite(value):
+            raise ValueError(f"{what} must be finite; got {text!r}")
+        found.append(value)
+    return found
+
+
+def load_array(path: Path, what: str) -> NDArray[Any]:
+    """The array of a ``.npy`` file; never unpickles.
+
+    Raises:
+        ValueError: Not a readable array of numbers.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{what}: {path} is no readable .npy file of numbers: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise ValueError(f"{what}: {path} must hold one array of numbers")
+    return array
+
+
+def class_condition(spec: DenoiserSpec) -> Condition:
+    """The condition that ``--class`` means: the only class label.
+
+    Raises:
+        ValueError: There is none, or more than one.
+    """
+    labels = [c for c in spec.conditions if c.dtype == "int64" and c.shape == ()]
+    if len(labels) != 1:
+        have = ", ".join(c.name for c in spec.conditions) or "none"
+        raise ValueError(
+            f"--class needs exactly one class label; this denoiser's conditions: {have}. "
+            "Use --condition name=value"
+        )
+    return labels[0]
+
+
+def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
+    """The values of one condition: (m, *shape) in its dtype, one for each group of samples.
+
+    A scalar condition takes a list or range (m values); another takes its elements, one value
+    for all samples (m = 1), or a ``.npy`` file of shape ``shape`` or (m, *shape).
+
+    Raises:
+        ValueError: An unknown name, a wrong number of values, or fractions for whole numbers.
+    """
+    known = {c.name: c for c in spec.conditions}
+    if name not in known:
+        have = ", ".join(known) or "none: it is unconditional"
+        raise ValueError(f"this denoiser has no condition {name!r}; it has {have}")
+    condition = known[name]
+    what = f"condition {name!r}"
+    if text.endswith(".npy"):
+        array = load_array(Path(text), what)
+    else:
+        array = np.asarray(numbers(text, what), np.float64)
+        if condition.shape:
+            if array.size != math.prod(condition.shape):
+                raise ValueError(
+                    f"{what} has shape {condition.shape}: give {math.prod(condition.shape)} "
+                    f"numbers or a .npy file; got {array.size} numbers"
+                )
+            array = array.reshape(condition.shape)
+    if array.shape == condition.shape:
+        array = array[None]
+    if array.shape[1:] != condition.shape or not len(array):
+        raise ValueError(
+            f"{what} must have shape {condition.shape} or (m, *shape); got {array.shape}"
+        )
+    return _cast(array, condition, what)
+
+
+def _cast(array: NDArray[Any], condition: Condition, what: str) -> NDArray[Any]:
+    if condition.dtype == "int64":
+        whole = np.asarray(array, np.int64)
+        if not np.array_equal(whole, array):
+            raise ValueError(f"{what} takes whole numbers")
+        return whole
+    return np.asarray(array, np.float32)

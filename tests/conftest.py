@@ -1,0 +1,100 @@
+"""Bundles that many tests read, exported once a run. Change a copy, never the bundle itself."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests/support
+
+DEMO = Path(__file__).parents[1] / "examples" / "fashion_mnist_unet"
+
+
+@contextlib.contextmanager
+def _locked(path):
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _once(factory, name, make):
+    """The bundle of that name, made by the first of all workers that asks for it."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    path = base / f"{name}.revstep"
+    with _locked(base / f"{name}.lock"):
+        if not path.exists():
+            make(path)
+    return path
+
+
+def _toy(factory, kind, precisions):
+    from support.toys import build
+
+    from revstep.export import export_module
+
+    module, spec, decoder = build(kind)
+    source = {"kind": "factory", "name": f"support.toys:{kind}"}
+    return _once(
+        factory,
+        kind,
+        lambda path: export_module(
+            module, spec, path, precisions=precisions, decoder=decoder, source=source
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def demo_folder():
+    """The bundled Fashion-MNIST denoiser, as diffusers lays it out."""
+    return DEMO
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory):
+    """The bundled denoiser, fp32 and fp16, null class 10."""
+    pytest.importorskip("diffusers")
+    from revstep.export import export_diffusers
+
+    return _once(
+        tmp_path_factory,
+        "demo",
+        lambda path: export_diffusers(DEMO, path, precisions=("fp32", "fp16"), null_class=10),
+    )
+
+
+@pytest.fixture(scope="session")
+def image_bundle(tmp_path_factory):
+    """(3, 8, 8) images, learned variance, class labels, a decoder to (3, 16, 16); fp32, fp16."""
+    return _toy(tmp_path_factory, "image", ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
+def policy_bundle(tmp_path_factory):
+    """(8, 2) action plans under a float observation; fp32."""
+    return _toy(tmp_path_factory, "policy", ("fp32",))
+
+
+@pytest.fixture(scope="session")
+def tabular_bundle(tmp_path_factory):
+    """Rows of 6 numbers, flow, no condition; fp32."""
+    return _toy(tmp_path_factory, "tabular", ("fp32",))
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """A function that copies a bundle to a place where a test may damage it."""
+    import shutil
+
+    def copy(bundle, name="copy.revstep"):
+        return Path(shutil.copytree(bundle, tmp_path / name, symlinks=True))
+
+    return copy

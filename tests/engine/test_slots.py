@@ -1,0 +1,172 @@
+"""History: solvers that look back, traced and run, against themselves written as plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+from rows import run_rows
+
+from revstep.engine import DenoiserSpec, ProgramError, VESchedule, VPSchedule, build_program
+from revstep.kernels import columns as col
+
+VE = DenoiserSpec(
+    shape=(4,), schedule=VESchedule(sigma_max=10.0), prediction="epsilon", final="first"
+)
+VP = DenoiserSpec(shape=(4,), schedule=VPSchedule(), prediction="epsilon")
+
+
+def network(x, time):
+    return np.tanh(x * 0.3 + 0.01 * np.sin(time)) + 0.1 * x
+
+
+def plain_network(spec, x, now):
+    return network(x, now.time)
+
+
+def start():
+    return np.random.default_rng(0).standard_normal((3, 4))
+
+
+def heun(run):
+    x = run.x
+    for now, then in run.steps:
+        h = then.sigma - now.sigma
+        base = x
+        d = run.denoise(base, now)
+        slope = d.eps
+        e = run.denoise(base + h * slope, then)
+        x = base + (h / 2) * (slope + e.eps)
+    return x
+
+
+def test_heun_stores_its_first_slope():
+    program = build_program(VE, heun, 8)
+    assert program.length == 16
+    assert program.slots == 1
+    x = start()
+    got, _ = run_rows(program, x, network)
+    for now, then in _steps(8):
+        h = then.sigma - now.sigma
+        d = plain_network(VE, x, now)
+        x = x + h / 2 * (d + plain_network(VE, x + h * d, then))
+    np.testing.assert_allclose(got, x, rtol=1e-10)
+
+
+def _steps(count, spec=VE):
+    from revstep.engine.grid import time_grid
+
+    return time_grid(spec, count)
+
+
+def adams_bashforth(weights):
+    def solver(run):
+        x, past = run.x, []
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            past = [d.eps, *past][: len(weights)]
+            used = weights if len(past) == len(weights) else [1.0]
+            x = x + (then.sigma - now.sigma) * sum(
+                w * e for w, e in zip(used, past, strict=False)
+            )
+        return x
+
+    return solver
+
+
+AB4 = [55 / 24, -59 / 24, 37 / 24, -9 / 24]
+
+
+@pytest.mark.parametrize("weights", [AB4[:1], [1.5, -0.5], [23 / 12, -16 / 12, 5 / 12], AB4])
+def test_linear_multistep_uses_one_slot_a_past_value(weights):
+    program = build_program(VE, adams_bashforth(weights), 12)
+    assert program.slots == len(weights) - 1
+    x, past = start(), []
+    got, _ = run_rows(program, x, network)
+    for now, then in _steps(12):
+        past = [plain_network(VE, x, now), *past][: len(weights)]
+        used = weights if len(past) == len(weights) else [1.0]
+        x = x + (then.sigma - now.sigma) * sum(w * e for w, e in zip(used, past, strict=False))
+    np.testing.assert_allclose(got, x, rtol=1e-10)
+
+
+def unipc2(run):
+    """UniPC-2 as predictor and corrector: the corrected state of the last step is used again."""
+    x, last = run.x, None
+    for number, (now, then) in enumerate(run.steps):
+        d = run.denoise(x, now)
+        if last is not None:
+            before, corrected, x0_before = last
+            h = now.lam - before.lam
+            x = (now.sigma / before.sigma) * corrected - now.alpha * math.expm1(-h) * (
+                0.5 * x0_before + 0.5 * d.x0
+            )
+        base = x
+        h = then.lam - now.lam
+        last_step = number == len(run.steps) - 1
+        slope = d.x0
+        if last is not None and not last_step:
+            r = (now.lam - last[0].lam) / h
+            slope = d.x0 + (d.x0 - last[2]) / (2 * r)
+        x = (then.sigma / now.sigma) * base - then.alpha * math.expm1(-h) * slope
+        last = (now, base, d.x0)
+    return x
+
+
+def test_predictor_corrector_finds_its_storage():
+    program = build_program(VP, unipc2, 10)
+    x = start()
+    got, _ = run_rows(program, x, network)
+    last = None
+    for number, (now, then) in enumerate(_steps(10, VP)):
+        x0 = (x - now.sigma * network(x, now.time)) / now.alpha
+        if last is not None:
+            before, corrected, x0_before = last
+            h = now.lam - before.lam
+            x = (now.sigma / before.sigma) * corrected - now.alpha * np.expm1(-h) * 0.5 * (
+                x0_before + x0
+            )
+        h = then.lam - now.lam
+        slope = x0
+        if last is not None and number < 9:
+            slope = x0 + (x0 - last[2]) / (2 * (now.lam - last[0].lam) / h)
+        last = (now, x, x0)
+        x = (then.sigma / now.sigma) * x - then.alpha * np.expm1(-h) * slope
+    np.testing.assert_allclose(got, x, rtol=1e-8)
+    assert program.slots <= 3
+
+
+def test_value_kept_over_many_calls_stays_in_its_slot():
+    def anchored(run):
+        x, first = run.x, None
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            first = d.x0 if first is None else first
+            x = then.alpha * (0.9 * d.x0 + 0.1 * first) + then.sigma * d.eps
+        return x
+
+    program = build_program(VP, anchored, 30)
+    assert program.slots == 1
+    assert np.count_nonzero(program.rows[:, col.SLOT] >= 0) == 1
+
+
+def test_reaching_too_far_back_is_refused_with_the_call():
+    with pytest.raises(ProgramError, match=r"after network call \d+ later steps need more"):
+        build_program(VE, adams_bashforth([1.0, 0.1, 0.2, 0.3, 0.4]), 12)
+
+
+def test_two_values_of_one_call_in_different_mixtures_are_refused():
+    def greedy(run):
+        x, past = run.x, []
+        for now, _ in run.steps:
+            d = run.denoise(x, now)
+            past.append((d.m, x))
+            noise = run.noise()
+            x = 0.5 * d.m + noise
+            if len(past) == 3:
+                x = x + past[0][0] + 2 * past[1][0]
+            if len(past) == 4:
+                x = x + past[0][1] + 3 * past[1][0] + past[1][1]
+        return x
+
+    with pytest.raises(ProgramError, match="can't be a program"):
+        build_program(VE, greedy, 6)

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from revstep.engine import (
+    Condition,
+    Decoder,
+    DenoiserSpec,
+    FlowSchedule,
+    TimeInput,
+    VESchedule,
+    VPSchedule,
+)
+
+
+def spec(**fields):
+    return DenoiserSpec(
+        **{"shape": (3, 8, 8), "schedule": VPSchedule(), "prediction": "epsilon", **fields}
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        spec(),
+        spec(prediction="edm", schedule=VESchedule(), sigma_data=1.2, batch=(2, 7)),
+        spec(schedule=FlowSchedule(), prediction="flow", time=TimeInput(kind="unit", name="t")),
+        spec(schedule=VPSchedule(steps=3, betas="trained", trained_betas=(0.1, 0.2, 0.3))),
+        spec(
+            conditions=(
+                Condition(name="y", dtype="int64", null=10, classes=11),
+                Condition(name="obs", shape=(2, 5)),
+            ),
+            value_range=(-1.0, 1.0),
+            clip=True,
+            learned_variance=True,
+            decoder=Decoder(shape=(3, 64, 64), scale=0.18215),
+        ),
+    ],
+)
+def test_round_trip_through_json(given):
+    assert DenoiserSpec.from_dict(json.loads(json.dumps(given.to_dict()))) == given
+
+
+def test_learned_variance_doubles_the_channels():
+    assert spec(learned_variance=True).output_shape == (6, 8, 8)
+    assert spec().output_shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shape": ()}, "sample shape"),
+        ({"shape": (3, 0)}, "positive whole numbers"),
+        ({"prediction": "noise"}, "allowed: epsilon"),
+        ({"prediction": "edm"}, "needs a VESchedule"),
+        ({"clip": True}, "needs a value_range"),
+        ({"value_range": (1.0, -1.0)}, "lo < hi"),
+        ({"batch": (4, 2)}, "least <= most"),
+        ({"batch": (0, 2)}, "least <= most"),
+        ({"spacing": "even"}, "allowed: trailing"),
+        ({"name": "timestep"}, "must differ"),
+        ({"conditions": (Condition(name="sample"),)}, "must differ"),
+    ],
+)
+def test_bad_fields_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        spec(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "1x"}, "letters, digits"),
+        ({"name": "c", "dtype": "float64"}, "allowed: float32, int64"),
+        ({"name": "c", "null": float("nan")}, "non-finite null"),
+        ({"name": "c", "classes": 3}, "dtype is int64"),
+        ({"name": "c", "dtype": "int64", "classes": 3, "null": 3}, "classes - 1"),
+    ],
+)
+def test_bad_conditions_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Condition(**fields)
+
+
+def test_unknown_and_missing_fields_are_named():
+    values = spec().to_dict()
+    with pytest.raises(ValueError, match="unknown field of the spec: colour"):
+        DenoiserSpec.from_dict({**values, "colour": 1})
+    del values["schedule"]
+    with pytest.raises(ValueError, match="lacks schedule"):
+        DenoiserSpec.from_dict(values)

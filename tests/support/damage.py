@@ -1,0 +1,36 @@
+"""Ways to damage a bundle."""
+
+import hashlib
+import json
+
+from revstep.export.writer import write_manifest
+
+
+def snapshot(path):
+    """Name -> sha256 of every file below a directory."""
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def flip(file, at, bit=0x10):
+    """Flips one bit of a byte of a file."""
+    data = bytearray(file.read_bytes())
+    data[at] ^= bit
+    file.write_bytes(bytes(data))
+
+
+def edit_manifest(bundle, change):
+    """Applies ``change(manifest)`` and writes the manifest with a right digest."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    write_manifest(bundle, manifest)
+
+
+def rehash(bundle, name):
+    """Makes the manifest agree with a changed file, so that only parity can notice."""
+    data = (bundle / name).read_bytes()
+    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    edit_manifest(bundle, lambda m: m["files"].update({name: entry}))
