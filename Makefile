@@ -64,9 +64,15 @@ lint: env
 	$(BIN)/mypy -p revstep
 	$(BIN)/lint-imports
 
+BENCH := build/bench/fashion_mnist_unet.revstep
+
 bench: env
-	$(BIN)/revstep demo --quick --output build/bench-demo
-	$(BIN)/revstep bench build/bench-demo/fashion_mnist_unet.revstep
+	$(BIN)/python -m revstep.bench.step
+	@mkdir -p $(dir $(BENCH))
+	$(BIN)/revstep export --diffusers examples/fashion_mnist_unet --null-class 10 \
+		-o $(BENCH) --overwrite
+	$(BIN)/revstep compile $(BENCH)
+	$(BIN)/revstep bench $(BENCH) --guidance 1.5
 
 wheel: env
 	REVSTEP_REQUIRE_NATIVE=1 $(BIN)/python -m pip wheel --no-deps -w dist .

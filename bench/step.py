@@ -77,7 +77,7 @@ def buffers_for(row: NDArray[np.float32], rows: int, elements: int) -> StepBuffe
 
 
 def scheduler() -> Any:
-    """diffusers' DDIMScheduler of the benchmark: linear betas, clipping, epsilon."""
+    """The DDIMScheduler of diffusers: linear betas, clipping, epsilon."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     ddim = DDIMScheduler(num_train_timesteps=1000, clip_sample=True, prediction_type="epsilon")
@@ -188,7 +188,7 @@ def measure_noise(rounds: int) -> dict[str, Any]:
 
     names = native_isas() or ("reference",)
     tasks = [fill(isa if native_isas() else None) for isa in names]
-    times = interleaved([*tasks, lambda: tensor.normal_(generator=generator)], rounds)
+    times = interleaved([*tasks, lambda: tensor.normal_(generator=generator)], 4 * rounds, 0.003)
     rates = {
         name: round(out.size / min(seconds) / 1e9, 3)
         for name, seconds in zip([*names, "torch.randn"], times, strict=True)

@@ -35,9 +35,9 @@ class Vector:
         self.terms = {symbol: c for symbol, c in terms.items() if c != 0.0}
 
     def __add__(self, other: object) -> Vector:
-        if other == 0 and not isinstance(other, Vector):
-            return self  # so that sum() works
         if not isinstance(other, Vector):
+            if other == 0:
+                return self  # so that sum() works
             _refuse("adding a number to a vector")
         terms = dict(self.terms)
         for symbol, c in other.terms.items():

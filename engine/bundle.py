@@ -106,7 +106,7 @@ class Bundle:
         return self.path / DECODER if DECODER in self.manifest["files"] else None
 
     def parity(self) -> dict[str, NDArray[Any]]:
-        """The reference vectors: ``x``, ``t``, ``out``, ``cond.*`` and ``ddim20.*``.
+        """The reference vectors: ``x``, ``t``, ``out``, ``cond.*``, ``ddim20.*``, ``decoder.out``.
 
         Raises:
             BundleError: Not a plain npz (a pickle, say), or arrays that don't fit the spec.
@@ -138,6 +138,8 @@ def _parity_shapes(spec: DenoiserSpec) -> Iterator[tuple[str, str, tuple[int, ..
     yield "t", "x", (), "float32"
     yield "out", "x", spec.output_shape, "float32"
     yield "ddim20.final", "ddim20.final", spec.shape, "float32"
+    if spec.decoder is not None:
+        yield "decoder.out", "ddim20.final", spec.decoder.shape, "float32"
     for c in spec.conditions:
         yield f"cond.{c.name}", "x", c.shape, c.dtype
         yield f"ddim20.cond.{c.name}", "ddim20.final", c.shape, c.dtype

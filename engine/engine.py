@@ -227,8 +227,8 @@ class Engine:
         most = (self._fixed_rows or self.spec.batch[1]) // rows
         if most < 1:
             raise ValueError(
-                f"guidance needs 2 network rows a sample; this denoiser takes {self.spec.batch[1]}: "
-                "export it with a larger batch range, or use guidance=1"
+                "guidance needs 2 network rows a sample; this denoiser takes "
+                f"{self.spec.batch[1]}: export it with a larger batch range, or use guidance=1"
             )
         if asked is None:
             return most

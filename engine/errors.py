@@ -51,5 +51,5 @@ class NonFiniteError(RevstepError):
     """A run whose network output held NaN or infinity."""
 
 
-class Cancelled(RevstepError):
+class Cancelled(RevstepError):  # noqa: N818  (not an error of anybody)
     """A run that its caller cancelled."""

@@ -104,7 +104,10 @@ def _table(run: Run, inpaint: bool) -> StepProgram:
     storage = allocate(updates)
     with np.errstate(over="ignore"):
         rows = np.array(
-            [_row(run, i, row, kept, inpaint) for i, (row, kept) in enumerate(zip(run.rows, storage, strict=True))]
+            [
+                _row(run, i, row, kept, inpaint)
+                for i, (row, kept) in enumerate(zip(run.rows, storage, strict=True))
+            ]
         )
         last = run.rows[-1]
         end = col.identity_row(time=last.at.time, c_in=_c_in(run.spec, last.arrive or last.at))
@@ -121,7 +124,8 @@ def _table(run: Run, inpaint: bool) -> StepProgram:
 
 def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> NDArray[np.float64]:
     update, arrive = row.update, row.arrive
-    assert update is not None and arrive is not None
+    assert update is not None
+    assert arrive is not None
     out = np.zeros(col.COLUMNS)
     out[col.TIME] = row.at.time
     out[col.C_IN] = _c_in(run.spec, row.at)

@@ -116,7 +116,9 @@ def _guidance(
 ) -> NDArray[np.float32]:
     scale = _floats(guidance, "guidance")
     if scale.shape not in ((), (n,)):
-        raise ValueError(f"guidance has shape {scale.shape}; give one number, or one a sample ({n})")
+        raise ValueError(
+            f"guidance has shape {scale.shape}; give one number, or one a sample ({n})"
+        )
     scale = np.ascontiguousarray(np.broadcast_to(scale, (n,)))
     if np.any(scale != 1.0):
         if not spec.conditions:

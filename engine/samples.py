@@ -46,9 +46,9 @@ class Samples:
 
     def torch(self) -> torch.Tensor:
         """``numpy()`` as a torch tensor on the same memory (DLPack)."""
-        import torch
+        from torch.utils.dlpack import from_dlpack
 
-        return torch.from_dlpack(self.numpy())
+        return from_dlpack(self.numpy())
 
     def pil(self) -> list[PIL.Image.Image]:
         """One PIL image a sample.
@@ -60,9 +60,7 @@ class Samples:
         return images_from(self.numpy(), self.value_range)
 
 
-def images_from(
-    samples: NDArray[np.float32], value_range: tuple[float, float] | None
-) -> list[Any]:
+def images_from(samples: NDArray[np.float32], value_range: tuple[float, float] | None) -> list[Any]:
     """PIL images of (n, C, H, W) samples, their range mapped to 0..255 and clipped.
 
     Raises:

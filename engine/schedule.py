@@ -41,7 +41,7 @@ class Schedule(ABC):
 
     kind: ClassVar[str]
     steps: int
-    clean: float
+    clean: ClassVar[float]
     """The natural time of the clean end, where alpha = 1 and sigma = 0."""
 
     @abstractmethod
@@ -118,7 +118,7 @@ class VPSchedule(Schedule):
     @cached_property
     def alphas_cumprod(self) -> Float64:
         """abar_t for t = 0 .. T - 1, float64 (T,)."""
-        abar = np.cumprod(1.0 - self._betas())
+        abar: Float64 = np.cumprod(1.0 - self._betas(), dtype=np.float64)
         if self.zero_terminal_snr:
             root = np.sqrt(abar)
             root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
@@ -131,10 +131,10 @@ class VPSchedule(Schedule):
         if self.betas == "linear":
             return np.linspace(self.beta_start, self.beta_end, self.steps)
         if self.betas == "scaled_linear":
-            return np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps) ** 2
+            return np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps) ** 2.0
         edges = np.arange(self.steps + 1) / self.steps
         bar = np.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
-        return np.minimum(1.0 - bar[1:] / bar[:-1], MAX_COSINE_BETA)
+        return np.asarray(np.minimum(1.0 - bar[1:] / bar[:-1], MAX_COSINE_BETA), np.float64)
 
     def alpha_sigma(self, t: ArrayLike) -> tuple[Float64, Float64]:
         """(sqrt(abar), sqrt(1 - abar)); between indices, linear in log(alpha / sigma)."""

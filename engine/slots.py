@@ -127,7 +127,7 @@ def _candidates(missing: list[Vector], update: Vector, row: int) -> Iterable[Vec
 
 
 def _relations(vectors: list[Vector], updates: Sequence[Vector], row: int) -> list[Vector]:
-    """x of row k equals the update of row k - 1: what holds among the symbols in use."""
+    """What holds among the symbols in use: the state of row k is the update of row k - 1."""
     first = min((s.row for v in vectors for s in v.terms), default=row)
     return [Vector({Symbol(k, "x"): 1.0}) - updates[k - 1] for k in range(first + 1, row + 1)]
 

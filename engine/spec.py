@@ -33,7 +33,9 @@ def _fields_from(cls: type, values: dict[str, Any], what: str) -> dict[str, Any]
 
 def _check_name(name: object, what: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"{what} must be letters, digits and _, not starting with a digit: {name!r}")
+        raise ValueError(
+            f"{what} must be letters, digits and _, not starting with a digit: {name!r}"
+        )
 
 
 def _check_shape(shape: object, what: str, *, empty: bool) -> None:
@@ -206,7 +208,8 @@ class DenoiserSpec:
 
     def _check_sampling(self) -> None:
         if self.value_range is not None and not (
-            len(self.value_range) == 2 and -math.inf < self.value_range[0] < self.value_range[1] < math.inf
+            len(self.value_range) == 2
+            and -math.inf < self.value_range[0] < self.value_range[1] < math.inf
         ):
             raise ValueError(f"value_range must be (lo, hi) with lo < hi; got {self.value_range}")
         if self.clip and self.value_range is None:

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from revstep.engine.bundle import Bundle
+from revstep.engine.decoder import LatentDecoder
 from revstep.engine.denoiser import Denoiser
 from revstep.engine.errors import CompileError
 from revstep.engine.manifest import MANIFEST, PRECISIONS, CompiledEntry, read_manifest
-from revstep.export.parity import STEPS, Bounds, check_parity, resolve_bounds
+from revstep.export.parity import STEPS, Bounds, check_decoder_parity, check_parity, resolve_bounds
 from revstep.export.progress import Progress, Stages
 from revstep.export.writer import write_manifest
 
@@ -63,7 +67,10 @@ def compile_bundle(
     graph = bundle.graph(precision)
     stages.advance(f"loading for {target}")
     made = TARGETS[target](graph, bundle, precision, threads)
-    figures = check_parity(made.denoiser, bundle.parity(), precision, limit, stages)
+    parity = bundle.parity()
+    figures = check_parity(made.denoiser, parity, precision, limit, stages)
+    if made.decoder is not None:
+        figures["decoder"] = check_decoder_parity(made.decoder, parity)
     key = _key(bundle, graph, made, precision)
     entry = CompiledEntry(
         key=key,
@@ -84,9 +91,10 @@ def compile_bundle(
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """A denoiser and what made it."""
+    """A denoiser, its decoder from final states to images, and what made them."""
 
     denoiser: Denoiser
+    decoder: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
     runtime: str
     version: str
     device: str
@@ -102,7 +110,10 @@ def _onnxruntime(graph: Path, bundle: Bundle, precision: str, threads: int | Non
         )
     denoiser = OrtDenoiser(graph, bundle.spec, threads=threads)
     version = str(denoiser.describe()["version"])
-    return Compiled(denoiser, "onnxruntime", version, "cpu")
+    decoder, where = None, bundle.decoder()
+    if where is not None and bundle.spec.decoder is not None:
+        decoder = LatentDecoder(where, bundle.spec.decoder, threads=threads)
+    return Compiled(denoiser, decoder, "onnxruntime", version, "cpu")
 
 
 TARGETS: dict[str, Callable[[Path, Bundle, str, int | None], Compiled]] = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 import onnx
 import torch
@@ -23,7 +25,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
 OUTPUT = "out"
 ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
-LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+LOGGERS = ("torch", "onnxscript", "onnx_ir")
 
 logger = logging.getLogger(__name__)
 
@@ -133,25 +135,43 @@ def _short(text: str, limit: int = 600) -> str:
     return joined if len(joined) <= limit else joined[:limit] + " ..."
 
 
+class _Muted:
+    """A stream that keeps what this thread writes; others (a progress bar's) write through."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+        self.said: list[str] = []
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() != self._thread:
+            return self._stream.write(text)
+        self.said.append(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Sends the exporter's prints, warnings and log lines to our logger, at debug level."""
-    said = io.StringIO()
+    """Sends the exporter's prints and warnings to our logger, at debug level; silences its log."""
+    out, err = _Muted(sys.stdout), _Muted(sys.stderr)
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with (
             warnings.catch_warnings(record=True) as caught,
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
         ):
             warnings.simplefilter("always")
             yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-        for line in said.getvalue().splitlines():
+        for line in "".join(out.said + err.said).splitlines():
             logger.debug("exporter: %s", line)
         for warning in caught:
             logger.debug("exporter: %s", warning.message)

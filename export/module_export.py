@@ -69,7 +69,7 @@ def export_module(
     _need("torch", "onnx", "onnxscript")
     from revstep.export.checks import check_decoder, check_module, scan_weights
     from revstep.export.graph import OPSETS, cast_module, export_decoder, export_graph
-    from revstep.export.parity import BOUNDS, STEPS, make_parity
+    from revstep.export.parity import BOUNDS, STEPS, decoder_parity, make_parity
     from revstep.export.provenance import provenance, revstep_version
     from revstep.export.writer import seal, writing_bundle
 
@@ -89,6 +89,8 @@ def export_module(
         check_decoder(decoder, spec)
         stages.advance("checking the module")
         reference = make_parity(module, spec, stages)
+        if decoder is not None:
+            reference["decoder.out"] = decoder_parity(decoder, spec, reference["ddim20.final"])
         np.savez(work / PARITY, **reference)  # type: ignore[arg-type]
         graphs, figures = {}, {}
         for precision in precisions:

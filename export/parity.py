@@ -1,7 +1,8 @@
 """The parity check: a compiled network against the PyTorch module that it came from.
 
 ``make_parity`` runs the module at 8 times and through a whole DDIM-20 run (eta 0, guidance 1);
-``check_parity`` runs another denoiser on the same inputs. Errors are relative to the RMS of the
+``check_parity`` runs another denoiser on the same inputs, and ``check_decoder_parity`` the decoder
+on the final state. Errors are relative to the RMS of the
 reference: the largest absolute error of one forward pass, the RMS error of the final state.
 """
 
@@ -9,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.denoiser import Denoiser, NetworkBuffers
-from revstep.engine.errors import ExportError, ParityError, ProgramError
+from revstep.engine.errors import ExportError, NonFiniteError, ParityError, ProgramError
 from revstep.engine.loop import Batch, run_batch
 from revstep.engine.program import build_program
 from revstep.engine.spec import DenoiserSpec
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BOUNDS",
     "Bounds",
+    "check_decoder_parity",
     "check_parity",
     "forward_rows",
     "make_parity",
@@ -151,6 +153,44 @@ def check_parity(
     error = relative_error(final, parity["ddim20.final"], rms=True)
     run = _within("a DDIM-20 run", error, limit.ddim20)
     return {"forward": forward, "ddim20": run}
+
+
+def decoder_parity(
+    decoder: torch.nn.Module, spec: DenoiserSpec, final: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The decoder's images of final states (n, *shape), float32 (n, *decoder shape).
+
+    Raises:
+        ExportError: They hold NaN or infinity.
+    """
+    import torch
+
+    assert spec.decoder is not None
+    scaled = final / np.float32(spec.decoder.scale) + np.float32(spec.decoder.shift)
+    with torch.inference_mode():
+        out: NDArray[np.float32] = decoder(torch.from_numpy(scaled)).float().numpy()
+    if not np.all(np.isfinite(out)):
+        raise ExportError(
+            "the decoder gives NaN or infinity for the end of a DDIM-20 run; nothing was exported: "
+            "is the spec's latent scale that of the training?"
+        )
+    return out
+
+
+def check_decoder_parity(
+    decode: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    parity: Mapping[str, NDArray[Any]],
+) -> dict[str, float]:
+    """The largest error of ``decode``, from final states to images, with the fp32 bound.
+
+    Raises:
+        ParityError: NaN, infinity, or an error above the bound.
+    """
+    try:
+        error = relative_error(decode(parity["ddim20.final"]), parity["decoder.out"])
+    except NonFiniteError:
+        error = math.inf
+    return _within("the decoder", error, BOUNDS["fp32"].forward)
 
 
 def relative_error(got: NDArray[Any], want: NDArray[Any], *, rms: bool = False) -> float:

@@ -43,10 +43,10 @@ def writing_bundle(path: str | Path, *, overwrite: bool = False) -> Iterator[Pat
             failed; the target is as it was.
     """
     target = Path(path).expanduser().resolve()
-    check_target(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
+        check_target(target, overwrite=overwrite)
         work = _beside(target, "partial")
         work.mkdir()
     except OSError as error:

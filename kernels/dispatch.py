@@ -123,8 +123,9 @@ def normal_fill(
         isa: One of `native_isas()`; None for the best.
 
     Raises:
-        TypeError: A wrong dtype.
-        ValueError: Wrong shapes, an index out of range, or an unknown backend.
+        TypeError: The index is no integer.
+        ValueError: A wrong shape, dtype or layout, an index out of range, or an unknown backend
+            or instruction set.
     """
     if out.ndim != 2 or out.dtype != np.float32 or not out.flags.c_contiguous:
         raise ValueError(

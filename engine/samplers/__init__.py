@@ -11,7 +11,15 @@ from revstep.engine.samplers.ddpm import DDPM
 from revstep.engine.samplers.dpm_solver import DPMSolverPP2M
 from revstep.engine.trace import Sampler
 
-__all__ = ["DDIM", "DDPM", "SAMPLERS", "BaseSampler", "DPMSolverPP2M", "make_sampler", "resolve_sampler"]
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "SAMPLERS",
+    "BaseSampler",
+    "DPMSolverPP2M",
+    "make_sampler",
+    "resolve_sampler",
+]
 
 SAMPLERS: dict[str, type[BaseSampler]] = {
     "ddim": DDIM,
@@ -29,7 +37,7 @@ def make_sampler(name: str, **options: Any) -> BaseSampler:
     if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {name!r}; allowed: {', '.join(SAMPLERS)}")
     cls = SAMPLERS[name]
-    known = [f.name for f in dataclasses.fields(cls)]
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     if unknown := set(options) - set(known):
         raise ValueError(
             f"sampler {name!r} has no option {', '.join(sorted(unknown))}; "

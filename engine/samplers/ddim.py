@@ -27,7 +27,7 @@ def ancestral_sigma(now: Point, then: Point) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class DDIM(BaseSampler):
-    """x_s = alpha_s x0 + sqrt(sigma_s² - s²) eps + s z, with s = eta times the posterior's (eq. 12).
+    """x_s = alpha_s x0 + sqrt(sigma_s² - s²) eps + s z (eq. 12), s = eta times the posterior's.
 
     Attributes:
         eta: 0 is deterministic; 1 is DDPM with the small variance.

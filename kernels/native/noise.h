@@ -1,5 +1,6 @@
-// Noise of one tile in portable C++: Philox4x32-10 and BMX, 64 interleaved chains, which
-// hides the multiplier's latency and vectorises without intrinsics. kernels/noise.py defines it.
+// Noise of one tile: Philox4x32-10 and BMX, as kernels/noise.py defines them. Here in portable C++,
+// with 64 interleaved chains, which hide the multiplier's latency and vectorise without
+// intrinsics; noise_simd.h has it for AVX2 and AVX-512.
 #pragma once
 #include <stdint.h>
 
@@ -75,8 +76,8 @@ struct Prefetch {
   }
 };
 
-#ifdef __AVX512F__
-#include "noise_avx512.h"
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+#include "noise_simd.h"
 #else
 
 constexpr int kNoiseBlock = 4 * kChains;  // elements that one block writes

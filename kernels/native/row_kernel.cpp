@@ -274,7 +274,9 @@ static void normal_fill(float* out, int64_t elements, uint32_t key0, uint32_t ke
   alignas(64) float tail[kNoiseBlock];
   const uint32_t key[2] = {key0, key1};
   const int64_t whole = elements / kNoiseBlock * kNoiseBlock;
-  noise_tile(out, 0, whole, key, index, stream, Prefetch());
+  Prefetch ahead;
+  ahead.add(out, 0, 4);
+  noise_tile(out, 0, whole, key, index, stream, ahead);
   if (whole < elements) {
     noise_tile(tail, whole, elements - whole, key, index, stream, Prefetch());
     __builtin_memcpy(out + whole, tail, static_cast<uint64_t>(elements - whole) * 4);

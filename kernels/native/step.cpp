@@ -162,7 +162,9 @@ void fused_step(const Buffers& buf, const Isa& isa) {
   }
 }
 
-std::vector<const Isa*> available_isas() {
+namespace {
+
+std::vector<const Isa*> find_isas() {
   std::vector<const Isa*> isas;
 #if defined(REVSTEP_X86_LEVELS)
   if (has_avx512()) isas.push_back(isa_avx512());
@@ -173,8 +175,15 @@ std::vector<const Isa*> available_isas() {
   return isas;
 }
 
+}  // namespace
+
+const std::vector<const Isa*>& available_isas() {
+  static const auto isas = find_isas();  // once: cpuid takes 20 us in a virtual machine
+  return isas;
+}
+
 const Isa& choose_isa(const std::string& name) {
-  const auto isas = available_isas();
+  const auto& isas = available_isas();
   if (name.empty()) return *isas.front();
   std::string names;
   for (const Isa* isa : isas) {

@@ -47,7 +47,7 @@ void begin_step(const Buffers& buffers);
 void fused_step(const Buffers& buffers, const Isa& isa);
 
 // The instruction sets that this build and this machine have, best first.
-std::vector<const Isa*> available_isas();
+const std::vector<const Isa*>& available_isas();
 
 // By name, or the best for the empty name; throws std::invalid_argument.
 const Isa& choose_isa(const std::string& name);

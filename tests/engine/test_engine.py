@@ -55,16 +55,16 @@ def test_run_equals_its_program_in_float64(sampler):
     want, _ = run_rows(
         program,
         program.start[1] * draw(0, 1),
-        lambda x, t: network(
-            x.reshape(3, *SHAPE), np.full(3, t), {"shift": np.zeros(3)}
-        ).reshape(3, 20),
+        lambda x, t: network(x.reshape(3, *SHAPE), np.full(3, t), {"shift": np.zeros(3)}).reshape(
+            3, 20
+        ),
         lambda row: draw(row, 0),
     )
     np.testing.assert_allclose(got.reshape(3, 20), want, atol=2e-5)
 
 
 def test_samples_have_the_datas_moments():
-    x = engine().sample(600, steps=200, seed=0).x
+    x = engine().sample(600, sampler="dpmpp_2m", steps=200, seed=0).x
     assert x.mean() == pytest.approx(0.5, abs=0.01)
     assert x.std() == pytest.approx(0.25, rel=0.03)
 
@@ -141,7 +141,9 @@ def test_progress_previews_and_timing_cover_every_step_of_every_batch():
         timing=timing,
     )
     assert done == [(k, 15) for k in range(1, 16)]
-    assert [(p.first, p.step) for p in previews] == [(f, s) for f in (0, 8, 16) for s in range(1, 6)]
+    assert [(p.first, p.step) for p in previews] == [
+        (f, s) for f in (0, 8, 16) for s in range(1, 6)
+    ]
     assert previews[-1].x0.shape == (4, *SHAPE)
     assert len(timing.network_ns) == len(timing.outside_ns) == 15
 
@@ -174,7 +176,9 @@ def test_cancel_ends_the_run_at_the_next_step():
 
 def test_cancel_after_the_last_step_keeps_the_result():
     event = threading.Event()
-    samples = engine().sample(1, steps=2, progress=lambda k, n: k == n and event.set(), cancel=event)
+    samples = engine().sample(
+        1, steps=2, progress=lambda k, n: k == n and event.set(), cancel=event
+    )
     assert len(samples) == 1
 
 

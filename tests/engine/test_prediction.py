@@ -29,9 +29,7 @@ def test_x0_is_recovered_from_what_the_network_predicts(prediction, alpha, sigma
         "edm": (X0 - sigma_data**2 / (sigma**2 + sigma_data**2) * x)
         / (sigma * sigma_data / np.sqrt(sigma**2 + sigma_data**2)),
     }
-    p_x, p_m = x0_coefficients(
-        prediction, alpha, sigma, training_end=end, sigma_data=sigma_data
-    )
+    p_x, p_m = x0_coefficients(prediction, alpha, sigma, training_end=end, sigma_data=sigma_data)
     assert p_x * x + p_m * outputs[prediction] == pytest.approx(X0, rel=1e-9)
 
 

@@ -85,7 +85,7 @@ def test_clip_range_is_in_the_rows_or_off():
 def test_zero_terminal_snr_needs_another_prediction_than_epsilon():
     schedule = VPSchedule(betas="scaled_linear", zero_terminal_snr=True)
     spec = DenoiserSpec(shape=(2,), schedule=schedule, prediction="epsilon")
-    with pytest.raises(ProgramError, match="alpha = 0.*train with 'v_prediction'"):
+    with pytest.raises(ProgramError, match=r"alpha = 0.*train with 'v_prediction'"):
         build_program(spec, "ddim", 10)
     v = DenoiserSpec(shape=(2,), schedule=schedule, prediction="v_prediction")
     for sampler in ("ddim", "ddpm", "dpmpp_2m"):

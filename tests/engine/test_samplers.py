@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rows import run_rows
 
-from revstep.engine import DDIM, DDPM, DPMSolverPP2M, DenoiserSpec, VPSchedule, build_program
+from revstep.engine import DDIM, DDPM, DenoiserSpec, DPMSolverPP2M, VPSchedule, build_program
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -140,7 +140,10 @@ def test_ddpm_equals_diffusers(monkeypatch, prediction, kind, clip):
     from diffusers.schedulers import scheduling_ddpm
 
     names = {"small": "fixed_small", "large": "fixed_large", "learned": "learned_range"}
-    for betas, spacing, steps in [*itertools.product(BETAS, SPACINGS, (9,)), ("linear", "leading", 1000)]:
+    for betas, spacing, steps in [
+        *itertools.product(BETAS, SPACINGS, (9,)),
+        ("linear", "leading", 1000),
+    ]:
         spec = spec_for(
             betas, prediction, clip=clip, spacing=spacing, learned_variance=kind == "learned"
         )

@@ -65,9 +65,7 @@ def adams_bashforth(weights):
             d = run.denoise(x, now)
             past = [d.eps, *past][: len(weights)]
             used = weights if len(past) == len(weights) else [1.0]
-            x = x + (then.sigma - now.sigma) * sum(
-                w * e for w, e in zip(used, past, strict=False)
-            )
+            x = x + (then.sigma - now.sigma) * sum(w * e for w, e in zip(used, past, strict=False))
         return x
 
     return solver

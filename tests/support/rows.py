@@ -1,4 +1,4 @@
-"""Programs run in float64, straight from the design's formula: an oracle for no kernel but theirs."""
+"""Programs run in float64, straight from the formula of the design."""
 
 import numpy as np
 
@@ -27,9 +27,7 @@ def run_rows(program, x, network, noise=None, variance=None):
             scale = r[col.S]
             if variance is not None:
                 f = (variance(x, r[col.TIME]) + 1) / 2
-                scale = scale * np.exp(
-                    (f * r[col.LOG_BETA] + (1 - f) * r[col.LOG_BETA_TILDE]) / 2
-                )
+                scale = scale * np.exp((f * r[col.LOG_BETA] + (1 - f) * r[col.LOG_BETA_TILDE]) / 2)
             new = new + scale * noise(number)
         if r[col.SLOT] >= 0:
             slots[int(r[col.SLOT])] = stored

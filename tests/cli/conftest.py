@@ -1,0 +1,51 @@
+"""Ways to run the command line: in this process, and as a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def cli():
+    """Runs a command in this process; gives exit_code, stdout, stderr."""
+    from typer.testing import CliRunner
+
+    from revstep.cli import app
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(a) for a in arguments])
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Runs a command as a process of its own, in an empty folder."""
+
+    def run(*arguments, cwd=tmp_path, timeout=120, **env):
+        return subprocess.run(
+            [sys.executable, "-m", "revstep", *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def pixels_of():
+    """Reads a picture's pixels, (H, W) or (H, W, 3) uint8."""
+    Image = pytest.importorskip("PIL.Image")
+    import numpy as np
+
+    def read(path):
+        with Image.open(path) as picture:
+            return np.asarray(picture)
+
+    return read

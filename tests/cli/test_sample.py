@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import pytest
+
+import revstep
+
+
+@pytest.fixture
+def engine(image_bundle):
+    return revstep.load(image_bundle)
+
+
+def test_npy_holds_what_the_api_samples(cli, engine, image_bundle, tmp_path):
+    out = tmp_path / "x.npy"
+    result = cli(
+        *("sample", image_bundle, "-o", out, "--class", "0-1", "-n", "4", "--steps", "3"),
+        *("--seed", "0", "--guidance", "1.5", "--set", "eta=0.5"),
+    )
+    assert result.exit_code == 0, result.stderr
+    expected = engine.sample(
+        4,
+        sampler=revstep.DDIM(eta=0.5),
+        steps=3,
+        seed=0,
+        guidance=1.5,
+        conditions={"label": [0, 0, 1, 1]},
+    )
+    array = np.load(out, allow_pickle=False)
+    assert array.shape == (4, 3, 16, 16)
+    np.testing.assert_array_equal(array, expected.numpy())
+
+
+def test_one_picture(cli, engine, image_bundle, tmp_path, pixels_of):
+    out = tmp_path / "x.png"
+    assert cli("sample", image_bundle, "-o", out, "--steps", "2", "--seed", "9").exit_code == 0
+    expected = engine.sample(1, steps=2, seed=9).pil()[0]
+    np.testing.assert_array_equal(pixels_of(out), np.asarray(expected))
+    assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_several_pictures_are_numbered(cli, image_bundle, tmp_path):
+    pytest.importorskip("PIL")
+    result = cli("sample", image_bundle, "-o", tmp_path / "x.png", "-n", "3", "--steps", "1")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x-000.png", "x-001.png", "x-002.png"]
+
+
+def test_a_grid_has_one_condition_value_a_row(cli, engine, image_bundle, tmp_path, pixels_of):
+    out = tmp_path / "x.png"
+    result = cli(
+        *("sample", image_bundle, "-o", out, "--class", "1,3", "-n", "6", "--grid"),
+        *("--steps", "2", "--seed", "0"),
+    )
+    assert result.exit_code == 0, result.stderr
+    grid = pixels_of(out)
+    assert grid.shape == (2 * (16 + 2) + 2, 3 * (16 + 2) + 2, 3)
+    labels = [1, 1, 1, 3, 3, 3]
+    fourth = engine.sample(6, steps=2, seed=0, conditions={"label": labels}).pil()[3]
+    np.testing.assert_array_equal(grid[20:36, 2:18], np.asarray(fourth))
+    assert (grid[:2] == 255).all()
+
+
+def test_conditions_from_numbers_and_files_agree(cli, policy_bundle, tmp_path):
+    np.save(tmp_path / "seen.npy", np.array([0.5, -1.0, 2.0, 0.0]))
+    for name, value in (("a", "0.5,-1,2,0"), ("b", tmp_path / "seen.npy")):
+        result = cli(
+            *("sample", policy_bundle, "-o", tmp_path / f"{name}.npy", "-n", "2"),
+            *("--condition", f"observation={value}", "--steps", "3", "--seed", "1"),
+        )
+        assert result.exit_code == 0, result.stderr
+    a, b = (np.load(tmp_path / f"{name}.npy") for name in "ab")
+    assert a.shape == (2, 8, 2)
+    np.testing.assert_array_equal(a, b)
+    engine = revstep.load(policy_bundle)
+    other = engine.sample(2, steps=3, seed=1, conditions={"observation": np.zeros(4, np.float32)})
+    assert not np.array_equal(a, other.numpy())
+
+
+def test_image_to_image_from_an_array(cli, tabular_bundle, tmp_path):
+    start = np.linspace(-1, 1, 6, dtype=np.float32)
+    np.save(tmp_path / "start.npy", start)
+    result = cli(
+        *("sample", tabular_bundle, "-o", tmp_path / "x.npy", "--start", tmp_path / "start.npy"),
+        *("--strength", "0.5", "--steps", "4", "--seed", "2", "-n", "3", "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    expected = revstep.load(tabular_bundle).sample(3, steps=4, seed=2, start=start, strength=0.5)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), expected.numpy())
+    assert json.loads(result.stdout)["network_calls"] == 2
+
+
+def test_image_to_image_from_a_picture(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    from revstep.commands.pictures import read_start
+
+    pixels = np.array([[0, 255, 51], [102, 204, 0]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    found = read_start(tmp_path / "p.png", (1, 2, 3), (-1.0, 1.0))
+    expected = [[[-1.0, 1.0, -0.6], [-0.2, 0.6, -1.0]]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="3 x 2 pixels; this denoiser takes 8 x 8"):
+        read_start(tmp_path / "p.png", (1, 8, 8), (-1.0, 1.0))
+
+
+def test_json_reports_files_seeds_and_engine(cli, tabular_bundle, tmp_path):
+    out = tmp_path / "x.npy"
+    result = cli(
+        *("sample", tabular_bundle, "-o", out, "-n", "2", "--seed", str(2**64 - 1)),
+        *("--steps", "3", "--sampler", "dpmpp_2m", "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["files"] == [str(out)]
+    assert report["seeds"] == [2**64 - 1, 0]
+    assert (report["n"], report["shape"]) == (2, [6])
+    assert (report["sampler"], report["steps"]) == ("dpmpp_2m", 3)
+    assert report["engine"]["backend"] == "onnxruntime"

@@ -1,0 +1,66 @@
+import subprocess
+import sys
+
+import revstep
+
+BUDGET_S = 0.3
+TRIES = 7
+
+
+def _run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    ).stdout.strip()
+
+
+def test_import_costs_under_a_third_of_a_second():
+    # The best of several: what else runs on the machine only adds.
+    code = (
+        "import time; begun = time.perf_counter(); import revstep; "
+        "print(time.perf_counter() - begun)"
+    )
+    best = min(float(_run(code)) for _ in range(TRIES))
+    assert best < BUDGET_S
+
+
+def test_import_needs_numpy_alone():
+    code = """
+import sys, sysconfig, pathlib
+import revstep
+site = pathlib.Path(sysconfig.get_paths()["purelib"])
+foreign = {name.partition(".")[0] for name, module in list(sys.modules.items())
+           if getattr(module, "__file__", None)
+           and pathlib.Path(module.__file__).is_relative_to(site)}
+print(" ".join(sorted(foreign - {"revstep", "_virtualenv", "_distutils_hack"})))
+"""
+    assert _run(code) == "numpy"
+
+
+def test_the_runtime_on_a_cpu_imports_no_torch(tabular_bundle):
+    code = f"""
+import sys
+import revstep
+samples = revstep.load({str(tabular_bundle)!r}).sample(2, steps=3, seed=0)
+assert samples.numpy().shape == (2, 6)
+print(" ".join(m for m in ("torch", "diffusers", "onnx", "rich", "typer") if m in sys.modules))
+"""
+    assert _run(code) == ""
+
+
+def test_every_public_name_is_there():
+    for name in revstep.__all__:
+        assert getattr(revstep, name) is not None
+    for name in ("load", "Engine", "DenoiserSpec", "DDIM", "DDPM", "RevstepError"):
+        assert name in revstep.__all__
+
+
+def test_nothing_bare_is_installed():
+    # engine/ and kernels/ at the checkout's root are revstep.engine and revstep.kernels only.
+    code = (
+        "import importlib.util as u; "
+        "print([n for n in ('engine', 'export', 'bench') if u.find_spec(n)])"
+    )
+    isolated = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert isolated.stdout.strip() == "[]"
