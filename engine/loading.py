@@ -57,6 +57,12 @@ def load(
         raise BackendError(
             "ONNX Runtime has no bf16 convolutions on a CPU; use precision='fp32' or 'fp16'"
         )
+    if chosen != "fp32" and bundle.spec.prediction == "mean":
+        log.warning(
+            "%s predicts 'mean', which at noisy times is multiplied by thousands to give x0: "
+            "%s outputs are too coarse for that; prefer precision='fp32'",
+            path, chosen,
+        )  # fmt: skip
     denoiser = OrtDenoiser(graph, bundle.spec, threads=threads)
     decoder = None
     decoder_graph = bundle.decoder()

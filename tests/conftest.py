@@ -2,12 +2,9 @@
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # tests/support
 
 DEMO = Path(__file__).parents[1] / "examples" / "fashion_mnist_unet"
 
@@ -37,12 +34,12 @@ def _once(factory, name, make):
 
 
 def _toy(factory, kind, precisions):
-    from support.toys import build
+    from toys import build
 
     from revstep.export import export_module
 
     module, spec, decoder = build(kind)
-    source = {"kind": "factory", "name": f"support.toys:{kind}"}
+    source = {"kind": "factory", "name": f"toys:{kind}"}
     return _once(
         factory,
         kind,

@@ -2,7 +2,7 @@ import time
 
 import numpy as np
 import pytest
-from support.networks import NumpyDenoiser
+from networks import NumpyDenoiser
 
 from revstep.bench.latency import example_conditions, measure
 from revstep.engine.engine import Engine

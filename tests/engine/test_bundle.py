@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from support.damage import edit_manifest, flip, rehash
+from damage import edit_manifest, flip, rehash
 
 from revstep.engine.bundle import Bundle
 from revstep.engine.errors import BundleError
@@ -24,7 +24,7 @@ def manifest_of(path):
 
 
 def test_a_bundle_tells_its_spec_graphs_and_reference(image_bundle):
-    from support.toys import IMAGE
+    from toys import IMAGE
 
     bundle = Bundle.open(image_bundle)
     assert bundle.spec == IMAGE
@@ -40,7 +40,7 @@ def test_a_bundle_tells_its_spec_graphs_and_reference(image_bundle):
 
 
 def test_the_spec_survives_the_manifest(policy_bundle):
-    from support.toys import POLICY
+    from toys import POLICY
 
     assert DenoiserSpec.from_dict(manifest_of(policy_bundle)["spec"]) == POLICY
 

@@ -10,8 +10,8 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 ort = pytest.importorskip("onnxruntime")
 
+from damage import edit_manifest, flip, rehash, snapshot  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
-from support.damage import edit_manifest, flip, rehash, snapshot  # noqa: E402
 
 from revstep.engine.bundle import Bundle  # noqa: E402
 from revstep.engine.errors import (  # noqa: E402
@@ -230,7 +230,7 @@ def test_progress_counts_to_the_end(policy_bundle, copy_of):
 def test_a_narrow_batch_range_is_respected(tmp_path):
     import dataclasses
 
-    from support.toys import build
+    from toys import build
 
     module, spec, _ = build("policy")
     spec = dataclasses.replace(spec, batch=(2, 3))
@@ -242,7 +242,7 @@ def test_a_narrow_batch_range_is_respected(tmp_path):
 def test_a_network_that_cannot_run_ddim_is_refused_at_export(tmp_path):
     import dataclasses
 
-    from support.toys import build
+    from toys import build
 
     from revstep.engine.schedule import VPSchedule
 

@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-from support.damage import snapshot  # noqa: E402
-from support.toys import IMAGE, POLICY, TABULAR, PolicyToy, TabularToy, build  # noqa: E402
+from damage import snapshot  # noqa: E402
 from torch import nn  # noqa: E402
+from toys import IMAGE, POLICY, TABULAR, PolicyToy, TabularToy, build  # noqa: E402
 
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.engine.spec import Decoder  # noqa: E402
@@ -112,7 +112,7 @@ def test_the_decoder_takes_any_batch(image_bundle):
 def test_the_manifest_says_where_the_bundle_comes_from(image_bundle):
     manifest = json.loads((image_bundle / "manifest.json").read_text())
     provenance = manifest["provenance"]
-    assert provenance["source"] == {"kind": "factory", "name": "support.toys:image"}
+    assert provenance["source"] == {"kind": "factory", "name": "toys:image"}
     assert provenance["tools"]["torch"] == torch.__version__
     assert provenance["opset"] == 20
     assert provenance["parameters"] == sum(p.numel() for p in build("image")[0].parameters())
@@ -192,13 +192,14 @@ def test_a_module_that_does_not_fit_is_refused(case, tmp_path, capfd):
 
 
 def test_what_other_threads_print_meanwhile_gets_through(capsys):
+    import sys
     import threading
 
     from revstep.export.graph import _quiet
 
     with _quiet():
-        print("the exporter's")
-        other = threading.Thread(target=lambda: print("a progress bar's"))
+        sys.stdout.write("the exporter's\n")
+        other = threading.Thread(target=lambda: sys.stdout.write("a progress bar's\n"))
         other.start()
         other.join()
     assert capsys.readouterr().out == "a progress bar's\n"

@@ -5,8 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from support.networks import NumpyDenoiser  # noqa: E402
-from support.toys import build  # noqa: E402
+from networks import NumpyDenoiser  # noqa: E402
+from toys import build  # noqa: E402
 
 from revstep.engine.denoiser import NetworkBuffers  # noqa: E402
 from revstep.engine.errors import BackendError, ExportError, ParityError  # noqa: E402

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from support.damage import snapshot
-from support.toys import build
+from damage import snapshot
+from toys import build
 
 from revstep.engine.bundle import Bundle
 from revstep.engine.errors import ExportError
@@ -207,7 +207,7 @@ def test_a_killed_export_leaves_the_old_bundle_and_the_next_cleans_up(
         import sys, time
         sys.path.insert(0, sys.argv[1])
         import torch
-        from support.toys import build
+        from toys import build
         from revstep.export import export_module
 
         def progress(description, done, total):
@@ -218,7 +218,7 @@ def test_a_killed_export_leaves_the_old_bundle_and_the_next_cleans_up(
         torch.set_num_threads(1)
         export_module(*build("tabular")[:2], sys.argv[2], overwrite=True, progress=progress)
     """)
-    command = [sys.executable, "-c", program, str(TESTS), str(target), stage]
+    command = [sys.executable, "-c", program, str(TESTS / "support"), str(target), stage]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGKILL)
