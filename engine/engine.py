@@ -13,22 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.denoiser import Denoiser
 from revstep.engine.errors import Cancelled, NonFiniteError
-from revstep.engine.loop import Timing, run_batch
+from revstep.engine.loop import Timing
 from revstep.engine.program import StepProgram, build_program
 from revstep.engine.request import make_request
+from revstep.engine.runner import CpuRunner, Runner, StepView
 from revstep.engine.samplers import resolve_sampler
 from revstep.engine.samples import Samples
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Sampler
-from revstep.engine.workspace import WorkspacePool
-from revstep.kernels import StepBuffers, backend
 
 __all__ = ["Engine", "Preview"]
 
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 REPRODUCIBLE_ROWS = 16
 PROGRAMS_KEPT = 64
-RUNS_AT_ONCE = 8
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -59,6 +57,7 @@ class Engine:
         reproducible: Pad every network call to one fixed number of rows, so that a sample's bits
             don't depend on what else is in its batch.
         details: Further lines for ``describe``.
+        runner: Where batches run; a ``CpuRunner`` of the denoiser if None.
     """
 
     def __init__(
@@ -68,13 +67,14 @@ class Engine:
         decoder: Decode | None = None,
         reproducible: bool = False,
         details: Mapping[str, Any] | None = None,
+        runner: Runner | None = None,
     ) -> None:
         self._denoiser = denoiser
+        self._runner = runner or CpuRunner(denoiser)
         self._decoder = decoder
         self._details = dict(details or {})
         least, most = self.spec.batch
         self._fixed_rows = max(least, min(most, REPRODUCIBLE_ROWS)) if reproducible else None
-        self._pool = WorkspacePool(denoiser, RUNS_AT_ONCE)
         self._program = lru_cache(maxsize=PROGRAMS_KEPT)(self._build)
 
     @property
@@ -85,8 +85,7 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What runs: backend, versions, device, kernels, batch range; plain JSON values."""
         return {
-            **self._denoiser.describe(),
-            "kernels": backend(),
+            **self._runner.describe(),
             "reproducible": self._fixed_rows is not None,
             "batch": list(self.spec.batch),
             **self._details,
@@ -179,16 +178,14 @@ class Engine:
             observer.done, observer.total = number * program.length, total
             observer.check_cancelled(0)
             batch = request.part(first, last)
-            with self._pool.lend(self._rows(batch.rows)) as workspace:
-                x = run_batch(
-                    program,
-                    batch,
-                    workspace,
-                    learned_variance=self.spec.learned_variance,
-                    observe=observer,
-                    want_x0=on_step is not None,
-                    timing=timing,
-                )
+            x = self._runner.run(
+                program,
+                batch,
+                self._rows(batch.rows),
+                observe=observer,
+                want_x0=on_step is not None,
+                timing=timing,
+            )
             out[first:last] = x.reshape(last - first, *self.spec.shape)
         return Samples(
             x=out,
@@ -261,9 +258,10 @@ class _Observer:
         self.progress, self.on_step, self.cancel = progress, on_step, cancel
         self.done = self.total = 0
 
-    def __call__(self, number: int, buffers: StepBuffers) -> None:
-        if buffers.flags.any():
-            bad = [self.first + int(i) for i in np.flatnonzero(buffers.flags)]
+    def __call__(self, number: int, view: StepView) -> None:
+        flags = view.flags()
+        if flags.any():
+            bad = [self.first + int(i) for i in np.flatnonzero(flags)]
             raise NonFiniteError(
                 f"the network gave NaN or infinity at step {number + 1} of {self.steps}, for "
                 f"sample {', '.join(map(str, bad[:8]))}{' ...' if len(bad) > 8 else ''}: check "
@@ -271,8 +269,8 @@ class _Observer:
             )
         if self.progress is not None:
             self.progress(self.done + number + 1, self.total)
-        if self.on_step is not None and buffers.x0 is not None:
-            x0 = buffers.x0.reshape(len(buffers.x0), *self.spec.shape).copy()
+        if self.on_step is not None:
+            x0 = view.x0().reshape(-1, *self.spec.shape)
             self.on_step(Preview(number + 1, self.steps, self.first, x0))
         self.check_cancelled(number + 1)
 
