@@ -7,7 +7,7 @@ estimate x0 and noise z. Samplers are written with ``+ - * /`` on them, as in th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -29,7 +29,6 @@ class Vector:
     """A linear combination of symbols, with float64 coefficients."""
 
     __slots__ = ("terms",)
-    __array_ufunc__ = None  # numpy scalars leave the arithmetic to us
 
     def __init__(self, terms: Mapping[Symbol, float]) -> None:
         self.terms = {symbol: c for symbol, c in terms.items() if c != 0.0}
@@ -76,6 +75,14 @@ class Vector:
             raise ProgramError("a sampler divided a vector by 0; take the limit instead")
         return self * (1.0 / float(divisor))
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Vector:
+        """Numpy scalars from the left: the same arithmetic; all else of numpy is not affine."""
+        if method != "__call__" or ufunc not in (np.multiply, np.add):
+            _refuse(f"np.{ufunc.__name__} of a vector")
+        other = inputs[0] if inputs[1] is self else inputs[1]
+        result: Vector = self * other if ufunc is np.multiply else self + other
+        return result
+
     def __pow__(self, _: object) -> NoReturn:
         _refuse("raising a vector to a power")
 
@@ -87,6 +94,11 @@ class Vector:
 
     def __bool__(self) -> NoReturn:
         _refuse("branching on a vector's value")
+
+    def _compare(self, _: object) -> NoReturn:
+        _refuse("comparing or clipping a vector")
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compare
 
     def __repr__(self) -> str:
         inner = " + ".join(f"{c:.6g} {s.kind}[{s.row}]" for s, c in sorted(self.terms.items()))

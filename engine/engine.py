@@ -149,6 +149,7 @@ class Engine:
             NonFiniteError: The network gave NaN or infinity.
             Cancelled: ``cancel`` was set.
         """
+        _check_types(steps, strength, clip, cancel)
         if strength is not None and start is None:
             raise ValueError("strength goes with start, the sample to begin from; pass both")
         request = make_request(
@@ -240,6 +241,19 @@ class Engine:
 
     def _rows(self, needed: int) -> int:
         return self._fixed_rows or max(needed, self.spec.batch[0])
+
+
+def _check_types(steps: object, strength: object, clip: object, cancel: object) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
+        raise TypeError(f"steps must be a whole number; got {steps!r}")
+    if isinstance(strength, bool) or not isinstance(
+        strength, (int, float, np.floating, type(None))
+    ):
+        raise TypeError(f"strength must be a number in (0, 1]; got {strength!r}")
+    if not isinstance(clip, (bool, np.bool_, type(None))):
+        raise TypeError(f"clip must be True, False or None; got {clip!r}")
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise TypeError(f"cancel must be a threading.Event; got {type(cancel).__name__}")
 
 
 class _Observer:

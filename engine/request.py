@@ -60,7 +60,8 @@ def make_request(
         TypeError: A value of a wrong type or dtype.
         ValueError: An unknown name, a wrong shape, or a value out of range.
     """
-    given, nulls = dict(conditions or {}), dict(null_conditions or {})
+    given = _mapping(conditions, "conditions")
+    nulls = _mapping(null_conditions, "null_conditions")
     _check_names(spec, given, "conditions")
     _check_names(spec, nulls, "null_conditions")
     n = _count(spec, n, seed, given, start, noise)
@@ -75,6 +76,16 @@ def make_request(
             noise=None if noise is None else _state(spec, noise, n, "noise"),
         )
     )
+
+
+def _mapping(values: Values | None, what: str) -> dict[str, ArrayLike]:
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"{what} maps names to values, such as {{'label': [0, 1]}}; got {type(values).__name__}"
+        )
+    return dict(values)
 
 
 def _check_names(spec: DenoiserSpec, given: Values, what: str) -> None:
@@ -106,8 +117,9 @@ def _count(
     shaped = [(conditions[c.name], c.shape) for c in spec.conditions if c.name in conditions]
     shaped += [(value, spec.shape) for value in (start, noise) if value is not None]
     for value, shape in shaped:
-        if np.ndim(value) == len(shape) + 1:
-            return max(1, len(np.asarray(value)))
+        array = _array(value, "a condition, start or noise")
+        if array.ndim == len(shape) + 1:
+            return max(1, len(array))
     return 1
 
 
@@ -172,8 +184,18 @@ def _rows(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> NDA
     return np.ascontiguousarray(np.broadcast_to(array, (n, *shape)))
 
 
+def _array(value: Any, what: str) -> NDArray[Any]:
+    if hasattr(value, "detach"):  # a torch tensor, perhaps on a GPU, with a gradient, or bf16
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() else value
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} can't be read as an array: {error}") from error
+
+
 def _floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
-    array = np.asarray(value)
+    array = _array(value, what)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{what} must be numbers; got {array.dtype}")
     if not np.all(np.isfinite(array)):
@@ -186,7 +208,7 @@ def _floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
 
 
 def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
-    array = np.asarray(value)
+    array = _array(value, what)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{what} must be integers; got {array.dtype}")
     return array.astype(np.int64)

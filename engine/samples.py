@@ -40,6 +40,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.x)
 
+    def __repr__(self) -> str:
+        shape = ", ".join(map(str, self.numpy().shape))
+        return f"Samples(float32 ({shape}), {self.sampler}, {self.steps} steps)"
+
     def numpy(self) -> NDArray[np.float32]:
         """The decoded samples, or the states where there is no decoder; float32 (n, ...)."""
         return self.x if self.decoded is None else self.decoded

@@ -29,8 +29,7 @@ def sample_seeds(
     if seed is None:
         seed = secrets.randbits(63)
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
-        first = _checked(seed)
-        return np.array([(first + i) % SEEDS for i in range(n)], dtype=np.uint64)
+        return np.uint64(_checked(seed)) + np.arange(n, dtype=np.uint64)  # wraps at 2^64
     if isinstance(seed, (str, bytes, bool, float)) or not hasattr(seed, "__len__"):
         raise TypeError(f"seed must be an int, a sequence of ints, or None; got {seed!r}")
     if len(seed) != n:

@@ -60,6 +60,8 @@ class OrtDenoiser:
     """
 
     def __init__(self, graph: Path, spec: DenoiserSpec, *, threads: int | None = None) -> None:
+        if threads is not None and not isinstance(threads, int):
+            raise TypeError(f"threads must be a whole number or None; got {threads!r}")
         if threads is not None and (isinstance(threads, bool) or threads < 1):
             raise ValueError(f"threads={threads!r} is out of range; it must be at least 1")
         self.spec = spec
@@ -110,12 +112,24 @@ class OrtDenoiser:
                     f"{graph.name}: input {name!r} is {given[name].type}; the spec says "
                     f"{array.dtype}: export the bundle again"
                 )
-            if len(given[name].shape) != array.ndim:
+            if not _fits(given[name].shape, array.shape[1:]):
                 raise BackendError(
-                    f"{graph.name}: input {name!r} has {len(given[name].shape)} axes; the spec "
-                    f"says {array.ndim}: export the bundle again"
+                    f"{graph.name}: input {name!r} is {given[name].shape}; the spec says "
+                    f"{array.shape[1:]} after the batch: export the bundle again"
                 )
         outputs = self._session.get_outputs()
         if len(outputs) != 1:
             raise BackendError(f"{graph.name} has {len(outputs)} outputs; a denoiser has one")
+        if not _fits(outputs[0].shape, self.spec.output_shape):
+            raise BackendError(
+                f"{graph.name} gives {outputs[0].shape}; the spec says {self.spec.output_shape} "
+                "after the batch: export the bundle again"
+            )
         self._output = outputs[0].name
+
+
+def _fits(shape: list[int | str | None], sample: tuple[int, ...]) -> bool:
+    """Whether a graph's shape is (batch, *sample); a symbolic axis fits any size."""
+    return len(shape) == len(sample) + 1 and all(
+        d == want or not isinstance(d, int) for d, want in zip(shape[1:], sample, strict=True)
+    )

@@ -73,6 +73,14 @@ def test_left_out_conditions_are_null_and_one_value_serves_all():
     assert batch.conditions["obs"].dtype == np.float32
 
 
+def test_torch_tensors_with_gradients_or_bf16_are_values():
+    torch = pytest.importorskip("torch")
+    obs = torch.ones(2, 4, dtype=torch.bfloat16, requires_grad=True)
+    batch = make_request(SPEC, None, conditions={"obs": obs, "label": torch.tensor([1, 2])}).batch
+    np.testing.assert_array_equal(batch.conditions["obs"], np.ones((2, 4), np.float32))
+    assert batch.conditions["label"].tolist() == [1, 2]
+
+
 def test_parts_cut_every_array():
     request = make_request(
         SPEC, 5, seed=0, conditions={"label": [0, 1, 2, 3, 4]}, guidance=[1, 2, 1, 3, 1]
@@ -98,6 +106,8 @@ def test_parts_cut_every_array():
         (SPEC, {"conditions": {"obs": [np.nan] * 4}}, ValueError, "NaN or infinity"),
         (SPEC, {"conditions": {"obs": [1e300] * 4}}, ValueError, "beyond float32"),
         (SPEC, {"conditions": {"obs": ["a"] * 4}}, TypeError, "must be numbers"),
+        (SPEC, {"conditions": np.zeros(3)}, TypeError, "conditions maps names to values"),
+        (SPEC, {"conditions": {"obs": [[1, 2], [3]]}}, TypeError, "can't be read as an array"),
         (SPEC, {"null_conditions": {"x": 0}}, ValueError, "null_conditions: x"),
         (SPEC, {"guidance": 2.0}, ValueError, "without conditions changes nothing"),
         (SPEC, {"n": 2, "guidance": [1.0, 2.0, 3.0]}, ValueError, "one a sample"),
