@@ -168,3 +168,55 @@ def test_two_values_of_one_call_in_different_mixtures_are_refused():
 
     with pytest.raises(ProgramError, match="can't be a program"):
         build_program(VE, greedy, 6)
+
+
+def random_multistep(seed):
+    """A random solver over up to three stored values, as code for vectors and arrays alike."""
+    rng = np.random.default_rng(seed)
+    depth, count = int(rng.integers(0, 4)), int(rng.integers(2, 9))
+    weights, used = rng.normal(size=(count, 6)) / 2, rng.integers(0, 2, size=(count, 4))
+    mix = rng.normal(size=3)
+
+    def solver(x, steps, call, noise):
+        past = []
+        for i, (now, _) in enumerate(steps):
+            m, x0 = call(x, now)
+            value = mix[0] * m + mix[1] * x0 + mix[2] * x
+            new = weights[i, 0] * x + weights[i, 1] * m + weights[i, 2] * x0
+            for k, old in enumerate(past[:depth]):
+                if used[i, k]:
+                    new = new + weights[i, 3 + k] * old
+            if used[i, 3]:
+                new = new + 0.3 * noise(i)
+            past.insert(0, value)
+            x = new
+        return x
+
+    return solver, count
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_random_solvers_give_what_they_say(clip):
+    spec = DenoiserSpec(
+        shape=(4,), schedule=VPSchedule(), prediction="epsilon", value_range=(-1.0, 1.0)
+    )
+    for seed in range(60):
+        solver, count = random_multistep(seed)
+
+        def traced(run, solver=solver):
+            def call(x, now):
+                d = run.denoise(x, now)
+                return d.m, d.x0
+
+            return solver(run.x, run.steps, call, lambda _: run.noise())
+
+        def call(x, now):
+            m = network(x, now.time)
+            x0 = (x - now.sigma * m) / now.alpha
+            return m, np.clip(x0, -1, 1) if clip else x0
+
+        noise = np.random.default_rng(seed).normal(size=(count, 3, 4))
+        program = build_program(spec, traced, count, clip=clip)
+        got, _ = run_rows(program, start(), network, lambda i, noise=noise: noise[i])
+        want = solver(start(), _steps(count, spec), call, lambda i, noise=noise: noise[i])
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())
