@@ -45,12 +45,19 @@ def allocate(updates: Sequence[Vector]) -> list[Storage]:
     Raises:
         ProgramError: Naming the row that reaches too far back, or needs two values of one row.
     """
+    try:  # values of single rows first, as the papers have them: later rows can mix those freely
+        return _allocate(updates, own=True)
+    except ProgramError:
+        return _allocate(updates, own=False)
+
+
+def _allocate(updates: Sequence[Vector], *, own: bool) -> list[Storage]:
     needs = _needs(updates)
     slots: dict[int, Vector] = {}
     found = []
     for row, update in enumerate(updates):
         x, history = _express(update.before(row), slots, updates, row)
-        kept, value = _choose(needs.get(row, []), slots, updates, row)
+        kept, value = _choose(needs.get(row, []), slots, updates, row, own)
         slot, store = -1, (0.0,) * 6
         if value is not None:
             past_x, past = _express(value.before(row), slots, updates, row)
@@ -79,7 +86,11 @@ def _needs(updates: Sequence[Vector]) -> dict[int, list[Vector]]:
 
 
 def _choose(
-    needs: list[Vector], slots: dict[int, Vector], updates: Sequence[Vector], row: int
+    needs: list[Vector],
+    slots: dict[int, Vector],
+    updates: Sequence[Vector],
+    row: int,
+    own: bool,
 ) -> tuple[tuple[int, ...], Vector | None]:
     """(slots to keep, vector to store or None): as few slots as will do."""
     if not needs:
@@ -92,7 +103,7 @@ def _choose(
         for kept in combinations(sorted(slots), total - 1) if total else ():
             missing = _missing(needs, kept, slots, updates[row], relations)
             known = [updates[row], *relations, *(slots[i] for i in kept)]
-            for value in _candidates(missing, updates[row], row):
+            for value in _candidates(missing, updates[row], row, own):
                 if all(_spans([*known, value], v) for v in missing):
                     return kept, value
     raise ProgramError(
@@ -114,11 +125,14 @@ def _missing(
     return [v for v in needs if not _spans(known, v)]
 
 
-def _candidates(missing: list[Vector], update: Vector, row: int) -> Iterable[Vector]:
-    """Storable vectors (without the row's noise), the sparsest first."""
+def _candidates(missing: list[Vector], update: Vector, row: int, own: bool) -> Iterable[Vector]:
+    """Storable vectors (without the row's noise), the sparsest first; ``own``: of this row only."""
     noise = update.own(row, "z")
     for v in sorted(missing, key=lambda v: len(v.terms)):
         z = v.own(row, "z")
+        if own:
+            yield v - v.before(row) - z * Vector({Symbol(row, "z"): 1.0})
+            continue
         if z == 0.0:
             yield v
         elif noise != 0.0:
