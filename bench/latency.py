@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -23,7 +24,10 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Whole runs of one batch size; percentiles over the runs.
+    """Whole runs of one batch size; percentiles by nearest rank, so each is a run that was made.
+
+    ``step_ms``, ``network_ms`` and ``outside_us`` are those of the median run, and add up:
+    step = network + outside.
 
     Attributes:
         batch: Samples a run.
@@ -32,12 +36,12 @@ class Latency:
         guidance: Classifier-free guidance; other than 1 doubles the network's rows.
         runs: Runs measured, after one that is not counted.
         p50_ms: Median wall time of a run, from the call of ``sample`` to its result.
-        p90_ms: 90th percentile.
-        p99_ms: 99th percentile; with fewer than 100 runs it is close to the slowest run.
-        step_ms: Median wall time of a run, divided by its network calls.
-        network_ms: Median over the runs of the network's time a call.
-        outside_us: Median over the runs of (wall time - network time) a network call: the step,
-            the initial noise, checks, buffers, everything that is not the network.
+        p90_ms: 90th percentile; with fewer than 10 runs the slowest run.
+        p99_ms: 99th percentile; with fewer than 100 runs the slowest run.
+        step_ms: Wall time of the median run, divided by its network calls.
+        network_ms: The network's time in the median run, a call.
+        outside_us: (Wall time - network time) of the median run, a call: the step, the initial
+            noise, checks, buffers, everything that is not the network.
         samples_per_s: Batch divided by the median wall time.
     """
 
@@ -82,7 +86,7 @@ def measure(
         conditions: Of one run; ``example_conditions`` by default.
         runs: Most runs.
         seconds: No run starts after this time, but at least three are made.
-        progress: Called with (runs done, runs in all).
+        progress: Called with (runs done, runs in all as far as the time so far tells).
 
     Raises:
         ValueError: Runs or seconds out of range, or as ``Engine.sample``.
@@ -109,18 +113,21 @@ def measure(
     walls: list[float] = []
     networks: list[float] = []
     calls = 0
-    deadline = perf_counter() + seconds
+    begun = perf_counter()
+    deadline = begun + seconds
     while len(walls) < LEAST_RUNS or (len(walls) < runs and perf_counter() < deadline):
         wall, timing = run(len(walls) + 1)
         calls = len(timing.network_ns)
         walls.append(wall)
         networks.append(sum(timing.network_ns) * 1e-9)
         if progress is not None:
-            progress(len(walls), runs)
+            progress(len(walls), _runs_in_all(len(walls), perf_counter() - begun, runs, seconds))
     if progress is not None:
-        progress(runs, runs)
-    wall_s, network_s = np.asarray(walls), np.asarray(networks)
-    p50, p90, p99 = (float(v) for v in np.percentile(wall_s, (50, 90, 99)))
+        progress(len(walls), len(walls))
+    order = np.argsort(walls)
+    median = int(order[_rank(50, len(walls))])
+    p50, network_s = walls[median], networks[median]
+    p90, p99 = (walls[order[_rank(percent, len(walls))]] for percent in (90, 99))
     return Latency(
         batch=batch,
         sampler=sampler if isinstance(sampler, str) else repr(sampler),
@@ -131,10 +138,21 @@ def measure(
         p90_ms=p90 * 1e3,
         p99_ms=p99 * 1e3,
         step_ms=p50 / calls * 1e3,
-        network_ms=float(np.median(network_s)) / calls * 1e3,
-        outside_us=float(np.median(wall_s - network_s)) / calls * 1e6,
+        network_ms=network_s / calls * 1e3,
+        outside_us=(p50 - network_s) / calls * 1e6,
         samples_per_s=batch / p50,
     )
+
+
+def _rank(percent: int, count: int) -> int:
+    """Index of the nearest-rank percentile among ``count`` sorted values."""
+    return -(-percent * count // 100) - 1
+
+
+def _runs_in_all(done: int, elapsed: float, runs: int, seconds: float) -> int:
+    """How many runs it will be, at the pace so far."""
+    rest = math.ceil(max(0.0, seconds - elapsed) * done / max(elapsed, 1e-9))
+    return min(runs, max(LEAST_RUNS, done + rest))
 
 
 def example_conditions(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Gpu", "cpu_count", "cpu_features", "cpu_name", "nvidia_gpus", "package_version"]
+__all__ = [
+    "Gpu",
+    "cpu_count",
+    "cpu_features",
+    "cpu_name",
+    "memory_bytes",
+    "nvidia_gpus",
+    "package_version",
+]
 
 NVIDIA_SMI_SECONDS = 10.0  # a driver that hangs must not hang us
 FEATURES = (
@@ -60,6 +68,14 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_bytes() -> int | None:
+    """The machine's memory in bytes; None where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def package_version(name: str) -> str | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import PIL.Image
     import torch
 
-__all__ = ["Samples", "images_from"]
+__all__ = ["Samples", "images_from", "picture_problem"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -64,19 +64,24 @@ class Samples:
         return images_from(self.numpy(), self.value_range)
 
 
+def picture_problem(shape: tuple[int, ...], value_range: tuple[float, float] | None) -> str | None:
+    """Why samples of ``shape`` are no pictures; None where ``images_from`` takes them."""
+    if value_range is None:
+        return "images need a value_range in the spec, such as (-1, 1); it has none"
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        return f"images need samples of shape (1 or 3, H, W); these are {shape}"
+    return None
+
+
 def images_from(samples: NDArray[np.float32], value_range: tuple[float, float] | None) -> list[Any]:
     """PIL images of (n, C, H, W) samples, their range mapped to 0..255 and clipped.
 
     Raises:
         ValueError: No value range, or shapes that are no images.
     """
-    if value_range is None:
-        raise ValueError("images need a value_range in the spec, such as (-1, 1); it has none")
-    if samples.ndim != 4 or samples.shape[1] not in (1, 3):
-        raise ValueError(
-            f"images need samples of shape (n, 1 or 3, H, W); these are {samples.shape}: "
-            "use numpy()"
-        )
+    problem = picture_problem(samples.shape[1:], value_range)
+    if value_range is None or problem is not None:
+        raise ValueError(f"{problem}: use numpy()")
     try:
         from PIL import Image
     except ImportError as error:

@@ -17,13 +17,26 @@ def _check(name):
     return next(c for c in doctor.examine().checks if c.name == name)
 
 
-def test_both_onnxruntimes_are_a_conflict_with_a_cure(monkeypatch):
-    _pretend(monkeypatch, {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"})
+H200 = machine.Gpu("NVIDIA H200", "580.1", "9.0", 143771)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices", "extra"),
+    [((), ("auto", "cpu", "cuda"), "cpu"), ((H200,), ("auto", "cpu"), "cpu"),
+     ((H200,), ("auto", "cpu", "cuda"), "cuda")],
+)  # fmt: skip
+def test_both_onnxruntimes_are_a_conflict_with_this_machines_cure(
+    monkeypatch, gpus, devices, extra
+):
+    _pretend(monkeypatch, {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}, gpus)
+    monkeypatch.setattr(doctor, "DEVICES", devices)
     report = doctor.examine()
     assert not report.healthy
     check = _check("onnxruntime, CPU")
     assert check.status == "conflict"
-    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in check.cure
+    assert check.cure == (
+        f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'revstep[{extra}]'"
+    )
 
 
 def test_a_conflict_gives_exit_code_1(monkeypatch):
@@ -35,16 +48,39 @@ def test_a_conflict_gives_exit_code_1(monkeypatch):
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "conflict" in result.stdout
+    cure = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'revstep[cpu]'"
+    assert result.stdout.splitlines().count(cure) == 1  # on a line of its own, to be copied
 
 
 def test_a_missing_runtime_names_its_extra(monkeypatch):
     _pretend(monkeypatch, {})
-    report = doctor.examine()
-    assert report.healthy  # an extra that was not asked for is no illness
     assert _check("onnxruntime, CPU").status == "missing"
     assert _check("onnxruntime, CPU").cure == "pip install 'revstep[cpu]'"
     assert _check("export").cure == "pip install 'revstep[export]'"
     assert _check("images").cure == "pip install 'revstep[images]'"
+
+
+def test_extras_that_were_not_asked_for_are_no_illness(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    _pretend(monkeypatch, {"onnxruntime": "1.32.0"})
+    report = doctor.examine()
+    assert _check("export").status == "missing"
+    assert report.can_sample
+    assert report.healthy
+
+
+def test_a_machine_that_cannot_sample_is_not_healthy(monkeypatch):
+    from typer.testing import CliRunner
+
+    from revstep.cli import app
+
+    _pretend(monkeypatch, {"triton": "3.0"}, [H200])
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert (report["can_sample"], report["healthy"]) == (False, False)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "Nothing can be sampled here yet." in result.stdout
+    assert "pip install 'revstep[cpu]'" in result.stdout.splitlines()
 
 
 def test_a_runtime_that_does_not_import_is_unusable(monkeypatch):

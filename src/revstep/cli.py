@@ -32,7 +32,12 @@ app = typer.Typer(
 
 EXAMPLES = (
     (export, "export", "revstep export my_model:build -o my.revstep --precision fp32,fp16"),
-    (compile_, "compile", "revstep compile my.revstep --target onnxruntime --precision fp32"),
+    (
+        compile_,
+        "compile",
+        "revstep compile my.revstep; or: revstep compile my.revstep --target tensorrt "
+        "--target tensorrt_rtx --precision fp16 --batch 1,8,64 --gpu sm_89 --keep-going",
+    ),
     (info, "info", "revstep info my.revstep"),
     (
         sample,

@@ -19,14 +19,10 @@ from revstep.engine.machine import (
 
 __all__ = ["Check", "Report", "examine"]
 
-CONFLICT_CURE = (
-    "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'revstep[cpu]'  "
-    "(or 'revstep[cuda]' on a machine with an NVIDIA GPU)"
-)
-
-
 _CPU_ONLY = f"revstep {__version__} runs on CPUs only"
 _NO_GPU = "no NVIDIA GPU or driver was found"
+
+STEP_ONLY = ("triton",)  # the fused step on a GPU; it runs no network
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +62,18 @@ class Report:
         return (self.kernels, *self.backends, *self.tools)
 
     @property
+    def can_sample(self) -> bool:
+        """Whether any backend can run a denoiser."""
+        return any(c.status == "ok" for c in self.backends if c.name not in STEP_ONLY)
+
+    @property
     def healthy(self) -> bool:
-        """Whether nothing is in conflict; a missing extra is no illness."""
-        return all(check.status != "conflict" for check in self.checks)
+        """Whether something can be sampled and nothing is in conflict; extras may be missing."""
+        return self.can_sample and all(check.status != "conflict" for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "healthy": self.healthy}
+        return {**asdict(self), "can_sample": self.can_sample, "healthy": self.healthy}
 
 
 def examine() -> Report:
@@ -118,7 +119,9 @@ def _onnxruntime(gpus: tuple[Gpu, ...]) -> tuple[Check, Check]:
     cpu, gpu = package_version("onnxruntime"), package_version("onnxruntime-gpu")
     if cpu and gpu:
         detail = f"onnxruntime {cpu} and onnxruntime-gpu {gpu} overwrite each other's files"
-        on_cpu, on_cuda = (Check(name, "conflict", detail, CONFLICT_CURE) for name in names)
+        extra = "cuda" if gpus and "cuda" in DEVICES else "cpu"
+        cure = f"pip uninstall -y onnxruntime onnxruntime-gpu && {_install(extra)}"
+        on_cpu, on_cuda = (Check(name, "conflict", detail, cure) for name in names)
         return on_cpu, on_cuda
     if not cpu and not gpu:
         return Check(names[0], "missing", "", _install("cpu")), _cuda(names[1], "", gpus, ())

@@ -53,8 +53,47 @@ def test_the_time_limit_ends_it_after_three_runs(denoiser):
 def test_progress_ends_full(denoiser):
     told = []
     measure(Engine(denoiser), 1, steps=1, runs=50, seconds=1e-6, progress=lambda *a: told.append(a))
-    assert told[0] == (1, 50)
-    assert told[-1] == (50, 50)
+    assert [done for done, _ in told] == [1, 2, 3, 3]
+    assert all(done <= total for done, total in told)
+    assert told[-1] == (3, 3)  # the runs that were made, not the most that were allowed
+
+
+def test_progress_never_passes_the_most_runs(denoiser):
+    told = []
+    measure(Engine(denoiser), 1, steps=1, runs=5, seconds=60.0, progress=lambda *a: told.append(a))
+    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5), (5, 5)]
+
+
+def test_the_parts_add_up_and_are_the_median_runs():
+    pauses = iter([0.0, 0.001, 0.03, 0.008, 0.02])  # of the warm-up, then of four runs
+
+    def network(x, t, conditions):
+        time.sleep(next(pauses))
+        return np.zeros_like(x)
+
+    row = measure(Engine(NumpyDenoiser(SPEC, network)), 1, steps=1, runs=4)
+    assert row.step_ms == pytest.approx(row.network_ms + row.outside_us / 1e3)
+    assert row.p50_ms == row.step_ms
+    assert 8.0 <= row.network_ms < 20.0  # the second of four, by nearest rank
+    assert row.p90_ms == row.p99_ms >= 30.0
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"), [(9, ["1", "-", "-"]), (10, ["1", "2", "-"]), (100, ["1", "2", "3"])]
+)
+def test_percentiles_that_so_few_runs_cannot_tell_are_dashes(runs, shown):
+    pytest.importorskip("rich")
+    from revstep.bench.latency import Latency
+    from revstep.commands.latency_table import latency_table
+
+    row = Latency(
+        *(1, "ddim", 2, 1.0, runs),
+        **{"p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0},
+        **{"step_ms": 0.5, "network_ms": 0.4, "outside_us": 100.0, "samples_per_s": 1e3},
+    )
+    table = latency_table([row])
+    cells = [next(iter(column.cells)).removesuffix(".0") for column in table.columns[2:5]]
+    assert cells == shown
 
 
 def test_guidance_doubles_the_networks_rows(denoiser):

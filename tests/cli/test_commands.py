@@ -56,6 +56,13 @@ def test_info_prints_the_spec(cli, image_bundle):
         assert text in result.stdout
 
 
+def test_info_prints_a_path_as_it_is(process, copy_of, tabular_bundle):
+    copy = copy_of(tabular_bundle, "b[/b][red]" + "x" * 80)
+    result = process("info", copy)
+    assert result.returncode == 0, result.stderr
+    assert f"{copy} (revstep" in result.stdout
+
+
 def test_info_json_is_the_manifest(cli, image_bundle):
     result = cli("info", image_bundle, "--json")
     report = json.loads(result.stdout)

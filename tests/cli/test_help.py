@@ -19,6 +19,18 @@ def test_help_of_a_command_has_an_example(cli, command):
     assert f"Example: revstep {command}" in result.stdout
 
 
+def test_help_says_what_the_code_allows(cli):
+    pytest.importorskip("torch")
+    from revstep.engine.loading import DEVICES
+    from revstep.export.graph import OPSETS
+
+    assert f"{OPSETS[0]}<=x<={OPSETS[-1]}" in cli("export", "--help").stdout
+    for command in ("sample", "bench"):
+        text = " ".join(cli(command, "--help").stdout.replace("│", " ").split())
+        assert f"{', '.join(DEVICES)}." in text
+    assert "--threads 1" in text
+
+
 def test_version(cli):
     assert cli("--version").stdout.strip() == f"revstep {revstep.__version__}"
 

@@ -16,7 +16,7 @@ MISTAKES = {
     "unknown sampler option": ((*SAMPLE, "--set", "ita=1"), "no option ita"),
     "sampler option out of range": ((*SAMPLE, "--set", "eta=2"), "eta"),
     "sampler option without a value": ((*SAMPLE, "--set", "eta"), "name=value"),
-    "no steps": ((*SAMPLE, "--steps", "0"), "steps=0 is out of range"),
+    "no steps": ((*SAMPLE, "--steps", "0"), "--steps 0 is out of range"),
     "more steps than the schedule": ((*SAMPLE, "--steps", "1001"), "1 to 1000"),
     "negative seed": ((*SAMPLE, "--seed", "-1"), "seed -1 is out of range"),
     "seed of 65 bits": ((*SAMPLE, "--seed", str(1 << 64)), "out of range"),
@@ -25,12 +25,23 @@ MISTAKES = {
     "class that is no number": ((*SAMPLE, "--class", "boot"), "must be numbers"),
     "class that is a fraction": ((*SAMPLE, "--class", "1.5"), "whole numbers"),
     "condition given twice": ((*SAMPLE, "--class", "1", "--condition", "label=1"), "given twice"),
-    "no samples": ((*SAMPLE, "-n", "0"), "-n 0"),
+    "no samples": ((*SAMPLE, "-n", "0"), "-n must be at least 1; got 0"),
+    "fewer than no samples": ((*SAMPLE, "-n", "-3"), "-n must be at least 1; got -3"),
+    "more samples than memory": ((*SAMPLE, "-n", str(10**15)), f"-n {10**15} samples take"),
+    "more samples than a number": ((*SAMPLE, "-n", str(10**30)), f"-n {10**30} samples take"),
     "samples that don't share evenly": ((*SAMPLE, "--class", "0-2", "-n", "4"), "multiple of"),
-    "batch size of nothing": ((*SAMPLE, "--batch-size", "0"), "batch_size=0"),
-    "batch size beyond the engine": ((*SAMPLE, "--batch-size", "65"), "batch_size=65"),
+    "batch size of nothing": ((*SAMPLE, "--batch-size", "0"), "--batch-size 0 is out of range"),
+    "batch size beyond the engine": (
+        (*SAMPLE, "--batch-size", "65"),
+        "--batch-size 65 is out of range",
+    ),
     "unknown spacing": ((*SAMPLE, "--spacing", "wide"), "trailing, leading, linspace"),
-    "strength without a start": ((*SAMPLE, "--strength", "0.5"), "strength"),
+    "strength without a start": (
+        (*SAMPLE, "--strength", "0.5"),
+        "--strength goes with --start",
+    ),
+    "columns without a grid": ((*SAMPLE, "--columns", "2"), "--columns goes with --grid"),
+    "guidance without a class": ((*SAMPLE, "--guidance", "2"), "--class or --condition"),
     "unknown backend": ((*SAMPLE, "--backend", "abacus"), "unknown backend 'abacus'"),
     "precision that is not there": (
         ("sample", "{policy}", "-o", "{tmp}/out.npy", "--precision", "fp16"),
@@ -48,7 +59,11 @@ MISTAKES = {
         ("sample", "{policy}", "-o", "{tmp}/out.npy", "--condition", "observation=1,2"),
         "4 numbers",
     ),
-    "pictures of what is none": (("sample", "{policy}", "-o", "{tmp}/out.png"), "no pictures"),
+    "pictures of what is none": (
+        ("sample", "{policy}", "-o", "{tmp}/out.png", "--condition", "observation=0,0,0,0"),
+        "use -o samples.npy",
+    ),
+    "grid of what is no picture": (("sample", "{tabular}", "--grid"), "no pictures"),
     "unknown suffix": (("sample", "{image}", "-o", "{tmp}/out.jpg"), ".png or .npy"),
     "folder that is not there": (("sample", "{image}", "-o", "{tmp}/a/out.png"), "does not exist"),
     "grid of an array": (("sample", "{image}", "-o", "{tmp}/out.npy", "--grid"), "--grid"),
@@ -59,8 +74,39 @@ MISTAKES = {
         ("export", "no_such_module", "-o", "{tmp}/x"),
         "package.module:function",
     ),
+    "factory of an unknown precision": (
+        ("export", "no_such_module:build", "-o", "{tmp}/x", "--precision", "fp32,fp8"),
+        "--precision fp8",
+    ),
+    "factory of an unknown opset": (
+        ("export", "no_such_module:build", "-o", "{tmp}/x", "--opset", "23"),
+        "less than or equal to 22",
+    ),
+    "bundle that is there already": (
+        ("export", "no_such_module:build", "-o", "{tabular}"),
+        "--overwrite",
+    ),
     "no diffusers folder": (("export", "--diffusers", "{tmp}", "-o", "{tmp}/x"), "{tmp}"),
     "unknown target": (("compile", "{tabular}", "--target", "abacus"), "abacus"),
+    "a batch for a target without": (("compile", "{tabular}", "--batch", "8"), "takes any"),
+    "a GPU for a target without": (("compile", "{tabular}", "--gpu", "sm_89"), "--target tensorrt"),
+    "an empty target": (("compile", "{tabular}", "--target", "tensorrt_rtx,"), "commas between"),
+    "a batch of nothing": (
+        ("compile", "{tabular}", "--target", "tensorrt_rtx", "--batch", "0,1"),
+        "--batch must be whole numbers of at least 1",
+    ),
+    "a profile of two": (
+        ("compile", "{tabular}", "--target", "tensorrt_rtx", "--dynamic", "1:8"),
+        "min:tuned:max",
+    ),
+    "a falling profile": (
+        ("compile", "{tabular}", "--target", "tensorrt_rtx", "--dynamic", "8:1:4"),
+        "least <= tuned <= most",
+    ),
+    "a memory limit of no size": (
+        ("compile", "{tabular}", "--target", "tensorrt_rtx", "--memory-limit", "lots"),
+        "512M or 2G",
+    ),
     "bench of nothing": (("bench", "{tabular}", "--batch", "0"), "--batch"),
     "demo elsewhere": (("demo", "--model", "{tmp}", "-o", "{tmp}/demo"), "UNet2DModel"),
 }
@@ -118,9 +164,59 @@ def test_a_full_disk_is_the_machines_failure_and_leaves_nothing(
     monkeypatch.setattr("revstep.commands.pictures.os.fsync", full)
     result = cli("sample", tabular_bundle, "-o", tmp_path / "x.npy", "--steps", "2")
     assert result.exit_code == 1
-    assert os.strerror(errno.ENOSPC) in result.stderr
+    assert f"{tmp_path / 'x.npy'}: {os.strerror(errno.ENOSPC)}" in result.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["x.npy"]
     assert (tmp_path / "x.npy").read_bytes() == b"old"
+
+
+def test_a_write_cut_short_names_the_file(tmp_path, monkeypatch):
+    import numpy as np
+
+    from revstep.commands.guard import describe
+    from revstep.commands.pictures import save_array
+
+    def short(*args, **kwargs):  # what numpy raises on a full disk: no errno, no name
+        raise OSError("96 requested and 0 written")
+
+    monkeypatch.setattr(np, "save", short)
+    with pytest.raises(OSError, match="0 written") as caught:
+        save_array(tmp_path / "x.npy", np.zeros(24, np.float32))
+    assert describe(caught.value) == f"{tmp_path / 'x.npy'}: 96 requested and 0 written"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_running_out_of_memory_names_n(cli, tabular_bundle, tmp_path, monkeypatch):
+    from revstep.engine.engine import Engine
+
+    def full(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(Engine, "sample", full)
+    result = cli("sample", tabular_bundle, "-o", tmp_path / "x.npy", "-n", "7")
+    assert result.exit_code == 1
+    assert "out of memory: -n 7" in result.stderr
+    assert "batch" not in result.stderr
+
+
+def test_an_error_stands_alone_without_a_dead_progress_bar(cli, tabular_bundle, tmp_path):
+    result = cli("sample", tabular_bundle, "-o", tmp_path / "x.npy", "--steps", "0")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert "Sample" not in result.stderr
+
+
+def test_only_arguments_become_options_in_a_message():
+    from revstep.commands.guard import describe
+
+    def told(text):
+        return describe(ValueError(text))
+
+    assert told("batch_size=65 is too large") == "--batch-size 65 is too large"
+    assert told("or use precision='fp32'") == "or use --precision fp32"
+    left_out = "condition 'seen' is missing; pass conditions={'seen': float32 of shape (n, 2)}"
+    assert told(left_out) == "condition 'seen' is missing; give --condition seen=VALUE"
+    for text in ("runs/steps=5/x.npy is empty", "steps=5.npy is empty", "eta=2.0 is too large"):
+        assert told(text) == text
 
 
 def test_a_failed_parity_check_is_no_mistake_of_the_caller(cli, copy_of, tabular_bundle):

@@ -39,6 +39,45 @@ def test_one_picture(cli, engine, image_bundle, tmp_path, pixels_of):
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
 
 
+@pytest.mark.parametrize("name", ["run[red]", "b[/b]", ":smile:", "long" + "x" * 100])
+def test_a_path_is_printed_as_it_is(process, tabular_bundle, tmp_path, name):
+    (tmp_path / f"{name}.npy").parent.mkdir(exist_ok=True)
+    result = process("sample", tabular_bundle, "-o", f"{name}.npy", "--steps", "1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{name}.npy: 1 samples, ddim-1, seed ")
+    assert len(result.stdout.splitlines()) == 1
+    assert (tmp_path / f"{name}.npy").exists()
+
+
+def test_what_is_no_picture_goes_to_an_array_by_default(cli, tabular_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cli("sample", tabular_bundle, "--steps", "1", "-n", "2")
+    assert result.exit_code == 0, result.stderr
+    assert "no pictures, so they go to samples.npy" in result.stderr
+    assert result.stdout.startswith("samples.npy: 2 samples")
+    assert np.load("samples.npy").shape == (2, 6)
+
+
+def test_pictures_go_to_a_png_by_default(cli, image_bundle, tmp_path, monkeypatch):
+    pytest.importorskip("PIL")
+    monkeypatch.chdir(tmp_path)
+    assert cli("sample", image_bundle, "--steps", "1").exit_code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["samples.png"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "value_range"), [((4, 8, 8), (-1.0, 1.0)), ((3, 8, 8), None), ((8, 8), (0.0, 1.0))]
+)
+def test_what_pil_cannot_show_is_refused_before_the_run(tmp_path, shape, value_range):
+    from revstep.commands.pictures import Target
+    from revstep.engine.samples import images_from
+
+    with pytest.raises(ValueError, match="images need"):
+        images_from(np.zeros((1, *shape), np.float32), value_range)
+    with pytest.raises(ValueError, match=r"no pictures.*-o samples\.npy"):
+        Target(tmp_path / "x.png", count=1, grid=False, shape=shape, value_range=value_range)
+
+
 def test_several_pictures_are_numbered(cli, image_bundle, tmp_path):
     pytest.importorskip("PIL")
     result = cli("sample", image_bundle, "-o", tmp_path / "x.png", "-n", "3", "--steps", "1")

@@ -10,7 +10,8 @@ import typer
 from revstep.commands.guard import guarded
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import counter, out, print_json, progress_bars
-from revstep.commands.values import numbers, options
+from revstep.commands.values import options, whole_numbers
+from revstep.engine.loading import BACKENDS, DEVICES
 
 __all__ = ["bench"]
 
@@ -27,23 +28,29 @@ def bench(
     ] = None,
     runs: Annotated[int, typer.Option(help="Most runs a batch size.", min=3)] = 100,
     seconds: Annotated[float, typer.Option(help="Most seconds a batch size.", min=0.1)] = 30.0,
-    backend: Annotated[str, typer.Option(help="auto, or a backend's name.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "auto",
+    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
+        int | None,
+        typer.Option(
+            help="Threads of the network; default: all cores. Small networks are often fastest "
+            "with --threads 1.",
+            min=1,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure whole runs: p50, p90, p99, and the time outside the network."""
+    """Measure whole runs: p50, p90, p99, and the time outside the network.
+
+    Step, network and outside are the median run's, and add up.
+    """
     import revstep
     from revstep.bench.latency import measure
     from revstep.bench.machine import machine_info
     from revstep.engine.samplers import make_sampler
 
-    sizes = [int(b) for b in numbers(batch, "--batch") if b >= 1 and b == int(b)]
-    if not sizes or len(sizes) != len(numbers(batch, "--batch")):
-        raise ValueError(f"--batch takes whole numbers from 1, comma-separated; got {batch!r}")
+    sizes = whole_numbers(batch, "--batch")
     chosen = make_sampler(sampler, **options(set_ or []))
     engine = revstep.load(
         bundle, backend=backend, device=device, precision=precision, threads=threads
@@ -68,4 +75,4 @@ def bench(
         print_json({**described, "rows": [row.to_dict() for row in rows]})
         return
     out().print(latency_table(rows))
-    out().print(machine_line(machine))
+    typer.echo(machine_line(machine))

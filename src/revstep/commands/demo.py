@@ -15,7 +15,7 @@ import typer
 from revstep.commands.extras import need
 from revstep.commands.guard import guarded
 from revstep.commands.latency_table import latency_table, machine_line
-from revstep.commands.output import Bars, counter, err, out, print_json, progress_bars
+from revstep.commands.output import Bars, counter, out, print_json, progress_bars
 from revstep.commands.pictures import grid_of, save_picture
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ def demo(
         print_json({**result, "machine": machine, "engine": engine.describe(), "latency": latency})
         return
     out().print(latency_table(rows))
-    out().print(machine_line(machine))
+    typer.echo(machine_line(machine))
     for picture, file in zip(PICTURES, files, strict=True):
-        out().print(f"{file}: {picture.name}, {picture.each} a class, one class a row")
-    out().print(f"{bundle}: the bundle; try: revstep info {bundle}")
-    err().print(f"done in {elapsed:.0f} s")
+        typer.echo(f"{file}: {picture.name}, {picture.each} a class, one class a row")
+    typer.echo(f"{bundle}: the bundle; try: revstep info {bundle}")
+    typer.echo(f"done in {elapsed:.0f} s", err=True)
 
 
 def _model_folder(model: Path | None) -> Path:

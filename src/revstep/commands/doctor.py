@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,6 +10,9 @@ from rich.text import Text
 
 from revstep.commands.guard import MACHINE, guarded
 from revstep.commands.output import out, print_json
+
+if TYPE_CHECKING:
+    from revstep.doctor import Report
 
 __all__ = ["doctor"]
 
@@ -22,7 +25,7 @@ def doctor(
 ) -> None:
     """Say what this machine can run, and what to install for what it can't.
 
-    Exit code 1 where installed packages are in conflict.
+    Exit code 1 where nothing can be sampled or installed packages are in conflict.
     """
     from revstep.doctor import examine
 
@@ -30,28 +33,34 @@ def doctor(
     if as_json:
         print_json(report.to_dict())
     else:
-        console = out()
-        console.print(f"revstep {report.revstep}, {report.python}, {report.system}")
-        console.print(f"CPU: {report.cpu['name']}, {report.cpu['usable_cores']} usable cores")
-        console.print(f"     {' '.join(report.cpu['features'])}")
+        typer.echo(f"revstep {report.revstep}, {report.python}, {report.system}")
+        typer.echo(f"CPU: {report.cpu['name']}, {report.cpu['usable_cores']} usable cores")
+        typer.echo(f"     {' '.join(report.cpu['features'])}")
         for gpu in report.gpus:
-            console.print(
+            typer.echo(
                 f"GPU: {gpu.name}, {gpu.memory_mib} MiB, compute capability "
                 f"{gpu.compute_capability}, driver {gpu.driver}"
             )
         if not report.gpus:
-            console.print("GPU: none that an NVIDIA driver reports")
+            typer.echo("GPU: none that an NVIDIA driver reports")
         table = Table(box=None, pad_edge=False)
-        for heading in ("part", "state", "what", "cure"):
+        for heading in ("part", "state", "what"):
             table.add_column(heading, overflow="fold")
         for check in report.checks:
-            # Text: a cure holds [brackets], which markup would swallow
-            table.add_row(
-                check.name,
-                Text(check.status, STYLES[check.status]),
-                Text(check.detail),
-                Text(check.cure or ""),
-            )
-        console.print(table)
+            table.add_row(check.name, Text(check.status, STYLES[check.status]), check.detail)
+        out().print(table)
+        for line in _cures(report):
+            typer.echo(line)
+        if not report.can_sample:
+            typer.echo("\nNothing can be sampled here yet.")
     if not report.healthy:
         raise typer.Exit(MACHINE)
+
+
+def _cures(report: Report) -> list[str]:
+    """Every cure on a line of its own, to be copied, below the parts that it mends."""
+    mended: dict[str, list[str]] = {}
+    for check in report.checks:
+        if check.cure is not None:
+            mended.setdefault(check.cure, []).append(check.name)
+    return [line for cure, names in mended.items() for line in ("", f"{'; '.join(names)}:", cure)]

@@ -10,7 +10,10 @@ import typer
 
 from revstep.commands.extras import need
 from revstep.commands.guard import guarded
-from revstep.commands.output import out, print_json, progress_bars, size
+from revstep.commands.output import print_json, progress_bars, size
+from revstep.commands.values import names
+from revstep.engine.manifest import PRECISIONS
+from revstep.export import OPSETS
 
 __all__ = ["export"]
 
@@ -39,7 +42,7 @@ def export(
     precision: Annotated[
         str, typer.Option(help="Graphs to write, comma-separated: fp32, fp16, bf16.")
     ] = "fp32",
-    opset: Annotated[int, typer.Option(help="ONNX opset.", min=18, max=23)] = 20,
+    opset: Annotated[int, typer.Option(help="ONNX opset.", min=OPSETS[0], max=OPSETS[-1])] = 20,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -48,10 +51,15 @@ def export(
         raise ValueError("name either a factory (package.module:function) or --diffusers DIR")
     if null_class is not None and diffusers is None:
         raise ValueError("--null-class goes with --diffusers; a factory's spec says it itself")
-    precisions = tuple(p.strip() for p in precision.split(",") if p.strip())
+    precisions = names(precision, "--precision")
+    if unknown := [p for p in precisions if p not in PRECISIONS]:
+        raise ValueError(f"--precision {','.join(unknown)}: allowed are {', '.join(PRECISIONS)}")
     need("torch", "onnx", "onnxscript", purpose="export")
 
     from revstep.export import export_diffusers, export_module, load_factory
+    from revstep.export.writer import check_target
+
+    check_target(output.expanduser().resolve(), overwrite=overwrite)  # before the user's own work
 
     with progress_bars() as bars, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about its internals
@@ -85,5 +93,5 @@ def export(
     if as_json:
         print_json({"path": bundle.path, "precisions": bundle.precisions, "bytes": total})
         return
-    out().print(f"{bundle.path}: {', '.join(bundle.precisions)}, {size(total)}")
-    out().print(f"Next: revstep compile {bundle.path}")
+    typer.echo(f"{bundle.path}: {', '.join(bundle.precisions)}, {size(total)}")
+    typer.echo(f"Next: revstep compile {bundle.path}")

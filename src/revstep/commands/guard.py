@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -12,9 +13,11 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from revstep.engine.errors import (
+    BackendError,
     BundleError,
     Cancelled,
     ExportError,
+    NonFiniteError,
     ProgramError,
     RevstepError,
 )
@@ -25,6 +28,15 @@ MACHINE = 1  # a failure of the machine, or of the work itself
 CALLER = 2  # the caller's mistake, as for a wrong option
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 MACHINE_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM)
+
+OPTIONS = "backend|batch_size|device|guidance|opset|precision|steps|strength|threads"
+VALUE = r"(?:-?\d[\d.]*\d|\d|'[\w-]+')(?=[\s,;:]|$)"  # no path that happens to hold name=value
+REWORDED = (
+    (r"pass conditions=\{'([^']+)': [^}]*\}", r"give --condition \1=VALUE"),
+    (r"pass conditions=\{\.\.\.\}", "give --class or --condition"),
+    (r"pass null_conditions=\{\.\.\.\}, or guidance=1", "use --guidance 1"),
+    (r"(?<!\S)clip=True\b", "--clip"),
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,14 +100,28 @@ def describe(error: BaseException) -> str:
         extra = extra_of(error.name)
         if extra is not None:
             return f"{error.name} is not installed; pip install 'revstep[{extra}]'"
-    if isinstance(error, (RevstepError, ValueError, TypeError, ImportError)):
+    if isinstance(error, (BackendError, ProgramError, NonFiniteError, ValueError, TypeError)):
+        return _as_options(str(error)) or type(error).__name__
+    if isinstance(error, (RevstepError, ImportError)):
         return str(error) or type(error).__name__
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
     if isinstance(error, MemoryError):
-        return "out of memory; use a smaller batch (--batch-size)"
+        return f"out of memory: {error}" if str(error) else "out of memory"
     return (
         f"{type(error).__name__}: {error}\n"
         "This is unexpected; run with `revstep --debug ...` for the traceback."
     )
+
+
+def _as_options(text: str) -> str:
+    """A message of the Python interface in the words of the command line."""
+    for pattern, words in REWORDED:
+        text = re.sub(pattern, words, text)
+
+    def option(match: re.Match[str]) -> str:
+        value = match[2].strip("'")
+        return f"--{match[1].replace('_', '-')} {value}"
+
+    return re.sub(rf"(?<!\S)({OPTIONS})=({VALUE})", option, text)

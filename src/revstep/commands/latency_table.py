@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["latency_table", "machine_line"]
 
+RUNS_FOR_P90, RUNS_FOR_P99 = 10, 100
 
 HEADINGS = (
     *("batch", "runs", "p50\nms", "p90\nms", "p99\nms", "step\nms", "network\nms/step"),
@@ -20,7 +21,10 @@ HEADINGS = (
 
 
 def latency_table(rows: Sequence[Latency]) -> Table:
-    """One row a batch size: whole runs, one step, and its time in and outside the network."""
+    """One row a batch size: whole runs, one step, and its time in and outside the network.
+
+    A percentile that so few runs can't tell from the slowest one is a dash.
+    """
     first = rows[0]
     table = Table(
         box=None,
@@ -34,7 +38,9 @@ def latency_table(rows: Sequence[Latency]) -> Table:
         table.add_row(
             str(row.batch),
             str(row.runs),
-            *(f"{ms:.1f}" for ms in (row.p50_ms, row.p90_ms, row.p99_ms)),
+            f"{row.p50_ms:.1f}",
+            f"{row.p90_ms:.1f}" if row.runs >= RUNS_FOR_P90 else "-",
+            f"{row.p99_ms:.1f}" if row.runs >= RUNS_FOR_P99 else "-",
             *(f"{ms:.2f}" for ms in (row.step_ms, row.network_ms)),
             f"{row.outside_us:.0f}",
             f"{row.samples_per_s:.1f}",

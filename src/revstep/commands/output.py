@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,15 +24,18 @@ __all__ = ["Bars", "Report", "counter", "err", "out", "print_json", "progress_ba
 
 Report = Callable[[str, int, int], None]
 
+WIDE = 10_000  # columns: a pipe or a file has no edge to wrap at
+
 
 def out() -> Console:
-    """The console of results."""
-    return Console(highlight=False)
+    """The console of tables; plain lines go through ``typer.echo``. Nothing is markup."""
+    width = None if sys.stdout.isatty() else WIDE
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def err() -> Console:
     """The console of progress and messages."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
@@ -74,16 +78,20 @@ def counter(report: Report) -> Callable[[int, int], None]:
 
 @contextmanager
 def progress_bars() -> Iterator[Bars]:
-    """Progress bars on stderr, for the length of the ``with`` block."""
+    """Progress bars on stderr, for the length of the ``with`` block; a failure wipes them."""
     with Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=err(),
     ) as progress:
-        yield Bars(progress)
+        try:
+            yield Bars(progress)
+        except BaseException:
+            progress.live.transient = True  # no dead spinner above the error
+            raise
 
 
 def size(count: int) -> str:

@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.samples import picture_problem
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -28,13 +30,22 @@ class Target:
         count: Number of samples.
         grid: One PNG with all of them.
         shape: Shape of one decoded sample.
+        value_range: The data's range.
 
     Raises:
         ValueError: An unknown suffix, or samples that are no pictures.
         FileNotFoundError: The folder doesn't exist.
     """
 
-    def __init__(self, path: Path, *, count: int, grid: bool, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        count: int,
+        grid: bool,
+        shape: tuple[int, ...],
+        value_range: tuple[float, float] | None,
+    ) -> None:
         if path.suffix.lower() not in SUFFIXES or path.is_dir():
             raise ValueError(f"the output must be a .png or .npy file; got {str(path)!r}")
         if not path.parent.is_dir():
@@ -44,10 +55,9 @@ class Target:
         self.grid = grid
         if self.array and grid:
             raise ValueError("--grid makes a .png; the output is a .npy file")
-        if not self.array and not (len(shape) == 3 and shape[0] in (1, 3, 4)):
-            raise ValueError(
-                f"samples of shape {shape} are no pictures (1, 3 or 4 channels); write a .npy file"
-            )
+        problem = None if self.array else picture_problem(shape, value_range)
+        if problem is not None:
+            raise ValueError(f"these samples are no pictures: {problem}; use -o samples.npy")
         width = max(3, len(str(count - 1)))
         self.paths = (
             [path]
@@ -78,6 +88,13 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
 def _write_beside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Writes to a temporary file in the same folder and renames it: all or nothing."""
+    try:
+        _replace(path, write)
+    except OSError as error:  # of the hidden file, if of any; the user knows the other one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(number, "wb") as file:
@@ -135,7 +152,7 @@ def read_start(
         return array
     from PIL import Image, UnidentifiedImageError
 
-    if value_range is None or len(shape) != 3 or shape[0] not in (1, 3):
+    if value_range is None or picture_problem(shape, value_range) is not None:
         raise ValueError(f"--start must be a .npy file of shape {shape} for this denoiser")
     try:
         with Image.open(path) as opened:

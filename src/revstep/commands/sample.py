@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from revstep.commands.extras import need
 from revstep.commands.guard import guarded
-from revstep.commands.output import counter, out, print_json, progress_bars
+from revstep.commands.output import counter, print_json, progress_bars, size
 from revstep.commands.pictures import Target, read_start
 from revstep.commands.values import class_condition, condition_values, options, split
+from revstep.engine.loading import BACKENDS, DEVICES
+from revstep.engine.machine import memory_bytes
+from revstep.engine.samples import picture_problem
 from revstep.engine.spec import DenoiserSpec
 
 __all__ = ["sample"]
@@ -25,8 +28,14 @@ __all__ = ["sample"]
 def sample(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .png (numbered if several) or .npy file.")
-    ] = Path("samples.png"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A .png (numbered if several) or .npy file; default: samples.png, or samples.npy "
+            "where the data is no picture.",
+        ),
+    ] = None,
     n: Annotated[
         int | None, typer.Option("-n", help="Samples; default: one for each condition value.")
     ] = None,
@@ -59,12 +68,12 @@ def sample(
         float | None, typer.Option(help="With --start: the share of the steps to run, (0, 1].")
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="One PNG with all samples.")] = False,
-    columns: Annotated[int | None, typer.Option(help="Columns of the grid.", min=1)] = None,
+    columns: Annotated[int | None, typer.Option(help="Columns of the --grid.", min=1)] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a network call; default: as many as fit.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, or a backend's name.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "auto",
+    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
@@ -79,8 +88,14 @@ def sample(
     import revstep
     from revstep.engine.samplers import make_sampler
 
+    if n is not None and n < 1:
+        raise ValueError(f"-n must be at least 1; got {n}")
+    if columns is not None and not grid:
+        raise ValueError("--columns goes with --grid")
+    if strength is not None and start is None:
+        raise ValueError("--strength goes with --start, the sample to begin from")
     chosen = make_sampler(sampler, **options(set_ or []))
-    if output.suffix.lower() == ".png":
+    if output is not None and output.suffix.lower() == ".png":
         need("PIL", purpose="writing PNG")
     engine = revstep.load(
         bundle, backend=backend, device=device, precision=precision, threads=threads
@@ -88,29 +103,34 @@ def sample(
     spec = engine.spec
     conditions, n, groups = _conditions(spec, class_, condition or [], n)
     shape = spec.decoder.shape if spec.decoder is not None else spec.shape
-    target = Target(output, count=n, grid=grid, shape=shape)
+    if output is None:
+        output = _default_output(shape, spec.value_range, grid)
+    target = Target(output, count=n, grid=grid, shape=shape, value_range=spec.value_range)
     begin = None if start is None else read_start(start, spec.shape, spec.value_range)
 
     begun = perf_counter()
-    with progress_bars() as bars:
-        samples = engine.sample(
-            n,
-            sampler=chosen,
-            steps=steps,
-            seed=seed,
-            guidance=guidance,
-            conditions=conditions,
-            start=begin,
-            strength=strength,
-            spacing=spacing,
-            compat=compat,
-            clip=clip,
-            batch_size=batch_size,
-            progress=counter(bars.bar("Sample")),
-        )
-    elapsed = perf_counter() - begun
-    across = columns or (n // groups if groups > 1 else math.ceil(math.sqrt(n)))
-    target.write(samples.numpy(), [] if target.array else samples.pil(), across)
+    try:
+        with progress_bars() as bars:
+            samples = engine.sample(
+                n,
+                sampler=chosen,
+                steps=steps,
+                seed=seed,
+                guidance=guidance,
+                conditions=conditions,
+                start=begin,
+                strength=strength,
+                spacing=spacing,
+                compat=compat,
+                clip=clip,
+                batch_size=batch_size,
+                progress=counter(bars.bar("Sample")),
+            )
+        elapsed = perf_counter() - begun
+        across = columns or (n // groups if groups > 1 else math.ceil(math.sqrt(n)))
+        target.write(samples.numpy(), [] if target.array else samples.pil(), across)
+    except MemoryError as error:
+        raise MemoryError(f"-n {n} is too many at once here; draw fewer a run") from error
 
     if as_json:
         result = {
@@ -130,7 +150,28 @@ def sample(
     what = str(target.paths[0])
     if len(target.paths) > 1:
         what += f" ... {target.paths[-1].name}"
-    out().print(f"{what}: {n} samples, {sampler}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
+    typer.echo(f"{what}: {n} samples, {sampler}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
+
+
+def _default_output(
+    shape: tuple[int, ...], value_range: tuple[float, float] | None, grid: bool
+) -> Path:
+    problem = picture_problem(shape, value_range)
+    if problem is None or grid:  # a grid of what is no picture is refused with the reason
+        need("PIL", purpose="writing PNG")
+        return Path("samples.png")
+    typer.echo(f"no pictures, so they go to samples.npy: {problem}", err=True)
+    return Path("samples.npy")
+
+
+def _check_memory(spec: DenoiserSpec, n: int) -> None:
+    shapes = [spec.shape] if spec.decoder is None else [spec.shape, spec.decoder.shape]
+    needed, there = 4 * n * sum(math.prod(shape) for shape in shapes), memory_bytes()
+    if there is not None and needed > there:
+        raise ValueError(
+            f"-n {n} samples take {size(needed)}, and this machine has {size(there)} of memory; "
+            "draw fewer a run"
+        )
 
 
 def _conditions(
@@ -147,10 +188,9 @@ def _conditions(
         values[name] = condition_values(spec, name, text)
     groups = max((len(v) for v in values.values()), default=1)
     count = groups if n is None else n
-    if count < 1 or count % groups:
-        raise ValueError(
-            f"-n {count} must be a positive multiple of the {groups} condition value(s) given"
-        )
+    if count % groups:
+        raise ValueError(f"-n {count} must be a multiple of the {groups} condition value(s) given")
+    _check_memory(spec, count)  # before n rows of anything are made
     repeated: dict[str, NDArray[Any]] = {}
     for name, v in values.items():
         if len(v) not in (1, groups):
