@@ -1,0 +1,178 @@
+"""Kernels compiled ahead of time: what the code may and may not hold, the files, the launch."""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+
+from revstep.bench import kernel_table  # noqa: E402
+from revstep.kernels import aot, launch  # noqa: E402
+from revstep.kernels.device_buffers import DeviceBuffers  # noqa: E402
+from revstep.kernels.sampler_step import begin_launch  # noqa: E402
+
+COMMITTED = Path(__file__).parents[2] / kernel_table.TABLE
+
+
+@pytest.mark.parametrize("capability", aot.CAPABILITIES)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        aot.Variant("begin_step"),
+        aot.Variant(dtype="float16", history=1),
+        aot.Variant(dtype="float32", history=3, x0=True, inpaint=True, learned=True),
+        aot.Variant(dtype="float16", history=1, aligned=False),
+    ],
+    ids=lambda variant: variant.name,
+)
+def test_machine_code_spills_nothing_and_matches_the_committed_table(variant, capability):
+    row = kernel_table.inspect_variant(variant, capability)
+    assert row["spilled_bytes"] == 0
+    assert row["shared_bytes"] == 0
+    if variant.kernel == "fused_step" and variant.aligned:
+        states = 1 + variant.history + (2 if variant.inpaint else 0)  # x, history, mask and known
+        networks = 0 if variant.dtype != "float32" else 2 + variant.learned  # m's halves, v
+        assert row["loads_128"] == states + networks
+        copies = 0 if variant.dtype != "float32" else 2  # the network's two rows
+        assert row["stores_128"] == 1 + variant.history + variant.x0 + copies
+    table = json.loads(COMMITTED.read_text())
+    if table["triton"] != triton.__version__:
+        pytest.skip(f"the committed table is of Triton {table['triton']}")
+    name = f"sm_{capability}"
+    committed = [r for r in table["rows"] if (r["kernel"], r["target"]) == (variant.name, name)]
+    assert committed == [row]
+
+
+def test_committed_page_shows_the_committed_table():
+    table = json.loads(COMMITTED.read_text())
+    page = COMMITTED.parents[2] / kernel_table.PAGE
+    assert page.read_text() == kernel_table.page(table["triton"], table["rows"])
+    assert len(table["rows"]) == len(kernel_table.VARIANTS) * len(aot.CAPABILITIES)
+    assert not any(row["spilled_bytes"] or row["shared_bytes"] for row in table["rows"])
+
+
+@pytest.mark.parametrize("capability", aot.CAPABILITIES)
+def test_ptx_has_no_fused_multiply_add_and_no_approximation(capability):
+    variant = aot.Variant(
+        dtype="bfloat16", history=3, x0=True, inpaint=True, learned=True, calls=256
+    )
+    ptx = aot.compile_variant(variant, capability).ptx
+    for word in ("fma", "approx", "ftz", "mad.f32", "mad.rn", "bar.sync", ".shared", "/step_ker"):
+        assert word not in ptx, word
+    assert "sqrt.rn.f32" in ptx
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("kernels")
+    aot.write_kernels(path, ["float16"], 64, capabilities=[90])
+    return path
+
+
+def test_written_folder_holds_portable_ptx_and_cubins(folder):
+    index = launch.read_index(folder)
+    assert len(index["kernels"]) == 14
+    for name, entry in index["kernels"].items():
+        assert set(entry["files"]) == {"ptx", "sm_90"}, name
+        ptx = (folder / entry["files"]["ptx"]).read_text()
+        assert ".target sm_80\n" in ptx
+        assert ".version 8.0\n" in ptx
+        assert f".entry {entry['entry']}(" in ptx
+        assert (folder / entry["files"]["sm_90"]).read_bytes()[:4] == b"\x7fELF"
+    assert {p.name for p in folder.iterdir()} == {aot.INDEX} | {
+        name for entry in index["kernels"].values() for name in entry["files"].values()
+    }
+
+
+def test_file_is_chosen_for_the_gpu():
+    files = {"ptx": "p", "sm_80": "a", "sm_90": "h", "sm_120": "b"}
+    chosen = [launch.choose_file(files, c) for c in ((8, 0), (8, 9), (9, 0), (10, 0), (12, 1))]
+    assert chosen == ["a", "a", "h", "p", "p"]
+    with pytest.raises(ValueError, match=r"compute capability 7\.5"):
+        launch.choose_file(files, (7, 5))
+
+
+def test_index_of_another_format_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"kernels\.json is missing"):
+        launch.read_index(tmp_path)
+    (tmp_path / aot.INDEX).write_text('{"format": 99}')
+    with pytest.raises(ValueError, match="has format 99"):
+        launch.read_index(tmp_path)
+    (tmp_path / aot.INDEX).write_text("[")
+    with pytest.raises(ValueError, match="is no index"):
+        launch.read_index(tmp_path)
+
+
+@pytest.fixture
+def device(make_step):
+    buf = make_step(np.random.default_rng(0), D=64, dtype=np.float16, history=2)
+    return DeviceBuffers.from_step(buf, "cpu")
+
+
+def test_buckets_take_the_next_larger_compiled_history(folder, device):
+    index = launch.read_index(folder)
+    variant, step = launch.CubinStep._step_variant(device, index)
+    assert (variant.name, step.constants["HISTORY"]) == ("fused_step-fp16-h3-c128", 3)
+    index["kernels"] = {}
+    with pytest.raises(ValueError, match="no compiled kernel for float16 outputs, 64 elements"):
+        launch.CubinStep._step_variant(device, index)
+    with pytest.raises(ValueError, match="need a GPU"):
+        launch.CubinStep(device, folder)
+
+
+def test_launch_passes_every_parameter_of_the_ptx(folder, device, monkeypatch):
+    """A stand-in for cuda.core records what would be launched."""
+    core = types.ModuleType("cuda.core")
+    calls = []
+
+    class Code:
+        def __init__(self, kind, data):
+            self.kind, self.data = kind, data
+
+        def get_kernel(self, name):
+            return (self.kind, name, self.data)
+
+    core.ObjectCode = types.SimpleNamespace(
+        from_ptx=lambda data: Code("ptx", data), from_cubin=lambda data: Code("cubin", data)
+    )
+    core.LaunchConfig = lambda **options: options
+    core.launch = lambda *arguments: calls.append(arguments)
+    monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.core", core)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "stream")
+    monkeypatch.setattr(torch.cuda, "device", lambda device: _Nothing())
+    index = launch.read_index(folder)
+    begin = launch._bind(folder, index, aot.Variant("begin_step"), begin_launch(device))
+    begin("stream")
+    ((stream, config, kernel, *values),) = calls
+    assert stream == "stream"
+    assert config == {"grid": (1, 1), "block": (128,), "shmem_size": 0}
+    assert kernel[:2] == ("ptx", "begin_step_kernel")
+    assert len(values) == kernel[2].decode().count("_param_") - kernel[2].decode().count("[begin")
+    assert values[1] == device.base.data_ptr()
+    assert values[8].dtype == np.int32
+    assert values[8] == device.slots
+
+
+class _Nothing:
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *error):
+        return None
+
+
+def test_cuda_core_has_what_the_launch_uses():
+    core = pytest.importorskip("cuda.core", reason="cuda.core is not installed")
+    config = core.LaunchConfig(grid=(3, 2), block=(128,), shmem_size=0)
+    assert tuple(config.grid) == (3, 2, 1)
+    code = core.ObjectCode.from_ptx(b"// not loaded here")
+    assert code.code_type == "ptx"
+    assert callable(code.get_kernel)
+    assert callable(core.launch)
