@@ -6,6 +6,7 @@ Layout, version 1::
     denoiser.<precision>.onnx  the network: inputs named by the spec, output ``out``, fp32 I/O
     parity.npz                 inputs, the PyTorch fp32 outputs, and the end of a DDIM-20 run
     decoder.onnx               latents to images, where the spec has a decoder
+    engines/<key>.plan         compiled networks, each with its entry in ``engines``
 
 Nothing is trusted: the manifest carries its own digest, every listed file its sha256; unknown
 fields and versions, paths that leave the directory, and pickles are refused.
@@ -57,12 +58,13 @@ class Bundle:
     compiled: tuple[CompiledEntry, ...]
 
     @classmethod
-    def open(cls, path: str | Path, verify: bool = True) -> Bundle:
+    def open(cls, path: str | Path, verify: bool = True, *, plans: bool = True) -> Bundle:
         """The bundle in a directory.
 
         Args:
             path: The bundle's directory.
             verify: Compare every file's sha256; False checks names and sizes only.
+            plans: Check the compiled engines too; False lets a damaged one be compiled anew.
 
         Raises:
             BundleError: No bundle, another version, or a damaged one; the message names the file,
@@ -74,7 +76,7 @@ class Bundle:
             spec = DenoiserSpec.from_dict(manifest["spec"])
         except (TypeError, ValueError, OverflowError) as error:
             raise bad_manifest(path, f"field 'spec' is not a denoiser's spec: {error}") from error
-        files = checked_files(path, manifest, verify=verify)
+        files = checked_files(path, manifest, verify=verify, plans=plans)
         check_parts(path, manifest, spec, files)
         compiled = tuple(compiled_entry(path, value, files) for value in manifest["engines"])
         return cls(path, spec, manifest, compiled)
@@ -125,11 +127,14 @@ class Bundle:
 
     def _export_command(self) -> str:
         source = self.manifest["provenance"].get("source")
-        where = {"factory": "", "diffusers": "--diffusers "}
+        where = "..."
         match source:
-            case {"kind": str(kind), "name": str(name)} if kind in where:
-                return f"revstep export {where[kind]}{name} -o {self.path}"
-        return f"revstep export ... -o {self.path}"
+            case {"kind": "factory", "name": str(name)}:
+                where = name
+            case {"kind": "diffusers"}:  # its path is not kept: bundles travel
+                nulls = [c.null for c in self.spec.conditions if c.null is not None]
+                where = " ".join(["--diffusers DIR", *(f"--null-class {null}" for null in nulls)])
+        return f"revstep export {where} -o {self.path}"
 
 
 def _parity_shapes(spec: DenoiserSpec) -> Iterator[tuple[str, str, tuple[int, ...], str]]:

@@ -18,6 +18,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 PARITY = "parity.npz"
 DECODER = "decoder.onnx"
+PLANS = "engines/"
 PRECISIONS = ("fp32", "fp16", "bf16")
 FIELDS = (
     "format", "version", "revstep", "spec", "provenance", "files", "graphs", "parity", "engines",
@@ -32,13 +33,15 @@ class CompiledEntry:
     """One compiled form of a bundle's network, checked against the reference.
 
     Attributes:
-        key: Hash of the graph's sha256, runtime, version, device, precision and batch range.
+        key: Hash of the graph's sha256, runtime, version, device, precision, batch and options.
         target: What ``revstep compile --target`` named.
         precision: The graph it was made from.
         runtime: The library that runs it.
         version: That library's version.
-        device: The device it was made for (``cpu``, or a GPU's name and compute capability).
+        device: The device it was made for: ``cpu``, a GPU's name and compute capability
+            (``NVIDIA L4 (sm_89)``), or compute capabilities alone (``sm_86,sm_89``).
         batch: (least, most) rows a call.
+        tuned: The rows that it was tuned for, or None where the runtime has no such thing.
         file: Path in the bundle, or None where the runtime needs none (ONNX Runtime).
         parity: Error and bound of each check, or the text ``not checked on this machine``.
     """
@@ -52,10 +55,21 @@ class CompiledEntry:
     batch: tuple[int, int]
     file: str | None
     parity: dict[str, Any] | str
+    tuned: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as plain JSON values."""
         return {**dataclasses.asdict(self), "batch": list(self.batch)}
+
+    def command(self, path: Path) -> str:
+        """The command that makes this entry anew in the bundle at ``path``."""
+        text = f"revstep compile {path} --target {self.target} --precision {self.precision}"
+        if self.tuned is None:
+            return text
+        least, most = self.batch
+        rows = f"--batch {most}" if least == most else f"--dynamic {least}:{self.tuned}:{most}"
+        gpu = "" if " " in self.device else f" --gpu {self.device}"
+        return f"{text} {rows}{gpu}"
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:
@@ -158,27 +172,44 @@ def inside(path: Path, name: str) -> Path:
     return where
 
 
-def checked_files(path: Path, manifest: dict[str, Any], *, verify: bool) -> dict[str, Any]:
+def checked_files(
+    path: Path, manifest: dict[str, Any], *, verify: bool, plans: bool = True
+) -> dict[str, Any]:
+    """The manifest's files, each there and (``verify``) unchanged; ``plans``: compiled ones too."""
     files: dict[str, Any] = manifest["files"]
     for name, entry in files.items():
         if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
             raise bad_manifest(path, f"files[{name!r}] must have exactly 'sha256' and 'bytes'")
         where = inside(path, name)
-        if not where.is_file():
-            raise BundleError(f"{where} is missing, and {MANIFEST} lists it; {AGAIN}")
-        if (size := where.stat().st_size) != entry["bytes"]:
-            raise BundleError(
-                f"{where} has {size} bytes, expected {entry['bytes']} "
-                f"({'cut short' if size < entry['bytes'] else 'changed'}); {AGAIN}"
-            )
-    if verify:
-        for name, entry in files.items():
-            if (digest := file_digest(path / name)) != entry["sha256"]:
-                raise BundleError(
-                    f"{path / name} has sha256 {digest[:12]}..., expected "
-                    f"{str(entry['sha256'])[:12]}...: its content was changed; {AGAIN}"
-                )
+        if not plans and name.startswith(PLANS):
+            continue
+        if damage := file_damage(where, entry, verify=verify):
+            raise BundleError(f"{where} {damage}; {_mend(path, manifest, name)}")
     return files
+
+
+def file_damage(where: Path, entry: dict[str, Any], *, verify: bool = True) -> str:
+    """How a file differs from its entry in the manifest; empty where it doesn't."""
+    if not where.is_file():
+        return f"is missing, and {MANIFEST} lists it"
+    if (size := where.stat().st_size) != entry["bytes"]:
+        how = "cut short" if size < entry["bytes"] else "changed"
+        return f"has {size} bytes, expected {entry['bytes']} ({how})"
+    if verify and (digest := file_digest(where)) != entry["sha256"]:
+        return (
+            f"has sha256 {digest[:12]}..., expected {str(entry['sha256'])[:12]}...: "
+            "its content was changed"
+        )
+    return ""
+
+
+def _mend(path: Path, manifest: dict[str, Any], name: str) -> str:
+    """What makes a damaged file anew: a plan comes from compile, everything else from export."""
+    for value in manifest["engines"] if name.startswith(PLANS) else ():
+        if isinstance(value, dict) and value.get("file") == name:
+            entry = compiled_entry(path, value, manifest["files"])
+            return f"make it anew with: {entry.command(path)}"
+    return AGAIN
 
 
 def check_parts(
@@ -205,7 +236,7 @@ def check_parts(
 
 def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> CompiledEntry:
     names = {f.name for f in dataclasses.fields(CompiledEntry)}
-    if not isinstance(value, dict) or set(value) != names:
+    if not isinstance(value, dict) or {"tuned", *value} != names:
         raise bad_manifest(
             path, f"an entry of 'engines' must have exactly the fields {', '.join(sorted(names))}"
         )
@@ -218,6 +249,7 @@ def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> Compiled
         and all(isinstance(n, int) for n in batch)
         and isinstance(value["parity"], dict | str)
         and (value["file"] is None or value["file"] in files)
+        and isinstance(value.get("tuned"), int | None)
     )
     if not ok:
         raise bad_manifest(path, f"an entry of 'engines' is malformed: {value}")

@@ -17,6 +17,13 @@ TIME_KINDS = ("index", "unit", "thousand", "sigma", "log_sigma")
 CONDITION_DTYPES = ("float32", "int64")
 SPACINGS = ("trailing", "leading", "linspace")
 MAX_BATCH = 65_536
+SHAPE = "a tuple of positive whole numbers, without the batch, as (3, 32, 32)"
+TUPLES = {
+    "shape": SHAPE,
+    "conditions": "a tuple of Condition, as (Condition(...),) with a comma",
+    "batch": "(least, most) network rows a call, as (1, 64)",
+    "value_range": "(lo, hi), as (-1.0, 1.0), or None",
+}
 
 
 def _fields_from(cls: type, values: dict[str, Any], what: str) -> dict[str, Any]:
@@ -36,6 +43,35 @@ def _check_name(name: object, what: str) -> None:
         raise ValueError(
             f"{what} must be letters, digits and _, not starting with a digit: {name!r}"
         )
+
+
+def _got(value: object) -> str:
+    return (
+        f"{type(value).__name__} {value!r}"
+        if isinstance(value, str | int | float)
+        else (type(value).__name__)
+    )
+
+
+def _as_tuple(value: object, what: str, allowed: str) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{what} must be {allowed}; got {_got(value)}")
+    return tuple(value)
+
+
+def _check_whole(value: object, what: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} must be a whole number; got {_got(value)}")
+
+
+def _check_number(value: object, what: str) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{what} must be a number; got {_got(value)}")
+
+
+def _check_bool(value: object, what: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False; got {_got(value)}")
 
 
 def _check_shape(shape: object, what: str, *, empty: bool) -> None:
@@ -63,6 +99,7 @@ class TimeInput:
 
     def __post_init__(self) -> None:
         _check_name(self.name, "the time input's name")
+        _check_bool(self.fractions, "the time input's fractions")
         if self.kind not in TIME_KINDS:
             raise ValueError(f"unknown time kind {self.kind!r}; allowed: {', '.join(TIME_KINDS)}")
 
@@ -87,14 +124,20 @@ class Condition:
     classes: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
         _check_name(self.name, "a condition's name")
+        allowed = "a tuple of positive whole numbers, () for one number a sample"
+        shape = _as_tuple(self.shape, f"condition {self.name!r}'s shape", allowed)
+        object.__setattr__(self, "shape", shape)
         _check_shape(self.shape, f"condition {self.name!r}'s shape", empty=True)
         if self.dtype not in CONDITION_DTYPES:
             raise ValueError(
                 f"condition {self.name!r} has dtype {self.dtype!r}; "
                 f"allowed: {', '.join(CONDITION_DTYPES)}"
             )
+        if self.null is not None:
+            _check_number(self.null, f"condition {self.name!r}'s null value")
+        if self.classes is not None:
+            _check_whole(self.classes, f"condition {self.name!r}'s classes")
         if self.null is not None and not math.isfinite(self.null):
             raise ValueError(f"condition {self.name!r} has a non-finite null value {self.null}")
         if self.classes is not None:
@@ -122,8 +165,11 @@ class Decoder:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
+        shape = _as_tuple(self.shape, "the decoder's shape", SHAPE)
+        object.__setattr__(self, "shape", shape)
         _check_shape(self.shape, "the decoder's shape", empty=False)
+        for name in ("scale", "shift"):
+            _check_number(getattr(self, name), f"the decoder's {name}")
         if not (math.isfinite(self.scale) and self.scale != 0.0 and math.isfinite(self.shift)):
             raise ValueError(f"latent scale {self.scale} and shift {self.shift} must be finite")
 
@@ -171,13 +217,36 @@ class DenoiserSpec:
     batch: tuple[int, int] = (1, 64)
 
     def __post_init__(self) -> None:
-        for name in ("shape", "conditions", "batch"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.value_range is not None:
-            object.__setattr__(self, "value_range", tuple(float(v) for v in self.value_range))
+        self._check_types()
         self._check_inputs()
         self._check_objective()
         self._check_sampling()
+
+    def _check_types(self) -> None:
+        """Makes tuples of lists, and refuses values of another type than the field's."""
+        for name, allowed in TUPLES.items():
+            if (value := getattr(self, name)) is not None or name != "value_range":
+                object.__setattr__(self, name, _as_tuple(value, name, allowed))
+        for value in self.conditions:
+            if not isinstance(value, Condition):
+                raise TypeError(f"conditions must be {TUPLES['conditions']}; got {_got(value)}")
+        time: object = self.time
+        if not isinstance(time, TimeInput):
+            hint = f": TimeInput(kind={time!r})?" if time in TIME_KINDS else ""
+            raise TypeError(f"time must be a TimeInput; got {_got(time)}{hint}")
+        if not isinstance(self.decoder, Decoder | None):
+            raise TypeError(f"decoder must be a Decoder or None; got {_got(self.decoder)}")
+        for value in self.batch:
+            _check_whole(value, "batch")
+        for value in self.value_range or ():
+            _check_number(value, "value_range")
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", tuple(float(v) for v in self.value_range))
+        for name in ("training_step", "sigma_data"):
+            _check_number(getattr(self, name), name)
+        for name in ("learned_variance", "clip"):
+            _check_bool(getattr(self, name), name)
+        _check_whole(self.spacing_offset, "spacing_offset")
 
     def _check_inputs(self) -> None:
         _check_shape(self.shape, "the sample shape", empty=False)
@@ -246,6 +315,7 @@ class DenoiserSpec:
 
         Raises:
             ValueError: An unknown or missing field, or a value that is not allowed.
+            TypeError: A value of another type than the field's.
         """
         fields = _fields_from(cls, values, "the spec")
         if missing := {"shape", "schedule", "prediction"} - set(fields):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOUNDS",
+    "OPSETS",
     "TorchDenoiser",
     "check_parity",
     "compile_bundle",
@@ -28,8 +29,12 @@ __all__ = [
     "make_parity",
 ]
 
+OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
+
 HOMES = {
     "BOUNDS": "parity",
+    "BuildOptions": "trt_build",
+    "Profile": "trt_build",
     "TorchDenoiser": "torch_denoiser",
     "check_parity": "parity",
     "compile_bundle": "compile",

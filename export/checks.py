@@ -14,15 +14,53 @@ from revstep.engine.spec import Condition, DenoiserSpec
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
-__all__ = ["check_decoder", "check_module", "example_inputs", "scan_weights"]
+__all__ = [
+    "check_decoder",
+    "check_kind",
+    "check_module",
+    "check_precision",
+    "check_rows",
+    "example_inputs",
+    "run_module",
+    "scan_weights",
+]
 
 HALF_MAX = 65504.0
 ROW_TOLERANCE = 1e-3  # of the output's RMS: batched GEMMs differ by 1e-6, mixed rows by 0.1
 CALL = "revstep calls module(x, t, *conditions)"
+NOT_FINITE = (
+    "in {precision} the module gives NaN or infinity (an overflow, in fp16); "
+    "export without {precision}"
+)
+MOST_ROWS = 64
+MOST_ELEMENTS = 1 << 18  # of one call's state: activations are hundreds of times as large
+LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs whole numbers
+
+
+def check_kind(module: object, what: str) -> None:
+    """Refuses what is no module whose python code can be traced.
+
+    Raises:
+        TypeError: No ``torch.nn.Module``.
+        ExportError: A TorchScript module.
+    """
+    if not isinstance(module, torch.nn.Module):
+        hint = " (the class: make one)" if isinstance(module, type) else ""
+        raise TypeError(
+            f"{what} must be a torch.nn.Module; got {type(module).__name__}{hint}; wrap a function "
+            "in a module whose forward calls it"
+        )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ExportError(
+            f"{what} is a TorchScript module ({type(module).__name__}), which torch.export can't "
+            "trace; give the torch.nn.Module it was made from, with its state_dict loaded"
+        )
 
 
 def scan_weights(module: torch.nn.Module, *, half: bool = False) -> None:
-    """Refuses NaN in weights and buffers, infinity in weights, and with ``half`` fp16 overflow.
+    """Refuses weights without values, NaN in weights and buffers, infinity in weights.
+
+    With ``half``, weights beyond fp16 too.
 
     Raises:
         ExportError: Naming the tensor.
@@ -31,6 +69,11 @@ def scan_weights(module: torch.nn.Module, *, half: bool = False) -> None:
     tensors = [(n, p, True) for n, p in module.named_parameters()]
     tensors += [(n, b, False) for n, b in module.named_buffers()]  # a mask may hold -inf
     for name, tensor, weight in tensors:
+        if tensor.is_meta:
+            raise ExportError(
+                f"the weight {name!r} is on the meta device, so it has no values; load the "
+                "checkpoint first (load_state_dict(..., assign=True))"
+            )
         if not tensor.is_floating_point():
             continue
         value = tensor.detach()
@@ -97,7 +140,7 @@ def run_module(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> t
     except Exception as error:  # a user's module may raise anything
         raise ExportError(
             f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
-            "order, float32 t of shape (B,): adapt it in the factory"
+            f"order, float32 t of shape (B,): adapt it in the factory{_lookup_hint(error, spec)}"
         ) from error
     if not isinstance(out, torch.Tensor):
         raise ExportError(
@@ -116,6 +159,16 @@ def run_module(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> t
     return out.float()
 
 
+def _lookup_hint(error: Exception, spec: DenoiserSpec) -> str:
+    text = str(error)
+    if any(word in text for word in LOOKUP) and "long" in text.lower():
+        return (
+            f". Times are float32: if the module looks {spec.time.name!r} up in a table, call it "
+            "with t.round().long() in a wrapper's forward"
+        )
+    return ""
+
+
 def _describe(inputs: Arrays, spec: DenoiserSpec) -> str:
     names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
     return ", ".join(
@@ -124,20 +177,15 @@ def _describe(inputs: Arrays, spec: DenoiserSpec) -> str:
 
 
 def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
-    """Runs the module at batches 2, 3 and 1: shapes, any batch, no randomness, rows alone.
+    """Runs the module at batches 2, 3, 1 and many: shapes, any batch, no randomness, rows alone.
 
     Raises:
         ExportError: What was got, what was expected, and how to mend it.
     """
     inputs = example_inputs(spec, 3)
     two = run_module(module, tuple(i[:2] for i in inputs), spec)
-    try:
-        three = run_module(module, inputs, spec)
-        one = run_module(module, tuple(i[:1] for i in inputs), spec)
-    except ExportError as error:
-        raise ExportError(
-            f"the module runs at batch 2 but not at 3 and 1, so its batch is baked in: {error}"
-        ) from error
+    three = _other_batch(module, inputs, spec)
+    one = _other_batch(module, tuple(i[:1] for i in inputs), spec)
     if not bool(torch.isfinite(three).all()):
         raise ExportError(
             "the module's output holds NaN or infinity for finite inputs "
@@ -156,8 +204,71 @@ def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
             raise ExportError(
                 f"the module's rows depend on each other: a row's output changes by {change:.2g} "
                 "of its RMS with the rows beside it, and samples share network calls. Does it "
-                "normalise or attend over the batch axis?"
+                "normalise (BatchNorm without running statistics) or attend over the batch axis, "
+                "or branch on the batch?"
             )
+    check_rows(module, spec, min(spec.batch[1], MOST_ROWS, MOST_ELEMENTS // spec.elements))
+
+
+def _other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> torch.Tensor:
+    rows = len(inputs[0])
+    try:
+        return run_module(module, inputs, spec)
+    except ExportError as error:
+        causes = "a number in a reshape"
+        if rows == 1:
+            causes = "squeeze() without a dimension, BatchNorm in train mode, " + causes
+        raise ExportError(
+            f"the module runs at batch 2 but not at batch {rows}, so its batch is baked in "
+            f"({causes}?): {error}"
+        ) from error
+
+
+def check_rows(
+    module: torch.nn.Module, spec: DenoiserSpec, rows: int, tolerance: float = ROW_TOLERANCE
+) -> None:
+    """Compares the first and last rows of a batch with the same rows two at a time.
+
+    Args:
+        module: The module.
+        spec: Its spec.
+        rows: The batch.
+        tolerance: Largest change, of the output's RMS.
+
+    Raises:
+        ExportError: The module gives a row another output in the larger batch.
+    """
+    if rows <= 3:
+        return
+    inputs = example_inputs(spec, rows, seed=1)
+    many = _other_batch(module, inputs, spec)
+    for part in (slice(0, 2), slice(rows - 2, rows)):
+        alone = run_module(module, tuple(i[part] for i in inputs), spec)
+        scale = max(float(alone.square().mean().sqrt()), 1e-12)
+        change = float((many[part] - alone).abs().max()) / scale
+        if not change <= tolerance:
+            raise ExportError(
+                f"the module gives a row another output at batch {rows} than at batch 2 (by "
+                f"{change:.2g} of its RMS), but samples share network calls: no python branches "
+                "on the batch, and nothing that normalises or attends over it"
+            )
+
+
+def check_precision(module: torch.nn.Module, spec: DenoiserSpec, precision: str) -> None:
+    """Runs a module in a reduced precision once, before the slow work.
+
+    Raises:
+        ExportError: It fails, or gives NaN or infinity.
+    """
+    try:
+        out = run_module(module, example_inputs(spec, 2), spec)
+    except ExportError as error:
+        raise ExportError(
+            f"in {precision}, {error} (time stays float32: cast its embedding to the weights' "
+            f"dtype, emb.to(self.linear.weight.dtype), or export without {precision})"
+        ) from error
+    if not bool(torch.isfinite(out).all()):
+        raise ExportError(NOT_FINITE.format(precision=precision))
 
 
 def check_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> None:

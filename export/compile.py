@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.backends.trt_library import PACKAGES
 from revstep.engine.bundle import Bundle
 from revstep.engine.decoder import LatentDecoder
 from revstep.engine.denoiser import Denoiser
 from revstep.engine.errors import CompileError
-from revstep.engine.manifest import MANIFEST, PRECISIONS, CompiledEntry, read_manifest
+from revstep.engine.manifest import PRECISIONS, CompiledEntry
 from revstep.export.parity import STEPS, Bounds, check_decoder_parity, check_parity, resolve_bounds
 from revstep.export.progress import Progress, Stages
-from revstep.export.writer import write_manifest
+from revstep.export.record import record
+from revstep.export.trt_build import BuildOptions, Profile
+from revstep.export.trt_compile import compile_engine, engine_key
 
 __all__ = ["TARGETS", "compile_bundle"]
 
@@ -33,37 +32,64 @@ def compile_bundle(
     precision: str = "fp32",
     bounds: Bounds | Mapping[str, float] | None = None,
     threads: int | None = None,
+    batch: int | Profile | None = None,
+    options: BuildOptions | None = None,
     progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> CompiledEntry:
     """Compiles a bundle for a runtime and checks it against the bundle's PyTorch reference.
 
+    A TensorRT engine that this machine can't run (TensorRT-RTX builds without a GPU) is recorded
+    as ``not checked on this machine``. One that is there already is not built again.
+
     Args:
         path: The bundle's directory.
-        target: ``onnxruntime``.
+        target: ``onnxruntime``, ``tensorrt`` (for the GPU of this machine) or ``tensorrt_rtx``.
         precision: Of the graph to compile: ``fp32``, ``fp16``, ``bf16``.
         bounds: Parity bounds in place of the precision's: ``forward`` and ``ddim20``.
-        threads: Threads inside an operator, for the check.
+        threads: ONNX Runtime: threads inside an operator, for the check.
+        batch: TensorRT: the rows of a static engine (default: 1, or the spec's least), or a
+            ``Profile(least, tuned, most)`` for a dynamic one.
+        options: TensorRT: GPUs, memory limit, optimisation level.
         progress: Called with (description, done, total).
+        cancelled: TensorRT: asked often during the build; True stops it.
 
     Returns:
-        The entry that the manifest now lists, in place of an older one of its target, precision
-        and device.
+        The entry that the manifest now lists, in place of an older one of its target, precision,
+        device and batch.
 
     Raises:
-        ValueError: An unknown target, precision or bound.
+        ValueError: An unknown target, precision or bound; rows outside the spec's; an option that
+            the target has not.
         BundleError: The bundle is damaged, or has no graph of this precision.
         BackendError: The runtime is missing or refuses the graph.
-        CompileError: The runtime can't run this precision, or the manifest can't be written.
-        ParityError: NaN, or an error above its bound. In every case the bundle is unchanged.
+        CompileError: The runtime can't run this precision or graph, or the manifest can't be
+            written.
+        ParityError: NaN, or an error above its bound.
+        Cancelled: ``cancelled`` said so. In every case the bundle is unchanged.
     """
-    if target not in TARGETS:
-        raise ValueError(f"unknown target {target!r}; allowed: {', '.join(TARGETS)}")
+    if target not in TARGETS and target not in PACKAGES:
+        allowed = ", ".join((*TARGETS, *PACKAGES))
+        raise ValueError(f"unknown target {target!r}; allowed: {allowed}")
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
     limit = resolve_bounds(precision, bounds)
+    if target in PACKAGES:
+        return compile_engine(
+            path,
+            target=target,
+            precision=precision,
+            limit=limit,
+            batch=batch,
+            options=options or BuildOptions(),
+            progress=progress,
+            cancelled=cancelled,
+        )
+    if batch is not None or options is not None:
+        raise ValueError(f"batch and options are for {' and '.join(PACKAGES)}, not for {target!r}")
     stages = Stages(progress, 3 + STEPS)
     stages.start("opening the bundle")
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, plans=False)
     graph = bundle.graph(precision)
     stages.advance(f"loading for {target}")
     made = TARGETS[target](graph, bundle, precision, threads)
@@ -84,7 +110,7 @@ def compile_bundle(
         parity=figures,
     )
     stages.start("writing the manifest")
-    _record(bundle, entry)
+    record(bundle, entry)
     stages.advance("writing the manifest")
     return entry
 
@@ -123,51 +149,6 @@ TARGETS: dict[str, Callable[[Path, Bundle, str, int | None], Compiled]] = {
 
 def _key(bundle: Bundle, graph: Path, made: Compiled, precision: str) -> str:
     """Content and versions: the same key means the same compiled network."""
-    sha = bundle.manifest["files"][graph.name]["sha256"]
     machine = platform.machine() if made.device == "cpu" else made.device
-    parts = (sha, made.runtime, made.version, made.device, machine, precision, *bundle.spec.batch)
-    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
-
-
-def _record(bundle: Bundle, entry: CompiledEntry) -> None:
-    """Adds the entry to the manifest as it is now, if the graphs are still those checked."""
-    try:
-        with _locked(bundle.path):
-            manifest = read_manifest(bundle.path)
-            if manifest["files"] != bundle.manifest["files"]:
-                raise CompileError(
-                    f"{bundle.path} was exported anew while this compile ran; compile it again"
-                )
-            write_manifest(bundle.path, with_entry(manifest, entry))
-    except OSError as error:
-        raise CompileError(
-            f"{bundle.path / MANIFEST} can't be written: {error}; the bundle is unchanged"
-        ) from error
-
-
-def with_entry(manifest: dict[str, Any], entry: CompiledEntry) -> dict[str, Any]:
-    """The manifest with the entry in place of an older one of its target, precision and device."""
-    same = ("target", "precision", "device")
-    others = [
-        e for e in manifest["engines"] if any(e[name] != getattr(entry, name) for name in same)
-    ]
-    figures = {f"{entry.target}.{entry.precision}": entry.parity}
-    parity = manifest["parity"]
-    parity = {**parity, "figures": {**parity.get("figures", {}), **figures}}
-    return {**manifest, "parity": parity, "engines": [*others, entry.to_dict()]}
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One compile at a time changes a manifest; the lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # not POSIX
-        yield
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    parts = (made.runtime, made.version, made.device, machine, precision, *bundle.spec.batch)
+    return engine_key(bundle, graph, *parts)

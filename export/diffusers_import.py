@@ -12,7 +12,7 @@ from revstep.engine.bundle import Bundle
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import Condition, DenoiserSpec, TimeInput
 from revstep.export.diffusers_schedule import Sampling, read_scheduler
-from revstep.export.module_export import export_module
+from revstep.export.module_export import check_arguments, export_module
 from revstep.export.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def export_diffusers(
         ValueError: ``null_class`` out of range; and as ``export_module``.
         ExportError: As ``load_diffusers`` and ``export_module``.
     """
+    check_arguments(path, precisions, opset, overwrite)
     if progress is not None:
         progress("loading the diffusers folder", 0, 1)
     module, spec = load_diffusers(folder, null_class=null_class)

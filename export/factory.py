@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+import sysconfig
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["load_factory"]
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+DEBUG = "run with revstep --debug for the traceback"
 RETURNS = "a factory returns (module, spec) or (module, spec, decoder)"
 
 
@@ -45,16 +48,35 @@ def load_factory(name: str) -> tuple[torch.nn.Module, DenoiserSpec, torch.nn.Mod
         raise ExportError(f"{module_name} has no {attributes!r} ({error})") from error
     except Exception as error:  # a user's file may raise anything while it is imported
         raise ExportError(
-            f"importing {module_name!r} failed: {type(error).__name__}: {error}; "
-            f"it is looked for in {here} and in the installed packages"
+            f"importing {module_name!r} failed: {type(error).__name__}: {error}"
+            f"{_where(error) or f'; it is looked for in {here} and in the installed packages'}"
         ) from error
     if not callable(found):
         raise ExportError(f"{name} is {type(found).__name__}, not a function; {RETURNS}")
     try:
         result = found()
     except Exception as error:  # the same for the user's function
-        raise ExportError(f"{name}() failed: {type(error).__name__}: {error}") from error
+        raise ExportError(
+            f"{name}() failed: {type(error).__name__}: {error}{_where(error)}"
+        ) from error
     return _checked(name, result)
+
+
+def _where(error: Exception) -> str:
+    """`` (file:line; ...)`` of the innermost frame of the user's code; "" where there is none."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f" ({error.filename}:{error.lineno}; {DEBUG})"
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("importlib", "revstep")
+        and not frame.f_code.co_filename.startswith("<frozen")
+    ]
+    libraries = tuple(sysconfig.get_paths()[n] for n in ("stdlib", "purelib", "platlib"))
+    own = [f for f in frames if not f[0].startswith(libraries)]
+    for file, line in (own or frames)[-1:]:
+        return f" ({file}:{line}; {DEBUG})"
+    return ""
 
 
 def _checked(

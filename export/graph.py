@@ -15,17 +15,23 @@ from typing import Any, TextIO
 import onnx
 import torch
 
+from revstep.engine.decoder import ROWS_A_CALL
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import MAX_BATCH, DenoiserSpec
-from revstep.export.checks import example_inputs
+from revstep.export import OPSETS
+from revstep.export.checks import check_rows, example_inputs
 
 __all__ = ["DTYPES", "OPSETS", "cast_module", "export_decoder", "export_graph"]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
 OUTPUT = "out"
+LOW_PRECISION = 2e-2  # a row's change with its batch in fp16 or bf16, of the output's RMS
 ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
 LOGGERS = ("torch", "onnxscript", "onnx_ir")
+FREE_BATCH = (
+    "no python branches on the batch, no python loop over its rows, and -1 or x.shape[0] instead "
+    "of a number in a reshape"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +74,8 @@ def export_graph(module: torch.nn.Module, spec: DenoiserSpec, path: Path, *, ops
     shapes: tuple[object, ...] = (batch, batch)
     if spec.conditions:  # *conditions is one nested entry, and none at all when it is empty
         shapes = (*shapes, tuple(batch for _ in spec.conditions))
-    _export(module, example, path, opset, names, OUTPUT, shapes)
+    for other in _export(module, example, path, opset, names, OUTPUT, shapes, spec.batch):
+        check_rows(module, spec, other, tolerance=LOW_PRECISION)
     rows = [spec.shape, (), *(c.shape for c in spec.conditions)]
     types = ["float32", "float32", *(c.dtype for c in spec.conditions)]
     inputs = list(zip(names, types, rows, strict=True))
@@ -84,7 +91,9 @@ def export_decoder(decoder: torch.nn.Module, spec: DenoiserSpec, path: Path, *, 
     assert spec.decoder is not None
     example = (torch.from_numpy(example_inputs(spec, 2)[0]),)
     batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
-    _export(decoder, example, path, opset, ["latent"], "image", (batch,))
+    wanted = (1, ROWS_A_CALL)
+    if _export(decoder, example, path, opset, ["latent"], "image", (batch,), wanted):
+        raise ExportError(f"the decoder takes another way in batches up to 8; {FREE_BATCH}")
     _check_graph(
         path, [("latent", "float32", spec.shape)], ("image", "float32", spec.decoder.shape)
     )
@@ -98,7 +107,9 @@ def _export(
     names: list[str],
     output: str,
     shapes: tuple[object, ...],
-) -> None:
+    rows: tuple[int, int],
+) -> list[int]:
+    """Writes the graph; returns batches of ``rows`` for which it was not traced."""
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -112,26 +123,55 @@ def _export(
                 verbose=False,
             )
             assert program is not None
+            outside = _outside_range(program.exported_program, rows)
             program.save(path)
-    except OSError:
+            return outside
+    except (OSError, ExportError):
         raise  # a full disk is the writer's to report
     except Exception as error:  # torch.export passes on whatever the user's module raises
         text = str(error.__cause__ or error)
         if "specialized" in text or "onstraint" in text:
-            raise ExportError(
-                "the module fixes its batch (a shape in its forward is written for the example's "
-                "2 rows), so the graph can't take another: use -1 or x.shape[0] instead of a "
-                f"number, and no python branches on the batch. The exporter said: {_short(text)}"
-            ) from error
-        raise ExportError(
-            f"torch.onnx.export failed: {type(error).__name__}: {_short(text)}. The module must be "
-            "traceable by torch.export: no branches on tensor values, no numpy in forward"
-        ) from error
+            why = (
+                "the module fixes its batch (something in its forward holds only for the "
+                f"example's 2 rows), so the graph can't take another: {FREE_BATCH}"
+            )
+        elif "data-dependent" in text:
+            why = (
+                "the module branches on a tensor's values, or takes a python number or a shape "
+                "from them, which a graph can't: use torch.where, or compute it in __init__"
+            )
+        else:
+            why = (
+                "torch.onnx.export failed: the module must be traceable by torch.export (no "
+                "branches on tensor values, no numpy in forward)"
+            )
+        said = f"{type(error.__cause__ or error).__name__}: {_short(text)}"
+        raise ExportError(f"{why}. The exporter said: {said}") from error
 
 
-def _short(text: str, limit: int = 600) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    joined = " ".join(lines)
+def _outside_range(
+    program: torch.export.ExportedProgram | None, rows: tuple[int, int]
+) -> list[int]:
+    """The batches of ``rows`` just outside those that the graph was traced for.
+
+    A branch on the batch narrows them silently. It may change nothing (diffusers' upsampling makes
+    64 rows contiguous), so the module itself is asked there.
+    """
+    if program is None:
+        return []
+    taken = set(program.graph_signature.user_inputs)
+    values = [n.meta.get("val") for n in program.graph.nodes if n.name in taken]
+    symbols = {str(v.shape[0]) for v in values if isinstance(v, torch.Tensor) and v.ndim}
+    outside = []
+    for symbol, found in program.range_constraints.items():
+        if str(symbol) in symbols:
+            outside += [int(found.upper) + 1] if found.upper < rows[1] else []
+            outside += [int(found.lower) - 1] if found.lower > max(rows[0], 2) else []
+    return outside
+
+
+def _short(text: str, limit: int = 150) -> str:
+    joined = " ".join(text.split())
     return joined if len(joined) <= limit else joined[:limit] + " ..."
 
 
@@ -205,7 +245,7 @@ def _check_graph(
         if not dims or not isinstance(dims[0], str):
             raise ExportError(
                 f"the graph's {name!r} has the fixed batch {dims[:1]}: the module fixes its batch; "
-                "use -1 or x.shape[0] instead of a number"
+                f"{FREE_BATCH}"
             )
         symbols.add(dims[0])
         if tuple(dims[1:]) != shape:

@@ -17,12 +17,14 @@ from revstep.engine.bundle import Bundle
 from revstep.engine.errors import ExportError
 from revstep.engine.manifest import DECODER, PARITY, PRECISIONS
 from revstep.engine.spec import DenoiserSpec
+from revstep.export import OPSETS
 from revstep.export.progress import Progress, Stages
+from revstep.export.writer import check_target, seal, writing_bundle
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["export_module"]
+__all__ = ["check_arguments", "export_module"]
 
 GRAPH_UNITS = 10  # of a progress bar on which one reference step is 1
 SMALL = 5_000_000  # parameters
@@ -62,20 +64,29 @@ def export_module(
             "package.module:function"}``.
 
     Raises:
+        TypeError: The module is no ``torch.nn.Module``, or the spec no ``DenoiserSpec``.
         ValueError: An unknown precision or opset.
         ExportError: The module does not fit the spec, can't be exported, holds NaN, or writing
             failed; the target is as it was.
     """
     _need("torch", "onnx", "onnxscript")
-    from revstep.export.checks import check_decoder, check_module, scan_weights
-    from revstep.export.graph import OPSETS, cast_module, export_decoder, export_graph
+    from revstep.export.checks import (
+        check_decoder,
+        check_kind,
+        check_module,
+        check_precision,
+        scan_weights,
+    )
+    from revstep.export.graph import cast_module, export_decoder, export_graph
     from revstep.export.parity import BOUNDS, STEPS, decoder_parity, make_parity
     from revstep.export.provenance import provenance, revstep_version
-    from revstep.export.writer import seal, writing_bundle
 
-    precisions = _checked_precisions(precisions)
-    if opset not in OPSETS:
-        raise ValueError(f"opset={opset} is not allowed; allowed: {OPSETS[0]} to {OPSETS[-1]}")
+    precisions = check_arguments(path, precisions, opset, overwrite)
+    check_kind(module, "the module")
+    if decoder is not None:
+        check_kind(decoder, "the decoder")
+    if not isinstance(spec, DenoiserSpec):
+        raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
     total = 3 + STEPS + GRAPH_UNITS * (len(precisions) + (decoder is not None))
     stages = Stages(progress, total)
     with _threads(module), writing_bundle(path, overwrite=overwrite) as work:
@@ -87,6 +98,9 @@ def export_module(
             scan_weights(decoder)
             decoder = _own_copy(decoder)
         check_decoder(decoder, spec)
+        for precision in precisions:
+            if precision != "fp32":
+                check_precision(cast_module(module, precision), spec, precision)
         stages.advance("checking the module")
         reference = make_parity(module, spec, stages)
         if decoder is not None:
@@ -121,6 +135,22 @@ def export_module(
     bundle = Bundle.open(path)
     stages.advance("writing the bundle")
     return bundle
+
+
+def check_arguments(
+    path: str | Path, precisions: Sequence[str], opset: int, overwrite: bool
+) -> tuple[str, ...]:
+    """The precisions, in order, if an export of them to ``path`` may start; needs no PyTorch.
+
+    Raises:
+        ValueError: An unknown precision or opset.
+        ExportError: ``path`` exists, and is no bundle or ``overwrite`` is off.
+    """
+    precisions = _checked_precisions(precisions)
+    if opset not in OPSETS:
+        raise ValueError(f"opset={opset} is not allowed; allowed: {OPSETS[0]} to {OPSETS[-1]}")
+    check_target(Path(path).expanduser().resolve(), overwrite=overwrite)
+    return precisions
 
 
 def _need(*names: str) -> None:
@@ -167,23 +197,14 @@ def _precision_error(
     module: torch.nn.Module, spec: DenoiserSpec, reference: dict[str, Any], precision: str
 ) -> dict[str, Any]:
     """The forward error of the reduced module in PyTorch; a NaN refuses the export."""
-    from revstep.export.checks import run_module
+    from revstep.export.checks import NOT_FINITE, run_module
     from revstep.export.parity import BOUNDS, relative_error
 
     conditions = (reference[f"cond.{c.name}"] for c in spec.conditions)
-    try:
-        out = run_module(module, (reference["x"], reference["t"], *conditions), spec).numpy()
-    except ExportError as error:
-        raise ExportError(
-            f"in {precision}, {error} (time stays float32: cast its embedding to the weights' "
-            f"dtype, emb.to(self.linear.weight.dtype), or export without {precision})"
-        ) from error
+    out = run_module(module, (reference["x"], reference["t"], *conditions), spec).numpy()
     found, bound = relative_error(out, reference["out"]), BOUNDS[precision].forward
     if found == math.inf:
-        raise ExportError(
-            f"in {precision} the module gives NaN or infinity (an overflow, in fp16); "
-            f"export without {precision}"
-        )
+        raise ExportError(NOT_FINITE.format(precision=precision))
     if found > bound:
         logger.warning(
             "in %s the module differs from fp32 by %.2g of the output's RMS, more than the parity "

@@ -29,7 +29,7 @@ from revstep.engine.manifest import (
     read_manifest,
 )
 
-__all__ = ["seal", "write_manifest", "writing_bundle"]
+__all__ = ["described", "seal", "sync_directory", "write_manifest", "writing_bundle"]
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
@@ -69,14 +69,16 @@ def seal(work: Path, body: dict[str, Any]) -> None:
         body: The manifest's fields besides ``format``, ``version``, ``files`` and ``digest``.
     """
     files = {
-        file.relative_to(work).as_posix(): {
-            "sha256": file_digest(file),
-            "bytes": file.stat().st_size,
-        }
+        file.relative_to(work).as_posix(): described(file)
         for file in sorted(work.rglob("*"))
         if file.is_file()
     }
     write_manifest(work, {"format": FORMAT, "version": VERSION, **body, "files": files})
+
+
+def described(file: Path) -> dict[str, Any]:
+    """A file's entry in the manifest."""
+    return {"sha256": file_digest(file), "bytes": file.stat().st_size}
 
 
 def write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
@@ -92,7 +94,7 @@ def write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
         os.replace(temporary, bundle / MANIFEST)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_directory(bundle)
+    sync_directory(bundle)
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -164,7 +166,7 @@ def _put_in_place(work: Path, target: Path, *, overwrite: bool) -> None:
         target.rename(old)
         work.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -182,13 +184,14 @@ def _exchange(one: Path, other: Path) -> bool:
 def _sync_tree(root: Path) -> None:
     for path in (*root.rglob("*"), root):
         if path.is_dir():
-            _sync_directory(path)
+            sync_directory(path)
         else:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Brings a directory's names to the disk."""
     if os.name != "posix":
         return
     handle = os.open(path, os.O_RDONLY)

@@ -174,7 +174,7 @@ REFUSED = {
     "raises": (lambda f, x, t: f(x, t[:, None]), "the module failed on row float32"),
     "baked": (lambda f, x, t: f(x.reshape(2, 6), t.reshape(2)), "baked in"),
     "branch": (branch_on_batch, "fix(es|ed).* batch"),
-    "value": (branch_on_value, "torch.onnx.export failed"),
+    "value": (branch_on_value, "branches on a tensor.s values"),
     "mixes": (lambda f, x, t: f(x, t) - x.mean(0), "rows depend on each other"),
     "random": (lambda f, x, t: f(x, t) + torch.rand(1), "two different outputs"),
     "nan": (lambda f, x, t: f(x, t) * torch.inf, "NaN or infinity"),
@@ -293,3 +293,27 @@ def test_an_existing_bundle_is_kept_unless_told(tabular_bundle, copy_of):
     with pytest.raises(ExportError, match="one tensor"):
         export_module(broken, TABULAR, path, overwrite=True)
     assert snapshot(path) == before
+
+
+@pytest.mark.parametrize("limit", [8, 40, 100])
+def test_a_branch_on_the_batch_is_refused_wherever_it_lies(tmp_path, limit):
+    import dataclasses
+
+    class Branching(TabularToy):
+        def forward(self, x, t):
+            out = super().forward(x, t)
+            return 2 * out if x.shape[0] > limit else out
+
+    spec = dataclasses.replace(TABULAR, batch=(1, 128))
+    with pytest.raises(ExportError, match=f"batch ({limit + 1}|64) than at batch 2"):
+        export_module(Branching(), spec, tmp_path / "x.revstep")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_branch_on_the_batch_that_changes_nothing_is_taken(tmp_path):
+    class Harmless(TabularToy):
+        def forward(self, x, t):
+            out = super().forward(x, t)
+            return out.contiguous() if x.shape[0] >= 40 else out
+
+    export_module(Harmless(), TABULAR, tmp_path / "x.revstep")

@@ -3,21 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revstep.commands.guard import guarded
-from revstep.commands.output import out, print_json, progress_bars
+from revstep.commands.guard import describe, exit_code, guarded
+from revstep.commands.output import err, print_json, progress_bars
+from revstep.commands.values import byte_count, names, whole_numbers
 
-__all__ = ["compile_", "parity_lines"]
+if TYPE_CHECKING:
+    from revstep.engine.manifest import CompiledEntry
+    from revstep.export.compile_jobs import Outcome
+
+__all__ = ["compile_", "entry_line", "parity_lines"]
 
 
 @guarded
 def compile_(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
-    target: Annotated[str, typer.Option(help="The runtime to compile for.")] = "onnxruntime",
-    precision: Annotated[str, typer.Option(help="Which graph: fp32, fp16, bf16.")] = "fp32",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The runtime to compile for: onnxruntime (the default), tensorrt (for the GPU of "
+            "this machine), tensorrt_rtx (for GeForce and RTX GPUs, which need not be here). May "
+            "be given several times."
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Which graph: fp32, fp16, bf16; several with commas.")
+    ] = "fp32",
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="TensorRT: network rows, one static engine each, as 1,8,64. Guidance takes two "
+            "rows a sample.",
+            metavar="ROWS",
+        ),
+    ] = None,
+    dynamic: Annotated[
+        str | None,
+        typer.Option(
+            help="TensorRT: one engine for a range of rows, tuned for the middle one, as 1:8:64. "
+            "Off that point it is slower than a static one.",
+            metavar="MIN:TUNED:MAX",
+        ),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="tensorrt_rtx: the GPUs to build for, as sm_86,sm_89; default: all it knows."
+        ),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(help="TensorRT: most GPU memory for scratch space, as 512M or 2G."),
+    ] = None,
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(help="TensorRT: 0 (fast build) to 5 (thorough).", min=0, max=5),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Go on after a failure; it is told at the end.")
+    ] = False,
     forward_bound: Annotated[
         float | None,
         typer.Option(help="Largest max error of one forward, relative to the reference's RMS."),
@@ -29,31 +76,89 @@ def compile_(
     threads: Annotated[
         int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print the result as JSON; of several: {compiled: [...], failed: [...]}."
+        ),
+    ] = False,
 ) -> None:
     """Compile a bundle and check it against PyTorch's output; a failed check changes nothing."""
-    from revstep.export import compile_bundle
+    from revstep.export.compile_jobs import compile_jobs, plan_jobs
+    from revstep.export.trt_build import BuildOptions, Profile
 
+    targets = names(",".join(target or ["onnxruntime"]), "--target")
+    given = (gpu, memory_limit, optimization_level)
+    options = None
+    if any(value is not None for value in given):
+        options = BuildOptions(
+            gpus=tuple(names(gpu, "--gpu")) if gpu is not None else (),
+            memory_limit=byte_count(memory_limit, "--memory-limit") if memory_limit else None,
+            optimization_level=optimization_level,
+        )
+        if set(targets) == {"onnxruntime"}:
+            raise ValueError(
+                "--gpu, --memory-limit and --optimization-level are for --target tensorrt and "
+                "tensorrt_rtx"
+            )
+    profile = None
+    if dynamic is not None:
+        rows = whole_numbers(dynamic.replace(":", ","), "--dynamic")
+        if len(rows) != 3:
+            raise ValueError(f"--dynamic is written min:tuned:max, as 1:8:64; got {dynamic!r}")
+        profile = Profile(*rows)
+    batches = whole_numbers(batch, "--batch") if batch is not None else []
+    jobs = plan_jobs(targets, names(precision, "--precision"), batches, profile)
     bounds = {
         name: value
         for name, value in (("forward", forward_bound), ("ddim20", run_bound))
         if value is not None
     }
     with progress_bars() as bars:
-        entry = compile_bundle(
+        outcomes = compile_jobs(
             bundle,
-            target=target,
-            precision=precision,
+            jobs,
+            keep_going=keep_going,
             bounds=bounds or None,
             threads=threads,
-            progress=bars.bar("Compile"),
+            options=options,
+            progress=lambda job: bars.bar(f"Compile {job}" if len(jobs) > 1 else "Compile"),
         )
-    if as_json:
-        print_json(entry.to_dict())
-        return
-    out().print(f"{entry.runtime} {entry.version}, {entry.precision}, {entry.device}")
-    for line in parity_lines(entry.parity):
-        out().print(f"  {line}")
+    _print(outcomes, as_json=as_json)
+    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failures:
+        raise typer.Exit(exit_code(failures[0]))
+
+
+def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
+    entries = [o.entry for o in outcomes if o.entry is not None]
+    failed = [(o.job, describe(o.error)) for o in outcomes if o.error is not None]
+    if as_json and len(outcomes) == len(entries) == 1:
+        print_json(entries[0].to_dict())
+    elif as_json:
+        print_json(
+            {
+                "compiled": [entry.to_dict() for entry in entries],
+                "failed": [{"job": str(job), "error": text} for job, text in failed],
+            }
+        )
+    else:
+        for entry in entries:
+            typer.echo(entry_line(entry))
+            for line in parity_lines(entry.parity):
+                typer.echo(f"  {line}")
+    for job, text in failed:
+        err().print(f"error: {job}: {text}", markup=False, soft_wrap=True)
+
+
+def entry_line(entry: CompiledEntry) -> str:
+    """A compiled entry on one line: runtime, precision, device, rows."""
+    text = f"{entry.runtime} {entry.version}, {entry.precision}, {entry.device}"
+    if entry.tuned is None:
+        return text
+    least, most = entry.batch
+    rows = f"batch {most}" if least == most else f"batch {least} to {most}, tuned for {entry.tuned}"
+    return f"{text}, {rows}"
 
 
 def parity_lines(parity: dict[str, Any] | str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from revstep.commands.compile import parity_lines
+from revstep.commands.compile import entry_line, parity_lines
 from revstep.commands.guard import guarded
 from revstep.commands.output import out, print_json, size
 
@@ -69,9 +69,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     if "parameters" in provenance:
         rows.append(("parameters", f"{provenance['parameters']:,}"))
     for entry in bundle.compiled:
-        rows.append(
-            ("compiled", f"{entry.runtime} {entry.version}, {entry.precision}, {entry.device}")
-        )
+        rows.append(("compiled", entry_line(entry)))
         rows += [("", line) for line in parity_lines(entry.parity)]
     if not bundle.compiled:
         rows.append(("compiled", f"nothing yet: revstep compile {bundle.path}"))

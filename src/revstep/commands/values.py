@@ -12,9 +12,20 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec import Condition, DenoiserSpec
 
-__all__ = ["class_condition", "condition_values", "load_array", "numbers", "options", "split"]
+__all__ = [
+    "byte_count",
+    "class_condition",
+    "condition_values",
+    "load_array",
+    "names",
+    "numbers",
+    "options",
+    "split",
+    "whole_numbers",
+]
 
 MAX_VALUES = 1_000_000
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def split(text: str, what: str) -> tuple[str, str]:
@@ -79,6 +90,48 @@ def numbers(text: str, what: str) -> list[float]:
             raise ValueError(f"{what} must be finite; got {text!r}")
         found.append(value)
     return found
+
+
+def whole_numbers(text: str, what: str) -> list[int]:
+    """``1``, ``1,8,64`` or ``1-4``, as positive whole numbers.
+
+    Raises:
+        ValueError: Something else.
+    """
+    found = numbers(text, what)
+    if any(value < 1 or value != int(value) for value in found):
+        raise ValueError(f"{what} must be whole numbers of at least 1; got {text!r}")
+    return [int(value) for value in found]
+
+
+def names(text: str, what: str) -> list[str]:
+    """``a,b`` as its parts.
+
+    Raises:
+        ValueError: An empty part.
+    """
+    found = [part.strip() for part in text.split(",")]
+    if not all(found):
+        raise ValueError(f"{what} must be names with commas between them; got {text!r}")
+    return found
+
+
+def byte_count(text: str, what: str) -> int:
+    """``512M`` or ``2G`` as a number of bytes, in units of 1024; without a unit, bytes.
+
+    Raises:
+        ValueError: Something else, or less than 1.
+    """
+    number, unit = text.strip(), 1
+    if number[-1:].upper() in UNITS:
+        number, unit = number[:-1], UNITS[number[-1].upper()]
+    try:
+        count = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        count = 0
+    if count < 1:
+        raise ValueError(f"{what} must be a size such as 512M or 2G; got {text!r}")
+    return count
 
 
 def load_array(path: Path, what: str) -> NDArray[Any]:

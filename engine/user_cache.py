@@ -1,0 +1,42 @@
+"""Files that only save time, in the user's cache directory: timings, compiled kernels."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+__all__ = ["cache_dir", "read_cache", "write_cache"]
+
+
+def cache_dir() -> Path:
+    """The directory: ``$XDG_CACHE_HOME/revstep``, or ``~/.cache/revstep``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "revstep"
+
+
+def read_cache(kind: str, key: str) -> bytes | None:
+    """What ``write_cache`` kept, or None."""
+    try:
+        return _cache_file(kind, key).read_bytes()
+    except OSError:
+        return None
+
+
+def write_cache(kind: str, key: str, data: bytes) -> None:
+    """Keeps bytes in the user's cache, in one rename; a cache that can't be written is none."""
+    file = _cache_file(kind, key)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _cache_file(kind: str, key: str) -> Path:
+    return cache_dir() / kind / hashlib.sha256(key.encode()).hexdigest()[:32]

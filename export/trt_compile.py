@@ -1,0 +1,140 @@
+"""A bundle's graph as a TensorRT engine in the bundle, checked where it can run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from revstep.engine.backends.trt_library import TrtLibrary, trt_library
+from revstep.engine.bundle import Bundle
+from revstep.engine.errors import BackendError, CompileError
+from revstep.engine.manifest import PLANS, CompiledEntry
+from revstep.engine.plans import GpuModel
+from revstep.engine.user_cache import read_cache, write_cache
+from revstep.export.build_monitor import TOTAL
+from revstep.export.parity import Bounds, check_parity
+from revstep.export.progress import Progress
+from revstep.export.record import finished, record
+from revstep.export.trt_build import BuildOptions, Profile, build_plan, gpu_targets
+
+__all__ = ["NOT_CHECKED", "compile_engine", "engine_key"]
+
+NOT_CHECKED = "not checked on this machine"
+
+
+def compile_engine(
+    path: str | Path,
+    *,
+    target: str,
+    precision: str,
+    limit: Bounds,
+    batch: int | Profile | None,
+    options: BuildOptions,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> CompiledEntry:
+    """Builds one engine into the bundle; ``compile_bundle`` documents it."""
+    library = trt_library(target)
+    bundle = Bundle.open(path, plans=False)
+    graph = bundle.graph(precision)
+    profile = _profile(bundle, batch)
+    gpus = gpu_targets(library, options.gpus)
+    gpu = _gpu()
+    if not library.rtx and gpu is None:
+        raise CompileError(
+            f"tensorrt {library.version} builds engines only on the GPU that will run them, and "
+            "torch finds no NVIDIA GPU here; compile on that machine (or, for GeForce and RTX "
+            "GPUs, build without one with --target tensorrt_rtx)"
+        )
+    device = ",".join(gpus) if library.rtx else str(gpu)
+    key = engine_key(
+        bundle, graph, target, library.version, device, precision,
+        *dataclasses.astuple(profile), *dataclasses.astuple(options),
+    )  # fmt: skip
+    entry, plan = finished(bundle, key), None
+    if entry is None:
+        plan = _built(graph, bundle, profile, library, device, options, progress, cancelled)
+        entry = CompiledEntry(
+            key=key,
+            target=target,
+            precision=precision,
+            runtime=library.name,
+            version=library.version,
+            device=device,
+            batch=(profile.least, profile.most),
+            file=f"{PLANS}{key}.plan",
+            parity=NOT_CHECKED,
+            tuned=profile.tuned,
+        )
+    if gpu is not None and gpu.runs(entry):
+        data = plan if plan is not None else (bundle.path / str(entry.file)).read_bytes()
+        figures = _checked(data, bundle, entry, limit, library)
+        entry = dataclasses.replace(entry, parity=figures)
+    if plan is not None or entry not in bundle.compiled:
+        record(bundle, entry, plan)
+    if progress is not None:
+        progress("in the bundle", TOTAL, TOTAL)
+    return entry
+
+
+def engine_key(bundle: Bundle, graph: Path, *parts: object) -> str:
+    """Content, versions and options: the same key means the same compiled network."""
+    sha = bundle.manifest["files"][graph.name]["sha256"]
+    return hashlib.sha256("|".join(map(str, (sha, *parts))).encode()).hexdigest()[:32]
+
+
+def _profile(bundle: Bundle, batch: int | Profile | None) -> Profile:
+    if isinstance(batch, Profile):
+        profile = batch
+    else:
+        rows = bundle.spec.batch[0] if batch is None else batch
+        profile = Profile(rows, rows, rows)
+    profile.check(bundle.spec)
+    return profile
+
+
+def _gpu() -> GpuModel | None:
+    try:
+        return GpuModel.current()
+    except (BackendError, ImportError):
+        return None
+
+
+def _built(
+    graph: Path,
+    bundle: Bundle,
+    profile: Profile,
+    library: TrtLibrary,
+    device: str,
+    options: BuildOptions,
+    progress: Progress | None,
+    cancelled: Callable[[], bool] | None,
+) -> bytes:
+    """The plan; TensorRT's timings of kernels are kept for the next build on this GPU."""
+    timings = f"{library.name} {library.version} {device}"
+    known = None if library.rtx else read_cache("timing", timings) or b""
+    plan, learned = build_plan(
+        graph, bundle.spec, profile, library,
+        options=options, timing_cache=known, progress=progress, cancelled=cancelled,
+    )  # fmt: skip
+    if learned:
+        write_cache("timing", timings, learned)
+    return plan
+
+
+def _checked(
+    plan: bytes, bundle: Bundle, entry: CompiledEntry, limit: Bounds, library: TrtLibrary
+) -> dict[str, Any]:
+    """The parity figures of an engine that runs on this machine's GPU."""
+    from revstep.engine.backends.trt_denoiser import TrtDenoiser, on_device
+    from revstep.engine.backends.trt_engine import TrtEngine
+    from revstep.export.host_denoiser import HostDenoiser
+
+    name, mend = f"{entry.key}.plan", entry.command(bundle.path)
+    with on_device("cuda"):
+        engine = TrtEngine(plan, library, label=name, mend=mend)
+    denoiser = HostDenoiser(TrtDenoiser((engine,), bundle.spec))
+    return check_parity(denoiser, bundle.parity(), entry.precision, limit)

@@ -1,0 +1,153 @@
+"""A TensorRT in Python, for its callers' logic: engines run on torch CPU tensors by address.
+
+A plan is JSON: {"tensors": [[name, mode, shape, dtype]], "profile": [least, tuned, most]}. An
+engine computes out = x + t (row by row) + the float conditions' sum. ``Faults`` makes calls fail
+as TensorRT's do: a False or None, and a line in the log.
+"""
+
+import ctypes
+import dataclasses
+import enum
+import json
+import types
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Faults:
+    """Which call fails, and what the log then says."""
+
+    call: str = ""
+    says: str = ""
+    streams: list = dataclasses.field(default_factory=list)
+
+
+def plan(spec, least, tuned, most, change=lambda tensors: tensors):
+    """A plan whose tensors are the spec's."""
+    rows = most if least == most else -1
+    tensors = [
+        [spec.name, "INPUT", [rows, *spec.shape], "FLOAT"],
+        [spec.time.name, "INPUT", [rows], "FLOAT"],
+        *(
+            [c.name, "INPUT", [rows, *c.shape], "INT64" if c.dtype == "int64" else "FLOAT"]
+            for c in spec.conditions
+        ),
+        ["out", "OUTPUT", [rows, *spec.output_shape], "FLOAT"],
+    ]
+    return json.dumps({"tensors": change(tensors), "profile": [least, tuned, most]}).encode()
+
+
+def fake_trt(faults=None, rtx=False):
+    """A module with the names that the engine's side uses."""
+    faults = faults or Faults()
+
+    class TensorIOMode(enum.Enum):
+        INPUT = 1
+        OUTPUT = 2
+
+    class DataType(enum.Enum):
+        FLOAT = 0
+        HALF = 1
+        INT64 = 2
+
+    class ILogger:
+        WARNING = 2
+
+        def __init__(self):
+            pass
+
+    def fails(logger, call):
+        if faults.call == call:
+            logger.log(1, faults.says)
+            return True
+        return False
+
+    class Context:
+        def __init__(self, engine):
+            self.engine, self.shapes, self.memory = engine, {}, {}
+
+        def set_input_shape(self, name, shape):
+            self.shapes[name] = tuple(shape)
+            return not fails(self.engine.logger, "set_input_shape")
+
+        def infer_shapes(self):
+            if fails(self.engine.logger, "infer_shapes"):
+                return ["x"]
+            inputs = [n for n, t in self.engine.tensors.items() if t[0] == "INPUT"]
+            return [name for name in inputs if name not in self.shapes]
+
+        def get_tensor_shape(self, name):
+            rows = next(iter(self.shapes.values()))[0]
+            return (rows, *self.engine.tensors[name][1][1:])
+
+        def set_tensor_address(self, name, address):
+            self.memory[name] = address
+            return not fails(self.engine.logger, "set_tensor_address")
+
+        def is_stream_capturable(self, stream):
+            return faults.call != "is_stream_capturable"
+
+        def array(self, name):
+            _, _, dtype = self.engine.tensors[name]
+            kind = np.int64 if dtype == "INT64" else np.float32
+            shape = self.get_tensor_shape(name)
+            size = int(np.prod(shape)) * np.dtype(kind).itemsize
+            raw = (ctypes.c_char * size).from_address(self.memory[name])
+            return np.frombuffer(raw, kind).reshape(shape)
+
+        def execute_async_v3(self, stream):
+            if fails(self.engine.logger, "execute_async_v3"):
+                return False
+            faults.streams.append(stream)
+            out = self.array("out")
+            names = [n for n, t in self.engine.tensors.items() if t[0] == "INPUT"]
+            x, t, *conditions = (self.array(name) for name in names)
+            wide = (-1,) + (1,) * (x.ndim - 1)
+            total = x + t.reshape(wide)
+            for values in conditions:
+                total = total + values.reshape(len(t), -1).sum(1).reshape(wide)
+            np.copyto(out, total)
+            return True
+
+    class Engine:
+        def __init__(self, data, logger):
+            self.logger = logger
+            self.tensors = {name: rest for name, *rest in data["tensors"]}
+            self.profile = data["profile"]
+            self.num_io_tensors = len(self.tensors)
+
+        def get_tensor_name(self, index):
+            return list(self.tensors)[index]
+
+        def get_tensor_mode(self, name):
+            return TensorIOMode[self.tensors[name][0]]
+
+        def get_tensor_shape(self, name):
+            return tuple(self.tensors[name][1])
+
+        def get_tensor_dtype(self, name):
+            return DataType[self.tensors[name][2]]
+
+        def get_tensor_profile_shape(self, name, index):
+            return [(rows, *self.tensors[name][1][1:]) for rows in self.profile]
+
+        def create_execution_context(self):
+            if fails(self.logger, "create_execution_context"):
+                return None
+            return Context(self)
+
+    class Runtime:
+        def __init__(self, logger):
+            if fails(logger, "Runtime"):
+                raise TypeError("pybind11::init(): factory function returned nullptr")
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, data):
+            if fails(self.logger, "deserialize_cuda_engine"):
+                return None
+            return Engine(json.loads(data), self.logger)
+
+    return types.SimpleNamespace(
+        ILogger=ILogger, TensorIOMode=TensorIOMode, DataType=DataType, Runtime=Runtime
+    )
