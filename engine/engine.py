@@ -17,7 +17,7 @@ from revstep.engine.loop import Timing
 from revstep.engine.program import StepProgram, build_program
 from revstep.engine.request import make_request
 from revstep.engine.runner import CpuRunner, Runner, StepView
-from revstep.engine.samplers import resolve_sampler
+from revstep.engine.samplers import SAMPLERS, resolve_sampler
 from revstep.engine.samples import Samples
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Sampler
@@ -150,6 +150,9 @@ class Engine:
             Cancelled: ``cancel`` was set.
         """
         _check_types(steps, strength, clip, cancel)
+        for name, text in (("spacing", spacing), ("compat", compat)):
+            if not isinstance(text, str | None):
+                raise TypeError(f"{name} must be a name or None; got {text!r}")
         if strength is not None and start is None:
             raise ValueError("strength goes with start, the sample to begin from; pass both")
         request = make_request(
@@ -168,7 +171,8 @@ class Engine:
         arguments = (resolved, steps, spacing, compat, clip, strength or 1.0, start is None)
         if strength == 0.0:
             raise ValueError("strength=0.0 is out of range; it lies in (0, 1]")
-        program = self._program(*arguments)
+        known = isinstance(resolved, tuple(SAMPLERS.values()))  # frozen: equal means the same
+        program = (self._program if known else self._build)(*arguments)
         size = self._batch_size(batch_size, bool(np.any(request.batch.guidance != 1.0)))
         starts = range(0, request.n, size)
         out = np.empty((request.n, *self.spec.shape), dtype=np.float32)
@@ -188,14 +192,16 @@ class Engine:
                 timing=timing,
             )
             out[first:last] = x.reshape(last - first, *self.spec.shape)
+        decoded = self._decoder(out) if self._decoder is not None and decode else None
+        images = self.spec.decoder if decoded is not None and self.spec.decoder else self.spec
         return Samples(
             x=out,
             seeds=request.batch.seeds,
             sampler=sampler if isinstance(sampler, str) else repr(sampler),
             steps=steps,
             calls=program.length,
-            value_range=self.spec.value_range,
-            decoded=self._decoder(out) if self._decoder is not None and decode else None,
+            value_range=images.value_range,
+            decoded=decoded,
         )
 
     def _build(

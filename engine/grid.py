@@ -86,7 +86,8 @@ def _indices(spec: DenoiserSpec, steps: int, spacing: str, drop_last: bool) -> l
     total = spec.schedule.steps
     whole = spec.schedule.kind == "vp" or (spec.time.kind == "index" and not spec.time.fractions)
     if spacing == "trailing":
-        found = total - np.arange(steps) * (total / steps) - 1.0
+        found = np.arange(total, 0, -total / steps)[:steps]
+        found = (np.round(found) if whole else found) - 1.0  # rounded first, as diffusers does
     elif spacing == "leading":
         count = steps + 1 if drop_last else steps
         found = np.arange(count)[::-1] * float(total // count) + spec.spacing_offset

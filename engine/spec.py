@@ -158,11 +158,13 @@ class Decoder:
         shape: Shape of one decoded sample.
         scale: The latent scale that training multiplied latents by.
         shift: Added after the division.
+        value_range: (lo, hi) of the decoded samples, for images.
     """
 
     shape: tuple[int, ...]
     scale: float = 1.0
     shift: float = 0.0
+    value_range: tuple[float, float] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
         shape = _as_tuple(self.shape, "the decoder's shape", SHAPE)
@@ -172,6 +174,12 @@ class Decoder:
             _check_number(getattr(self, name), f"the decoder's {name}")
         if not (math.isfinite(self.scale) and self.scale != 0.0 and math.isfinite(self.shift)):
             raise ValueError(f"latent scale {self.scale} and shift {self.shift} must be finite")
+        ends = _as_tuple(self.value_range, "the decoder's value_range", "(lo, hi)")
+        for value in ends:
+            _check_number(value, "the decoder's value_range")
+        if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
+            raise ValueError(f"the decoder's value_range must be (lo, hi) with lo < hi; got {ends}")
+        object.__setattr__(self, "value_range", tuple(float(v) for v in ends))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,7 +164,11 @@ def _put_in_place(work: Path, target: Path, *, overwrite: bool) -> None:
     elif not _exchange(work, target):
         old = _beside(target, "old")
         target.rename(old)
-        work.rename(target)
+        try:
+            work.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     sync_directory(target.parent)
 

@@ -47,10 +47,11 @@ class DDIM(BaseSampler):
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
         x = run.x
-        for now, then in run.steps:
+        for number, (now, then) in enumerate(run.steps):
             d = run.denoise(x, now)
             eps = d.eps if self.epsilon == "rederive" else d.raw_eps
-            s = self.eta * ancestral_sigma(now, then)
+            last = number == len(run.steps) - 1 and not run.compat  # the last step adds no noise
+            s = 0.0 if last else self.eta * ancestral_sigma(now, then)
             x = then.alpha * d.x0 + math.sqrt(max(then.sigma**2 - s**2, 0.0)) * eps
             if s > 0.0:
                 x = x + s * run.noise()

@@ -36,12 +36,12 @@ class DDPM(BaseSampler):
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
         x = run.x
-        for now, then in run.steps:
+        for number, (now, then) in enumerate(run.steps):
             d = run.denoise(x, now)
             r = now.alpha / then.alpha
             beta = now.sigma**2 - r**2 * then.sigma**2
             x = (then.alpha * beta / now.sigma**2) * d.x0 + (r * then.sigma**2 / now.sigma**2) * x
-            if then.sigma > 0.0 or (run.compat and now.t > 0.0):
+            if number < len(run.steps) - 1 or (run.compat and now.t > 0.0):
                 x = x + self._noise(run, now, then, beta)
         return x
 
@@ -51,4 +51,5 @@ class DDPM(BaseSampler):
             return max(small, math.sqrt(LEAST_VARIANCE)) * run.noise()
         if self.variance == "large":
             return math.sqrt(beta) * run.noise()
-        return run.learned_noise(math.log(beta), math.log(max(small**2, LEAST_VARIANCE)))
+        ends = (max(v, LEAST_VARIANCE) for v in (beta, small**2))
+        return run.learned_noise(*map(math.log, ends))

@@ -41,7 +41,8 @@ class DPMSolverPP2M(BaseSampler):
             final = number == len(run.steps) - 1
             short = self.lower_order_final and final and len(run.steps) < FEW_STEPS
             slope = d.x0
-            if last_x0 is not None and math.isfinite(h) and math.isfinite(last_lam) and not short:
+            finite = h != 0.0 and math.isfinite(h) and math.isfinite(last_lam)
+            if last_x0 is not None and finite and not short:
                 r = (now.lam - last_lam) / h
                 slope = d.x0 + (d.x0 - last_x0) / (2.0 * r)
             x = (then.sigma / now.sigma) * x - then.alpha * math.expm1(-h) * slope

@@ -215,6 +215,24 @@ def test_reproducible_pads_every_call_to_the_same_rows():
     assert set(network.rows) == {8}
 
 
+def test_samplers_that_change_between_calls_are_traced_again():
+    import dataclasses
+
+    @dataclasses.dataclass
+    class Mine:
+        scale: float
+
+        def __call__(self, run):
+            return self.scale * run.denoise(run.x, run.steps[0][0]).m
+
+    mine = Mine(1.0)
+    once = engine().sample(1, sampler=mine, steps=1, seed=0).x
+    e = engine()
+    e.sample(1, sampler=mine, steps=1, seed=0)
+    mine.scale = 2.0
+    np.testing.assert_array_equal(e.sample(1, sampler=mine, steps=1, seed=0).x, 2 * once)
+
+
 def test_failing_callback_returns_the_workspace():
     e = engine()
 

@@ -12,6 +12,9 @@ import revstep
 from revstep.engine import BackendError, BundleError, NetworkBuffers
 from revstep.engine.backends.ort_session import OrtDenoiser
 from revstep.engine.bundle import Bundle
+from revstep.engine.loop import Batch, run_batch
+from revstep.engine.program import build_program
+from revstep.engine.workspace import Workspace
 
 pytest.importorskip("onnxruntime")
 
@@ -48,6 +51,29 @@ def test_golden_ddim_run_holds(engine, golden):
         clip=True,
     )
     np.testing.assert_allclose(got.x, golden["ddim20_w1p5_final"], atol=2e-5)
+
+
+def test_golden_state_after_five_steps_holds(demo_bundle, golden):
+    bundle = Bundle.open(demo_bundle)
+    buffers = NetworkBuffers.allocate(bundle.spec, 20)
+    network = OrtDenoiser(bundle.graph("fp32"), bundle.spec, threads=1).bind(buffers)
+    labels = np.arange(10)
+    batch = Batch(
+        seeds=np.zeros(10, np.uint64),
+        guidance=np.full(10, 1.5, np.float32),
+        conditions={"class_labels": labels},
+        null_conditions={"class_labels": np.full(10, 10)},
+        noise=golden["ddim20_noise"],
+    )
+    states = []
+    run_batch(
+        build_program(bundle.spec, "ddim", 20, compat="diffusers"),
+        batch,
+        Workspace(buffers, network),
+        observe=lambda number, steps: states.append(steps.x.copy()) if number == 4 else None,
+    )
+    want = golden["ddim20_w1p5_step5"]
+    np.testing.assert_allclose(states[0].reshape(want.shape), want, atol=2e-5)
 
 
 def test_fp16_graph_stays_close_to_fp32(demo_bundle, engine):

@@ -14,6 +14,7 @@ from revstep.engine import (
     VPSchedule,
     build_program,
 )
+from revstep.engine.grid import time_grid
 from revstep.kernels import columns as col
 
 VP = DenoiserSpec(
@@ -71,6 +72,34 @@ def test_multistep_program_entered_late_starts_without_history():
     program = build_program(VP, "dpmpp_2m", 20, strength=0.5, from_noise=False)
     assert program.rows[0, col.H_1] == 0.0
     assert build_program(VP, "dpmpp_2m", 20).rows[10, col.H_1] != 0.0
+
+
+@pytest.mark.parametrize("final", ["clean", "first"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+def test_stochastic_programs_end_without_noise(spacing, final):
+    spec = DenoiserSpec(
+        shape=(2,),
+        schedule=VPSchedule(),
+        prediction="epsilon",
+        learned_variance=True,
+        spacing=spacing,
+        final=final,
+    )
+    for sampler in (DDIM(eta=1.0), *map(DDPM, ("small", "large", "learned"))):
+        rows = build_program(spec, sampler, 20).rows
+        assert rows[-2, col.S] == 0.0
+        assert np.all(rows[:-2, col.S] > 0.0)
+    build_program(spec, "dpmpp_2m", 20)  # its last step may have no length
+
+
+def test_trailing_times_are_diffusers_for_every_step_count():
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDIMScheduler(timestep_spacing="trailing")
+    for steps in range(1, 1001):
+        scheduler.set_timesteps(steps)
+        want = scheduler.timesteps.numpy()[:steps]  # some counts give diffusers one too many
+        got = [now.time for now, _ in time_grid(VP, steps)]
+        np.testing.assert_array_equal(got, want, err_msg=str(steps))
 
 
 def test_clip_range_is_in_the_rows_or_off():

@@ -90,3 +90,47 @@ def test_unknown_and_missing_fields_are_named():
     del values["schedule"]
     with pytest.raises(ValueError, match="lacks schedule"):
         DenoiserSpec.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"spacing_offset": "a"}, "spacing_offset must be a whole number; got str 'a'"),
+        ({"spacing_offset": 0.5}, "spacing_offset must be a whole number"),
+        ({"conditions": Condition(name="y")}, "conditions must be a tuple.*with a comma"),
+        ({"conditions": (1,)}, "conditions must be a tuple of Condition.*got int 1"),
+        ({"shape": 3}, r"shape must be a tuple.*\(3, 32, 32\); got int 3"),
+        ({"shape": "388"}, "shape must be a tuple"),
+        ({"batch": 8}, r"batch must be \(least, most\).*got int 8"),
+        ({"batch": (1.0, 8.0)}, "batch must be a whole number"),
+        ({"value_range": 5}, r"value_range must be \(lo, hi\).*got int 5"),
+        ({"value_range": ("a", "b")}, "value_range must be a number; got str 'a'"),
+        ({"time": "index"}, r"time must be a TimeInput.*TimeInput\(kind='index'\)"),
+        ({"time": None}, "time must be a TimeInput; got NoneType"),
+        ({"decoder": (3, 8, 8)}, "decoder must be a Decoder or None"),
+        ({"clip": "no"}, "clip must be True or False"),
+        ({"learned_variance": 1}, "learned_variance must be True or False"),
+        ({"sigma_data": "0.5"}, "sigma_data must be a number"),
+        ({"training_step": None}, "training_step must be a number"),
+    ],
+)
+def test_a_field_of_another_type_names_what_is_allowed(fields, message):
+    with pytest.raises(TypeError, match=message):
+        spec(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shape": 4}, "'y''s shape must be a tuple"),
+        ({"null": "none"}, "'y''s null value must be a number"),
+        ({"dtype": "int64", "classes": "10"}, "'y''s classes must be a whole number"),
+    ],
+)
+def test_a_conditions_field_of_another_type_is_named(fields, message):
+    with pytest.raises(TypeError, match=message):
+        Condition(name="y", **fields)
+
+
+def test_lists_are_as_good_as_tuples():
+    assert spec(shape=[3, 8, 8], batch=[1, 4], conditions=[]) == spec(batch=(1, 4))

@@ -326,3 +326,13 @@ def test_a_latent_pipeline_is_sent_to_a_factory(folder):
 def test_what_is_no_folder_is_named(tmp_path):
     with pytest.raises(ExportError, match="does not exist"):
         load_diffusers(tmp_path / "none")
+
+
+def test_a_missing_precision_names_the_folder_and_the_null_class(demo_bundle):
+    from revstep.engine import Bundle
+    from revstep.engine.errors import BundleError
+
+    with pytest.raises(
+        BundleError, match=r"--diffusers DIR --null-class 10 -o .* --precision fp32"
+    ):
+        Bundle.open(demo_bundle).graph("bf16")

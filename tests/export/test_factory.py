@@ -43,6 +43,12 @@ def bad_decoder():
 def raises():
     raise KeyError("weights")
 
+def inside_torch():
+    return torch.zeros(2).view(3), spec  # line of the user's
+
+def bad_spec():
+    return torch.nn.Linear(2, 2), DenoiserSpec(shape=3, schedule=VPSchedule(), prediction="flow")
+
 def takes_one(path):
     return good()
 """
@@ -51,6 +57,7 @@ def takes_one(path):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     (tmp_path / "my_factory.py").write_text(SOURCE)
+    (tmp_path / "unfinished_factory.py").write_text("x = 1\ndef good(:\n")
     (tmp_path / "broken_factory.py").write_text("import nothing_of_that_name\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -99,3 +106,26 @@ def test_a_name_of_another_form_is_the_callers_mistake(project, name):
 def test_what_is_wrong_is_named(project, name, message):
     with pytest.raises(ExportError, match=message):
         load_factory(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("my_factory:raises", 'raise KeyError("weights")'),
+        ("my_factory:inside_torch", "torch.zeros(2).view(3)"),
+        ("my_factory:bad_spec", "DenoiserSpec(shape=3"),
+        ("broken_factory:good", "import nothing_of_that_name"),
+        ("unfinished_factory:good", "def good(:"),
+    ],
+)
+def test_a_failure_names_the_users_own_line(project, name, line):
+    file = project / f"{name.partition(':')[0]}.py"
+    number = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if line in text)
+    with pytest.raises(ExportError, match=rf"{file.name}:{number}; run with revstep --debug"):
+        load_factory(name)
+
+
+def test_a_missing_module_has_no_line(project):
+    with pytest.raises(ExportError, match="it is looked for in") as caught:
+        load_factory("missing_module:good")
+    assert "--debug" not in str(caught.value)

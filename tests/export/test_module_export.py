@@ -172,13 +172,25 @@ REFUSED = {
     "tuple": (lambda f, x, t: (f(x, t),), "returned tuple.*one tensor"),
     "integers": (lambda f, x, t: f(x, t).long(), "torch.int64.*float32"),
     "raises": (lambda f, x, t: f(x, t[:, None]), "the module failed on row float32"),
-    "baked": (lambda f, x, t: f(x.reshape(2, 6), t.reshape(2)), "baked in"),
+    "baked": (lambda f, x, t: f(x.reshape(2, 6), t.reshape(2)), "not at batch 3.*a reshape"),
+    "loop": (
+        lambda f, x, t: torch.cat([f(x[i : i + 1], t[i : i + 1]) for i in range(len(x))]),
+        "no python loop over its rows",
+    ),
+    "whole times": (
+        lambda f, x, t: nn.functional.embedding(t, torch.ones(1000, 6)),
+        r"'t' up in a table, call it with t.round\(\).long\(\)",
+    ),
+    "batch norm": (
+        lambda f, x, t: nn.functional.batch_norm(f(x, t), None, None, training=True),
+        "not at batch 1.*BatchNorm in train mode",
+    ),
     "branch": (branch_on_batch, "fix(es|ed).* batch"),
     "value": (branch_on_value, "branches on a tensor.s values"),
     "mixes": (lambda f, x, t: f(x, t) - x.mean(0), "rows depend on each other"),
     "random": (lambda f, x, t: f(x, t) + torch.rand(1), "two different outputs"),
     "nan": (lambda f, x, t: f(x, t) * torch.inf, "NaN or infinity"),
-    "squeezes": (lambda f, x, t: f(x.squeeze(0)[:, :6], t), "baked in"),
+    "squeezes": (lambda f, x, t: f(x.squeeze(0)[:, :6], t), r"not at batch 1,.*squeeze\(\)"),
 }
 
 
@@ -317,3 +329,55 @@ def test_a_branch_on_the_batch_that_changes_nothing_is_taken(tmp_path):
             return out.contiguous() if x.shape[0] >= 40 else out
 
     export_module(Harmless(), TABULAR, tmp_path / "x.revstep")
+
+
+def test_the_exporters_own_words_come_last_and_short(tmp_path):
+    with pytest.raises(ExportError) as caught:
+        export_module(Changed(branch_on_value), TABULAR, tmp_path / "x.revstep")
+    own, _, theirs = str(caught.value).partition(" The exporter said: ")
+    assert own.startswith("the module branches on a tensor's values")
+    assert 0 < len(theirs) < 220
+
+
+def test_what_is_no_module_or_spec_is_told(tmp_path):
+    path = tmp_path / "x.revstep"
+    with pytest.raises(TypeError, match="spec must be a DenoiserSpec; got NoneType"):
+        export_module(TabularToy(), None, path)
+    with pytest.raises(TypeError, match=r"the module must be a torch.nn.Module; got function"):
+        export_module(lambda x, t: x, TABULAR, path)
+    with pytest.raises(TypeError, match=r"got type \(the class: make one\)"):
+        export_module(TabularToy, TABULAR, path)
+    with pytest.raises(TypeError, match=r"the decoder must be a torch.nn.Module; got str"):
+        export_module(TabularToy(), TABULAR, path, decoder="vae")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scripted_module_is_refused(tmp_path):
+    traced = torch.jit.trace(TabularToy(), (torch.zeros(2, 6), torch.zeros(2)))
+    with pytest.raises(ExportError, match=r"is a TorchScript module.*it was made from"):
+        export_module(traced, TABULAR, tmp_path / "x.revstep")
+
+
+def test_weights_without_values_are_refused(tmp_path):
+    with pytest.raises(ExportError, match=r"'net.0.weight' is on the meta device"):
+        export_module(TabularToy().to("meta"), TABULAR, tmp_path / "x.revstep")
+
+
+def test_a_precision_that_fails_is_told_before_the_slow_work(tmp_path):
+    uncast = Changed(lambda f, x, t: f(x + 0 * t[:, None], t))
+    stages = []
+    with pytest.raises(ExportError, match="in bf16, the module failed"):
+        export_module(
+            uncast, TABULAR, tmp_path / "x.revstep", precisions=("fp32", "bf16"),
+            progress=lambda what, done, total: stages.append(what),
+        )  # fmt: skip
+    assert set(stages) == {"checking the module"}
+
+
+def test_a_folder_is_not_read_for_a_target_that_may_not_be_written(tabular_bundle, copy_of):
+    from revstep.export import export_diffusers
+
+    with pytest.raises(ExportError, match="exists; pass --overwrite"):
+        export_diffusers("no such folder", copy_of(tabular_bundle))
+    with pytest.raises(ValueError, match="allowed: fp32, fp16, bf16"):
+        export_diffusers("no such folder", "x.revstep", precisions=("int8",))

@@ -102,10 +102,11 @@ def sample(
     )
     spec = engine.spec
     conditions, n, groups = _conditions(spec, class_, condition or [], n)
-    shape = spec.decoder.shape if spec.decoder is not None else spec.shape
+    shown = spec.decoder if spec.decoder is not None else spec
+    shape, value_range = shown.shape, shown.value_range
     if output is None:
-        output = _default_output(shape, spec.value_range, grid)
-    target = Target(output, count=n, grid=grid, shape=shape, value_range=spec.value_range)
+        output = _default_output(shape, value_range, grid)
+    target = Target(output, count=n, grid=grid, shape=shape, value_range=value_range)
     begin = None if start is None else read_start(start, spec.shape, spec.value_range)
 
     begun = perf_counter()
