@@ -9,13 +9,16 @@ from revstep.engine.errors import (
     BackendError,
     BundleError,
     Cancelled,
+    CapacityError,
     CompileError,
+    DeviceMemoryError,
     ExportError,
     NonFiniteError,
     ParityError,
     ProgramError,
     RevstepError,
 )
+from revstep.engine.live import from_module
 from revstep.engine.loading import load
 from revstep.engine.loop import Timing
 from revstep.engine.program import StepProgram, build_program
@@ -32,12 +35,14 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Cancelled",
+    "CapacityError",
     "CompileError",
     "Condition",
     "DPMSolverPP2M",
     "Decoder",
     "Denoiser",
     "DenoiserSpec",
+    "DeviceMemoryError",
     "Engine",
     "ExportError",
     "FlowSchedule",
@@ -55,6 +60,7 @@ __all__ = [
     "VESchedule",
     "VPSchedule",
     "build_program",
+    "from_module",
     "images_from",
     "load",
     "make_sampler",

@@ -17,17 +17,20 @@ ROWS_A_CALL = 8  # decoders are large; a few images at once bound the memory
 
 
 class LatentDecoder:
-    """images = decoder(x0 / scale + shift), in ONNX Runtime on the CPU.
+    """images = decoder(x0 / scale + shift), in ONNX Runtime.
 
     Args:
         graph: ``decoder.onnx`` of a bundle.
         spec: Scale, shift and the decoded shape.
         threads: Threads inside an operator; None is ONNX Runtime's choice.
+        gpu: Number of the GPU; None: the CPU.
     """
 
-    def __init__(self, graph: Path, spec: Decoder, *, threads: int | None = None) -> None:
+    def __init__(
+        self, graph: Path, spec: Decoder, *, threads: int | None = None, gpu: int | None = None
+    ) -> None:
         self._spec = spec
-        self._session = onnx_session(graph, threads=threads)
+        self._session = onnx_session(graph, threads=threads, gpu=gpu)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,10 @@ __all__ = ["Engine", "Preview"]
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 REPRODUCIBLE_ROWS = 16
 PROGRAMS_KEPT = 64
+NON_FINITE = {
+    "fp16": "fp16 ends at 65504: use precision='bf16' or 'fp32', or check the conditions' range",
+    "fp32": "check the conditions' range, or use precision='fp32'",
+}
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -52,7 +56,7 @@ class Engine:
     """Samples a denoiser. Immutable after construction; all methods are thread-safe.
 
     Args:
-        denoiser: The network, on a backend.
+        denoiser: The network, on a backend; None where a runner brings its own.
         decoder: Decodes final states (n, *shape) to (n, *decoder shape); optional.
         reproducible: Pad every network call to one fixed number of rows, so that a sample's bits
             don't depend on what else is in its batch.
@@ -62,25 +66,28 @@ class Engine:
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: Denoiser | None = None,
         *,
         decoder: Decode | None = None,
         reproducible: bool = False,
         details: Mapping[str, Any] | None = None,
         runner: Runner | None = None,
     ) -> None:
-        self._denoiser = denoiser
-        self._runner = runner or CpuRunner(denoiser)
+        if denoiser is None and runner is None:
+            raise TypeError("an engine needs a denoiser or a runner")
+        self._runner = runner or CpuRunner(cast(Denoiser, denoiser))
         self._decoder = decoder
         self._details = dict(details or {})
         least, most = self.spec.batch
         self._fixed_rows = max(least, min(most, REPRODUCIBLE_ROWS)) if reproducible else None
+        told = {**self._runner.describe(), **self._details}
+        self._advice = NON_FINITE.get(str(told.get("precision")), NON_FINITE["fp32"])
         self._program = lru_cache(maxsize=PROGRAMS_KEPT)(self._build)
 
     @property
     def spec(self) -> DenoiserSpec:
         """The denoiser's spec."""
-        return self._denoiser.spec
+        return self._runner.spec
 
     def describe(self) -> dict[str, Any]:
         """What runs: backend, versions, device, kernels, batch range; plain JSON values."""
@@ -181,6 +188,7 @@ class Engine:
             last = min(first + size, request.n)
             observer = _Observer(self.spec, first, program.length, progress, on_step, cancel)
             observer.done, observer.total = number * program.length, total
+            observer.advice = self._advice
             observer.check_cancelled(0)
             batch = request.part(first, last)
             x = self._runner.run(
@@ -277,15 +285,22 @@ class _Observer:
         self.spec, self.first, self.steps = spec, first, steps
         self.progress, self.on_step, self.cancel = progress, on_step, cancel
         self.done = self.total = 0
+        self.advice = NON_FINITE["fp32"]
+
+    @property
+    def every_step(self) -> bool:
+        """Whether anybody wants to know of single steps; else the last one is enough."""
+        return any(f is not None for f in (self.progress, self.on_step, self.cancel))
 
     def __call__(self, number: int, view: StepView) -> None:
         flags = view.flags()
         if flags.any():
             bad = [self.first + int(i) for i in np.flatnonzero(flags)]
+            by = "at" if self.every_step or number + 1 < self.steps else "by"
             raise NonFiniteError(
-                f"the network gave NaN or infinity at step {number + 1} of {self.steps}, for "
-                f"sample {', '.join(map(str, bad[:8]))}{' ...' if len(bad) > 8 else ''}: check "
-                "the conditions' range, or use precision='fp32'"
+                f"the network gave NaN or infinity {by} step {number + 1} of {self.steps}, for "
+                f"sample {', '.join(map(str, bad[:8]))}{' ...' if len(bad) > 8 else ''}: "
+                f"{self.advice}"
             )
         if self.progress is not None:
             self.progress(self.done + number + 1, self.total)

@@ -10,7 +10,9 @@ __all__ = [
     "BackendError",
     "BundleError",
     "Cancelled",
+    "CapacityError",
     "CompileError",
+    "DeviceMemoryError",
     "ExportError",
     "NonFiniteError",
     "ParityError",
@@ -41,6 +43,14 @@ class ParityError(CompileError):
 
 class BackendError(RevstepError):
     """A backend that is missing or can't run this bundle on this machine."""
+
+
+class CapacityError(BackendError):
+    """No room for another program beside those that run; a later try may find some."""
+
+
+class DeviceMemoryError(BackendError):
+    """A GPU without enough memory; the engine stays usable."""
 
 
 class ProgramError(RevstepError, ValueError):

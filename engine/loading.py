@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from revstep.engine.backends.ort_session import OrtDenoiser
 from revstep.engine.bundle import Bundle
+from revstep.engine.cuda.arena import MAX_PROGRAM_ROWS
+from revstep.engine.cuda.device import check_device, cuda_device, driver_gpus, memory_named
 from revstep.engine.decoder import LatentDecoder
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
+from revstep.engine.machine import package_version
+from revstep.engine.runner import CpuRunner, Runner
+
+if TYPE_CHECKING:
+    import torch
+
+    from revstep.engine.cuda.lane import DeviceDenoiser
 
 __all__ = ["load"]
 
-BACKENDS = ("auto", "onnxruntime")
-DEVICES = ("auto", "cpu")
+BACKENDS = ("auto", "onnxruntime", "tensorrt", "tensorrt_rtx", "torch")
+DEVICES = ("auto", "cpu", "cuda", "cuda:<i>")
+TENSORRT = ("tensorrt", "tensorrt_rtx")
+KERNELS = "kernels/kernels.json"
 
 log = logging.getLogger("revstep")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """What ``load`` was asked for, and the bundle."""
+
+    bundle: Bundle
+    precision: str
+    threads: int | None
+    buckets: Sequence[int] | None
+    cuda: dict[str, Any]  # of CudaRunner
 
 
 def load(
@@ -28,58 +54,184 @@ def load(
     verify: bool = True,
     reproducible: bool = False,
     threads: int | None = None,
+    graphs: bool = True,
+    buckets: Sequence[int] | None = None,
+    unroll: Sequence[int] = (),
+    warm_up: bool = True,
+    max_program_rows: int = MAX_PROGRAM_ROWS,
 ) -> Engine:
     """An engine that samples the bundle at ``path``.
 
+    ``auto`` takes the best that works here: on a GPU TensorRT, then ONNX Runtime's CUDA provider;
+    else ONNX Runtime on the CPU. What it passes over is said in a warning; ``Engine.describe``
+    tells what runs.
+
     Args:
         path: A ``.revstep`` directory.
-        backend: ``onnxruntime``, or ``auto``.
-        device: ``cpu``, or ``auto``.
+        backend: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``. (``torch`` runs live
+            modules: ``from_module``.)
+        device: ``cpu``, ``cuda``, ``cuda:<i>``, or ``auto``.
         precision: ``fp32``, ``fp16``, ...: one that the bundle holds; None prefers fp32.
         verify: Compare every file's sha256 with the manifest's.
         reproducible: A sample's bits never depend on its batch: every network call is padded to
             one fixed number of rows.
-        threads: Threads inside a network operator; None is the backend's choice (all cores).
+        threads: On a CPU: threads inside a network operator; None is the backend's choice.
+        graphs: On CUDA: capture steps in CUDA graphs.
+        buckets: On CUDA: the network rows that are prepared; None: powers of two in the bundle's
+            batch range, or what its TensorRT engines were built for.
+        unroll: On CUDA: run lengths that get a graph of the whole run.
+        warm_up: On CUDA: prepare all buckets now, not at first use.
+        max_program_rows: On CUDA: rows of sampler tables held at once.
 
     Raises:
         BundleError: The bundle is damaged, of another version, or lacks the precision.
-        BackendError: The backend is missing or can't run the bundle.
-        ValueError: An unknown backend or device, or threads below 1.
+        BackendError: The backend or the device is missing, or can't run the bundle.
+        DeviceMemoryError: The GPU's memory is short.
+        ValueError: An unknown backend or device, or an option out of range.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; allowed: {', '.join(BACKENDS)}")
-    if device not in DEVICES:
-        raise ValueError(f"unknown device {device!r}; allowed: {', '.join(DEVICES)}")
+    check_device(device)
+    if backend == "torch":
+        raise BackendError(
+            "the 'torch' backend runs a live module, and a bundle holds none: use "
+            "revstep.from_module(module, spec), or another backend"
+        )
+    if backend in TENSORRT and device == "cpu":
+        raise BackendError(f"{backend!r} runs on NVIDIA GPUs only; use device='cuda'")
     bundle = Bundle.open(path, verify=verify)
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
-    graph = bundle.graph(chosen)
-    if chosen == "bf16":
-        raise BackendError(
-            "ONNX Runtime has no bf16 convolutions on a CPU; use precision='fp32' or 'fp16'"
-        )
+    bundle.graph(chosen)
     if chosen != "fp32" and bundle.spec.prediction == "mean":
         log.warning(
             "%s predicts 'mean', which at noisy times is multiplied by thousands to give x0: "
             "%s outputs are too coarse for that; prefer precision='fp32'",
             path, chosen,
         )  # fmt: skip
-    denoiser = OrtDenoiser(graph, bundle.spec, threads=threads)
-    decoder = None
-    decoder_graph = bundle.decoder()
-    if decoder_graph is not None and bundle.spec.decoder is not None:
-        decoder = LatentDecoder(decoder_graph, bundle.spec.decoder, threads=threads)
-    checked = any(
-        entry.target == "onnxruntime" and entry.precision == chosen for entry in bundle.compiled
-    )
-    if not checked:
-        log.warning(
-            "%s (%s) has not been checked against PyTorch on ONNX Runtime; run: "
-            "revstep compile %s --target onnxruntime --precision %s",
-            path, chosen, path, chosen,
-        )  # fmt: skip
+    cuda = {
+        "graphs": graphs,
+        "unroll": unroll,
+        "warm_up": warm_up,
+        "max_program_rows": max_program_rows,
+    }
+    options = _Options(bundle, chosen, threads, buckets, cuda)
+    used, runner, where = _first_that_works(options, backend, device)
+    checked = _warn_unless_checked(bundle, used, chosen)
     return Engine(
-        denoiser,
-        decoder=decoder,
+        runner=runner,
+        decoder=_decoder(bundle, threads, where),
         reproducible=reproducible,
         details={"bundle": str(path), "precision": chosen, "checked": checked},
     )
+
+
+def _first_that_works(
+    options: _Options, backend: str, device: str
+) -> tuple[str, Runner, torch.device | None]:
+    """(backend, runner, GPU or None) of the first candidate that runs here."""
+    on_gpu = device.startswith("cuda") or backend in TENSORRT
+    if not on_gpu and (device == "cpu" or not driver_gpus()):
+        return "onnxruntime", _cpu_runner(options), None
+    candidates = [backend] if backend != "auto" else _gpu_candidates(options.bundle)
+    failures = []
+    for name in candidates:
+        try:
+            where = cuda_device("cuda" if device == "auto" else device)
+            runner = _gpu_runner(options, name, where, exactly=backend != "auto")
+            return runner.describe().get("library", name), runner, where
+        except BackendError as error:
+            if len(candidates) == 1 and (on_gpu or backend != "auto"):
+                raise
+            failures.append(f"{name} on CUDA: {error}")
+            log.warning("%s is passed over on CUDA: %s", name, error)
+    if on_gpu:
+        raise BackendError(f"nothing runs {options.bundle.path} on CUDA: {'; '.join(failures)}")
+    log.warning("%s runs on the CPU, in onnxruntime", options.bundle.path)
+    return "onnxruntime", _cpu_runner(options), None
+
+
+def _gpu_candidates(bundle: Bundle) -> list[str]:
+    """Backends in the order of preference; TensorRT where it has any part in this."""
+    planned = any(entry.target in TENSORRT for entry in bundle.compiled)
+    here = any(importlib.util.find_spec(name) is not None for name in TENSORRT)
+    return ["tensorrt", "onnxruntime"] if planned or here else ["onnxruntime"]
+
+
+def _cpu_runner(options: _Options) -> Runner:
+    if options.precision == "bf16":
+        raise BackendError(
+            "ONNX Runtime has no bf16 convolutions on a CPU; use precision='fp32' or 'fp16'"
+        )
+    if options.buckets is not None or options.cuda["unroll"]:
+        raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
+    bundle = options.bundle
+    graph = bundle.graph(options.precision)
+    return CpuRunner(OrtDenoiser(graph, bundle.spec, threads=options.threads))
+
+
+def _gpu_runner(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runner:
+    from revstep.engine.cuda.runner import CudaRunner
+
+    bundle, buckets = options.bundle, options.buckets
+    mend = "use a lower precision, or a GPU with more memory"
+    with memory_named(where, f"loading the network in {name}", mend):
+        if name not in TENSORRT:
+            from revstep.engine.backends.ort_cuda import OrtCudaDenoiser
+
+            denoiser: DeviceDenoiser = OrtCudaDenoiser(
+                bundle.graph(options.precision), bundle.spec, where
+            )
+            return CudaRunner(denoiser, buckets=buckets, **_kernels(bundle), **options.cuda)
+    only = [e for e in bundle.compiled if e.target == name or not exactly]
+    narrowed = dataclasses.replace(bundle, compiled=tuple(only))
+    return _tensorrt_runner(dataclasses.replace(options, bundle=narrowed), where)
+
+
+def _tensorrt_runner(options: _Options, where: torch.device) -> Runner:
+    from revstep.engine.cuda.buckets import make_buckets
+    from revstep.engine.cuda.runner import CudaRunner
+    from revstep.engine.plans import keep_kernels, open_tensorrt
+
+    bundle, buckets = options.bundle, options.buckets
+    denoiser = open_tensorrt(bundle, precision=options.precision, batches=buckets, device=where)
+    if buckets is None:  # every static engine's batch, and steps through the dynamic ones' ranges
+        buckets = sorted({b for rows in denoiser.rows for b in make_buckets(rows)})
+    runner = CudaRunner(denoiser, buckets=buckets, **_kernels(bundle), **options.cuda)
+    if options.cuda["warm_up"]:
+        keep_kernels(denoiser)
+    return runner
+
+
+def _kernels(bundle: Bundle) -> dict[str, Any]:
+    """The bundle's compiled kernels, where it has some and they can be launched."""
+    if KERNELS in bundle.manifest["files"] and package_version("cuda-core") is not None:
+        return {"kernels": "aot", "kernels_folder": (bundle.path / KERNELS).parent}
+    return {}
+
+
+def _warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
+    """Whether compile has checked this backend and precision against PyTorch."""
+    entries = [e for e in bundle.compiled if e.target == backend and e.precision == precision]
+    if any(isinstance(entry.parity, dict) for entry in entries):
+        return True
+    command = f"revstep compile {bundle.path} --target {backend} --precision {precision}"
+    log.warning(
+        "%s (%s) has not been checked against PyTorch on %s; run: %s",
+        bundle.path, precision, "ONNX Runtime" if backend == "onnxruntime" else backend,
+        entries[0].command(bundle.path) if entries else command,
+    )  # fmt: skip
+    return False
+
+
+def _decoder(
+    bundle: Bundle, threads: int | None, where: torch.device | None
+) -> LatentDecoder | None:
+    graph, spec = bundle.decoder(), bundle.spec.decoder
+    if graph is None or spec is None:
+        return None
+    if where is not None:
+        try:
+            return LatentDecoder(graph, spec, gpu=where.index)
+        except BackendError as error:
+            log.warning("the latent decoder runs on the CPU: %s", error)
+    return LatentDecoder(graph, spec, threads=threads)

@@ -14,12 +14,10 @@ if TYPE_CHECKING:
     from revstep.export.factory import load_factory
     from revstep.export.module_export import export_module
     from revstep.export.parity import BOUNDS, check_parity, make_parity
-    from revstep.export.torch_denoiser import TorchDenoiser
 
 __all__ = [
     "BOUNDS",
     "OPSETS",
-    "TorchDenoiser",
     "check_parity",
     "compile_bundle",
     "export_diffusers",
@@ -35,7 +33,6 @@ HOMES = {
     "BOUNDS": "parity",
     "BuildOptions": "trt_build",
     "Profile": "trt_build",
-    "TorchDenoiser": "torch_denoiser",
     "check_parity": "parity",
     "compile_bundle": "compile",
     "export_diffusers": "diffusers_import",

@@ -96,11 +96,11 @@ def make_parity(
     Raises:
         ExportError: The output holds NaN, or DDIM can't run on this spec.
     """
+    from revstep.engine.backends.torch_module import TorchModuleDenoiser
     from revstep.export.checks import example_inputs
-    from revstep.export.torch_denoiser import TorchDenoiser
 
     stages = stages or Stages(None, 1 + STEPS)
-    denoiser = TorchDenoiser(module, spec)
+    denoiser = TorchModuleDenoiser(module, spec)
     x, t, *conditions = example_inputs(spec, TIMES, seed=SEED)
     arrays: dict[str, NDArray[Any]] = {"x": x, "t": t}
     rows = min(RUNS, TIMES)

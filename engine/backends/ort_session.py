@@ -1,8 +1,8 @@
-"""The ``onnxruntime`` backend: an exported graph, with I/O bound to fixed buffers."""
+"""The ``onnxruntime`` backend: sessions, and an exported graph on the CPU, bound to its buffers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +12,72 @@ from revstep.engine.denoiser import NetworkBuffers
 from revstep.engine.errors import BackendError
 from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["OrtDenoiser", "onnx_session"]
+__all__ = ["OrtDenoiser", "check_inputs", "onnx_session"]
 
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TYPES = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
 
 
-def onnx_session(graph: Path, *, threads: int | None = None) -> Any:
-    """An ONNX Runtime session on the CPU.
+def onnx_session(
+    graph: Path,
+    *,
+    threads: int | None = None,
+    gpu: int | None = None,
+    gpu_options: Mapping[str, str] | None = None,
+    all_on_gpu: bool = False,
+) -> Any:
+    """An ONNX Runtime session.
 
     Args:
         graph: The .onnx file.
         threads: Threads inside an operator; None is ONNX Runtime's choice (all cores).
+        gpu: Number of the GPU; None: the CPU.
+        gpu_options: Further options of the CUDA provider.
+        all_on_gpu: Refuse a graph of which operators would run on the CPU.
 
     Raises:
-        BackendError: ONNX Runtime is missing, or refuses the graph.
+        BackendError: ONNX Runtime is missing, refuses the graph, or would not run it where asked.
     """
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise BackendError(
             "the 'onnxruntime' backend needs ONNX Runtime, which is not installed; "
-            "pip install 'revstep[cpu]'"
+            f"pip install 'revstep[{'cpu' if gpu is None else 'cuda'}]'"
         ) from error
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
+    wanted = CPU
+    providers: list[Any] = [CPU]
+    if gpu is not None:
+        if CUDA not in ort.get_available_providers():
+            raise BackendError(
+                f"this ONNX Runtime {ort.__version__} is built without CUDA; install the GPU build "
+                "in its place (pip uninstall onnxruntime; pip install 'revstep[cuda]'), or use "
+                "device='cpu'"
+            )
+        # its own CUDA graphs would nest in ours; TF32 rounds float32 products
+        own = {"device_id": str(gpu), "enable_cuda_graph": "0", "use_tf32": "0"}
+        wanted, providers = CUDA, [(CUDA, {**own, **(gpu_options or {})}), CPU]
+        if all_on_gpu:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(graph), options, providers=providers)
     except Exception as error:  # ONNX Runtime's own error classes share no base of their own
         raise BackendError(f"ONNX Runtime {ort.__version__} can't load {graph}: {error}") from error
-    if session.get_providers()[0] != "CPUExecutionProvider":
-        raise BackendError(f"ONNX Runtime chose {session.get_providers()[0]} instead of the CPU")
+    if session.get_providers()[0] != wanted:  # it falls back without a word
+        mend = ""
+        if gpu is not None:
+            mend = (
+                "; its CUDA provider could not be loaded: it needs the CUDA and cuDNN versions "
+                "that it was built for (pip install 'onnxruntime-gpu[cuda,cudnn]')"
+            )
+        raise BackendError(
+            f"ONNX Runtime {ort.__version__} chose {session.get_providers()[0]} instead of "
+            f"{wanted}{mend}"
+        )
     return session
 
 
@@ -67,12 +101,12 @@ class OrtDenoiser:
         self.spec = spec
         self.threads = threads
         self._session = onnx_session(graph, threads=threads)
-        self._check(graph)
+        self._output = check_inputs(self._session, graph, spec)
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """Binds the buffers once; the call runs the session on them."""
         binding = self._session.io_binding()
-        for name, array in self._inputs(buffers).items():
+        for name, array in _inputs(self.spec, buffers).items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         out = buffers.out
         binding.bind_output(self._output, "cpu", 0, out.dtype, out.shape, out.ctypes.data)
@@ -95,41 +129,36 @@ class OrtDenoiser:
             "threads": self.threads or "all cores",
         }
 
-    def _inputs(self, buffers: NetworkBuffers) -> dict[str, np.ndarray[Any, Any]]:
-        return {self.spec.name: buffers.x, self.spec.time.name: buffers.t, **buffers.conditions}
 
-    def _check(self, graph: Path) -> None:
-        given = {i.name: i for i in self._session.get_inputs()}
-        wanted = self._inputs(NetworkBuffers.allocate(self.spec, 1))
-        if set(given) != set(wanted):
+def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:
+    """The name of the session's one output; its inputs must be the spec's.
+
+    Raises:
+        BackendError: They are not.
+    """
+    given = {i.name: i for i in session.get_inputs()}
+    wanted = _inputs(spec, NetworkBuffers.allocate(spec, 1))
+    if set(given) != set(wanted):
+        raise BackendError(
+            f"{graph.name} has the inputs {', '.join(given)}; its spec names "
+            f"{', '.join(wanted)}: export the bundle again"
+        )
+    for name, array in wanted.items():
+        if TYPES.get(given[name].type) != array.dtype:
             raise BackendError(
-                f"{graph.name} has the inputs {', '.join(given)}; its spec names "
-                f"{', '.join(wanted)}: export the bundle again"
+                f"{graph.name}: input {name!r} is {given[name].type}; the spec says "
+                f"{array.dtype}: export the bundle again"
             )
-        for name, array in wanted.items():
-            if TYPES.get(given[name].type) != array.dtype:
-                raise BackendError(
-                    f"{graph.name}: input {name!r} is {given[name].type}; the spec says "
-                    f"{array.dtype}: export the bundle again"
-                )
-            if not _fits(given[name].shape, array.shape[1:]):
-                raise BackendError(
-                    f"{graph.name}: input {name!r} is {given[name].shape}; the spec says "
-                    f"{array.shape[1:]} after the batch: export the bundle again"
-                )
-        outputs = self._session.get_outputs()
-        if len(outputs) != 1:
-            raise BackendError(f"{graph.name} has {len(outputs)} outputs; a denoiser has one")
-        if not _fits(outputs[0].shape, self.spec.output_shape):
+        if len(given[name].shape) != array.ndim:
             raise BackendError(
-                f"{graph.name} gives {outputs[0].shape}; the spec says {self.spec.output_shape} "
-                "after the batch: export the bundle again"
+                f"{graph.name}: input {name!r} has {len(given[name].shape)} axes; the spec "
+                f"says {array.ndim}: export the bundle again"
             )
-        self._output = outputs[0].name
+    outputs = session.get_outputs()
+    if len(outputs) != 1:
+        raise BackendError(f"{graph.name} has {len(outputs)} outputs; a denoiser has one")
+    return str(outputs[0].name)
 
 
-def _fits(shape: list[int | str | None], sample: tuple[int, ...]) -> bool:
-    """Whether a graph's shape is (batch, *sample); a symbolic axis fits any size."""
-    return len(shape) == len(sample) + 1 and all(
-        d == want or not isinstance(d, int) for d, want in zip(shape[1:], sample, strict=True)
-    )
+def _inputs(spec: DenoiserSpec, buffers: NetworkBuffers) -> dict[str, np.ndarray[Any, Any]]:
+    return {spec.name: buffers.x, spec.time.name: buffers.t, **buffers.conditions}

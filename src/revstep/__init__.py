@@ -16,13 +16,16 @@ from revstep.engine.errors import (
     BackendError,
     BundleError,
     Cancelled,
+    CapacityError,
     CompileError,
+    DeviceMemoryError,
     ExportError,
     NonFiniteError,
     ParityError,
     ProgramError,
     RevstepError,
 )
+from revstep.engine.live import from_module
 from revstep.engine.loading import load
 from revstep.engine.program import StepProgram, build_program
 from revstep.engine.samplers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, make_sampler
@@ -41,6 +44,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Cancelled",
+    "CapacityError",
     "CompileError",
     "CompiledEntry",
     "Condition",
@@ -48,6 +52,7 @@ __all__ = [
     "Decoder",
     "Denoiser",
     "DenoiserSpec",
+    "DeviceMemoryError",
     "Engine",
     "ExportError",
     "FlowSchedule",
@@ -66,6 +71,7 @@ __all__ = [
     "VPSchedule",
     "__version__",
     "build_program",
+    "from_module",
     "load",
     "make_sampler",
 ]

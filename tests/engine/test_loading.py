@@ -169,7 +169,12 @@ def test_latent_decoder_runs_after_the_loop(image_bundle):
     ("options", "error", "message"),
     [
         ({"backend": "tensorflow"}, ValueError, "allowed: auto, onnxruntime"),
-        ({"device": "cuda:0"}, ValueError, "allowed: auto, cpu"),
+        ({"device": "cuda:x"}, ValueError, "allowed: auto, cpu, cuda"),
+        ({"device": "gpu"}, ValueError, "allowed: auto, cpu, cuda"),
+        ({"backend": "torch"}, BackendError, "from_module"),
+        ({"backend": "tensorrt", "device": "cpu"}, BackendError, "NVIDIA GPUs only"),
+        ({"buckets": (1, 8), "device": "cpu"}, ValueError, "need a GPU"),
+        ({"unroll": (20,), "device": "cpu"}, ValueError, "need a GPU"),
         ({"precision": "bf16"}, BundleError, "add it with: revstep export"),
         ({"precision": "int3"}, BundleError, "allowed: fp32, fp16, bf16"),
         ({"threads": 0}, ValueError, "at least 1"),

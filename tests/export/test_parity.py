@@ -8,9 +8,10 @@ torch = pytest.importorskip("torch")
 from networks import NumpyDenoiser  # noqa: E402
 from toys import build  # noqa: E402
 
+from revstep.engine.backends.torch_module import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.denoiser import NetworkBuffers  # noqa: E402
 from revstep.engine.errors import BackendError, ExportError, ParityError  # noqa: E402
-from revstep.export import BOUNDS, TorchDenoiser, check_parity, make_parity  # noqa: E402
+from revstep.export import BOUNDS, check_parity, make_parity  # noqa: E402
 from revstep.export.checks import example_inputs  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
 
@@ -68,7 +69,7 @@ def test_the_final_state_is_diffusers_ddim(policy):
 
 def test_the_module_agrees_with_itself(policy):
     module, spec, parity = policy
-    figures = check_parity(TorchDenoiser(module, spec), parity, "fp32")
+    figures = check_parity(TorchModuleDenoiser(module, spec), parity, "fp32")
     assert figures["forward"] == {"error": pytest.approx(0.0, abs=1e-6), "bound": 1e-4}
     assert figures["ddim20"]["error"] < 1e-6
 
@@ -138,7 +139,7 @@ def test_a_module_that_gives_nan_at_some_time_has_no_reference(policy):
 def test_a_torch_denoiser_runs_on_its_buffers_in_place(policy):
     module, spec, _ = policy
     buffers = NetworkBuffers.allocate(spec, 3)
-    call = TorchDenoiser(module, spec).bind(buffers)
+    call = TorchModuleDenoiser(module, spec).bind(buffers)
     rng = np.random.default_rng(0)
     for _ in range(2):
         buffers.x[:] = rng.standard_normal(buffers.x.shape)
@@ -158,6 +159,6 @@ def test_a_torch_denoiser_refuses_an_output_that_would_broadcast(policy):
         def forward(self, x, t, observation):
             return x[:, :1]
 
-    call = TorchDenoiser(Narrow(), spec).bind(NetworkBuffers.allocate(spec, 2))
+    call = TorchModuleDenoiser(Narrow(), spec).bind(NetworkBuffers.allocate(spec, 2))
     with pytest.raises(BackendError, match=r"\(2, 1, 2\), expected \(2, 8, 2\)"):
         call()

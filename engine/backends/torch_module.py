@@ -1,0 +1,201 @@
+"""The ``torch`` backend: a live module, eager or through ``torch.compile``, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from revstep.engine.backends.sync_watch import sync_reason
+from revstep.engine.cuda.buffers import DeviceNetworkBuffers
+from revstep.engine.denoiser import NetworkBuffers
+from revstep.engine.errors import BackendError
+
+if TYPE_CHECKING:
+    from revstep.engine.spec import DenoiserSpec
+
+__all__ = ["DTYPES", "TorchModuleDenoiser", "prepare_module"]
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+COMPILED_SHAPES = 256  # torch's own limit is 8, and it turns to eager without a word
+
+
+def prepare_module(
+    module: torch.nn.Module, device: torch.device, dtype: torch.dtype
+) -> torch.nn.Module:
+    """The module in eval mode on a device, its floating-point weights of ``dtype``.
+
+    It is the given module where nothing must change, else a copy: the caller's stays as it is.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    fits = all(
+        t.device == device and (t.dtype == dtype or not t.is_floating_point()) for t in tensors
+    )
+    if fits and not any(m.training for m in module.modules()):
+        return module
+    return copy.deepcopy(module).to(device=device, dtype=dtype).eval()
+
+
+class TorchModuleDenoiser:
+    """Runs ``module(x, t, *conditions)`` on bound buffers, without gradients.
+
+    Args:
+        module: Takes x (N, *shape), t (N,) and the conditions in the spec's order; returns
+            (N, *output_shape). x and float conditions come in ``dtype``, t in float32. It is used
+            as it is: in eval mode, on the device, with weights of the dtype (``prepare_module``).
+        spec: The denoiser's spec.
+        device: Where it runs.
+        dtype: Of its weights: float32, float16 or bfloat16.
+        compile: Whether it runs through ``torch.compile``, once for every number of rows.
+        tf32: Whether float32 products may be rounded to TF32, on GPUs that have it.
+
+    Attributes:
+        spec, device, dtype: As given.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        spec: DenoiserSpec,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compile: bool = False,
+        tf32: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self._module = module
+        self._run: Callable[..., torch.Tensor] = module
+        self._compiled = compile
+        if compile:
+            self._run = torch.compile(module, dynamic=False)
+        self._tf32 = tf32
+        self._reason: tuple[str | None] | None = None
+
+    @property
+    def capturable(self) -> str | None:
+        """None, or the operator that a CUDA graph can't hold; found by one forward pass."""
+        if self._reason is None:
+            rows = self.spec.batch[0]
+            buffers = DeviceNetworkBuffers.allocate(self.spec, rows, self.dtype, self.device)
+            # inference mode would hide which operators the composite ones call
+            call = self._call(buffers, self._module, torch.no_grad)
+            self._reason = (sync_reason(call, self.device),)
+        return self._reason[0]
+
+    def bind(self, buffers: NetworkBuffers | DeviceNetworkBuffers) -> Callable[[], None]:
+        """A call that runs the module from ``buffers`` into ``buffers.out``.
+
+        Numpy buffers are taken on the CPU; tensors on the denoiser's device.
+        """
+        if isinstance(buffers, NetworkBuffers):
+            buffers = DeviceNetworkBuffers(
+                torch.from_numpy(buffers.x),
+                torch.from_numpy(buffers.t),
+                {name: torch.from_numpy(value) for name, value in buffers.conditions.items()},
+                torch.from_numpy(buffers.out),
+            )
+        return self._call(buffers, self._run)
+
+    def describe(self) -> dict[str, Any]:
+        """What runs: backend, version, device, precision, threads on a CPU."""
+        told: dict[str, Any] = {
+            "backend": "torch",
+            "version": torch.__version__,
+            "device": str(self.device),
+            "precision": NAMES[self.dtype],
+            "compiled": self._compiled,
+        }
+        if self.device.type == "cuda":
+            return {**told, "gpu": torch.cuda.get_device_name(self.device), "tf32": self._tf32}
+        return {**told, "threads": torch.get_num_threads()}
+
+    def _call(
+        self,
+        buffers: DeviceNetworkBuffers,
+        run: Callable[..., torch.Tensor],
+        mode: Callable[[], contextlib.AbstractContextManager[Any]] = torch.inference_mode,
+    ) -> Callable[[], None]:
+        conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
+        x, t, out, dtype = buffers.x, buffers.t, buffers.out, self.dtype
+
+        def call() -> None:
+            with mode(), _products(self.device, self._tf32):
+                cast = [c.to(dtype) if c.is_floating_point() else c for c in conditions]
+                out.copy_(_checked(run(x.to(dtype), t, *cast), tuple(out.shape)))
+
+        if run is self._module:
+            return call
+        compiled = False
+
+        def first_compiles() -> None:
+            nonlocal compiled
+            with contextlib.nullcontext() if compiled else _many_shapes():
+                call()
+            compiled = True
+
+        return first_compiles
+
+
+def _checked(result: object, shape: tuple[int, ...]) -> torch.Tensor:
+    if not isinstance(result, torch.Tensor):
+        raise BackendError(
+            f"the module returned a {type(result).__name__}, expected a tensor {shape}; wrap it in "
+            "a module that returns the tensor alone"
+        )
+    if tuple(result.shape) != shape:  # copy_ would broadcast
+        raise BackendError(f"the module returned shape {tuple(result.shape)}, expected {shape}")
+    return result
+
+
+def _many_shapes() -> contextlib.AbstractContextManager[Any]:
+    import torch._dynamo
+
+    patch: contextlib.AbstractContextManager[Any] = torch._dynamo.config.patch(
+        recompile_limit=COMPILED_SHAPES
+    )
+    return patch
+
+
+@contextlib.contextmanager
+def _products(device: torch.device, tf32: bool) -> Iterator[None]:
+    """float32 products of matrices and convolutions as asked; torch's switches are restored.
+
+    torch lets cuDNN round convolutions to TF32 by default.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
+    try:
+        before = matmul.allow_tf32, conv.allow_tf32
+    except RuntimeError:  # the process has used the newer switches, which don't mix with these
+        yield from _products_by_name(tf32)
+        return
+    if before == (tf32, tf32):
+        yield
+        return
+    matmul.allow_tf32 = conv.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, conv.allow_tf32 = before
+
+
+def _products_by_name(tf32: bool) -> Iterator[None]:
+    cudnn: Any = torch.backends.cudnn
+    places: list[Any] = [torch.backends.cuda.matmul, cudnn.conv]
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "tf32" if tf32 else "ieee"
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value

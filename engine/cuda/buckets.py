@@ -1,0 +1,50 @@
+"""Buckets: the few numbers of network rows that a device is prepared for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["bucket_for", "make_buckets"]
+
+
+def make_buckets(batch: tuple[int, int], given: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The buckets, ascending: as given, or the powers of two in the spec's batch range.
+
+    Args:
+        batch: The spec's (least, most) rows.
+        given: Rows of each bucket; None: powers of two, and the range's two ends.
+
+    Raises:
+        TypeError: Rows that are no whole numbers.
+        ValueError: No bucket, one twice, or rows outside the range.
+    """
+    least, most = batch
+    if given is None:
+        powers = (1 << k for k in range(most.bit_length()))
+        return tuple(sorted({least, most, *(p for p in powers if least <= p <= most)}))
+    buckets = tuple(given)
+    for rows in buckets:
+        if isinstance(rows, bool) or not isinstance(rows, int):
+            raise TypeError(f"buckets are whole numbers of network rows; got {rows!r}")
+        if not least <= rows <= most:
+            raise ValueError(
+                f"bucket {rows} is outside the denoiser's batch range, {least} to {most}"
+            )
+    if not buckets or len(set(buckets)) != len(buckets):
+        raise ValueError(f"buckets must be one or more different numbers; got {list(buckets)}")
+    return tuple(sorted(buckets))
+
+
+def bucket_for(buckets: Sequence[int], rows: int) -> int:
+    """The smallest bucket of at least ``rows`` rows.
+
+    Raises:
+        ValueError: ``rows`` is more than the largest.
+    """
+    for bucket in buckets:
+        if bucket >= rows:
+            return bucket
+    raise ValueError(
+        f"{rows} network rows are more than the largest bucket, {buckets[-1]}; use a smaller "
+        "batch_size, or load with larger buckets"
+    )

@@ -1,0 +1,145 @@
+"""``CudaRunner``: batches on a GPU, in the buckets' buffers and graphs."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.cuda.arena import MAX_PROGRAM_ROWS
+from revstep.engine.cuda.buckets import bucket_for, make_buckets
+from revstep.engine.cuda.device import Queue, memory_named
+from revstep.engine.cuda.lane import DeviceDenoiser, Lane
+from revstep.engine.cuda.loop import run_steps
+from revstep.engine.cuda.step_kernels import StepKernels
+from revstep.engine.graphs import Graphs, make_graphs
+from revstep.engine.loop import Batch, Timing
+from revstep.engine.program import StepProgram
+from revstep.engine.runner import Observe
+
+__all__ = ["CudaRunner"]
+
+
+class CudaRunner:
+    """Runs batches on a denoiser's device, one at a time; further threads wait for their turn.
+
+    Args:
+        denoiser: The network.
+        buckets: Network rows that are prepared; None: powers of two in the spec's batch range.
+        graphs: Whether steps are captured in CUDA graphs; or what captures them.
+        unroll: Run lengths (network calls) that get a graph of the whole run, used where nobody
+            watches the steps.
+        kernels: ``triton``, or ``aot``: the compiled kernels in ``kernels_folder``.
+        kernels_folder: A bundle's kernels.
+        max_program_rows: Capacity for the tables of the programs that run at once.
+        warm_up: Prepare every bucket now, largest first, instead of when first used.
+        queue: The device's queue; None makes one.
+
+    Raises:
+        BackendError: The step's kernels are missing.
+        DeviceMemoryError: The buckets don't fit the GPU.
+        ValueError: Buckets outside the spec's batch range, or an option out of range.
+    """
+
+    def __init__(
+        self,
+        denoiser: DeviceDenoiser,
+        *,
+        buckets: Sequence[int] | None = None,
+        graphs: bool | Graphs = True,
+        unroll: Sequence[int] = (),
+        kernels: str = "triton",
+        kernels_folder: Path | None = None,
+        max_program_rows: int = MAX_PROGRAM_ROWS,
+        warm_up: bool = True,
+        queue: Queue | None = None,
+    ) -> None:
+        spec = denoiser.spec
+        chosen = make_buckets(spec.batch, buckets)
+        self.spec = dataclasses.replace(spec, batch=(spec.batch[0], chosen[-1]))
+        self._unroll = frozenset(_check_unroll(unroll))
+        self._denoiser = denoiser
+        self._graphs = graphs is not False
+        self._lock = threading.Lock()
+        self._queue = queue or Queue(denoiser.device, getattr(denoiser, "stream", None))
+        self._kernels = StepKernels(self._queue, kernels, kernels_folder)
+        maker = graphs if not isinstance(graphs, bool) else None
+        with self._queue.use():
+            if graphs is True:
+                maker = make_graphs(self._queue)
+            self._wait_for_weights()
+            self._lane = Lane(denoiser, chosen, self._queue, self._kernels, maker, max_program_rows)
+            for rows in reversed(chosen) if warm_up else ():
+                self._lane.prepare(rows)
+            self._queue.finish()
+
+    def run(
+        self,
+        program: StepProgram,
+        batch: Batch,
+        rows: int,
+        *,
+        observe: Observe | None = None,
+        want_x0: bool = False,
+        timing: Timing | None = None,
+    ) -> NDArray[np.float32]:
+        """See ``Runner.run``; with ``timing``, the steps run call by call.
+
+        Raises:
+            CapacityError: The program finds no room in the arena.
+            DeviceMemoryError: The GPU's memory is short; later runs work.
+        """
+        lane, count = self._lane, len(batch.seeds)
+        bucket = bucket_for(lane.buckets, max(rows, batch.rows))
+        mend = "use a smaller batch_size, or load with a lower precision"
+        with self._lock, self._queue.use():
+            prepared = lane.prepare(bucket, program.slots, want_x0)
+            with memory_named(self._queue.device, f"in a run of {bucket} network rows", mend):
+                with lane.arena.lend(program) as base:
+                    try:
+                        lane.place(prepared, program, base, batch)
+                        x = run_steps(
+                            lane,
+                            prepared,
+                            program.length,
+                            count,
+                            observe=observe,
+                            want_x0=want_x0,
+                            unroll=program.length in self._unroll,
+                            timing=timing,
+                        )
+                    finally:
+                        lane.retire(count)
+                return np.asarray(x.numpy())
+
+    def describe(self) -> dict[str, Any]:
+        """Backend, kernels, buckets, and whether steps run as graphs."""
+        graphs = "on" if self._graphs else "off"
+        if self._lane.refused is not None:
+            graphs = f"refused: {self._lane.refused}"
+        return {
+            **self._denoiser.describe(),
+            "kernels": self._kernels.describe(),
+            "buckets": list(self._lane.buckets),
+            "graphs": graphs,
+            "unrolled": sorted(self._unroll),
+        }
+
+    def _wait_for_weights(self) -> None:
+        """What other streams still write, as copies of weights, is done before ours reads it."""
+        if self._queue.stream is not None:
+            import torch
+
+            torch.cuda.synchronize(self._queue.device)
+
+
+def _check_unroll(lengths: Sequence[int]) -> Sequence[int]:
+    for length in lengths:
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise ValueError(f"unroll holds run lengths of at least 1; got {length!r}")
+    return lengths

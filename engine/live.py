@@ -1,0 +1,108 @@
+"""``from_module``: an engine over a live PyTorch module, without an export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.cuda.arena import MAX_PROGRAM_ROWS
+from revstep.engine.cuda.device import check_device, cuda_device, memory_named
+from revstep.engine.engine import Engine
+from revstep.engine.errors import BackendError
+from revstep.engine.spec import DenoiserSpec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["from_module"]
+
+
+def from_module(
+    module: torch.nn.Module,
+    spec: DenoiserSpec,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    compile: bool = False,
+    graphs: bool = True,
+    buckets: Sequence[int] | None = None,
+    unroll: Sequence[int] = (),
+    tf32: bool = False,
+    reproducible: bool = False,
+    decoder: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+    warm_up: bool = True,
+    max_program_rows: int = MAX_PROGRAM_ROWS,
+) -> Engine:
+    """An engine that samples a live module: the ``torch`` backend.
+
+    The module is used as it is where it is in eval mode, on the device and of the precision;
+    otherwise a copy of it is made.
+
+    Args:
+        module: Takes x (N, *shape), t (N,) float32 and the conditions in the spec's order; returns
+            (N, *output shape).
+        spec: The denoiser's spec.
+        device: ``auto`` (a GPU if torch has one), ``cpu``, ``cuda`` or ``cuda:<i>``.
+        precision: ``fp32``, ``fp16`` or ``bf16``: of weights, x and output; the time stays
+            float32, and so does the sampler's state.
+        compile: Run it through ``torch.compile``, once for every bucket.
+        graphs: On CUDA: capture steps in CUDA graphs. A module that waits for the GPU can't be
+            captured; it runs eagerly then, with a warning that names its operator.
+        buckets: On CUDA: the network rows that are prepared; None: powers of two in the spec's
+            batch range.
+        unroll: On CUDA: run lengths (network calls) that get a graph of the whole run, used where
+            nobody watches the steps.
+        tf32: On CUDA: allow TF32 products in float32 networks.
+        reproducible: A sample's bits never depend on its batch: every network call is padded to
+            one fixed number of rows.
+        decoder: Decodes final states.
+        warm_up: On CUDA: prepare all buckets now, not at first use.
+        max_program_rows: On CUDA: rows of sampler tables held at once.
+
+    Raises:
+        BackendError: No torch, or no GPU where one is asked for.
+        DeviceMemoryError: The GPU's memory is short.
+        TypeError: ``module`` is no torch module, or ``spec`` no spec.
+        ValueError: An unknown device or precision, or buckets outside the spec's batch range.
+    """
+    check_device(device)
+    try:
+        import torch
+    except ImportError as error:
+        raise BackendError(
+            "from_module needs torch, which is not installed; pip install 'revstep[cuda]'"
+        ) from error
+    from revstep.engine.backends.torch_module import DTYPES, TorchModuleDenoiser, prepare_module
+
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}")
+    if not isinstance(spec, DenoiserSpec):
+        raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
+    if precision not in DTYPES:
+        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(DTYPES)}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = torch.device("cpu") if device == "cpu" else cuda_device(device)
+    mend = "use a lower precision, or a GPU with more memory"
+    with memory_named(where, "loading the module", mend):
+        prepared = prepare_module(module, where, DTYPES[precision])
+    options: dict[str, Any] = {"dtype": DTYPES[precision], "compile": compile, "tf32": tf32}
+    denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
+    if where.type == "cpu":
+        if unroll or buckets is not None:
+            raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
+        return Engine(denoiser, decoder=decoder, reproducible=reproducible)
+    from revstep.engine.cuda.runner import CudaRunner
+
+    runner = CudaRunner(
+        denoiser,
+        buckets=buckets,
+        graphs=graphs,
+        unroll=unroll,
+        warm_up=warm_up,
+        max_program_rows=max_program_rows,
+    )
+    return Engine(runner=runner, decoder=decoder, reproducible=reproducible)

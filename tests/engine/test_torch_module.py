@@ -1,0 +1,216 @@
+"""The torch backend: precisions, copies, capture checks, compile, and ``from_module``."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from toys import build  # noqa: E402
+
+import revstep  # noqa: E402
+from revstep.engine import BackendError, Engine, NetworkBuffers  # noqa: E402
+from revstep.engine.backends import torch_module  # noqa: E402
+from revstep.engine.backends.torch_module import (  # noqa: E402
+    DTYPES,
+    TorchModuleDenoiser,
+    prepare_module,
+)
+from revstep.engine.cuda.runner import CudaRunner  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def test_from_module_samples_the_module_on_the_cpu():
+    module, spec, _ = build("policy")
+    engine = revstep.from_module(module, spec, device="cpu")
+    observation = np.ones((3, 4), np.float32)
+    options = {"steps": 6, "seed": 2, "guidance": 1.5, "conditions": {"observation": observation}}
+    got = engine.sample(3, **options).x
+    want = Engine(TorchModuleDenoiser(module, spec)).sample(3, **options).x
+    np.testing.assert_array_equal(got, want)
+    told = engine.describe()
+    assert told["backend"] == "torch"
+    assert told["device"] == "cpu"
+    assert told["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("kind", ["policy", "image"])
+def test_whole_networks_run_alike_in_both_runtimes(kind):
+    module, spec, _ = build(kind)
+    denoiser = TorchModuleDenoiser(module, spec)
+    rows = 6
+    eager, device = Engine(denoiser), Engine(runner=CudaRunner(denoiser, buckets=(rows,)))
+    options = {"steps": 5, "seed": 3, "sampler": "dpmpp_2m"}
+    np.testing.assert_array_equal(device.sample(rows, **options).x, eager.sample(rows, **options).x)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_stays_near_and_keeps_time_in_float32(precision):
+    module, spec, _ = build("policy")
+    seen = []
+
+    class Noting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x, t, observation):
+            seen.append((x.dtype, t.dtype, observation.dtype))
+            return self.inner(x, t, observation)
+
+    engine = revstep.from_module(Noting().eval(), spec, device="cpu", precision=precision)
+    half = engine.sample(4, steps=4, seed=0).x
+    dtype = DTYPES[precision]
+    assert set(seen) == {(dtype, torch.float32, dtype)}
+    full = revstep.from_module(module, spec, device="cpu").sample(4, steps=4, seed=0).x
+    assert 0 < np.abs(half - full).max() < 0.05
+    assert engine.describe()["precision"] == precision
+    assert next(module.parameters()).dtype == torch.float32  # the caller's is untouched
+
+
+def test_a_module_that_fits_is_used_as_it_is_and_others_are_copied():
+    module, _, _ = build("policy")
+    assert prepare_module(module, CPU, torch.float32) is module
+    half = prepare_module(module, CPU, torch.float16)
+    assert half is not module
+    module.train()
+    ready = prepare_module(module, CPU, torch.float32)
+    assert module.training
+    assert not ready.training
+    module.eval()
+
+
+class Wrapped(nn.Module):
+    """A policy-shaped network with one more operation."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+
+    def forward(self, x, t, observation):
+        return self.operation(x, t)
+
+
+@pytest.mark.parametrize(
+    ("operation", "operator"),
+    [
+        (lambda x, t: x * t.max().item(), "_local_scalar_dense"),
+        (lambda x, t: x if t.sum() > 0 else -x, "_local_scalar_dense"),
+        (lambda x, t: x + x[x > 0].sum(), "index"),
+        (lambda x, t: x + x.nonzero().sum(), "nonzero"),
+        (lambda x, t: x + torch.masked_select(x, x > 0).sum(), "masked_select"),
+        (lambda x, t: x + torch.unique(t).sum(), "_unique2"),
+        (lambda x, t: x if not torch.equal(x, x) else x * 2, "equal"),
+    ],
+)
+def test_operators_that_wait_for_the_device_are_found(operation, operator):
+    _, spec, _ = build("policy")
+    reason = TorchModuleDenoiser(Wrapped(operation), spec).capturable
+    assert reason is not None
+    assert f"aten::{operator} " in reason
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x, t: torch.where(x > 0, x, t.reshape(-1, 1, 1)),
+        lambda x, t: x[:, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])],
+        lambda x, t: torch.zeros_like(x).copy_(x).clamp(min=0) + x.max(),
+    ],
+)
+def test_ordinary_operators_can_be_captured(operation):
+    _, spec, _ = build("policy")
+    assert TorchModuleDenoiser(Wrapped(operation), spec).capturable is None
+
+
+@pytest.mark.parametrize("kind", ["policy", "image", "tabular"])
+def test_the_toys_can_be_captured(kind):
+    module, spec, _ = build(kind)
+    assert TorchModuleDenoiser(module, spec).capturable is None
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x, t: (x,), "returned a tuple, expected a tensor"),
+        (lambda x, t: x[:, :1], r"\(2, 1, 2\), expected \(2, 8, 2\)"),
+    ],
+)
+def test_a_wrong_output_is_refused(result, message):
+    _, spec, _ = build("policy")
+    call = TorchModuleDenoiser(Wrapped(result), spec).bind(NetworkBuffers.allocate(spec, 2))
+    with pytest.raises(BackendError, match=message):
+        call()
+
+
+@pytest.fixture
+def switches():
+    """torch's two TF32 switches, put back afterwards."""
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, conv.allow_tf32
+    yield matmul, conv
+    matmul.allow_tf32, conv.allow_tf32 = before
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_tf32_is_as_asked_inside_a_call_and_restored(switches, wanted):
+    matmul, conv = switches
+    matmul.allow_tf32 = conv.allow_tf32 = not wanted
+    with torch_module._products(torch.device("cuda"), wanted):
+        assert (matmul.allow_tf32, conv.allow_tf32) == (wanted, wanted)
+    assert (matmul.allow_tf32, conv.allow_tf32) == (not wanted, not wanted)
+
+
+def test_compile_goes_through_torch_compile_with_one_shape_a_bucket(monkeypatch):
+    module, spec, _ = build("policy")
+    asked = []
+
+    def compiled(given, **options):
+        asked.append((given is module, options))
+        return lambda *inputs: given(*inputs)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    engine = revstep.from_module(module, spec, device="cpu", compile=True)
+    want = revstep.from_module(module, spec, device="cpu").sample(2, steps=2, seed=0).x
+    np.testing.assert_array_equal(engine.sample(2, steps=2, seed=0).x, want)
+    assert asked == [(True, {"dynamic": False})]
+    assert engine.describe()["compiled"] is True
+
+
+@pytest.mark.slow
+def test_a_compiled_module_stays_near_the_eager_one():
+    module, spec, _ = build("policy")
+    engine = revstep.from_module(module, spec, device="cpu", compile=True)
+    want = revstep.from_module(module, spec, device="cpu").sample(3, steps=3, seed=0).x
+    np.testing.assert_allclose(engine.sample(3, steps=3, seed=0).x, want, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"device": "tpu"}, ValueError, "allowed: auto, cpu, cuda"),
+        ({"precision": "fp8"}, ValueError, "allowed: fp32, fp16, bf16"),
+        ({"device": "cpu", "unroll": (4,)}, ValueError, "need a GPU"),
+        ({"device": "cpu", "buckets": (4,)}, ValueError, "need a GPU"),
+    ],
+)
+def test_bad_options_are_refused(options, error, message):
+    module, spec, _ = build("policy")
+    with pytest.raises(error, match=message):
+        revstep.from_module(module, spec, **options)
+
+
+def test_no_module_and_no_spec_are_refused():
+    module, spec, _ = build("policy")
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module; got function"):
+        revstep.from_module(lambda x, t: x, spec, device="cpu")
+    with pytest.raises(TypeError, match="DenoiserSpec; got dict"):
+        revstep.from_module(module, {}, device="cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_named_with_a_way_on():
+    module, spec, _ = build("policy")
+    with pytest.raises(BackendError, match="device='cpu'"):
+        revstep.from_module(module, spec, device="cuda")
