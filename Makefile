@@ -3,11 +3,14 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
-EXTRAS := cpu,export,images,bench,test,dev
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+# TensorRT-RTX builds engines without a GPU, and the tests do.
+EXTRAS := cpu,export,images,bench,tensorrt-rtx,test,dev
 SOURCES := $(shell find src engine kernels export bench -type f \
 	\( -name '*.py' -o -name '*.pyi' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' \) 2>/dev/null)
 
@@ -27,7 +30,7 @@ help:
 	@echo 'make wheel     a wheel in dist/'
 	@echo 'make clean     remove $(VENV), build/ and dist/'
 	@echo
-	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) PYTEST_ARGS= DEMO_ARGS='
+	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) PYTEST_ARGS= DEMO_ARGS='
 	@echo "torch comes from your pip's index. Where that is a CUDA build of several GB, point pip at"
 	@echo "PyTorch's CPU index first, with pip's own settings (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL)."
 
@@ -53,10 +56,10 @@ demo: env
 	$(BIN)/revstep demo $(DEMO_ARGS)
 
 test: env
-	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
 test-all: env
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 lint: env
 	$(BIN)/ruff check .

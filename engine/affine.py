@@ -1,49 +1,90 @@
 """Symbolic vectors: the values that sampler algebra works on while it is traced.
 
 A ``Vector`` is a linear combination of symbols: each row's state x, network output m, clipped
-estimate x0 and noise z. Samplers are written with ``+ - * /`` on them, as in the papers.
+estimate x0 and noise z, and values that were computed in earlier rows. Samplers are written with
+``+ - * /`` on them, as in the papers.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from revstep.engine.errors import ProgramError
 
-__all__ = ["Symbol", "Vector"]
+__all__ = ["Symbol", "Tape", "Vector", "refuse_stranger", "sampler_line"]
+
+TRACING = ("revstep.engine.affine", "revstep.engine.trace", "numpy")  # modules no sampler is in
 
 CANCELLED = 16 * float(np.finfo(np.float64).eps)  # a sum this far below its terms is exactly 0
 
 
 class Symbol(NamedTuple):
-    """A basis vector: ``kind`` is x, m, 0 (the clipped x0) or z; ``row`` counts network calls."""
+    """What a vector is made of; ``row`` counts network calls.
+
+    ``kind`` is x, m, 0 (the clipped x0) or z, or v1, v2, ...: a value computed in that row.
+    """
 
     row: int
     kind: str
 
 
+class Tape:
+    """What the vectors of one trace share.
+
+    Attributes:
+        row: The current network call.
+        values: What later rows use of earlier ones' sums: symbol -> terms. A sum is named when a
+            later row first uses it, so that expressions stay short however long the run.
+    """
+
+    def __init__(self) -> None:
+        self.row = 0
+        self.values: dict[Symbol, dict[Symbol, float]] = {}
+
+
 class Vector:
     """A linear combination of symbols, with float64 coefficients."""
 
-    __slots__ = ("terms",)
+    __slots__ = ("name", "row", "tape", "terms")
 
-    def __init__(self, terms: Mapping[Symbol, float]) -> None:
+    def __init__(self, terms: Mapping[Symbol, float], tape: Tape | None = None) -> None:
         self.terms = {symbol: c for symbol, c in terms.items() if c != 0.0}
+        self.tape = tape
+        self.row = tape.row if tape else 0
+        self.name: Symbol | None = None
+
+    def local(self) -> dict[Symbol, float]:
+        """The terms, as the current row sees them: a sum of an earlier row is one symbol."""
+        if self.tape is None or self.row == self.tape.row or len(self.terms) < 2:
+            return self.terms
+        if self.name is None:
+            self.name = Symbol(self.row, f"v{len(self.tape.values) + 1}")
+            self.tape.values[self.name] = self.terms
+        return {self.name: 1.0}
+
+    def rename(self, symbol: Symbol) -> None:
+        """Calls the same value by a symbol of the current row."""
+        self.terms, self.name = {symbol: 1.0}, None
+        self.row = self.tape.row if self.tape else 0
 
     def __add__(self, other: object) -> Vector:
         if not isinstance(other, Vector):
             if other == 0:
                 return self  # so that sum() works
-            _refuse("adding a number to a vector")
-        terms = dict(self.terms)
-        for symbol, c in other.terms.items():
+            _refuse(f"adding {_named(other)} to a vector")
+        if self.tape is not other.tape and self.tape is not None and other.tape is not None:
+            refuse_stranger("combines vectors of two runs")
+        terms = dict(self.local())
+        for symbol, c in other.local().items():
             a = terms.get(symbol, 0.0)
             total = a + c
-            terms[symbol] = 0.0 if abs(total) <= CANCELLED * max(abs(a), abs(c)) else total
-        return Vector(terms)
+            terms[symbol] = 0.0 if abs(total) < CANCELLED * max(abs(a), abs(c)) else total
+        return Vector(terms, self.tape or other.tape)
 
     __radd__ = __add__
 
@@ -59,21 +100,23 @@ class Vector:
     def __mul__(self, factor: object) -> Vector:
         if isinstance(factor, Vector):
             _refuse("multiplying two vectors")
-        if not isinstance(factor, (int, float, np.integer, np.floating)):
-            _refuse(f"multiplying a vector by {type(factor).__name__}")
-        scale = float(factor)
-        return Vector({symbol: scale * c for symbol, c in self.terms.items()})
+        if (scale := _number(factor)) is None:
+            _refuse(f"multiplying a vector by {_named(factor)}")
+        return Vector({symbol: scale * c for symbol, c in self.local().items()}, self.tape)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: object) -> Vector:
         if isinstance(divisor, Vector):
             _refuse("dividing by a vector")
-        if not isinstance(divisor, (int, float, np.integer, np.floating)):
-            _refuse(f"dividing a vector by {type(divisor).__name__}")
-        if divisor == 0:
-            raise ProgramError("a sampler divided a vector by 0; take the limit instead")
-        return self * (1.0 / float(divisor))
+        if (scale := _number(divisor)) is None:
+            _refuse(f"dividing a vector by {_named(divisor)}")
+        if scale == 0.0:
+            raise ProgramError(
+                f"a sampler divided a vector by 0 ({sampler_line()}); take the limit instead, or "
+                "start the grid where alpha > 0 and end it where sigma > 0"
+            )
+        return self * (1.0 / scale)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Vector:
         """Numpy scalars from the left: the same arithmetic; all else of numpy is not affine."""
@@ -82,6 +125,12 @@ class Vector:
         other = inputs[0] if inputs[1] is self else inputs[1]
         result: Vector = self * other if ufunc is np.multiply else self + other
         return result
+
+    def __rtruediv__(self, _: object) -> NoReturn:
+        _refuse("dividing by a vector")
+
+    def __matmul__(self, _: object) -> NoReturn:
+        _refuse("multiplying two vectors")
 
     def __pow__(self, _: object) -> NoReturn:
         _refuse("raising a vector to a power")
@@ -98,23 +147,69 @@ class Vector:
     def _compare(self, _: object) -> NoReturn:
         _refuse("comparing or clipping a vector")
 
-    __lt__ = __le__ = __gt__ = __ge__ = _compare
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _compare
+    __hash__ = object.__hash__
+
+    if not TYPE_CHECKING:  # a type checker is to see such mistakes itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            _refuse(f"reading .{name} of a vector")
+
+    def __getitem__(self, _: object) -> NoReturn:
+        _refuse("taking a part of a vector")
+
+    __iter__ = None  # else Python would try the parts
 
     def __repr__(self) -> str:
         inner = " + ".join(f"{c:.6g} {s.kind}[{s.row}]" for s, c in sorted(self.terms.items()))
         return f"Vector({inner or '0'})"
-
-    def before(self, row: int) -> Vector:
-        """The part made of symbols of rows before ``row``."""
-        return Vector({symbol: c for symbol, c in self.terms.items() if symbol.row < row})
 
     def own(self, row: int, kind: str) -> float:
         """The coefficient of one symbol."""
         return self.terms.get(Symbol(row, kind), 0.0)
 
 
+def _tracing(module: str) -> bool:
+    return module in TRACING or module.startswith("numpy.")
+
+
+def sampler_line() -> str:
+    """Where the sampler being traced is: ``file.py, line 12``."""
+    frame = sys._getframe(1)
+    while frame.f_back and _tracing(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
+
+
+def refuse_stranger(what: str) -> NoReturn:
+    """Refuses a vector of another run."""
+    raise ProgramError(
+        f"the sampler {what} ({sampler_line()}): every run has its own; begin with this run's "
+        "run.x, and keep no vector outside of the function"
+    )
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, np.ndarray) and value.ndim == 0:  # what schedules give for one time
+        value = value.item()
+    return float(value) if isinstance(value, (int, float, np.integer, np.floating)) else None
+
+
+def _named(value: object) -> str:
+    if _number(value) is not None:
+        return "a number"
+    return (
+        f"an array of shape {value.shape}"
+        if isinstance(value, np.ndarray)
+        else (f"a {type(value).__name__}")
+    )
+
+
 def _refuse(what: str) -> NoReturn:
     raise ProgramError(
-        f"{what} is not affine: a sampler may only add vectors and scale them by numbers that are "
-        "known before the run (norms, products and thresholds need the sample's values)"
+        f"{what} is not affine ({sampler_line()}): a sampler may only add vectors and scale them "
+        "by numbers that are known before the run (norms, products and thresholds need the "
+        "sample's values)"
     )

@@ -7,6 +7,7 @@ Layout, version 1::
     parity.npz                 inputs, the PyTorch fp32 outputs, and the end of a DDIM-20 run
     decoder.onnx               latents to images, where the spec has a decoder
     engines/<key>.plan         compiled networks, each with its entry in ``engines``
+    kernels/<key>/             compiled kernels of the step, with their index ``kernels.json``
 
 Nothing is trusted: the manifest carries its own digest, every listed file its sha256; unknown
 fields and versions, paths that leave the directory, and pickles are refused.
@@ -54,17 +55,17 @@ class Bundle:
 
     path: Path
     spec: DenoiserSpec
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = dataclasses.field(repr=False)
     compiled: tuple[CompiledEntry, ...]
 
     @classmethod
-    def open(cls, path: str | Path, verify: bool = True, *, plans: bool = True) -> Bundle:
+    def open(cls, path: str | Path, verify: bool = True, *, compiled: bool = True) -> Bundle:
         """The bundle in a directory.
 
         Args:
             path: The bundle's directory.
             verify: Compare every file's sha256; False checks names and sizes only.
-            plans: Check the compiled engines too; False lets a damaged one be compiled anew.
+            compiled: Check what compile made too; False lets a damaged part be compiled anew.
 
         Raises:
             BundleError: No bundle, another version, or a damaged one; the message names the file,
@@ -76,10 +77,10 @@ class Bundle:
             spec = DenoiserSpec.from_dict(manifest["spec"])
         except (TypeError, ValueError, OverflowError) as error:
             raise bad_manifest(path, f"field 'spec' is not a denoiser's spec: {error}") from error
-        files = checked_files(path, manifest, verify=verify, plans=plans)
+        files = checked_files(path, manifest, verify=verify, compiled=compiled)
         check_parts(path, manifest, spec, files)
-        compiled = tuple(compiled_entry(path, value, files) for value in manifest["engines"])
-        return cls(path, spec, manifest, compiled)
+        entries = tuple(compiled_entry(path, value, files) for value in manifest["engines"])
+        return cls(path, spec, manifest, entries)
 
     @property
     def precisions(self) -> tuple[str, ...]:

@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from revstep.engine.batching import run_batches, samples_a_batch
 from revstep.engine.denoiser import Denoiser
-from revstep.engine.errors import Cancelled, NonFiniteError
+from revstep.engine.guidance_weight import GuidanceWeight, check_guidance_weight
+from revstep.engine.inversion import check_iterations, inversion_program, noise_from
 from revstep.engine.loop import Timing
+from revstep.engine.observer import Preview, Watch
 from revstep.engine.program import StepProgram, build_program
-from revstep.engine.request import make_request
-from revstep.engine.runner import CpuRunner, Runner, StepView
-from revstep.engine.samplers import SAMPLERS, resolve_sampler
+from revstep.engine.reductions import refuse_reductions
+from revstep.engine.request import Request, check_types, grid_steps, make_request
+from revstep.engine.runner import CpuRunner, Runner
+from revstep.engine.samplers import SAMPLERS, FunctionSampler, resolve_sampler
 from revstep.engine.samples import Samples
+from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Sampler
+from revstep.engine.x0_trace import X0Trace
 
 __all__ = ["Engine", "Preview"]
 
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 REPRODUCIBLE_ROWS = 16
 PROGRAMS_KEPT = 64
+FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
 NON_FINITE = {
     "fp16": "fp16 ends at 65504: use precision='bf16' or 'fp32', or check the conditions' range",
     "fp32": "check the conditions' range, or use precision='fp32'",
 }
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Preview:
-    """What ``on_step`` is told after a step.
-
-    Attributes:
-        step: Steps done of this batch, from 1.
-        steps: Steps of this batch.
-        first: Number of the batch's first sample.
-        x0: The denoised estimate so far, float32 (batch, *shape); the callee's own copy.
-    """
-
-    step: int
-    steps: int
-    first: int
-    x0: NDArray[np.float32]
 
 
 class Engine:
@@ -82,7 +71,12 @@ class Engine:
         self._fixed_rows = max(least, min(most, REPRODUCIBLE_ROWS)) if reproducible else None
         told = {**self._runner.describe(), **self._details}
         self._advice = NON_FINITE.get(str(told.get("precision")), NON_FINITE["fp32"])
-        self._program = lru_cache(maxsize=PROGRAMS_KEPT)(self._build)
+        build = partial(build_program, self.spec)
+        self._build: Callable[..., StepProgram] = build
+        self._program: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(build)
+        self._inversion: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(
+            partial(inversion_program, self.spec)
+        )
 
     @property
     def spec(self) -> DenoiserSpec:
@@ -103,34 +97,42 @@ class Engine:
         n: int | None = None,
         *,
         sampler: str | Sampler = "ddim",
-        steps: int = 20,
+        steps: int | None = None,
         seed: int | Sequence[int] | None = None,
         guidance: float | ArrayLike = 1.0,
+        guidance_weight: GuidanceWeight | None = None,
+        guidance_rescale: float = 0.0,
         conditions: Mapping[str, ArrayLike] | None = None,
         null_conditions: Mapping[str, ArrayLike] | None = None,
         start: ArrayLike | None = None,
         strength: float | None = None,
+        mask: ArrayLike | None = None,
+        known: ArrayLike | None = None,
         noise: ArrayLike | None = None,
-        spacing: str | None = None,
+        spacing: str | Spacing | None = None,
         compat: str | None = None,
         clip: bool | None = None,
         batch_size: int | None = None,
         decode: bool = True,
         progress: Callable[[int, int], object] | None = None,
         on_step: Callable[[Preview], object] | None = None,
+        trace_x0: bool | Sequence[int] | None = None,
         cancel: threading.Event | None = None,
         timing: Timing | None = None,
     ) -> Samples:
         """Draws ``n`` samples.
 
         Args:
-            n: How many; None: as many as seeds, conditions, start or noise say, else 1.
-            sampler: A name (``ddim``, ``ddpm``, ``dpmpp_2m``), a sampler such as ``DDIM(eta=1)``,
-                or a function of a ``Run``.
-            steps: 1 to the schedule's training steps.
+            n: How many; None: as many as seeds, conditions, start, noise, known or mask say, or 1.
+            sampler: A name of ``revstep.SAMPLERS`` (``ddim``, ``unipc``, ...), a sampler with
+                options such as ``revstep.samplers.UniPC(order=3)``, or a function of a ``Run``
+                (docs/own-sampler.md).
+            steps: 1 to the schedule's training steps; None: 20, or what a given grid has.
             seed: An int S (sample i uses (S + i) mod 2^64), one int a sample, or None: drawn, and
                 reported in the result.
             guidance: Classifier-free guidance g: uncond + g (cond - uncond); one number or (n,).
+            guidance_weight: w of 1 + w (g - 1) over time, such as ``GuidanceInterval(0.3, 5)``.
+            guidance_rescale: Of diffusers; anything but 0 is refused, with its reason.
             conditions: name -> (n, *condition shape), or one value for all. One left out is its
                 null value, where it has one.
             null_conditions: name -> value of the unconditional half (a negative prompt), instead
@@ -138,14 +140,22 @@ class Engine:
             start: Image-to-image: y of shape (n, *shape) or (*shape); the run starts at
                 alpha y + sigma z.
             strength: With ``start``: only the last ceil(strength * steps) steps run; 0.8 if None.
+            mask: Inpainting: 1 keeps the known pixel, 0 fills it, between them both are mixed; of a
+                shape that broadcasts to (*shape), such as (H, W), or n of such. The sampler
+                ``repaint`` makes holes agree best with what is around them.
+            known: The known pixels, (n, *shape) or (*shape); ``start`` if None. Where the mask is 1
+                they come out exactly. Without ``start`` the hole begins as noise.
             noise: Standard normal (n, *shape) to start from, instead of the seeds' own.
-            spacing: ``trailing``, ``leading`` or ``linspace``; None is the spec's.
+            spacing: A grid's name, such as ``trailing`` or ``karras``, or a grid such as
+                ``KarrasGrid(rho=5)``; None is the spec's.
             compat: ``diffusers`` reproduces that library's stepping and start.
             clip: Whether the denoised estimate is clipped; None is the spec's.
             batch_size: Samples a network call at most; None fills the spec's batch range.
             decode: Whether a bundle's latent decoder runs on the result.
             progress: Called with (steps done, steps in all) after every step.
             on_step: Called with a ``Preview`` after every step.
+            trace_x0: Steps whose denoised estimates the result keeps as ``x0_trace``: numbers from
+                1, where -1 is the last; or True: all.
             cancel: When set, the run ends at the next step with ``Cancelled``.
             timing: Filled with the times in and outside the network.
 
@@ -156,12 +166,14 @@ class Engine:
             NonFiniteError: The network gave NaN or infinity.
             Cancelled: ``cancel`` was set.
         """
-        _check_types(steps, strength, clip, cancel)
-        for name, text in (("spacing", spacing), ("compat", compat)):
-            if not isinstance(text, str | None):
-                raise TypeError(f"{name} must be a name or None; got {text!r}")
+        check_types(steps, strength, clip, cancel, spacing, compat)
+        refuse_reductions(guidance_rescale=guidance_rescale)
+        check_guidance_weight(guidance_weight)  # before it is asked for its hash
+        steps = grid_steps(self.spec, steps, spacing)
         if strength is not None and start is None:
             raise ValueError("strength goes with start, the sample to begin from; pass both")
+        if start is not None and strength is None:
+            strength = DEFAULT_STRENGTH
         request = make_request(
             self.spec,
             n,
@@ -171,145 +183,131 @@ class Engine:
             null_conditions=null_conditions,
             start=start,
             noise=noise,
+            mask=mask,
+            known=known,
         )
-        if start is not None and strength is None:
-            strength = DEFAULT_STRENGTH
         resolved = resolve_sampler(sampler)
-        arguments = (resolved, steps, spacing, compat, clip, strength or 1.0, start is None)
-        if strength == 0.0:
-            raise ValueError("strength=0.0 is out of range; it lies in (0, 1]")
-        known = isinstance(resolved, tuple(SAMPLERS.values()))  # frozen: equal means the same
-        program = (self._program if known else self._build)(*arguments)
-        size = self._batch_size(batch_size, bool(np.any(request.batch.guidance != 1.0)))
-        starts = range(0, request.n, size)
-        out = np.empty((request.n, *self.spec.shape), dtype=np.float32)
-        total = len(starts) * program.length
-        for number, first in enumerate(starts):
-            last = min(first + size, request.n)
-            observer = _Observer(self.spec, first, program.length, progress, on_step, cancel)
-            observer.done, observer.total = number * program.length, total
-            observer.advice = self._advice
-            observer.check_cancelled(0)
-            batch = request.part(first, last)
-            x = self._runner.run(
-                program,
-                batch,
-                self._rows(batch.rows),
-                observe=observer,
-                want_x0=on_step is not None,
-                timing=timing,
-            )
-            out[first:last] = x.reshape(last - first, *self.spec.shape)
+        fixed = isinstance(sampler, FunctionSampler) or isinstance(resolved, FIXED)
+        program = (self._program if fixed else self._build)(
+            resolved,
+            steps,
+            spacing=spacing,
+            compat=compat,
+            clip=clip,
+            strength=1.0 if strength is None else strength,
+            from_noise=start is None,
+            inpaint=mask is not None,
+            guidance_weight=guidance_weight,
+        )
+        trace = None
+        if trace_x0 is not None and trace_x0 is not False:
+            trace = X0Trace(trace_x0, program.length, request.n, self.spec.shape)
+        watch = Watch(self._advice, progress, on_step, cancel, trace)
+        out = self._run(program, request, batch_size, watch, timing)
         decoded = self._decoder(out) if self._decoder is not None and decode else None
         images = self.spec.decoder if decoded is not None and self.spec.decoder else self.spec
         return Samples(
             x=out,
             seeds=request.batch.seeds,
-            sampler=sampler if isinstance(sampler, str) else repr(sampler),
+            sampler=sampler if isinstance(sampler, str) else repr(resolved),
             steps=steps,
             calls=program.length,
             value_range=images.value_range,
             decoded=decoded,
+            x0_trace=None if trace is None else trace.x0,
+            x0_steps=() if trace is None else trace.steps,
         )
 
-    def _build(
+    def invert(
         self,
-        sampler: Sampler,
-        steps: int,
-        spacing: str | None,
-        compat: str | None,
-        clip: bool | None,
-        strength: float,
-        from_noise: bool,
-    ) -> StepProgram:
-        return build_program(
+        x0: ArrayLike,
+        *,
+        steps: int | None = None,
+        iterations: int = 1,
+        strength: float | None = None,
+        guidance: float | ArrayLike = 1.0,
+        conditions: Mapping[str, ArrayLike] | None = None,
+        null_conditions: Mapping[str, ArrayLike] | None = None,
+        spacing: str | Spacing | None = None,
+        compat: str | None = None,
+        clip: bool | None = None,
+        batch_size: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        cancel: threading.Event | None = None,
+        timing: Timing | None = None,
+    ) -> NDArray[np.float32]:
+        """The noise from which DDIM of the same arguments gives ``x0`` back: its inversion.
+
+            noise = engine.invert(x0, steps=50)
+            again = engine.sample(noise=noise, steps=50).x
+
+        The way back ends near ``x0``; the difference falls with ``steps`` and ``iterations``.
+
+        Args:
+            x0: Data (n, *shape) or (*shape), in the training data's units.
+            steps: As in ``sample``.
+            iterations: Network calls a step, each a fixed-point iteration towards what DDIM's own
+                step undoes. 0 is the plain walk, one call a step too, at its noiseless side.
+            strength: None inverts to pure noise, for ``sample(noise=noise)``. In (0, 1]: only
+                ceil(strength * steps) steps, for
+                ``sample(start=x0, strength=strength, noise=noise)``.
+            guidance: As in ``sample``; other than 1, the way back is less exact.
+            conditions: As in ``sample``.
+            null_conditions: As in ``sample``.
+            spacing: As in ``sample``.
+            compat: ``diffusers`` walks as that library's ``DDIMInverseScheduler``.
+            clip: As in ``sample``; what is clipped away doesn't come back.
+            batch_size: As in ``sample``.
+            progress: As in ``sample``.
+            cancel: As in ``sample``.
+            timing: As in ``sample``.
+
+        Returns:
+            float32 (n, *shape).
+
+        Raises:
+            TypeError, ValueError, ProgramError, NonFiniteError, Cancelled: As ``sample``.
+
+        References:
+            Song, Meng & Ermon, "Denoising diffusion implicit models", 2021, section 4.3.
+        """
+        check_types(steps, strength, clip, cancel, spacing, compat)
+        check_iterations(iterations)
+        if x0 is None:
+            raise TypeError("x0 is the data to invert; got None")
+        steps = grid_steps(self.spec, steps, spacing)
+        request = make_request(
             self.spec,
-            sampler,
+            None,
+            seed=0,
+            guidance=guidance,
+            conditions=conditions,
+            null_conditions=null_conditions,
+            start=x0,
+            start_name="x0",
+            noise=np.zeros(self.spec.shape, np.float32),
+        )
+        program = self._inversion(
             steps,
             spacing=spacing,
             compat=compat,
             clip=clip,
-            strength=strength,
-            from_noise=from_noise,
+            strength=1.0 if strength is None else strength,
+            iterations=iterations,
         )
+        watch = Watch(self._advice, progress, cancel=cancel)
+        x = self._run(program, request, batch_size, watch, timing)
+        return noise_from(program, x, None if strength is None else request.batch.start)
 
-    def _batch_size(self, asked: int | None, guided: bool) -> int:
-        """Samples a batch: a guided sample takes two network rows."""
-        rows = 2 if guided else 1
-        most = (self._fixed_rows or self.spec.batch[1]) // rows
-        if most < 1:
-            raise ValueError(
-                "guidance needs 2 network rows a sample; this denoiser takes "
-                f"{self.spec.batch[1]}: export it with a larger batch range, or use guidance=1"
-            )
-        if asked is None:
-            return most
-        if isinstance(asked, bool) or not isinstance(asked, (int, np.integer)):
-            raise TypeError(f"batch_size must be a whole number; got {asked!r}")
-        if not 1 <= asked <= most:
-            raise ValueError(
-                f"batch_size={asked} is out of range; with {rows} network row(s) a sample this "
-                f"engine takes 1 to {most}: export with a larger batch range for more"
-            )
-        return int(asked)
-
-    def _rows(self, needed: int) -> int:
-        return self._fixed_rows or max(needed, self.spec.batch[0])
-
-
-def _check_types(steps: object, strength: object, clip: object, cancel: object) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
-        raise TypeError(f"steps must be a whole number; got {steps!r}")
-    if isinstance(strength, bool) or not isinstance(
-        strength, (int, float, np.floating, type(None))
-    ):
-        raise TypeError(f"strength must be a number in (0, 1]; got {strength!r}")
-    if not isinstance(clip, (bool, np.bool_, type(None))):
-        raise TypeError(f"clip must be True, False or None; got {clip!r}")
-    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-        raise TypeError(f"cancel must be a threading.Event; got {type(cancel).__name__}")
-
-
-class _Observer:
-    """After every step: non-finite output, progress, preview, cancellation."""
-
-    def __init__(
+    def _run(
         self,
-        spec: DenoiserSpec,
-        first: int,
-        steps: int,
-        progress: Callable[[int, int], object] | None,
-        on_step: Callable[[Preview], object] | None,
-        cancel: threading.Event | None,
-    ) -> None:
-        self.spec, self.first, self.steps = spec, first, steps
-        self.progress, self.on_step, self.cancel = progress, on_step, cancel
-        self.done = self.total = 0
-        self.advice = NON_FINITE["fp32"]
-
-    @property
-    def every_step(self) -> bool:
-        """Whether anybody wants to know of single steps; else the last one is enough."""
-        return any(f is not None for f in (self.progress, self.on_step, self.cancel))
-
-    def __call__(self, number: int, view: StepView) -> None:
-        flags = view.flags()
-        if flags.any():
-            bad = [self.first + int(i) for i in np.flatnonzero(flags)]
-            by = "at" if self.every_step or number + 1 < self.steps else "by"
-            raise NonFiniteError(
-                f"the network gave NaN or infinity {by} step {number + 1} of {self.steps}, for "
-                f"sample {', '.join(map(str, bad[:8]))}{' ...' if len(bad) > 8 else ''}: "
-                f"{self.advice}"
-            )
-        if self.progress is not None:
-            self.progress(self.done + number + 1, self.total)
-        if self.on_step is not None:
-            x0 = view.x0().reshape(-1, *self.spec.shape)
-            self.on_step(Preview(number + 1, self.steps, self.first, x0))
-        self.check_cancelled(number + 1)
-
-    def check_cancelled(self, done: int) -> None:
-        """Ends the run if the caller asked for it."""
-        if self.cancel is not None and self.cancel.is_set() and self.done + done < self.total:
-            raise Cancelled(f"cancelled after {self.done + done} of {self.total} steps")
+        program: StepProgram,
+        request: Request,
+        batch_size: int | None,
+        watch: Watch,
+        timing: Timing | None,
+    ) -> NDArray[np.float32]:
+        size = samples_a_batch(self.spec, request, batch_size, self._fixed_rows)
+        return run_batches(
+            self._runner, program, request, size, self._fixed_rows, watch=watch, timing=timing
+        )

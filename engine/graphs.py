@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from revstep.engine.cuda.device import Queue
+from revstep.engine.cuda.device import CAPTURING, Queue
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["CaptureRefused", "CudaGraphs", "Graph", "Graphs", "HostGraphs", "make_graphs"]
 
-_capturing = threading.Lock()  # torch allows one capture at a time in a process
+_broken: list[object] = []  # torch's allocator of pinned memory asks them in later captures
 
 
 class CaptureRefused(Exception):  # noqa: N818  (the eager loop runs instead)
@@ -69,39 +68,43 @@ class CudaGraphs:
         """Records the calls; they must have run once before, with the same buffers."""
         import torch
 
-        with _capturing:
+        with CAPTURING, _no_collection():
             torch.cuda.synchronize(self._queue.device)
             torch.cuda.empty_cache()  # memory of the warm-up, for the pool
             graph = torch.cuda.CUDAGraph()
-            with _no_collection():
-                # thread_local: other threads may go on allocating on their own streams
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-                try:
-                    for call in calls:
-                        call()
-                    graph.capture_end()
-                except Exception as error:
-                    self._abandon(graph)
-                    if isinstance(error, torch.OutOfMemoryError):
-                        raise
-                    raise CaptureRefused(str(error).partition("\n")[0][:300]) from error
+            # thread_local: other threads may go on allocating on their own streams
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                for call in calls:
+                    call()
+                graph.capture_end()
+            except BaseException as error:
+                self._abandon(graph)
+                if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, Exception):
+                    raise
+                raise CaptureRefused(str(error).partition("\n")[0][:300]) from error
         return graph
 
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
-        """Ends a broken capture; its part of the pool is not used again."""
+        """Ends a broken capture: the stream, and torch's allocators, go on as before it."""
         import torch
 
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(RuntimeError, Warning):  # it warns of empty graphs
             graph.capture_end()
-        with contextlib.suppress(Exception):  # capture_end skips this when the capture is broken
-            torch._C._cuda_endAllocateToPool(self._queue.device.index, self._pool)
+            return
+        # torch (2.13) leaves its allocator recording then, which forbids to empty its cache;
+        # releasing is right only where ending was, else the graph itself does it
+        index = self._queue.device.index
+        with contextlib.suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(index, self._pool)
+            torch._C._cuda_releasePool(index, self._pool)
+        _broken.append(graph)
         self._pool = torch.cuda.graph_pool_handle()
 
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Python frees nothing meanwhile: freeing GPU objects breaks a capture."""
-    gc.collect()
+    """Python frees nothing meanwhile: destroying graphs and events breaks a capture."""
     enabled = gc.isenabled()
     gc.disable()
     try:

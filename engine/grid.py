@@ -1,7 +1,4 @@
-"""Time grids: at which times the network is called, and where each step arrives.
-
-References: Lin et al. 2023, table 2 (the spacings).
-"""
+"""Points of the process, and the pairs of them that a run walks over."""
 
 from __future__ import annotations
 
@@ -9,10 +6,15 @@ import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from revstep.engine.spec import SPACINGS, DenoiserSpec
+from revstep.engine.spacing import Spacing, resolve_spacing
+from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["Point", "time_grid"]
+__all__ = ["DEFAULT_STEPS", "Point", "lambda_point", "point", "time_grid", "training_end"]
+
+DEFAULT_STEPS = 20
+WHOLE = 1e-6  # an index this close to a whole one is it: inverses round
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,12 +26,16 @@ class Point:
         time: What the network is fed.
         alpha: Signal scale.
         sigma: Noise scale.
+        index: Training index; -1 at the clean end.
+        level: Noise level that grids are written in: sigma / alpha, or t for flow.
     """
 
     t: float
     time: float
     alpha: float
     sigma: float
+    index: float = math.nan
+    level: float = math.nan
 
     @property
     def lam(self) -> float:
@@ -40,72 +46,96 @@ class Point:
 
 
 def point(spec: DenoiserSpec, t: float) -> Point:
-    """The point at natural time ``t``; at the clean end the network's time is that of index 0."""
-    alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(t))
-    at = t if t != spec.schedule.clean else float(spec.schedule.from_index(0))
-    return Point(float(t), _network_time(spec, at), alpha, sigma)
+    """The point at natural time ``t``; at the clean end the network's time is that of index 0.
+
+    A network that takes whole training indices is told the nearest one to ``t``, as diffusers'
+    multistep solvers and k-diffusion do; alpha and sigma are those of ``t`` itself, so no step of
+    the solver changes its length.
+    """
+    schedule = spec.schedule
+    alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
+    at = t if t != schedule.clean else float(schedule.from_index(0))
+    index, level = float(schedule.index(t)), float(schedule.level(t))
+    return Point(float(t), _network_time(spec, at), alpha, sigma, index, level)
+
+
+def lambda_point(spec: DenoiserSpec, lam: float) -> Point:
+    """The point where log(alpha / sigma) is ``lam``: where two-stage solvers call midway."""
+    return point(spec, float(spec.schedule.from_lambda(lam)))
+
+
+def training_end(spec: DenoiserSpec, t: float) -> tuple[float, float]:
+    """(alpha, sigma) at the end of the training step from ``t``: ``mean``'s regression target.
+
+    ``spec.training_step`` training indices nearer to the data, or the clean end before them.
+    """
+    schedule = spec.schedule
+    index = max(float(schedule.index(t)) - spec.training_step, -1.0)
+    alpha, sigma = schedule.alpha_sigma(schedule.from_index(index))
+    return float(alpha), float(sigma)
 
 
 def time_grid(
-    spec: DenoiserSpec, steps: int, spacing: str | None = None, compat: str | None = None
+    spec: DenoiserSpec,
+    steps: int | None = None,
+    spacing: str | Spacing | None = None,
+    compat: str | None = None,
 ) -> tuple[tuple[Point, Point], ...]:
     """``steps`` pairs (point of the network call, point that the step arrives at).
 
     A step arrives at the grid's own next time, the last at the clean end (or, with the spec's
-    ``final="first"``, at training index 0).
+    ``final="first"``, at training index 0; or where a given grid ends).
 
     Args:
         spec: The denoiser; gives the schedule and the defaults.
-        steps: 1 to the schedule's training steps.
-        spacing: ``trailing``, ``leading`` or ``linspace``; None is the spec's.
+        steps: 1 to the schedule's training steps; None is 20, or what a given grid has.
+        spacing: A grid's name or a grid (``revstep.engine.spacing``); None is the spec's.
         compat: ``diffusers-ddim`` arrives at index t - T // steps, as diffusers' DDIM does;
             ``diffusers-multistep`` leaves out the last point of the leading and linspace
             spacings, as diffusers' multistep solvers do.
 
     Raises:
-        ValueError: Steps out of range, or an unknown spacing.
+        TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
+        ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
     """
-    total = spec.schedule.steps
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
-        raise TypeError(f"steps must be a whole number; got {steps!r}")
-    if not 1 <= steps <= total:
-        raise ValueError(f"steps={steps} is out of range; this schedule allows 1 to {total}")
-    indices = _indices(spec, int(steps), spacing or spec.spacing, compat == "diffusers-multistep")
-    points = [point(spec, float(spec.schedule.from_index(i))) for i in indices]
-    last = point(spec, _final_time(spec))
-    if compat == "diffusers-ddim":
-        stride = total // steps
-        ends = [i - stride for i in indices]
+    grid = resolve_spacing(spec.spacing if spacing is None else spacing)
+    steps = _steps(spec, steps, grid)
+    if compat == "diffusers-multistep":
+        grid = grid.without_last()
+    times = grid.natural_times(spec, steps)
+    end = grid.end(spec)
+    last = point(spec, _final_time(spec) if end is None else end)
+    _check_falling(times, last, grid)
+    points = [point(spec, float(t)) for t in times]
+    arrive = [*points[1:], last]
+    if compat == "diffusers-ddim" and grid.by_index:
+        stride = spec.schedule.steps // steps
+        ends = [p.index - stride for p in points]
         arrive = [point(spec, float(spec.schedule.from_index(i))) if i >= 0 else last for i in ends]
-    else:
-        arrive = [*points[1:], last]
     return tuple(zip(points, arrive, strict=True))
 
 
-def _indices(spec: DenoiserSpec, steps: int, spacing: str, drop_last: bool) -> list[float]:
-    total = spec.schedule.steps
-    whole = spec.schedule.kind == "vp" or (spec.time.kind == "index" and not spec.time.fractions)
-    if spacing == "trailing":
-        found = np.arange(total, 0, -total / steps)[:steps]
-        found = (np.round(found) if whole else found) - 1.0  # rounded first, as diffusers does
-    elif spacing == "leading":
-        count = steps + 1 if drop_last else steps
-        found = np.arange(count)[::-1] * float(total // count) + spec.spacing_offset
-    elif spacing == "linspace":
-        found = np.linspace(0, total - 1, steps + 1 if drop_last else steps)[::-1]
-    else:
-        raise ValueError(f"unknown spacing {spacing!r}; allowed: {', '.join(SPACINGS)}")
-    found = found[:steps]
-    if whole:
-        found = np.round(found)
-    if np.any(found < 0) or np.any(found > total - 1):
+def _steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
+    own, total = grid.count, spec.schedule.steps
+    if steps is None:
+        return own or min(DEFAULT_STEPS, total)
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
+        raise TypeError(f"steps must be a whole number; got {steps!r}")
+    if own is not None and steps != own:
+        raise ValueError(f"steps={steps}, but the given grid has {own}; leave steps out")
+    if own is None and not 1 <= steps <= total:
+        raise ValueError(f"steps={steps} is out of range; this schedule allows 1 to {total}")
+    return int(steps)
+
+
+def _check_falling(times: NDArray[np.float64], last: Point, grid: Spacing) -> None:
+    falling = np.all(np.diff(times) < 0.0) and times[-1] >= last.t
+    if not falling:
         raise ValueError(
-            f"spacing {spacing!r} with offset {spec.spacing_offset} leaves the training indices "
-            f"0 .. {total - 1}"
+            f"{grid!r} does not fall from noise to data down to its end at time {last.t:g}: "
+            f"its calls are at {', '.join(f'{t:g}' for t in times[-4:])}; use fewer steps, or "
+            "points above the end"
         )
-    if np.any(np.diff(found) >= 0):
-        raise ValueError(f"spacing {spacing!r} with {steps} steps visits a time twice; use fewer")
-    return [float(i) for i in found]
 
 
 def _final_time(spec: DenoiserSpec) -> float:
@@ -114,18 +144,31 @@ def _final_time(spec: DenoiserSpec) -> float:
 
 def _network_time(spec: DenoiserSpec, t: float) -> float:
     schedule, kind = spec.schedule, spec.time.kind
+    if kind in ("sigma", "log_sigma"):
+        sigma = float(schedule.alpha_sigma(t)[1])
+        if kind == "sigma":
+            return sigma
+        return math.log(sigma) / 4.0 if sigma > 0.0 else -math.inf
+    if schedule.kind == "flow" and kind != "index":
+        return t if kind == "unit" else 1000.0 * t
+    index = _whole(spec, float(schedule.index(t)))
     if kind == "index":
-        i = float(schedule.index(t))
-        if not spec.time.fractions and abs(i - round(i)) > 1e-6:
-            raise ValueError(
-                f"the network takes whole training indices; this grid needs {i:g} (the spec's "
-                "time.fractions=True allows it)"
-            )
-        return i
-    if kind in ("unit", "thousand"):
-        unit = t if schedule.kind == "flow" else float(schedule.index(t)) / (schedule.steps - 1)
-        return unit if kind == "unit" else 1000.0 * unit
-    _, sigma = schedule.alpha_sigma(t)
-    if kind == "sigma":
-        return float(sigma)
-    return math.log(float(sigma)) / 4.0 if sigma > 0.0 else -math.inf
+        return index
+    unit = index / (schedule.steps - 1)
+    return unit if kind == "unit" else 1000.0 * unit
+
+
+def _whole(spec: DenoiserSpec, index: float) -> float:
+    """The index that the network is told."""
+    nearest = float(round(index))
+    if abs(index - nearest) <= WHOLE:
+        return nearest
+    if spec.time.fractions or (spec.schedule.kind == "ve" and spec.time.kind != "index"):
+        return index
+    if spec.prediction == "mean":
+        raise ValueError(
+            f"this grid needs the training index {index:g}, and a network that predicts 'mean' for "
+            "whole indices can't be told the nearest: its target is another there. Use a spacing "
+            "in training indices (trailing, leading, linspace), or the spec's time.fractions=True"
+        )
+    return nearest

@@ -16,7 +16,7 @@ from revstep.engine.cuda.device import check_device, cuda_device, driver_gpus, m
 from revstep.engine.decoder import LatentDecoder
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
-from revstep.engine.machine import package_version
+from revstep.engine.kernel_files import CHOICES, choose_kernels
 from revstep.engine.runner import CpuRunner, Runner
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = ["load"]
 BACKENDS = ("auto", "onnxruntime", "tensorrt", "tensorrt_rtx", "torch")
 DEVICES = ("auto", "cpu", "cuda", "cuda:<i>")
 TENSORRT = ("tensorrt", "tensorrt_rtx")
-KERNELS = "kernels/kernels.json"
 
 log = logging.getLogger("revstep")
 
@@ -42,6 +41,7 @@ class _Options:
     precision: str
     threads: int | None
     buckets: Sequence[int] | None
+    kernels: str
     cuda: dict[str, Any]  # of CudaRunner
 
 
@@ -57,6 +57,7 @@ def load(
     graphs: bool = True,
     buckets: Sequence[int] | None = None,
     unroll: Sequence[int] = (),
+    kernels: str = "auto",
     warm_up: bool = True,
     max_program_rows: int = MAX_PROGRAM_ROWS,
 ) -> Engine:
@@ -80,6 +81,9 @@ def load(
         buckets: On CUDA: the network rows that are prepared; None: powers of two in the bundle's
             batch range, or what its TensorRT engines were built for.
         unroll: On CUDA: run lengths that get a graph of the whole run.
+        kernels: On CUDA, what runs the step: ``triton`` (compiled when first used), ``aot`` (what
+            ``revstep compile --kernels`` put into the bundle), or ``auto``: Triton where it works,
+            else the bundle's.
         warm_up: On CUDA: prepare all buckets now, not at first use.
         max_program_rows: On CUDA: rows of sampler tables held at once.
 
@@ -92,6 +96,8 @@ def load(
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; allowed: {', '.join(BACKENDS)}")
     check_device(device)
+    if kernels not in CHOICES:
+        raise ValueError(f"unknown kernels {kernels!r}; allowed: {', '.join(CHOICES)}")
     if backend == "torch":
         raise BackendError(
             "the 'torch' backend runs a live module, and a bundle holds none: use "
@@ -114,7 +120,7 @@ def load(
         "warm_up": warm_up,
         "max_program_rows": max_program_rows,
     }
-    options = _Options(bundle, chosen, threads, buckets, cuda)
+    options = _Options(bundle, chosen, threads, buckets, kernels, cuda)
     used, runner, where = _first_that_works(options, backend, device)
     checked = _warn_unless_checked(bundle, used, chosen)
     return Engine(
@@ -164,6 +170,8 @@ def _cpu_runner(options: _Options) -> Runner:
         )
     if options.buckets is not None or options.cuda["unroll"]:
         raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
+    if options.kernels != "auto":
+        raise ValueError("kernels= needs a GPU; on a CPU the native kernels run")
     bundle = options.bundle
     graph = bundle.graph(options.precision)
     return CpuRunner(OrtDenoiser(graph, bundle.spec, threads=options.threads))
@@ -173,6 +181,9 @@ def _gpu_runner(options: _Options, name: str, where: torch.device, *, exactly: b
     from revstep.engine.cuda.runner import CudaRunner
 
     bundle, buckets = options.bundle, options.buckets
+    folder = choose_kernels(bundle, options.kernels)
+    kernels = {"kernels": "triton" if folder is None else "aot", "kernels_folder": folder}
+    options = dataclasses.replace(options, cuda={**options.cuda, **kernels})
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, f"loading the network in {name}", mend):
         if name not in TENSORRT:
@@ -181,7 +192,7 @@ def _gpu_runner(options: _Options, name: str, where: torch.device, *, exactly: b
             denoiser: DeviceDenoiser = OrtCudaDenoiser(
                 bundle.graph(options.precision), bundle.spec, where
             )
-            return CudaRunner(denoiser, buckets=buckets, **_kernels(bundle), **options.cuda)
+            return CudaRunner(denoiser, buckets=buckets, **options.cuda)
     only = [e for e in bundle.compiled if e.target == name or not exactly]
     narrowed = dataclasses.replace(bundle, compiled=tuple(only))
     return _tensorrt_runner(dataclasses.replace(options, bundle=narrowed), where)
@@ -196,17 +207,10 @@ def _tensorrt_runner(options: _Options, where: torch.device) -> Runner:
     denoiser = open_tensorrt(bundle, precision=options.precision, batches=buckets, device=where)
     if buckets is None:  # every static engine's batch, and steps through the dynamic ones' ranges
         buckets = sorted({b for rows in denoiser.rows for b in make_buckets(rows)})
-    runner = CudaRunner(denoiser, buckets=buckets, **_kernels(bundle), **options.cuda)
+    runner = CudaRunner(denoiser, buckets=buckets, **options.cuda)
     if options.cuda["warm_up"]:
         keep_kernels(denoiser)
     return runner
-
-
-def _kernels(bundle: Bundle) -> dict[str, Any]:
-    """The bundle's compiled kernels, where it has some and they can be launched."""
-    if KERNELS in bundle.manifest["files"] and package_version("cuda-core") is not None:
-        return {"kernels": "aot", "kernels_folder": (bundle.path / KERNELS).parent}
-    return {}
 
 
 def _warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,11 +21,14 @@ MANIFEST = "manifest.json"
 PARITY = "parity.npz"
 DECODER = "decoder.onnx"
 PLANS = "engines/"
+KERNELS = "kernels/"
+COMPILED = (PLANS, KERNELS)  # what compile makes, and makes anew where it is damaged
 PRECISIONS = ("fp32", "fp16", "bf16")
 FIELDS = (
     "format", "version", "revstep", "spec", "provenance", "files", "graphs", "parity", "engines",
     "digest",
 )  # fmt: skip
+CUBIN = re.compile(rf"{KERNELS}.*\.(sm_\d+)\.cubin")
 CHUNK = 1 << 20
 AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
 
@@ -173,15 +178,18 @@ def inside(path: Path, name: str) -> Path:
 
 
 def checked_files(
-    path: Path, manifest: dict[str, Any], *, verify: bool, plans: bool = True
+    path: Path, manifest: dict[str, Any], *, verify: bool, compiled: bool = True
 ) -> dict[str, Any]:
-    """The manifest's files, each there and (``verify``) unchanged; ``plans``: compiled ones too."""
+    """The manifest's files, each there and (``verify``) unchanged.
+
+    Without ``compiled``, those that compile makes are not looked at.
+    """
     files: dict[str, Any] = manifest["files"]
     for name, entry in files.items():
         if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
             raise bad_manifest(path, f"files[{name!r}] must have exactly 'sha256' and 'bytes'")
         where = inside(path, name)
-        if not plans and name.startswith(PLANS):
+        if not compiled and name.startswith(COMPILED):
             continue
         if damage := file_damage(where, entry, verify=verify):
             raise BundleError(f"{where} {damage}; {_mend(path, manifest, name)}")
@@ -203,8 +211,17 @@ def file_damage(where: Path, entry: dict[str, Any], *, verify: bool = True) -> s
     return ""
 
 
+def kernels_command(path: Path, files: Iterable[str] = ()) -> str:
+    """The command that makes the bundle's kernels, for the same GPUs as those among its files."""
+    found = {match[1] for name in files if (match := CUBIN.fullmatch(name))}
+    gpus = ",".join(sorted(found, key=lambda sm: int(sm[3:])))
+    return f"revstep compile {path} --kernels{f' --gpu {gpus}' if gpus else ''}"
+
+
 def _mend(path: Path, manifest: dict[str, Any], name: str) -> str:
-    """What makes a damaged file anew: a plan comes from compile, everything else from export."""
+    """What makes a damaged file anew: compile or export."""
+    if name.startswith(KERNELS):
+        return f"make it anew with: {kernels_command(path, manifest['files'])}"
     for value in manifest["engines"] if name.startswith(PLANS) else ():
         if isinstance(value, dict) and value.get("file") == name:
             entry = compiled_entry(path, value, manifest["files"])

@@ -138,7 +138,7 @@ def usable_plans(
     """
     versions = installed_versions() if versions is None else versions
     target = _target(gpu, versions)
-    mend = f"on that machine run: {_command(bundle, target, precision, batch)}"
+    mend = f"on this machine run: {_command(bundle, target, precision, batch)}"
     plans = [e for e in bundle.compiled if e.target in PACKAGES and e.file is not None]
     found = [e for e in plans if e.precision == precision]
     if not found:

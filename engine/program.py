@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from revstep.engine.errors import ProgramError
 from revstep.engine.grid import Point
+from revstep.engine.guidance_weight import GuidanceWeight, check_guidance_weight
 from revstep.engine.prediction import edm_input_scale
 from revstep.engine.samplers import resolve_sampler
 from revstep.engine.slots import Storage, allocate
+from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Row, Run, Sampler
 from revstep.kernels import columns as col
@@ -55,29 +57,34 @@ class StepProgram:
 def build_program(
     spec: DenoiserSpec,
     sampler: str | Sampler = "ddim",
-    steps: int = 20,
+    steps: int | None = None,
     *,
-    spacing: str | None = None,
+    spacing: str | Spacing | None = None,
     compat: str | None = None,
     clip: bool | None = None,
     strength: float = 1.0,
     from_noise: bool = True,
     inpaint: bool = False,
+    guidance_weight: GuidanceWeight | None = None,
 ) -> StepProgram:
     """Traces ``sampler`` over ``steps`` steps.
 
     Args:
         spec: The denoiser's spec.
         sampler: A sampler's name, or the sampler itself.
-        steps: Steps of the whole grid, 1 to the schedule's training steps.
-        spacing: Timestep spacing; None is the spec's.
+        steps: Steps of the whole grid, 1 to the schedule's training steps; None is 20, or what a
+            given grid has.
+        spacing: A grid's name or a grid (``revstep.engine.spacing``); None is the spec's.
         compat: ``diffusers`` reproduces that library's stepping, start and final noise.
         clip: Whether x0 is clipped to the spec's value range; None is the spec's.
         strength: In (0, 1]: only the last ceil(strength * steps) steps run (Meng et al. 2022).
         from_noise: Whether the run starts at sigma z (y = 0) rather than at alpha y + sigma z.
         inpaint: Whether rows carry the known pixels' (alpha, sigma).
+        guidance_weight: w of the effective guidance 1 + w (g - 1), as a function of the point of
+            the network call; None is 1.
 
     Raises:
+        TypeError: A guidance weight that is no hashable function, or gives no number.
         ValueError: An argument out of range.
         ProgramError: The sampler can't be a program here; the message names step and reason.
     """
@@ -88,20 +95,21 @@ def build_program(
     clip = spec.clip if clip is None else clip
     if clip and spec.value_range is None:
         raise ValueError("clip=True needs a spec with a value_range; this one has none")
+    check_guidance_weight(guidance_weight)
     trace = resolve_sampler(sampler)
     grid = trace.grid(spec, steps, spacing, compat)
     entered = grid[len(grid) - max(1, math.ceil(strength * len(grid) - 1e-9)) :]
-    run = Run(spec, entered, clip=clip, compat=compat)
+    run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)
     run.finish(trace(run), entered[-1][1])
     program = _table(run, inpaint)
-    first = entered[0][0]
+    alpha, sigma = run.start
     unit = compat == "diffusers" and from_noise and spec.schedule.kind == "vp"
-    return dataclasses.replace(program, start=(first.alpha, 1.0 if unit else first.sigma))
+    return dataclasses.replace(program, start=(alpha, 1.0 if unit else sigma))
 
 
 def _table(run: Run, inpaint: bool) -> StepProgram:
     updates = [row.update for row in run.rows if row.update is not None]
-    storage = allocate(updates)
+    storage = allocate(updates, run.tape.values, [row.line for row in run.rows])
     with np.errstate(over="ignore"):
         rows = np.array(
             [
@@ -145,7 +153,9 @@ def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> NDArr
     if row.log_betas is not None:
         out[col.LOG_BETA], out[col.LOG_BETA_TILDE] = row.log_betas
     if inpaint:
-        out[col.KNOWN_ALPHA], out[col.KNOWN_SIGMA] = arrive.alpha, arrive.sigma
+        end = number == len(run.rows) - 1  # what comes out is data: the known pixels themselves
+        out[col.KNOWN_ALPHA] = 1.0 if end else arrive.alpha
+        out[col.KNOWN_SIGMA] = 0.0 if end else arrive.sigma
     out[col.ACTIVE] = 1.0
     return out
 
@@ -159,9 +169,11 @@ def _check_finite(table: NDArray[np.float32], rows: Sequence[Row]) -> None:
     if len(bad) == 0:
         return
     number, column = int(bad[0][0]), FINITE_COLUMNS[int(bad[0][1])]
-    at = rows[min(number, len(rows) - 1)].at
+    row = rows[min(number, len(rows) - 1)]
+    at = row.at
     raise ProgramError(
-        f"step {number} (time {at.t:g}, alpha {at.alpha:g}, sigma {at.sigma:g}) has no finite "
-        f"{col.NAMES[column]}: this sampler needs a limit that does not exist there. At alpha = 0 "
-        "train with 'v_prediction' or start the grid later; at sigma = 0 end the grid earlier"
+        f"step {number} (time {at.t:g}, alpha {at.alpha:g}, sigma {at.sigma:g}; {row.line}) has no "
+        f"finite {col.NAMES[column]}: this sampler needs a limit that does not exist there. At "
+        "alpha = 0 train with 'v_prediction' or start the grid later; at sigma = 0 end the grid "
+        "earlier"
     )

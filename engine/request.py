@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from revstep.engine.arrays import array_from, floats, integers, rows_of
+from revstep.engine.grid import DEFAULT_STEPS
+from revstep.engine.inpainting import known_pixels
 from revstep.engine.loop import Batch
 from revstep.engine.seeds import sample_seeds
+from revstep.engine.spacing import Spacing, resolve_spacing
 from revstep.engine.spec import Condition, DenoiserSpec
 
-__all__ = ["Request", "make_request"]
+__all__ = ["Request", "check_types", "grid_steps", "make_request"]
 
 Values = Mapping[str, ArrayLike]
 
@@ -38,8 +42,10 @@ class Request:
             guidance=whole.guidance[cut].copy(),
             conditions={k: v[cut] for k, v in whole.conditions.items()},
             null_conditions={k: v[cut] for k, v in whole.null_conditions.items()},
-            start=None if whole.start is None else whole.start[cut],
-            noise=None if whole.noise is None else whole.noise[cut],
+            **{
+                name: None if (value := getattr(whole, name)) is None else value[cut]
+                for name in ("start", "noise", "mask", "known")
+            },
         )
 
 
@@ -52,9 +58,14 @@ def make_request(
     conditions: Values | None = None,
     null_conditions: Values | None = None,
     start: ArrayLike | None = None,
+    start_name: str = "start",
     noise: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    known: ArrayLike | None = None,
 ) -> Request:
     """Checks the arguments of ``Engine.sample`` against the spec.
+
+    ``start_name`` is what errors call the start.
 
     Raises:
         TypeError: A value of a wrong type or dtype.
@@ -64,18 +75,68 @@ def make_request(
     nulls = _mapping(null_conditions, "null_conditions")
     _check_names(spec, given, "conditions")
     _check_names(spec, nulls, "null_conditions")
-    n = _count(spec, n, seed, given, start, noise)
+    states = {start_name: start, "noise": noise, "known": known, "mask": mask}
+    n = _count(spec, n, seed, given, states)
     scale = _guidance(spec, guidance, n, given, nulls)
+    begin, z = (
+        None if v is None else rows_of(floats(v, name), spec.shape, n, name)
+        for name, v in ((start_name, start), ("noise", noise))
+    )
+    pixels = known_pixels(spec, n, mask, known, begin)
     return Request(
         Batch(
             seeds=sample_seeds(seed, n),
             guidance=scale,
             conditions={c.name: _condition(c, given.get(c.name), n) for c in spec.conditions},
             null_conditions={c.name: _null(c, nulls.get(c.name), n) for c in spec.conditions},
-            start=None if start is None else _state(spec, start, n, "start"),
-            noise=None if noise is None else _state(spec, noise, n, "noise"),
+            start=begin if pixels is None else pixels.start,
+            noise=z,
+            mask=None if pixels is None else pixels.mask,
+            known=None if pixels is None else pixels.values,
         )
     )
+
+
+def check_types(
+    steps: object,
+    strength: object,
+    clip: object,
+    cancel: object,
+    spacing: object,
+    compat: object,
+) -> None:
+    """Checks the types of the arguments that a program is built from; ranges are checked there.
+
+    Raises:
+        TypeError: A wrong one.
+        ValueError: A strength outside (0, 1].
+    """
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer, type(None))):
+        raise TypeError(f"steps must be a whole number; got {steps!r}")
+    if isinstance(strength, bool) or not isinstance(
+        strength, (int, float, np.floating, type(None))
+    ):
+        raise TypeError(f"strength must be a number in (0, 1]; got {strength!r}")
+    if strength is not None and not 0.0 < strength <= 1.0:
+        raise ValueError(f"strength={strength} is out of range; it lies in (0, 1]")
+    if not isinstance(clip, (bool, np.bool_, type(None))):
+        raise TypeError(f"clip must be True, False or None; got {clip!r}")
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise TypeError(f"cancel must be a threading.Event; got {type(cancel).__name__}")
+    if not isinstance(spacing, str | Spacing | None):
+        raise TypeError(
+            f"spacing must be a name, a grid such as KarrasGrid(), or None; got {spacing!r}"
+        )
+    if not isinstance(compat, str | None):
+        raise TypeError(f"compat must be a name or None; got {compat!r}")
+
+
+def grid_steps(spec: DenoiserSpec, steps: int | None, spacing: str | Spacing | None) -> int:
+    """The number of steps: as asked for, or what a given grid has, or 20."""
+    if steps is not None:
+        return int(steps)
+    given = resolve_spacing(spec.spacing if spacing is None else spacing).count
+    return given or min(DEFAULT_STEPS, spec.schedule.steps)
 
 
 def _mapping(values: Values | None, what: str) -> dict[str, ArrayLike]:
@@ -102,10 +163,9 @@ def _count(
     n: int | None,
     seed: object,
     conditions: Values,
-    start: ArrayLike | None,
-    noise: ArrayLike | None,
+    states: Mapping[str, ArrayLike | None],
 ) -> int:
-    """``n``, or what the seeds, conditions, start or noise say of it; 1 where nothing does."""
+    """``n``, or what the seeds, conditions or states say of it; 1 where nothing does."""
     if n is not None:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
             raise TypeError(f"n must be a whole number; got {n!r}")
@@ -114,10 +174,14 @@ def _count(
         return int(n)
     if seed is not None and not isinstance(seed, (int, np.integer)) and hasattr(seed, "__len__"):
         return max(1, len(seed))
-    shaped = [(conditions[c.name], c.shape) for c in spec.conditions if c.name in conditions]
-    shaped += [(value, spec.shape) for value in (start, noise) if value is not None]
-    for value, shape in shaped:
-        array = _array(value, "a condition, start or noise")
+    shaped = [
+        (f"condition {c.name!r}", conditions[c.name], c.shape)
+        for c in spec.conditions
+        if c.name in conditions
+    ]
+    shaped += [(name, value, spec.shape) for name, value in states.items() if value is not None]
+    for name, value, shape in shaped:
+        array = array_from(value, name)
         if array.ndim == len(shape) + 1:
             return max(1, len(array))
     return 1
@@ -126,7 +190,7 @@ def _count(
 def _guidance(
     spec: DenoiserSpec, guidance: float | ArrayLike, n: int, given: Values, nulls: Values
 ) -> NDArray[np.float32]:
-    scale = _floats(guidance, "guidance")
+    scale = floats(guidance, "guidance")
     if scale.shape not in ((), (n,)):
         raise ValueError(
             f"guidance has shape {scale.shape}; give one number, or one a sample ({n})"
@@ -158,57 +222,14 @@ def _condition(condition: Condition, value: ArrayLike | None, n: int) -> NDArray
         value = condition.null
         return np.full((n, *condition.shape), value, dtype=condition.dtype)
     what = f"condition {condition.name!r}"
-    array = _integers(value, what) if condition.dtype == "int64" else _floats(value, what)
+    array = integers(value, what) if condition.dtype == "int64" else floats(value, what)
     if condition.classes is not None and np.any((array < 0) | (array >= condition.classes)):
         bad = array[(array < 0) | (array >= condition.classes)].flat[0]
         raise ValueError(f"{what} holds {bad}; allowed: 0 to {condition.classes - 1}")
-    return _rows(array, condition.shape, n, what)
+    return rows_of(array, condition.shape, n, what)
 
 
 def _null(condition: Condition, value: ArrayLike | None, n: int) -> NDArray[Any]:
     if value is None and condition.null is None:
         return np.zeros((n, *condition.shape), dtype=condition.dtype)  # never fed: guidance is 1
     return _condition(condition, value, n)
-
-
-def _state(spec: DenoiserSpec, value: ArrayLike, n: int, what: str) -> NDArray[np.float32]:
-    return _rows(_floats(value, what), spec.shape, n, what)
-
-
-def _rows(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> NDArray[Any]:
-    """(n, *shape), from that or from one value for all."""
-    if array.shape != shape and array.shape != (n, *shape):
-        raise ValueError(
-            f"{what} has shape {array.shape}; allowed: {(n, *shape)}, or {shape} for all samples"
-        )
-    return np.ascontiguousarray(np.broadcast_to(array, (n, *shape)))
-
-
-def _array(value: Any, what: str) -> NDArray[Any]:
-    if hasattr(value, "detach"):  # a torch tensor, perhaps on a GPU, with a gradient, or bf16
-        value = value.detach().cpu()
-        value = value.float() if value.is_floating_point() else value
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} can't be read as an array: {error}") from error
-
-
-def _floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
-    array = _array(value, what)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{what} must be numbers; got {array.dtype}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{what} holds NaN or infinity; it must be finite")
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
-    if not np.all(np.isfinite(single)):
-        raise ValueError(f"{what} holds a value beyond float32")
-    return single
-
-
-def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
-    array = _array(value, what)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{what} must be integers; got {array.dtype}")
-    return array.astype(np.int64)

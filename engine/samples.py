@@ -27,6 +27,9 @@ class Samples:
         calls: Network calls made for each sample.
         value_range: (lo, hi) of the data, for images; None where the spec has none.
         decoded: float32 (n, *decoder shape), where the bundle has a latent decoder.
+        x0_trace: float32 (len(x0_steps), n, *shape): the denoised estimates after the steps that
+            ``trace_x0`` asked for; None without.
+        x0_steps: Those steps, from 1.
     """
 
     x: NDArray[np.float32]
@@ -36,6 +39,8 @@ class Samples:
     calls: int
     value_range: tuple[float, float] | None = None
     decoded: NDArray[np.float32] | None = None
+    x0_trace: NDArray[np.float32] | None = None
+    x0_steps: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)

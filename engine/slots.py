@@ -1,17 +1,20 @@
 """Slot allocation: which value each row must store so that later rows find what they use.
 
-Rows are given as update vectors over the symbols of their own and earlier rows. What row j uses
-of earlier rows must lie in the span of its own state and of at most three history slots, and a
-row can store one vector. ``allocate`` finds such storage or says why there is none.
+Rows are given as update vectors over the symbols of their own and earlier rows. While row k runs,
+seven values are at hand: its state, three history slots, its m, x0 and noise. What later rows use
+of rows up to k are vectors over those seven; after the row they must be vectors over the new state
+and the slots, of which the row can write one. ``allocate`` searches for such storage, or says why
+there is none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from revstep.engine.affine import Symbol, Vector
 from revstep.engine.errors import ProgramError
@@ -20,6 +23,15 @@ __all__ = ["SLOTS", "Storage", "allocate"]
 
 SLOTS = 3
 EXACT = 1e-9  # a representation that misses by less is rounding
+DEAD_ENDS = 100  # choices taken back before the search gives up
+
+X, M, X0, Z = 0, SLOTS + 1, SLOTS + 2, SLOTS + 3  # the state, slots 1..3, then the row's own
+VALUES = Z + 1
+OWN = {"x": X, "m": M, "0": X0, "z": Z}
+
+Array = NDArray[np.float64]
+Choice = tuple[tuple[int, ...], Array | None]
+"""(slots kept, vector stored or None)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,156 +51,205 @@ class Storage:
     store: tuple[float, ...] = (0.0,) * 6
 
 
-def allocate(updates: Sequence[Vector]) -> list[Storage]:
-    """The storage of every row.
+def allocate(
+    updates: Sequence[Vector],
+    values: Mapping[Symbol, Mapping[Symbol, float]] | None = None,
+    lines: Sequence[str] | None = None,
+) -> list[Storage]:
+    """The storage of every row, by depth-first search over what each may keep and store.
+
+    Args:
+        updates: What each row makes of the state, over symbols of its own and earlier rows.
+        values: Terms of the values that those symbols name.
+        lines: Where the sampler makes each network call, for the error.
 
     Raises:
-        ProgramError: Naming the row that reaches too far back, or needs two values of one row.
+        ProgramError: Naming the row after which later ones need too much.
     """
-    try:  # values of single rows first, as the papers have them: later rows can mix those freely
-        return _allocate(updates, own=True)
-    except ProgramError:
-        return _allocate(updates, own=False)
-
-
-def _allocate(updates: Sequence[Vector], *, own: bool) -> list[Storage]:
-    needs = _needs(updates)
-    slots: dict[int, Vector] = {}
-    found = []
-    for row, update in enumerate(updates):
-        x, history = _express(update.before(row), slots, updates, row)
-        kept, value = _choose(needs.get(row, []), slots, updates, row, own)
-        slot, store = -1, (0.0,) * 6
-        if value is not None:
-            past_x, past = _express(value.before(row), slots, updates, row)
-            store = (value.own(row, "x") + past_x, value.own(row, "m"), value.own(row, "0"), *past)
-            slot = next(i for i in range(SLOTS) if i not in kept)
-        slots = {i: slots[i] for i in kept}
-        if value is not None:
-            slots[slot] = value
-        found.append(Storage(x, history, slot, store))
+    users = _users(updates, values or {})
+    found: list[Storage] = []
+    past = [np.zeros((len(users.rows), SLOTS + 1))]  # past[k][i]: user i over x_k and the slots
+    options: list[Iterator[Choice]] = []
+    dead_ends, furthest = 0, -1
+    while (row := len(found)) < len(updates):
+        table = users.over_values(row, past[row])
+        later = np.where((users.rows > row)[:, None], table, 0.0)
+        if len(options) == row:
+            held = [i for i in range(1, SLOTS + 1) if np.any(later[:, i])]
+            options.append(_choices(table[row], later, held, users.fresh(row, table)))
+        choice = next(options[row], None)
+        if choice is None:
+            furthest = max(furthest, row)
+            dead_ends += 1
+            if row == 0 or dead_ends > DEAD_ENDS:
+                raise ProgramError(_too_much(furthest, lines))
+            del options[row], past[row], found[-1]
+            continue
+        kept, value = choice
+        slot = next(i for i in range(1, SLOTS + 2) if i not in kept) if value is not None else 0
+        found.append(_storage(past[row][row], slot, value))
+        past.append(_express(later, table[row], kept, slot, value))
     return found
 
 
-def _needs(updates: Sequence[Vector]) -> dict[int, list[Vector]]:
-    """For each row, the distinct directions that later rows use of rows up to it."""
-    needs: dict[int, dict[object, Vector]] = {}
-    for later, update in enumerate(updates):
-        first = min((s.row for s in update.terms), default=later)
-        for row in range(first, later):
-            part = update.before(row + 1)
-            size = max(part.terms.values(), key=abs, default=0.0)
-            if size != 0.0:
-                unit = part * (1.0 / size)
-                key = tuple(sorted((s, round(c, 12)) for s, c in unit.terms.items()))
-                needs.setdefault(row, {}).setdefault(key, unit)
-    return {row: list(found.values()) for row, found in needs.items()}
+def _storage(past: Array, slot: int, value: Array | None) -> Storage:
+    x, h_1, h_2, h_3 = (float(c) for c in past)
+    if value is None:
+        return Storage(x, (h_1, h_2, h_3))
+    store = (value[X], value[M], value[X0], *value[1 : SLOTS + 1])
+    return Storage(x, (h_1, h_2, h_3), slot - 1, tuple(float(c) for c in store))
 
 
-def _choose(
-    needs: list[Vector],
-    slots: dict[int, Vector],
-    updates: Sequence[Vector],
-    row: int,
-    own: bool,
-) -> tuple[tuple[int, ...], Vector | None]:
-    """(slots to keep, vector to store or None): as few slots as will do."""
-    if not needs:
-        return (), None
-    relations = _relations([*needs, *slots.values()], updates, row)
-    for total in range(SLOTS + 1):  # rather keep a value than store it again
-        for kept in combinations(sorted(slots), total):
-            if not _missing(needs, kept, slots, updates[row], relations):
-                return kept, None
-        for kept in combinations(sorted(slots), total - 1) if total else ():
-            missing = _missing(needs, kept, slots, updates[row], relations)
-            known = [updates[row], *relations, *(slots[i] for i in kept)]
-            for value in _candidates(missing, updates[row], row, own):
-                if all(_spans([*known, value], v) for v in missing):
-                    return kept, value
-    raise ProgramError(
-        f"the sampler can't be a program: after network call {row} later steps need more than "
-        f"the state, {SLOTS} stored values, and one new stored value a call can give; "
+def _too_much(row: int, lines: Sequence[str] | None) -> str:
+    where = f" ({lines[row]})" if lines else ""
+    return (
+        f"the sampler can't be a program: after network call {row}{where} later steps need more "
+        f"than the state, {SLOTS} stored values, and one new stored value a call can give; "
         "use fewer past values, or combine them into one"
     )
 
 
-def _missing(
-    needs: list[Vector],
-    kept: tuple[int, ...],
-    slots: dict[int, Vector],
-    update: Vector,
-    relations: list[Vector],
-) -> list[Vector]:
-    """What the new state and the kept slots do not give."""
-    known = [update, *relations, *(slots[i] for i in kept)]
-    return [v for v in needs if not _spans(known, v)]
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Users:
+    """All that uses values: the rows' updates first, then the values they use in turn.
+
+    Attributes:
+        rows: The row of each.
+        own: For each row, (user, value, coefficient) of the row's own symbols.
+        named: For each row, (user, used value's number, coefficient) of values computed in it.
+    """
+
+    rows: NDArray[np.int64]
+    own: list[list[tuple[int, int, float]]]
+    named: list[list[tuple[int, int, float]]]
+
+    def over_values(self, row: int, past: Array) -> Array:
+        """Every user's part of rows up to ``row``, over the seven values of that row."""
+        table = np.zeros((len(past), VALUES))
+        table[:, : SLOTS + 1] = past
+        for user, value, c in self.own[row]:
+            table[user, value] += c
+        for user, used, c in self.named[row]:
+            table[user] += c * table[used]
+        return table
+
+    def fresh(self, row: int, table: Array) -> list[Array]:
+        """What the row itself makes and later ones name, purely its own values first."""
+        symbols = {value for user, value, _ in self.own[row] if self.rows[user] > row}
+        named = {used for _, used, _ in self.named[row]}
+        units = np.eye(VALUES)
+        found = [
+            *units[sorted(symbols & {M, X0})],
+            *table[sorted(named)],
+            *units[list(symbols & {X})],
+        ]
+        return sorted(found, key=lambda v: np.count_nonzero(v[1 : SLOTS + 1]))
 
 
-def _candidates(missing: list[Vector], update: Vector, row: int, own: bool) -> Iterable[Vector]:
-    """Storable vectors (without the row's noise), the sparsest first; ``own``: of this row only."""
-    noise = update.own(row, "z")
-    for v in sorted(missing, key=lambda v: len(v.terms)):
-        z = v.own(row, "z")
-        if own:
-            yield v - v.before(row) - z * Vector({Symbol(row, "z"): 1.0})
-            continue
-        if z == 0.0:
-            yield v
-        elif noise != 0.0:
-            without = v - (z / noise) * update
-            yield Vector({s: c for s, c in without.terms.items() if s != Symbol(row, "z")})
+def _users(updates: Sequence[Vector], values: Mapping[Symbol, Mapping[Symbol, float]]) -> _Users:
+    terms: list[Mapping[Symbol, float]] = [update.terms for update in updates]
+    rows = list(range(len(updates)))
+    numbers: dict[Symbol, int] = {}
+    own: list[list[tuple[int, int, float]]] = [[] for _ in updates]
+    named: list[list[tuple[int, int, float]]] = [[] for _ in updates]
+    for user, used in enumerate(terms):  # grows while it runs
+        for symbol, c in used.items():
+            if symbol in values:
+                if symbol not in numbers:
+                    numbers[symbol] = len(terms)
+                    terms.append(values[symbol])
+                    rows.append(symbol.row)
+                named[symbol.row].append((user, numbers[symbol], c))
+            else:
+                own[symbol.row].append((user, OWN[symbol.kind], c))
+    return _Users(np.array(rows), own, named)
 
 
-def _relations(vectors: list[Vector], updates: Sequence[Vector], row: int) -> list[Vector]:
-    """What holds among the symbols in use: the state of row k is the update of row k - 1."""
-    first = min((s.row for v in vectors for s in v.terms), default=row)
-    return [Vector({Symbol(k, "x"): 1.0}) - updates[k - 1] for k in range(first + 1, row + 1)]
+def _choices(update: Array, later: Array, slots: list[int], fresh: list[Array]) -> Iterator[Choice]:
+    """What the row may keep and store so that the later rows are served; fewest slots first.
+
+    Args:
+        update: The new state.
+        later: What each later user needs of rows up to this.
+        slots: Those that hold something.
+        fresh: What the row makes and later rows name.
+    """
+    needs = later[np.any(later != 0.0, axis=1)]
+    if not len(needs):
+        yield (), None
+        return
+    needs = needs / np.abs(needs).max(axis=1, keepdims=True)
+    for total in range(SLOTS + 1):
+        for kept in combinations(slots, total):  # rather keep a value than store it again
+            if not np.any(_missing(needs, update, kept)):
+                yield kept, None
+        for kept in combinations(slots, total - 1) if total else ():
+            missing = _missing(needs, update, kept)
+            if not np.any(missing):
+                continue
+            for value in _candidates([*fresh, *needs[np.any(missing, axis=1)]], update):
+                step = _missing(value[None], update, kept)[0]
+                if np.any(step) and _parallel(missing, step):
+                    yield kept, value
+
+
+def _missing(vectors: Array, update: Array, kept: tuple[int, ...]) -> Array:
+    """What of the vectors neither the new state nor the kept slots give; exact zeros for none."""
+    rest, state = vectors.copy(), update.copy()
+    rest[:, kept], state[list(kept)] = 0.0, 0.0
+    if (norm := float(np.linalg.norm(state))) > 0.0:
+        state /= norm
+        rest -= np.outer(rest @ state, state)
+    rest[np.abs(rest).max(axis=1) <= EXACT * np.abs(vectors).max(axis=1)] = 0.0
+    return rest
+
+
+def _parallel(vectors: Array, direction: Array) -> bool:
+    unit = direction / np.linalg.norm(direction)
+    rest = vectors - np.outer(vectors @ unit, unit)
+    return bool(np.abs(rest).max() <= EXACT)
+
+
+def _candidates(wanted: Sequence[Array], update: Array) -> Iterator[Array]:
+    """Vectors that a row can store (no noise), those of the row's own values first."""
+    for keep in ((X, M, X0), range(Z), (M, X0)):
+        for vector in wanted:
+            value = vector
+            if len(keep) == Z and vector[Z] != 0.0:
+                if update[Z] == 0.0:
+                    continue
+                value = vector - (vector[Z] / update[Z]) * update  # by way of the new state
+            cut = np.zeros(VALUES)
+            cut[list(keep)] = value[list(keep)]
+            cut[np.abs(cut) <= 1e-14 * np.abs(vector).max()] = 0.0
+            if np.any(cut):
+                yield cut / cut[np.argmax(np.abs(cut))] + 0.0  # no negative zeros
 
 
 def _express(
-    target: Vector, slots: dict[int, Vector], updates: Sequence[Vector], row: int
-) -> tuple[float, tuple[float, float, float]]:
-    """(coefficient of the row's x, coefficients of the slots) that give ``target``."""
-    history = [0.0] * SLOTS
-    rest = target
-    for i, vector in slots.items():  # exact where a stored value is a symbol of its own
-        symbol = max(vector.terms, key=lambda s, v=vector: abs(v.terms[s]))  # type: ignore[misc]
-        if symbol in rest.terms:
-            history[i] = rest.terms[symbol] / vector.terms[symbol]
-            rest = rest - history[i] * vector
-    if not rest.terms:
-        return 0.0, (history[0], history[1], history[2])
-    state = [updates[row - 1]] if row else []
-    relations = _relations([target, *slots.values()], updates, row - 1)
-    solution = _solve([*slots.values(), *state, *relations], target)
-    if solution is None:
-        raise ProgramError(
-            f"network call {row} uses values of earlier calls that were not stored: {target!r}"
-        )
-    history = [0.0] * SLOTS
-    for i, c in zip(slots, solution, strict=False):
-        history[i] = c
-    x = solution[len(slots)] if state else 0.0
-    return x, (history[0], history[1], history[2])
-
-
-def _spans(basis: list[Vector], target: Vector) -> bool:
-    return _solve(basis, target) is not None
-
-
-def _solve(basis: list[Vector], target: Vector) -> list[float] | None:
-    """Coefficients over ``basis`` that give ``target``, or None."""
-    symbols = sorted({s for v in (*basis, target) for s in v.terms})
-    if not basis:
-        return None if symbols else []
-    matrix = np.array([[v.terms.get(s, 0.0) for v in basis] for s in symbols])
-    wanted = np.array([target.terms.get(s, 0.0) for s in symbols])
-    scale = np.linalg.norm(matrix, axis=0)
-    scale[scale == 0.0] = 1.0
-    solution = np.linalg.lstsq(matrix / scale, wanted, rcond=1e-12)[0] / scale
-    error = np.abs(matrix @ solution - wanted).max()
-    if error > EXACT * max(1e-300, float(np.abs(wanted).max())):
-        return None
-    solution[np.abs(solution) < 1e-14 * np.abs(solution).max()] = 0.0
-    return [float(c) for c in solution]
+    vectors: Array, update: Array, kept: tuple[int, ...], slot: int, value: Array | None
+) -> Array:
+    """The vectors over (new state, slots), where the choice serves them."""
+    out = np.zeros((len(vectors), SLOTS + 1))
+    rows = np.flatnonzero(np.any(vectors != 0.0, axis=1))
+    free = [i for i in range(VALUES) if i not in kept]
+    for row in rows:
+        vector = vectors[row]
+        size = float(np.abs(vector).max())
+        rest = vector.copy()
+        if value is not None:  # without the state first: exact where a stored value is meant
+            pivot = max(free, key=lambda i: abs(value[i]))
+            out[row, slot] = rest[pivot] / value[pivot]
+            rest = rest - out[row, slot] * value
+        if float(np.abs(rest[free]).max()) > EXACT * size:
+            basis = [update, *([] if value is None else [value])]
+            matrix = np.stack([b[free] for b in basis], axis=1)
+            lengths = np.linalg.norm(matrix, axis=0)
+            solution = np.linalg.lstsq(matrix / lengths, vector[free], rcond=1e-12)[0] / lengths
+            out[row, slot] = solution[-1]
+            out[row, X] = solution[0]
+            rest = vector - sum(c * b for c, b in zip(solution, basis, strict=True))
+        for i in kept:
+            out[row, i] = rest[i]
+        out[row, np.abs(out[row]) <= 1e-13 * size] = 0.0
+    return out

@@ -16,9 +16,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from revstep.engine.affine import Symbol, Vector
+from revstep.engine.affine import Symbol, Tape, Vector, refuse_stranger, sampler_line
 from revstep.engine.errors import ProgramError
-from revstep.engine.grid import Point, point
+from revstep.engine.grid import Point, training_end
+from revstep.engine.guidance_weight import GuidanceWeight, guidance_weight
 from revstep.engine.prediction import x0_coefficients
 from revstep.engine.spec import DenoiserSpec
 
@@ -50,6 +51,7 @@ class Row:
     p_x: float
     p_m: float
     weight: float
+    line: str = ""
     update: Vector | None = None
     arrive: Point | None = None
     log_betas: tuple[float, float] | None = None
@@ -63,6 +65,7 @@ class Run:
         steps: Pairs (now, then) of points.
         clip: Whether x0 is clipped.
         compat: ``diffusers`` where a sampler should reproduce that library's choices.
+        start: (alpha, sigma) of the initial state alpha y + sigma z.
     """
 
     def __init__(
@@ -72,18 +75,25 @@ class Run:
         *,
         clip: bool,
         compat: str | None = None,
+        guidance_weight: GuidanceWeight | None = None,
     ) -> None:
         self.spec = spec
         self.steps = tuple(steps)
         self.clip = clip
         self.compat = compat
+        self.start = (self.steps[0][0].alpha, self.steps[0][0].sigma)
+        self._guidance_weight = guidance_weight
         self.rows: list[Row] = []
+        self.tape = Tape()
         self._noisy_row = -1
 
     @property
     def x(self) -> Vector:
         """The initial state, at the first point of the grid."""
-        return Vector({Symbol(0, "x"): 1.0})
+        return self._symbol("x", 0)
+
+    def _symbol(self, kind: str, row: int | None = None) -> Vector:
+        return Vector({Symbol(self.tape.row if row is None else row, kind): 1.0}, self.tape)
 
     def denoise(self, x: Vector, at: Point, *, weight: float = 1.0) -> Estimate:
         """Calls the network on ``x`` at the point ``at``.
@@ -93,13 +103,15 @@ class Run:
         Args:
             x: The state to evaluate; the first call takes ``run.x``.
             at: The point where the network is called.
-            weight: w of the effective guidance 1 + w (g - 1) of this call.
+            weight: w of the effective guidance 1 + w (g - 1) of this call, times the run's own
+                weight over time.
         """
         number = len(self.rows)
+        self._check_call(x, at)
         if number:
             self._close(x, at)
         elif x.terms != self.x.terms:
-            raise ProgramError("the first network call must be on run.x")
+            raise ProgramError(f"the first network call must be on run.x ({sampler_line()})")
         p_x, p_m = x0_coefficients(
             self.spec.prediction,
             at.alpha,
@@ -107,27 +119,38 @@ class Run:
             training_end=self._training_end(at),
             sigma_data=self.spec.sigma_data,
         )
-        self.rows.append(Row(at, p_x, p_m, float(weight)))
-        state, m = Vector({Symbol(number, "x"): 1.0}), Vector({Symbol(number, "m"): 1.0})
-        x.terms = dict(state.terms)
+        w = float(weight) * guidance_weight(self._guidance_weight, at)
+        self.rows.append(Row(at, p_x, p_m, w, sampler_line()))
+        self.tape.row = number
+        x.rename(Symbol(number, "x"))
+        state, m = self._symbol("x"), self._symbol("m")
         raw = p_x * state + p_m * m
-        x0 = Vector({Symbol(number, "0"): 1.0}) if self.clip else raw
+        x0 = self._symbol("0") if self.clip else raw
         raw_eps = self._raw_eps(state, m, raw, at)
         eps = (state - at.alpha * x0) / at.sigma if self.clip and at.sigma > 0.0 else raw_eps
         return Estimate(m, x0, eps, raw_eps)
 
+    def start_at(self, alpha: float, sigma: float) -> None:
+        """Starts the run at alpha y + sigma z instead of at the grid's first point.
+
+        For samplers that add noise before their first network call.
+        """
+        self.start = (float(alpha), float(sigma))
+
     def noise(self) -> Vector:
         """Standard normal noise of this call's update; once a call."""
         if not self.rows:
-            raise ProgramError("run.noise() comes after the first run.denoise()")
+            raise ProgramError(
+                f"run.noise() comes after the first run.denoise() ({sampler_line()})"
+            )
         number = len(self.rows) - 1
         if self._noisy_row == number:
             raise ProgramError(
-                f"network call {number} draws noise twice; one update adds one noise vector "
-                "(scale it by the root of the summed variances)"
+                f"network call {number} draws noise twice ({sampler_line()}); one update adds one "
+                "noise vector (scale it by the root of the summed variances)"
             )
         self._noisy_row = number
-        return Vector({Symbol(number, "z"): 1.0})
+        return self._symbol("z")
 
     def learned_noise(self, log_beta: float, log_beta_tilde: float) -> Vector:
         """Noise whose log variance the network interpolates between the two given ones.
@@ -149,11 +172,28 @@ class Run:
             raise ProgramError(f"a sampler returns its final state; got {type(x).__name__}")
         if not self.rows:
             raise ProgramError("the sampler made no network call")
+        if x.tape is not self.tape:
+            refuse_stranger("returns a vector of another run")
         self._close(x, arrive)
+
+    def _check_call(self, x: object, at: object) -> None:
+        if not isinstance(x, Vector):
+            hint = ": its .x0, .eps or .m is one" if isinstance(x, Estimate) else ""
+            raise ProgramError(
+                f"run.denoise takes a state, a Vector; got {type(x).__name__} "
+                f"({sampler_line()}){hint}"
+            )
+        if x.tape is not self.tape:
+            refuse_stranger("calls the network on a vector of another run")
+        if not isinstance(at, Point):
+            raise ProgramError(
+                f"run.denoise takes the point of the call, now or then of run.steps; got {at!r} "
+                f"({sampler_line()})"
+            )
 
     def _close(self, x: Vector, arrive: Point) -> None:
         row = self.rows[-1]
-        x = Vector(x.terms)
+        x = Vector(x.local())
         if row.log_betas is not None and x.own(len(self.rows) - 1, "z") not in (0.0, 1.0):
             raise ProgramError("learned noise carries its own scale; add it with factor 1")
         row.update, row.arrive = x, arrive
@@ -178,10 +218,7 @@ class Run:
         return (x - at.alpha * x0) / at.sigma
 
     def _training_end(self, at: Point) -> tuple[float, float] | None:
-        if self.spec.prediction != "mean":
-            return None
-        end = point(self.spec, max(at.t - self.spec.training_step, self.spec.schedule.clean))
-        return end.alpha, end.sigma
+        return training_end(self.spec, at.t) if self.spec.prediction == "mean" else None
 
 
 Sampler = Callable[[Run], Vector]

@@ -5,23 +5,31 @@ Sessions are thread-safe but bindings are not, so every run holds a workspace of
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator
 
 from revstep.engine.denoiser import Denoiser, NetworkBuffers
+from revstep.kernels import StepBuffers, StepKernel
 
 __all__ = ["Workspace", "WorkspacePool"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Workspace:
-    """Network buffers of a fixed number of rows, and the call that runs the network on them."""
+    """Network buffers of a fixed number of rows, and the call that runs the network on them.
+
+    Attributes:
+        buffers: The network's buffers.
+        network: Runs it on them.
+        steps: The prepared step of the last run, by the run's form, where it is small.
+    """
 
     buffers: NetworkBuffers
     network: Callable[[], None]
+    steps: dict[Hashable, tuple[StepBuffers, StepKernel]] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -34,7 +42,9 @@ class WorkspacePool:
 
     Args:
         denoiser: The network to bind.
-        limit: Runs at the same time; further ones wait for their turn.
+        limit: Runs at the same time; further ones wait for their turn. A run that a callback
+            of another begins, on its thread, takes a workspace beyond the limit instead: the two
+            would wait for each other.
     """
 
     def __init__(self, denoiser: Denoiser, limit: int) -> None:
@@ -42,16 +52,20 @@ class WorkspacePool:
         self._limit = limit
         self._running = threading.Semaphore(limit)
         self._lock = threading.Lock()
+        self._thread = threading.local()
         self._idle: OrderedDict[int, Workspace] = OrderedDict()  # id -> workspace, oldest first
 
-    @contextmanager
+    @contextlib.contextmanager
     def lend(self, rows: int) -> Iterator[Workspace]:
         """A workspace of ``rows`` network rows, for the length of the ``with`` block."""
-        with self._running:
+        nested = getattr(self._thread, "holds", False)
+        with contextlib.nullcontext() if nested else self._running:
+            self._thread.holds = True
             workspace = self._take(rows) or self._make(rows)
             try:
                 yield workspace
             finally:
+                self._thread.holds = nested
                 with self._lock:
                     self._idle[id(workspace)] = workspace
                     while len(self._idle) > self._limit:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from revstep.export.compile import compile_bundle
     from revstep.export.diffusers_import import export_diffusers, load_diffusers
     from revstep.export.factory import load_factory
+    from revstep.export.kernel_compile import compile_kernels
     from revstep.export.module_export import export_module
     from revstep.export.parity import BOUNDS, check_parity, make_parity
 
@@ -20,6 +21,7 @@ __all__ = [
     "OPSETS",
     "check_parity",
     "compile_bundle",
+    "compile_kernels",
     "export_diffusers",
     "export_module",
     "load_diffusers",
@@ -35,6 +37,7 @@ HOMES = {
     "Profile": "trt_build",
     "check_parity": "parity",
     "compile_bundle": "compile",
+    "compile_kernels": "kernel_compile",
     "export_diffusers": "diffusers_import",
     "export_module": "module_export",
     "load_diffusers": "diffusers_import",

@@ -224,16 +224,13 @@ def _other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) ->
         ) from error
 
 
-def check_rows(
-    module: torch.nn.Module, spec: DenoiserSpec, rows: int, tolerance: float = ROW_TOLERANCE
-) -> None:
+def check_rows(module: torch.nn.Module, spec: DenoiserSpec, rows: int) -> None:
     """Compares the first and last rows of a batch with the same rows two at a time.
 
     Args:
         module: The module.
         spec: Its spec.
         rows: The batch.
-        tolerance: Largest change, of the output's RMS.
 
     Raises:
         ExportError: The module gives a row another output in the larger batch.
@@ -246,7 +243,7 @@ def check_rows(
         alone = run_module(module, tuple(i[part] for i in inputs), spec)
         scale = max(float(alone.square().mean().sqrt()), 1e-12)
         change = float((many[part] - alone).abs().max()) / scale
-        if not change <= tolerance:
+        if not change <= ROW_TOLERANCE:
             raise ExportError(
                 f"the module gives a row another output at batch {rows} than at batch 2 (by "
                 f"{change:.2g} of its RMS), but samples share network calls: no python branches "

@@ -89,7 +89,7 @@ def compile_bundle(
         raise ValueError(f"batch and options are for {' and '.join(PACKAGES)}, not for {target!r}")
     stages = Stages(progress, 3 + STEPS)
     stages.start("opening the bundle")
-    bundle = Bundle.open(path, plans=False)
+    bundle = Bundle.open(path, compiled=False)
     graph = bundle.graph(precision)
     stages.advance(f"loading for {target}")
     made = TARGETS[target](graph, bundle, precision, threads)

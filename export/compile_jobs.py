@@ -60,7 +60,8 @@ def plan_jobs(
     profiles += [] if dynamic is None else [dynamic]
     if profiles and not set(targets) & set(PACKAGES):
         raise ValueError(
-            f"batches are for the targets {' and '.join(PACKAGES)}; {', '.join(targets)} takes any"
+            f"batches are for the targets {' and '.join(PACKAGES)}, not for "
+            f"{', '.join(targets) or 'kernels alone'}"
         )
     return [
         CompileJob(target, precision, batch)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
-import math
 from typing import Any
 
 from revstep.engine.errors import ExportError
-from revstep.engine.schedule import FlowSchedule, Schedule, VPSchedule
+from revstep.engine.reductions import REDUCTIONS
+from revstep.engine.schedule import FlowSchedule, Schedule, VESchedule, VPSchedule
+from revstep.engine.spacing import KarrasGrid, Spacing
+from revstep.export.diffusers_spacing import flow_grid, flow_sigmas_grid, vp_grid
 
 __all__ = ["Sampling", "read_scheduler"]
 
@@ -26,35 +28,29 @@ VP_SCHEDULERS = (
     "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
 )  # fmt: skip
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 CARRIED = {
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
     "prediction_type", "clip_sample", "clip_sample_range", "timestep_spacing", "steps_offset",
     "set_alpha_to_one", "final_sigmas_type", "rescale_betas_zero_snr", "variance_type",
+    "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
+    "use_flow_sigmas", "flow_shift", "shift", "shift_terminal", "use_dynamic_shifting",
+    "sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho",
 }  # fmt: skip
 ONLY: dict[str, tuple[Any, ...]] = {
-    "thresholding": (False,),  # needs a reduction over the sample: no affine step
-    "use_karras_sigmas": (False, None),
-    "use_exponential_sigmas": (False, None),
-    "use_beta_sigmas": (False, None),
-    "use_lu_lambdas": (False, None),
-    "use_flow_sigmas": (False, None),
-    "use_dynamic_shifting": (False,),
     "interpolation_type": ("linear",),
     "timestep_type": ("discrete",),
-    "sigma_min": (None,),
-    "sigma_max": (None,),
-    "shift": (1.0,),
-    "shift_terminal": (None,),
     "invert_sigmas": (False,),
     "predict_epsilon": (True,),
 }
 LEFT_TO_THE_CALLER = {
     "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
     "lambda_min_clipped", "skip_prk_steps", "predict_x0", "disable_corrector", "solver_p",
-    "dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type",
-    "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "stochastic_sampling",
+    "dynamic_thresholding_ratio", "sample_max_value", "time_shift_type", "base_shift",
+    "max_shift", "base_image_seq_len", "max_image_seq_len", "stochastic_sampling",
 }  # fmt: skip
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
+BETA_KINDS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +60,8 @@ class Sampling:
     """What the scheduler's config says.
 
     Attributes:
-        spec_fields: schedule, prediction, value_range, clip, spacing, spacing_offset, final.
+        spec_fields: schedule, prediction, value_range, clip, spacing, spacing_offset, final, and
+            sigma_data for EDM.
         time_kind: What the network is fed.
         learned_variance: Whether the config says that the network predicts a variance.
     """
@@ -88,10 +85,22 @@ def read_scheduler(config: dict[str, Any]) -> Sampling:
                 f"allowed: {', '.join(map(repr, allowed))}. If the training did not depend on it, "
                 "change it in scheduler_config.json; the sampler is chosen when sampling"
             )
+    if values.get("thresholding"):
+        reason, cure = REDUCTIONS["thresholding"]
+        raise ExportError(
+            f"the scheduler has thresholding=True, which is refused: {reason}, and a step here is "
+            "one affine pass. Set it to false in scheduler_config.json, clip_sample to true where "
+            f"the data has fixed ends, and {cure}"
+        )
+    name = config["_class_name"]
     try:
-        if config["_class_name"] in FLOW_SCHEDULERS:
-            return _flow(values)
-        return _vp(values)
+        if name in FLOW_SCHEDULERS:
+            return _flow(values, flow_grid(values))
+        if name in EDM_SCHEDULERS:
+            return _edm(values)
+        if values.get("use_flow_sigmas"):
+            return _flow_sigmas(name, values)
+        return _vp(name, values)
     except (TypeError, ValueError) as error:
         raise ExportError(f"the scheduler's config is not valid: {error}") from error
 
@@ -101,7 +110,7 @@ def _values(config: dict[str, Any]) -> dict[str, Any]:
     import diffusers
 
     name = config.get("_class_name")
-    allowed = (*VP_SCHEDULERS, *FLOW_SCHEDULERS)
+    allowed = (*VP_SCHEDULERS, *FLOW_SCHEDULERS, *EDM_SCHEDULERS)
     if name not in allowed:
         raise ExportError(
             f"the scheduler is {name!r}; allowed: {', '.join(allowed)}. Otherwise write a factory: "
@@ -111,7 +120,7 @@ def _values(config: dict[str, Any]) -> dict[str, Any]:
     del parameters["self"]
     values = {k: p.default for k, p in parameters.items()}
     for key, value in config.items():
-        known = key in CARRIED or key in ONLY or key in LEFT_TO_THE_CALLER
+        known = key in CARRIED or key in ONLY or key in LEFT_TO_THE_CALLER or key in REDUCTIONS
         if key.startswith("_") or (key in parameters and not known and value == values[key]):
             continue
         if not known:
@@ -126,7 +135,7 @@ def _values(config: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _vp(values: dict[str, Any]) -> Sampling:
+def _vp(name: str, values: dict[str, Any]) -> Sampling:
     prediction = values.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
         raise ExportError(
@@ -148,7 +157,7 @@ def _vp(values: dict[str, Any]) -> Sampling:
             "prediction": prediction,
             "value_range": (-bound, bound) if clip else None,
             "clip": clip,
-            "spacing": values.get("timestep_spacing", "leading"),
+            "spacing": vp_grid(name, values),
             "spacing_offset": int(values.get("steps_offset", 0)),
             "final": "first" if first else "clean",
         },
@@ -162,27 +171,19 @@ def _vp_schedule(values: dict[str, Any]) -> Schedule:
     start, end = values["beta_start"], values["beta_end"]
     zero_snr = bool(values.get("rescale_betas_zero_snr", False))
     trained = values.get("trained_betas")
-    if trained is None and kind == "sigmoid":
-        ramp = [-6.0 + 12.0 * i / (steps - 1) for i in range(steps)]
-        trained = [start + (end - start) / (1.0 + math.exp(-r)) for r in ramp]
     if trained is not None:
-        return VPSchedule(
-            steps=len(trained),
-            betas="trained",
-            trained_betas=tuple(trained),
-            zero_terminal_snr=zero_snr,
-        )
-    if kind not in ("linear", "scaled_linear", "squaredcos_cap_v2"):
+        return VPSchedule.from_betas(trained, zero_terminal_snr=zero_snr)
+    if kind not in BETA_KINDS:
         raise ExportError(
-            f"the scheduler has beta_schedule={kind!r}; allowed: linear, scaled_linear, "
-            "squaredcos_cap_v2, sigmoid, or trained_betas"
+            f"the scheduler has beta_schedule={kind!r}; allowed: {', '.join(BETA_KINDS)}, or "
+            "trained_betas"
         )
     return VPSchedule(
         steps=steps, betas=kind, beta_start=start, beta_end=end, zero_terminal_snr=zero_snr
     )
 
 
-def _flow(values: dict[str, Any]) -> Sampling:
+def _flow(values: dict[str, Any], spacing: str | Spacing) -> Sampling:
     if values["num_train_timesteps"] != 1000:
         raise ExportError(
             f"a flow scheduler with num_train_timesteps={values['num_train_timesteps']} is not "
@@ -194,10 +195,56 @@ def _flow(values: dict[str, Any]) -> Sampling:
             "prediction": "flow",
             "value_range": None,
             "clip": False,
-            "spacing": "linspace",
+            "spacing": spacing,
             "spacing_offset": 0,
             "final": "clean",
         },
         time_kind="thousand",
+        learned_variance=False,
+    )
+
+
+def _flow_sigmas(name: str, values: dict[str, Any]) -> Sampling:
+    """A VP scheduler run on a flow; its betas are not looked at."""
+    if values.get("prediction_type") != "flow_prediction":
+        raise ExportError(
+            f"the scheduler has use_flow_sigmas with prediction_type="
+            f"{values.get('prediction_type')!r}; allowed: 'flow_prediction'"
+        )
+    if values.get("final_sigmas_type", "zero") != "zero":
+        raise ExportError(
+            f"the scheduler has use_flow_sigmas with final_sigmas_type="
+            f"{values['final_sigmas_type']!r}; allowed: 'zero'"
+        )
+    return _flow(values, flow_sigmas_grid(name, values))
+
+
+def _edm(values: dict[str, Any]) -> Sampling:
+    """EDM: sigma from sigma_max to sigma_min, the network fed c_in x and log(sigma) / 4."""
+    if values["prediction_type"] != "epsilon":
+        raise ExportError(
+            f"the scheduler has prediction_type={values['prediction_type']!r}, which has the sign "
+            "of the network's output turned; allowed: 'epsilon' (the output F of Karras et al. "
+            "2022). Otherwise write a factory that negates the output"
+        )
+    karras = values["sigma_schedule"] == "karras"
+    return Sampling(
+        spec_fields={
+            "schedule": VESchedule(
+                steps=values["num_train_timesteps"],
+                sigma_min=values["sigma_min"],
+                sigma_max=values["sigma_max"],
+                levels="karras" if karras else "geometric",
+                rho=values["rho"],
+            ),
+            "prediction": "edm",
+            "sigma_data": values["sigma_data"],
+            "value_range": None,
+            "clip": False,
+            "spacing": KarrasGrid(rho=values["rho"]) if karras else "exponential",
+            "spacing_offset": 0,
+            "final": "first" if values["final_sigmas_type"] == "sigma_min" else "clean",
+        },
+        time_kind="log_sigma",
         learned_variance=False,
     )

@@ -1,24 +1,35 @@
-"""What a compile leaves in a bundle: its entry in the manifest, and its plan, if it has one.
+"""What a compile leaves in a bundle: its entry in the manifest and its plan; or the kernels.
 
-The plan is written beside its place, renamed, and counts once the manifest lists it; a kill
-leaves the bundle as it was, and at most a file that the next compile removes.
+Files are written beside their place, renamed, and count once the manifest lists them; a kill
+leaves the bundle as it was, and at most files that the next compile removes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from revstep.engine.bundle import Bundle
 from revstep.engine.errors import CompileError
-from revstep.engine.manifest import MANIFEST, PLANS, CompiledEntry, file_damage, read_manifest
+from revstep.engine.manifest import (
+    COMPILED,
+    KERNELS,
+    MANIFEST,
+    PLANS,
+    CompiledEntry,
+    file_damage,
+    read_manifest,
+)
 from revstep.export.writer import described, sync_directory, write_manifest
 
-__all__ = ["finished", "record", "with_entry"]
+__all__ = ["finished", "record", "record_kernels", "with_entry"]
 
+KEY = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.partial")
 SAME = ("target", "precision", "device", "batch", "tuned")
 
 
@@ -33,6 +44,41 @@ def record(bundle: Bundle, entry: CompiledEntry, plan: bytes | None = None) -> N
     Raises:
         CompileError: The bundle was exported anew meanwhile, or can't be written.
     """
+    with _changing(bundle, entry.file or MANIFEST) as manifest:
+        changed = with_entry(manifest, entry)
+        if plan is not None and entry.file is not None:
+            _write_plan(bundle.path / entry.file, plan)
+            changed["files"][entry.file] = described(bundle.path / entry.file)
+        write_manifest(bundle.path, changed)
+
+
+def record_kernels(bundle: Bundle, key: str, work: Path) -> None:
+    """Puts compiled kernels into the bundle, in place of those that it has.
+
+    Args:
+        bundle: The bundle as it was opened.
+        key: Of their content and versions: the folder's name.
+        work: Where the files are; they are copied.
+
+    Raises:
+        CompileError: As for ``record``.
+    """
+    folder = bundle.path / KERNELS / key
+    with _changing(bundle, f"{KERNELS}{key}") as manifest:
+        partial = folder.with_name(f".{key}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        new = {f"{KERNELS}{key}/{f.name}": _copied(f, partial) for f in sorted(work.iterdir())}
+        shutil.rmtree(folder, ignore_errors=True)  # of the same key: it was damaged
+        os.replace(partial, folder)
+        sync_directory(folder.parent)
+        kept = {k: v for k, v in manifest["files"].items() if not k.startswith(KERNELS)}
+        write_manifest(bundle.path, {**manifest, "files": {**kept, **new}})
+
+
+@contextlib.contextmanager
+def _changing(bundle: Bundle, name: str) -> Iterator[dict[str, Any]]:
+    """The manifest as it is now, locked; what it doesn't list afterwards is removed."""
     try:
         with _locked(bundle.path):
             manifest = read_manifest(bundle.path)
@@ -41,16 +87,11 @@ def record(bundle: Bundle, entry: CompiledEntry, plan: bytes | None = None) -> N
                     f"{bundle.path} was exported anew while this compile ran; compile it again"
                 )
             _remove_unlisted(bundle.path, manifest)
-            manifest = with_entry(manifest, entry)
-            if plan is not None and entry.file is not None:
-                _write_plan(bundle.path / entry.file, plan)
-                manifest["files"][entry.file] = described(bundle.path / entry.file)
-            write_manifest(bundle.path, manifest)
-            _remove_unlisted(bundle.path, manifest)
+            yield manifest
+            _remove_unlisted(bundle.path, read_manifest(bundle.path))
     except OSError as error:
         raise CompileError(
-            f"{bundle.path / (entry.file or MANIFEST)} can't be written: {error}; the bundle is "
-            "unchanged"
+            f"{bundle.path / name} can't be written: {error}; the bundle is unchanged"
         ) from error
 
 
@@ -85,7 +126,7 @@ def _figures_name(entry: dict[str, Any]) -> str:
 
 
 def _exported(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in manifest["files"].items() if not k.startswith(PLANS)}
+    return {k: v for k, v in manifest["files"].items() if not k.startswith(COMPILED)}
 
 
 def _write_plan(file: Path, plan: bytes) -> None:
@@ -102,15 +143,31 @@ def _write_plan(file: Path, plan: bytes) -> None:
     sync_directory(file.parent)
 
 
+def _copied(file: Path, folder: Path) -> dict[str, Any]:
+    """Copies a file to the disk; its entry in the manifest."""
+    copy = folder / file.name
+    with copy.open("wb") as stream:
+        stream.write(file.read_bytes())
+        stream.flush()
+        os.fsync(stream.fileno())
+    return described(copy)
+
+
 def _remove_unlisted(path: Path, manifest: dict[str, Any]) -> None:
-    """Removes plans that no entry lists: superseded ones, and what a killed compile left."""
-    folder = path / PLANS
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    for file in folder.iterdir():
+    """Removes plans and kernels that are superseded, and what a killed compile left."""
+    listed = {name.rsplit("/", 1)[0] for name in manifest["files"]} | set(manifest["files"])
+    for file in _inside(path / PLANS):
         ours = file.name.endswith((".plan", ".partial")) and not file.is_dir()
-        if ours and f"{PLANS}{file.name}" not in manifest["files"]:
+        if ours and f"{PLANS}{file.name}" not in listed:
             file.unlink(missing_ok=True)
+    for folder in _inside(path / KERNELS):
+        ours = KEY.fullmatch(folder.name) is not None and folder.is_dir()
+        if ours and not folder.is_symlink() and f"{KERNELS}{folder.name}" not in listed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return [] if folder.is_symlink() or not folder.is_dir() else list(folder.iterdir())
 
 
 @contextlib.contextmanager

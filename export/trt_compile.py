@@ -38,7 +38,7 @@ def compile_engine(
 ) -> CompiledEntry:
     """Builds one engine into the bundle; ``compile_bundle`` documents it."""
     library = trt_library(target)
-    bundle = Bundle.open(path, plans=False)
+    bundle = Bundle.open(path, compiled=False)
     graph = bundle.graph(precision)
     profile = _profile(bundle, batch)
     gpus = gpu_targets(library, options.gpus)

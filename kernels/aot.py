@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,10 @@ INDEX = "kernels.json"
 PORTABLE = 80  # its PTX runs on every later GPU; code of sm_90 and later is for one GPU only
 PORTABLE_PTX_VERSION = 80  # PTX 8.0: drivers of CUDA 12.0 and later
 CAPABILITIES = (80, 90, 100, 120)
+KNOWN = (80, 86, 87, 89, 90, 100, 103, 110, 120, 121)  # Triton crashes on numbers it doesn't know
+SOURCES = (
+    "columns.py", "sampler_step.py", "step_kernels.py", "tile_access.py", "tile_noise.py",
+)  # fmt: skip
 HISTORIES = (1, 3)  # a bucket takes the next larger one; absent slots are never touched
 
 _ELEMENT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -179,6 +183,7 @@ def write_kernels(
     *,
     learned: bool = False,
     capabilities: Sequence[int] = CAPABILITIES,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[str]:
     """Compile a bundle's kernels into a folder, with their index `kernels.json`.
 
@@ -188,23 +193,29 @@ def write_kernels(
         elements: D, the elements of a sample.
         learned: The network gives a variance.
         capabilities: GPUs to make machine code for (80: 8.0); the portable PTX is always written.
+        progress: Called with (the kernel's name, done, total).
 
     Returns:
         The names of the files, the index last.
 
     Raises:
         ImportError: Triton is not installed.
-        ValueError: An unknown dtype.
+        ValueError: An unknown dtype or capability.
     """
     import triton
 
-    from revstep.kernels import step_kernels
-
+    if unknown := sorted(set(capabilities) - set(KNOWN)):
+        raise ValueError(
+            f"no kernels can be compiled for {', '.join(f'sm_{c}' for c in unknown)}; allowed: "
+            f"{', '.join(f'sm_{c}' for c in KNOWN)} (the portable PTX runs on all later GPUs)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     variants = {v for dtype in dtypes for v in variants_for(dtype, elements, learned=learned)}
     entries: dict[str, Any] = {}
     files: list[str] = []
-    for variant in sorted(variants, key=lambda v: v.name):
+    for done, variant in enumerate(sorted(variants, key=lambda v: v.name)):
+        if progress is not None:
+            progress(variant.name, done, len(variants))
         portable = compile_variant(variant, PORTABLE)
         written: dict[str, str] = {"ptx": f"{variant.name}.ptx"}
         (folder / written["ptx"]).write_text(portable.ptx, encoding="utf-8")
@@ -219,13 +230,22 @@ def write_kernels(
             "scratch": portable.scratch,
             "files": written,
         }
-    source = Path(step_kernels.__file__).read_bytes()
+    if progress is not None:
+        progress(INDEX, len(variants), len(variants))
     index = {
         "format": FORMAT,
         "triton": triton.__version__,
-        "source_sha256": hashlib.sha256(source).hexdigest(),
+        "source_sha256": source_digest(),
         "threads": 32 * WARPS,
         "kernels": entries,
     }
     (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return [*files, INDEX]
+
+
+def source_digest() -> str:
+    """sha256 of what the compiled code depends on: code of another digest is stale."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()

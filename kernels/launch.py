@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,13 @@ from revstep.kernels.sampler_step import (
     Launch,
     begin_launch,
     choose_calls,
+    harmless_arguments,
     step_launch,
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from revstep.kernels.device_buffers import DeviceBuffers
 
 
@@ -46,11 +49,11 @@ def choose_file(files: dict[str, str], capability: tuple[int, int]) -> str:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The folder's `kernels.json`, its form checked.
+    """The folder's `kernels.json`, its form and age checked.
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is not an index of this format.
+        ValueError: It is not an index of this format, or of other kernels than this revstep's.
     """
     path = folder / aot.INDEX
     if not path.is_file():
@@ -62,7 +65,19 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no index of kernels: {error!r}") from error
     if version != aot.FORMAT:
         raise ValueError(f"{path} has format {version}; this revstep reads {aot.FORMAT}")
+    if index["source_sha256"] != aot.source_digest():
+        raise ValueError(
+            f"{path}: its kernels were compiled from another revstep's source, with other "
+            "arguments perhaps; compile the kernels into the bundle again"
+        )
     return dict(index)
+
+
+def chosen_target(index: dict[str, Any], capability: tuple[int, int]) -> str:
+    """What of an index runs on a GPU: "sm_90" (machine code), or "ptx" (compiled by the driver)."""
+    files: dict[str, str] = index["kernels"]["begin_step"]["files"]
+    chosen = choose_file(files, capability)
+    return next(target for target, file in files.items() if file == chosen)
 
 
 class CubinStep:
@@ -81,32 +96,35 @@ class CubinStep:
         Raises:
             FileNotFoundError: The index or a file is missing.
             ImportError: cuda.core is not installed.
-            ValueError: The buffers are not on a CUDA device, or the folder has no kernel for them.
+            ValueError: The buffers are not on a CUDA device, the folder has no kernel for them, or
+                the driver refuses it.
         """
-        if buffers.device.type != "cuda":
-            raise ValueError(f"the tensors are on {buffers.device}; compiled kernels need a GPU")
+        _need_gpu(buffers.device)
         index = read_index(folder)
         variant, launch = self._step_variant(buffers, index)
         self.buffers = buffers
-        self._begin = _bind(folder, index, aot.Variant("begin_step"), begin_launch(buffers))
-        self._step = _bind(folder, index, variant, launch)
+        begin = _load(folder, index, aot.Variant("begin_step"), buffers.device)
+        step = _load(folder, index, variant, buffers.device)
+        self._launches = ((begin, begin_launch(buffers)), (step, launch))
+        self._begin, self._step = (kernel.bind(launch) for kernel, launch in self._launches)
 
     def warm_up(self) -> None:
-        """Nothing is left to do: the kernels are loaded."""
+        """Load both kernels without touching the buffers; do it before a capture.
+
+        The driver may load a kernel only at its first launch: one block that does nothing is
+        launched, on the current stream.
+        """
+        for kernel, launch in self._launches:
+            arguments = harmless_arguments(launch, self.buffers.x)
+            kernel.bind(launch._replace(arguments=arguments, grid=(1, 1)))()
 
     def begin(self) -> None:
         """Choose each slot's table row, write `net_t`, count the step: enqueued, not awaited."""
-        self._enqueue(self._begin)
+        self._begin()
 
     def step(self) -> None:
         """Run the row of every slot: enqueued on the current stream, not awaited."""
-        self._enqueue(self._step)
-
-    def _enqueue(self, run: Callable[[Any], None]) -> None:
-        import torch
-
-        with torch.cuda.device(self.buffers.device):
-            run(torch.cuda.current_stream())
+        self._step()
 
     @staticmethod
     def _step_variant(buffers: DeviceBuffers, index: dict[str, Any]) -> tuple[aot.Variant, Launch]:
@@ -131,6 +149,44 @@ class CubinStep:
         )
 
 
+class CubinNoise:
+    """`revstep.kernels.sampler_step.normal_fill` by a compiled kernel."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the index; the kernel is loaded when first used.
+
+        Args:
+            folder: As for `CubinStep`.
+
+        Raises:
+            FileNotFoundError: The index is missing.
+            ValueError: It can't be used.
+        """
+        self._folder, self._index = folder, read_index(folder)
+        self._loaded: dict[tuple[bool, torch.device], _Loaded] = {}
+
+    def __call__(self, out: torch.Tensor, seed: torch.Tensor, index: int, stream: int) -> None:
+        """Fill `out` on its device: enqueued on the current stream, not awaited.
+
+        Args:
+            out: float32 [B, D], contiguous, aligned to 16 bytes.
+            seed: int64 [B]: the 64 bits of each sample's key.
+            index: Noise index, 0..2**31 - 1.
+            stream: `noise.STREAM_STEP`, `STREAM_INITIAL` or `STREAM_KNOWN`.
+        """
+        import torch
+
+        _need_gpu(out.device)
+        B, D = out.shape
+        aligned = D % 4 == 0
+        key = (aligned, out.device)
+        if key not in self._loaded:
+            variant = aot.Variant("normal_fill", aligned=aligned)
+            self._loaded[key] = _load(self._folder, self._index, variant, out.device)
+        arguments = (out, seed, seed.view(torch.int32), index, stream, D // 4 if aligned else D)
+        self._loaded[key].bind(Launch(arguments, {}, (-(-D // (4 * SMALL_CALLS)), B)))()
+
+
 def kernel_arguments(launch: Launch, scratch: int) -> list[Any]:
     """The launch's arguments as cuda.core takes them: addresses as int, counts as np.int32."""
     values: list[Any] = [
@@ -139,31 +195,54 @@ def kernel_arguments(launch: Launch, scratch: int) -> list[Any]:
     return values + [0] * scratch
 
 
-def _bind(
-    folder: Path, index: dict[str, Any], variant: aot.Variant, launch: Launch
-) -> Callable[[Any], None]:
-    """A function that enqueues the launch on a stream."""
-    import torch
-    from cuda.core import LaunchConfig, ObjectCode
-    from cuda.core import launch as enqueue
+def _need_gpu(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise ValueError(f"the tensors are on {device}; compiled kernels need a GPU")
 
-    device = launch.arguments[0].device
+
+class _Loaded(NamedTuple):
+    """A kernel in a device's context, and how it is launched."""
+
+    kernel: Any
+    threads: int
+    shared: int
+    scratch: int
+
+    def bind(self, launch: Launch) -> Callable[[], None]:
+        """A function that enqueues the launch on the current stream."""
+        import torch
+        from cuda.core import LaunchConfig
+        from cuda.core import launch as enqueue
+
+        device = launch.arguments[0].device
+        config = LaunchConfig(grid=launch.grid, block=(self.threads,), shmem_size=self.shared)
+        values = kernel_arguments(launch, self.scratch)
+        keep = launch.arguments  # the tensors whose addresses are bound
+
+        def run() -> None:
+            assert keep
+            with torch.cuda.device(device):
+                enqueue(torch.cuda.current_stream(), config, self.kernel, *values)
+
+        return run
+
+
+def _load(
+    folder: Path, index: dict[str, Any], variant: aot.Variant, device: torch.device
+) -> _Loaded:
+    import torch
+    from cuda.core import ObjectCode
+
     entry = index["kernels"][variant.name]
     path = folder / choose_file(entry["files"], torch.cuda.get_device_capability(device))
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; compile the kernels into the bundle again")
     read = ObjectCode.from_ptx if path.suffix == ".ptx" else ObjectCode.from_cubin
-    code = path.read_bytes()
     with torch.cuda.device(device):
-        torch.cuda.current_stream()  # torch makes the context before cuda.core loads into it
-        torch.zeros(1, device=device)
-        kernel = read(code).get_kernel(entry["entry"])
-    config = LaunchConfig(grid=launch.grid, block=(index["threads"],), shmem_size=entry["shared"])
-    values = kernel_arguments(launch, entry["scratch"])
-    keep = launch.arguments  # the tensors whose addresses are bound
-
-    def run(stream: Any) -> None:
-        assert keep
-        enqueue(stream, config, kernel, *values)
-
-    return run
+        torch.zeros(1, device=device)  # torch makes the context before cuda.core loads into it
+        try:
+            kernel = read(path.read_bytes()).get_kernel(entry["entry"])
+        except Exception as error:  # cuda.core's own errors, and SystemError without a driver
+            cause = error.__context__ or error
+            raise ValueError(f"the driver can't load {path}: {cause}") from error
+    return _Loaded(kernel, index["threads"], entry["shared"], entry["scratch"])

@@ -157,7 +157,7 @@ def prepare(kernel: Any, launch: Launch, like: torch.Tensor) -> Callable[[], Non
     if not hasattr(kernel, "device_caches"):  # the interpreter's, which has nothing to load
         return lambda: kernel[launch.grid](*launch.arguments, **launch.constants)
     with torch.cuda.device(like.device):
-        compiled = kernel[(1, 1)](*_harmless(launch, like), **launch.constants, **OPTIONS)
+        compiled = kernel[(1, 1)](*harmless_arguments(launch, like), **launch.constants, **OPTIONS)
     bound = compiled[(*launch.grid, 1)]  # keeps the module loaded
     arguments = (*launch.arguments, *launch.constants.values())
 
@@ -168,7 +168,7 @@ def prepare(kernel: Any, launch: Launch, like: torch.Tensor) -> Callable[[], Non
     return run
 
 
-def _harmless(launch: Launch, like: torch.Tensor) -> tuple[Any, ...]:
+def harmless_arguments(launch: Launch, like: torch.Tensor) -> tuple[Any, ...]:
     """Arguments of the same classes with which one block does nothing.
 
     Zeros are no slots, no elements, and an inactive table row.

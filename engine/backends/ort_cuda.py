@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["OrtCudaDenoiser"]
 
 ON_CPU = "fallback to CPU EP has been explicitly disabled"
+# A run may stage copies in pinned memory and free it in a host callback: recorded, a replay would
+# copy and free that memory again (onnxruntime issue 15002, pull request 32081).
+NOT_CAPTURABLE = "ONNX Runtime's runs can't be recorded in another's CUDA graph"
 
 
 class OrtCudaDenoiser:
@@ -33,11 +36,13 @@ class OrtCudaDenoiser:
 
     Attributes:
         stream: The CUDA stream of the session: calls must come with it as torch's current one.
-        capturable: None, or why the session can't be captured in a CUDA graph.
+        capturable: Why its runs can't be captured in a CUDA graph.
 
     Raises:
         BackendError: ONNX Runtime has no CUDA here, or the graph does not fit the spec.
     """
+
+    capturable: str | None = NOT_CAPTURABLE
 
     def __init__(self, graph: Path, spec: DenoiserSpec, device: torch.device) -> None:
         import torch
@@ -45,17 +50,18 @@ class OrtCudaDenoiser:
         self.spec, self.device, self.dtype = spec, device, torch.float32
         self.stream = Queue(device).stream
         assert self.stream is not None
-        self.capturable: str | None = None
         options = {"user_compute_stream": str(self.stream.cuda_stream)}
         gpu = device.index or 0
+        self._waits = False
         try:
             self._session = onnx_session(graph, gpu=gpu, gpu_options=options, all_on_gpu=True)
         except BackendError as error:
             if ON_CPU not in str(error):
                 raise
-            # either a few operators have no CUDA form, or CUDA is not there at all: that is refused
+            # either a few operators run on the CPU, as those on shapes do, or CUDA is not there at
+            # all: that is refused
             self._session = onnx_session(graph, gpu=gpu, gpu_options=options)
-            self.capturable = "ONNX Runtime runs some of the graph's operators on the CPU"
+            self._waits = True
         self._output = check_inputs(self._session, graph, spec)
 
     def bind(self, buffers: DeviceNetworkBuffers) -> Callable[[], None]:
@@ -70,12 +76,17 @@ class OrtCudaDenoiser:
         out = buffers.out
         binding.bind_output(self._output, "cuda", gpu, _dtype(out), _shape(out), out.data_ptr())
         options = ort.RunOptions()
-        if self.capturable is None:  # our stream orders all; waiting would break a capture
+        if not self._waits:  # the stream orders all; operators on the CPU need the wait
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         session = self._session
 
         def call(_keep: DeviceNetworkBuffers = buffers) -> None:
-            session.run_with_iobinding(binding, options)
+            try:
+                session.run_with_iobinding(binding, options)
+            except Exception as error:  # ONNX Runtime's own error classes share no base
+                raise BackendError(
+                    f"ONNX Runtime {ort.__version__} failed on {self.device}: {error}"
+                ) from error
 
         return call
 
@@ -90,6 +101,7 @@ class OrtCudaDenoiser:
             "device": str(self.device),
             "gpu": torch.cuda.get_device_name(self.device),
             "provider": self._session.get_providers()[0],
+            "operators_on_cpu": self._waits,
         }
 
 

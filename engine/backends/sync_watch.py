@@ -44,27 +44,48 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        name = func.overloadpacket.__name__
-        why = WAITING.get(name)
-        if name in SIZED and kwargs.get(SIZED[name]) is not None:
-            why = None
-        if name in ("index", "index_put", "index_put_") and any(
-            i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]
-        ):
-            why = "indexes with a mask, whose result has an unknown shape"
         result = func(*args, **kwargs)
-        if name in ("_to_copy", "copy_") and isinstance(result, torch.Tensor):
-            source = args[1] if name == "copy_" else args[0]
-            if {source.device.type, result.device.type} == {"cpu", "cuda"}:
-                why = "copies between host and device"
+        name = func.overloadpacket.__name__
+        why = self._why(name, args, kwargs, result)
         if why is not None and self.reason is None:
             self.reason = f"the module's operator aten::{name} {why}"
         return result
 
+    def _why(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
+    ) -> str | None:
+        """What an operator waits for, or None."""
+        if name in WAITING:
+            there = args[0].device.type == self.device.type  # one on the host waits for nothing
+            return WAITING[name] if there and kwargs.get(SIZED.get(name, "")) is None else None
+        if name in ("index", "index_put", "index_put_"):
+            masks = [i.dtype in (torch.bool, torch.uint8) for i in args[1] if i is not None]
+            if any(masks) and not (name != "index" and all(masks) and _is_number(args[2])):
+                return "indexes with a mask, whose result has an unknown shape"
+        if name in ("_to_copy", "copy_") and isinstance(result, torch.Tensor):
+            source = args[1] if name == "copy_" else args[0]
+            if {source.device.type, result.device.type} == {"cpu", "cuda"}:
+                return "copies between host and device"
+        return None
+
+
+def _is_number(value: torch.Tensor) -> bool:
+    """Whether it is a number on the host: x[mask] = 0 fills, and waits for nothing."""
+    return value.numel() == 1 and value.device.type == "cpu"
+
 
 def sync_reason(call: Callable[[], object], device: torch.device) -> str | None:
-    """Why ``call`` can't be captured: its first operator that waits for the device; None: none."""
+    """Why ``call`` can't be captured: its first operator that waits for the device.
+
+    None: none is found. A call that can't run in a dispatch mode, as with operators of higher
+    order, is left to the capture, which refuses what it can't hold.
+    """
     watch = _Watch(device)
-    with watch:
-        call()
+    try:
+        with watch:
+            call()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        pass
     return watch.reason

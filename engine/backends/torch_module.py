@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ __all__ = ["DTYPES", "TorchModuleDenoiser", "prepare_module"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 COMPILED_SHAPES = 256  # torch's own limit is 8, and it turns to eager without a word
+
+_switches = threading.RLock()  # torch's TF32 switches are the process's
 
 
 def prepare_module(
@@ -73,9 +77,12 @@ class TorchModuleDenoiser:
         self._module = module
         self._run: Callable[..., torch.Tensor] = module
         self._compiled = compile
-        if compile:
-            self._run = torch.compile(module, dynamic=False)
+        if compile:  # graphs of its own would nest in ours
+            off: dict[str, Any] = {"triton.cudagraphs": False}
+            self._run = torch.compile(module, dynamic=False, options=off)
         self._tf32 = tf32
+        if self.device.type == "cuda":
+            _hush_switches()
         self._reason: tuple[str | None] | None = None
 
     @property
@@ -173,19 +180,26 @@ def _products(device: torch.device, tf32: bool) -> Iterator[None]:
         yield
         return
     matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
-    try:
-        before = matmul.allow_tf32, conv.allow_tf32
-    except RuntimeError:  # the process has used the newer switches, which don't mix with these
-        yield from _products_by_name(tf32)
-        return
-    if before == (tf32, tf32):
-        yield
-        return
-    matmul.allow_tf32 = conv.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, conv.allow_tf32 = before
+    with _switches:
+        try:
+            before = matmul.allow_tf32, conv.allow_tf32
+        except RuntimeError:  # the process has used the newer switches, which don't mix with these
+            yield from _products_by_name(tf32)
+            return
+        matmul.allow_tf32 = conv.allow_tf32 = tf32
+        try:
+            yield
+        finally:
+            matmul.allow_tf32, conv.allow_tf32 = before
+
+
+def _hush_switches() -> None:
+    """Takes torch's one warning of the older switches; with the newer, ``torch.compile`` fails."""
+    places: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    with _switches, warnings.catch_warnings(), contextlib.suppress(RuntimeError):
+        warnings.simplefilter("ignore")
+        for place in places:
+            place.allow_tf32 = place.allow_tf32
 
 
 def _products_by_name(tf32: bool) -> Iterator[None]:

@@ -10,8 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revstep.engine.backends.trt_library import TrtLibrary, calling, cause_of
-from revstep.engine.errors import BackendError
+from revstep.engine.backends.trt_library import Cause, TrtLibrary, calling, cause_of
+from revstep.engine.errors import BackendError, DeviceMemoryError
 
 if TYPE_CHECKING:
     import torch
@@ -204,7 +204,7 @@ class TrtEngine:
         """A run that was not enqueued as an error, explained from TensorRT's log."""
         said = self.library.lines.text(self._since)
         cause = cause_of(said)
-        return BackendError(
+        return _kind(cause)(
             f"{self.label} failed to run {rows} rows with {self.library.name} "
             f"{self.library.version}: {cause.text} ({said or 'no message in its log'})"
         )
@@ -213,7 +213,11 @@ class TrtEngine:
         said = " | ".join(part for part in (reason, self.library.lines.text(self._since)) if part)
         cause = cause_of(said)
         mend = f"; run: {self.mend}" if cause.rebuild else ""
-        return BackendError(
+        return _kind(cause)(
             f"{self.label} {what} with {self.library.name} {self.library.version}: {cause.text}"
             f"{mend} ({said or 'no message in its log'})"
         )
+
+
+def _kind(cause: Cause) -> type[BackendError]:
+    return DeviceMemoryError if cause.name == "memory" else BackendError

@@ -95,7 +95,8 @@ class SlotBuffers:
         self.x = torch.zeros((slots, self._width), dtype=torch.float32, device=queue.device)
         self._history: list[torch.Tensor] = []
         self._x0: torch.Tensor | None = None
-        self.clear(np.arange(slots))
+        self._known: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.clear()
 
     @property
     def flags(self) -> torch.Tensor:
@@ -111,6 +112,15 @@ class SlotBuffers:
             self._x0 = torch.zeros_like(self.x)
         return self._x0
 
+    @property
+    def known(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inpainting's mask and known pixels, float32 (S, D); allocated when first asked for."""
+        import torch
+
+        if self._known is None:
+            self._known = torch.zeros_like(self.x), torch.zeros_like(self.x)
+        return self._known
+
     def history(self, count: int) -> tuple[torch.Tensor, ...]:
         """The first ``count`` history slots, float32 (S, D); allocated when first asked for."""
         import torch
@@ -120,7 +130,7 @@ class SlotBuffers:
         return tuple(self._history[:count])
 
     def place(
-        self, slots: NDArray[np.intp], seeds: NDArray[np.uint64], **values: NDArray[Any] | int
+        self, slots: NDArray[np.intp], seeds: NDArray[np.uint64], **values: NDArray[Any] | float
     ) -> None:
         """Writes seeds and the named fields (others become 0) of slots that are not running."""
         columns = np.zeros((len(INTS), len(slots)), np.int32)
@@ -132,13 +142,19 @@ class SlotBuffers:
         self._ints.index_copy_(1, index, self._queue.upload(columns))
         self.seed.index_copy_(0, index, self._queue.upload(seeds.view(np.int64)))
 
-    def clear(self, slots: NDArray[np.intp]) -> None:
-        """Makes slots idle."""
-        one = np.ones(len(slots), np.float32)
-        self.place(slots, np.zeros(len(slots), np.uint64), guidance=one, cond_row=-1, uncond_row=-1)
+    def clear(self) -> None:
+        """Makes all slots idle."""
+        count = len(self.seed)
+        seeds = np.zeros(count, np.uint64)
+        self.place(np.arange(count), seeds, guidance=1.0, cond_row=-1, uncond_row=-1)
 
     def step_buffers(
-        self, table: torch.Tensor, network: DeviceNetworkBuffers, history: int, want_x0: bool
+        self,
+        table: torch.Tensor,
+        network: DeviceNetworkBuffers,
+        history: int,
+        want_x0: bool,
+        inpaint: bool = False,
     ) -> DeviceBuffers:
         """The tensors of the steps of one bucket: as many slots as it has network rows."""
         from revstep.kernels.device_buffers import DeviceBuffers
@@ -157,6 +173,8 @@ class SlotBuffers:
             net_t=network.t,
             history=tuple(q[:rows] for q in self.history(history)),
             x0=self.x0[:rows] if want_x0 else None,
+            mask=self.known[0][:rows] if inpaint else None,
+            known=self.known[1][:rows] if inpaint else None,
             learned_variance=self._learned,
             **fields,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from time import perf_counter_ns
@@ -21,10 +22,21 @@ from revstep.engine.errors import BackendError, DeviceMemoryError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Mark", "Queue", "check_device", "cuda_device", "driver_gpus", "memory_named"]
+__all__ = [
+    "CAPTURING",
+    "Mark",
+    "Queue",
+    "check_device",
+    "cuda_device",
+    "driver_gpus",
+    "memory_named",
+]
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "Failed to allocate memory")
+
+# torch allows one capture at a time in a process, and its memory may not be released meanwhile
+CAPTURING = threading.Lock()
 
 
 def check_device(device: object) -> str:
@@ -103,15 +115,15 @@ def memory_named(device: torch.device, doing: str, mend: str) -> Iterator[None]:
 
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one
+    except Exception as error:  # ONNX Runtime's errors share no other base
         text = str(error)
-        if isinstance(error, BackendError) or not (
-            isinstance(error, torch.OutOfMemoryError) or any(t in text for t in NO_MEMORY)
-        ):
+        short = isinstance(error, torch.OutOfMemoryError) or any(t in text for t in NO_MEMORY)
+        if isinstance(error, DeviceMemoryError) or not short:
             raise
         traceback.clear_frames(error.__traceback__)  # they hold what was allocated
         if device.type == "cuda":
-            torch.cuda.empty_cache()
+            with CAPTURING:
+                torch.cuda.empty_cache()
         first = text.partition("\n")[0][:300]
         raise DeviceMemoryError(f"{device} is out of memory {doing}: {first}; {mend}") from None
 
@@ -173,14 +185,21 @@ class Queue:
 
     @contextlib.contextmanager
     def use(self) -> Iterator[None]:
-        """Makes it torch's current stream, in this thread."""
+        """Makes it torch's current stream, in this thread, after the caller's own work.
+
+        The caller's modes (autocast, inference mode) are off inside: what runs, and what is
+        captured, must not depend on who comes first.
+        """
         import torch
 
-        if self.stream is None:
-            yield
-            return
-        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-            yield
+        plain = torch.autocast(self.device.type, enabled=False)
+        with plain, torch.inference_mode(False), torch.no_grad():
+            if self.stream is None:
+                yield
+                return
+            self.stream.wait_stream(torch.cuda.current_stream(self.device))  # it may write weights
+            with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+                yield
 
     def upload(self, array: NDArray[Any]) -> torch.Tensor:
         """A copy on the device, through pinned memory, in the queue's order."""
@@ -198,7 +217,7 @@ class Queue:
 
         if self.stream is None:
             return tensor.clone()
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
         host.copy_(tensor, non_blocking=True)
         return host
 

@@ -1,7 +1,7 @@
 """A lane: one queue of a device with its buffers, programs, and prepared steps.
 
-One run at a time. Between runs all slots are idle, so a network can be warmed up and captured
-without touching anybody's state.
+One run at a time. A run writes all slots of its bucket before its first step, so nothing that an
+earlier one left, even by failing, can step beside it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from revstep.engine.cuda.arena import ProgramArena
+from revstep.engine.cuda.arena import IDLE_ROW, ProgramArena
 from revstep.engine.cuda.buffers import DeviceNetworkBuffers, SlotBuffers
 from revstep.engine.cuda.device import Queue, memory_named
 from revstep.engine.cuda.step_kernels import PreparedStep, StepKernels
+from revstep.engine.errors import DeviceMemoryError
 from revstep.engine.graphs import CaptureRefused, Graph, Graphs
 from revstep.engine.loop import Batch
 from revstep.engine.program import StepProgram
@@ -30,8 +32,6 @@ __all__ = ["DeviceDenoiser", "Lane", "Prepared"]
 
 WARM_UPS = 3  # libraries choose algorithms and make workspaces in the first calls
 HISTORY_TIERS = (1, 3)  # slots a prepared step has; one covers DDIM, DDPM and DPM-Solver++(2M)
-
-EAGER = "eager loop runs"
 
 log = logging.getLogger("revstep")
 
@@ -130,8 +130,8 @@ class Lane:
         self._denoiser = denoiser
         self._kernels = kernels
         self._graphs = graphs
-        self._prepared: dict[tuple[int, int, bool], Prepared] = {}
-        self._bound: dict[int, tuple[DeviceNetworkBuffers, Callable[[], None]]] = {}
+        self._prepared: dict[tuple[int, int, bool, bool], Prepared] = {}
+        self._bound: dict[int, Callable[[], None]] = {}
         most = self.buckets[-1]
         with memory_named(queue.device, f"for {most} network rows", self._mend(most)):
             self.arena = ProgramArena(queue, program_rows)
@@ -140,19 +140,22 @@ class Lane:
             )
             self.slots = SlotBuffers(denoiser.spec, most, queue)
 
-    def prepare(self, rows: int, history: int = 0, want_x0: bool = False) -> Prepared:
+    def prepare(
+        self, rows: int, history: int = 0, want_x0: bool = False, inpaint: bool = False
+    ) -> Prepared:
         """The steps of a bucket; made, warmed up and captured when first asked for.
 
         Args:
             rows: The bucket.
             history: History slots that the programs need.
             want_x0: Whether steps write the denoised estimate out.
+            inpaint: Whether steps write known pixels into the state.
 
         Raises:
-            DeviceMemoryError: Not enough memory; nothing is kept of the attempt.
+            DeviceMemoryError: Not enough memory.
         """
         tier = next(t for t in HISTORY_TIERS if t >= history)
-        key = (rows, tier, want_x0)
+        key = (rows, tier, want_x0, inpaint)
         if key not in self._prepared:
             with memory_named(
                 self.queue.device, f"preparing {rows} network rows", self._mend(rows)
@@ -161,15 +164,19 @@ class Lane:
         return self._prepared[key]
 
     def unrolled(self, prepared: Prepared, length: int) -> Graph | None:
-        """The graph of a whole run of ``length`` steps, or None where nothing can be captured."""
+        """The graph of a whole run of ``length`` steps, or None where it can't be made."""
         if prepared.graph is None:
             return None
         if length not in prepared.unrolled:
-            rows = len(prepared.network.t)
+            what = f"unrolling {length} steps of {len(prepared.network.t)} network rows"
             mend = "load with fewer lengths in unroll, or with smaller buckets"
-            with memory_named(self.queue.device, f"unrolling {length} steps of {rows} rows", mend):
-                calls = prepared.calls * length
-                prepared.unrolled[length] = self._capture(calls, "steps run one by one")
+            graph = None
+            try:
+                with memory_named(self.queue.device, what, mend):
+                    graph = self._capture(prepared.calls * length)
+            except (CaptureRefused, DeviceMemoryError) as error:
+                log.warning("%s failed: %s; the steps run one by one instead", what, error)
+            prepared.unrolled[length] = graph
         return prepared.unrolled[length]
 
     def place(self, prepared: Prepared, program: StepProgram, base: int, batch: Batch) -> None:
@@ -177,15 +184,21 @@ class Lane:
         upload = self.queue.upload
         net, total = prepared.network, len(prepared.network.t)
         count, used, guided = len(batch.seeds), batch.rows, batch.guided
-        uncond = np.full(count, -1)
+
+        def slots(first: object, rest: object, dtype: Any = np.int32) -> NDArray[Any]:
+            values = np.full(total, rest, dtype)
+            values[:count] = first
+            return values
+
+        uncond = slots(-1, -1)
         uncond[guided] = np.arange(count, used)
         self.slots.place(
-            np.arange(count),
-            batch.seeds,
-            base=base,
-            length=program.length,
-            guidance=batch.guidance,
-            cond_row=np.arange(count),
+            np.arange(total),
+            slots(batch.seeds, 0, np.uint64),
+            base=slots(base, IDLE_ROW),
+            length=slots(program.length, 0),
+            guidance=slots(batch.guidance, 1.0, np.float32),
+            cond_row=slots(np.arange(count), -1),
             uncond_row=uncond,
         )
         for name, buffer in net.conditions.items():
@@ -193,6 +206,9 @@ class Lane:
             spare = np.broadcast_to(null[:1], (total - used, *null.shape[1:]))
             rows = np.concatenate([batch.conditions[name], null[guided], spare])
             buffer.copy_(upload(rows), non_blocking=True)
+        if batch.mask is not None and batch.known is not None:
+            for buffer, values in zip(self.slots.known, (batch.mask, batch.known), strict=True):
+                buffer[:count].copy_(upload(values.reshape(count, -1)), non_blocking=True)
         x = self._initial_state(program, batch)
         flat = net.x.view(total, -1)
         c_in = float(program.table[0, col.C_IN])
@@ -202,10 +218,6 @@ class Lane:
             flat[count:used].copy_(flat.index_select(0, index))
         flat[used:].zero_()
         net.t.fill_(float(program.table[0, col.TIME]))
-
-    def retire(self, count: int) -> None:
-        """Makes the first slots idle again, after all work that was enqueued for them."""
-        self.slots.clear(np.arange(count))
 
     def _initial_state(self, program: StepProgram, batch: Batch) -> torch.Tensor:
         count = len(batch.seeds)
@@ -220,35 +232,42 @@ class Lane:
             x.add_(self.queue.upload(batch.start.reshape(count, -1)).mul_(alpha))
         return x
 
-    def _make(self, rows: int, history: int, want_x0: bool) -> Prepared:
-        if rows not in self._bound:
-            network = self.network.first(rows)
-            self._bound[rows] = network, self._denoiser.bind(network)
-        network, call = self._bound[rows]
-        buffers = self.slots.step_buffers(self.arena.table, network, history, want_x0)
+    def _make(self, rows: int, history: int, want_x0: bool, inpaint: bool) -> Prepared:
+        self.slots.clear()  # of the last run: the new step checks the maps it is made with
+        new = rows not in self._bound
+        network = self.network.first(rows)
+        call = self._denoiser.bind(network) if new else self._bound[rows]
+        table = self.arena.table
+        buffers = self.slots.step_buffers(table, network, history, want_x0, inpaint)
         prepared = Prepared(network, self._kernels.prepare(buffers), call)
-        prepared.kernel.warm_up()
+        self._warm_up(prepared, WARM_UPS if new else 1)
+        self._bound[rows] = call
         if self._graphs is not None and self.refused is None:
-            for _ in range(WARM_UPS):
-                prepared.advance()
-            self.queue.finish()
-            if reason := self._denoiser.capturable:
-                self._refuse(reason, EAGER)
-            else:
-                prepared.graph = self._capture(prepared.calls, EAGER)
+            try:
+                if reason := self._denoiser.capturable:
+                    raise CaptureRefused(reason)
+                prepared.graph = self._capture(prepared.calls)
+            except CaptureRefused as refusal:
+                self.refused = str(refusal)
+                log.warning("no CUDA graph was captured: %s; the eager loop runs instead", refusal)
         return prepared
 
-    def _capture(self, calls: Sequence[Callable[[], None]], instead: str) -> Graph | None:
+    def _warm_up(self, prepared: Prepared, times: int) -> None:
+        """Compiles, loads and chooses all that a run needs, with idle slots: no state moves."""
+        one = slice(0, 1)
+        seed = np.zeros(1, np.uint64)
+        self._kernels.initial_noise(self.slots.x[one], self.slots.seed[one], seed)
+        prepared.kernel.warm_up()
+        for _ in range(times):
+            prepared.advance()
+        self.queue.finish()
+
+    def _capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
         assert self._graphs is not None
         try:
             return self._graphs.capture(calls)
-        except CaptureRefused as refusal:
-            self._refuse(str(refusal), instead)
-            return None
-
-    def _refuse(self, reason: str, instead: str) -> None:
-        self.refused = reason
-        log.warning("no CUDA graph was captured: %s; the %s instead", reason, instead)
+        except CaptureRefused:  # another thread breaks one by waiting for the whole GPU: once more
+            return self._graphs.capture(calls)
 
     def _mend(self, rows: int) -> str:
         smaller = [b for b in self.buckets if b < rows] or [1]

@@ -35,7 +35,7 @@ class _Snapshot:
 
     def x0(self) -> NDArray[np.float32]:
         assert self._x0 is not None
-        return np.asarray(self._x0.numpy())
+        return self._x0.numpy().copy()  # callers may keep it; pinned memory is scarce
 
 
 def run_steps(
@@ -52,10 +52,12 @@ def run_steps(
     """Runs ``length`` steps of ``count`` placed slots; returns their states (count, D) on the host.
 
     ``observe`` is called after every step, or only after the last where its ``every_step`` is
-    False; always when the device has done that step. With ``timing`` the steps run call by call:
-    a graph can't be looked into.
+    False; always when the device has done that step. Estimates are copied for the steps that its
+    ``wants_x0`` names, or for all. With ``timing`` the steps run call by call: a graph can't be
+    looked into.
     """
     every = observe is not None and getattr(observe, "every_step", True)
+    wants_x0 = getattr(observe, "wants_x0", None)
     clock = None if timing is None else _Clock(lane.queue, prepared)
     whole = None
     if unroll and not every and clock is None:
@@ -65,17 +67,19 @@ def run_steps(
     for number in range(length) if whole is None else ():
         advance()
         if every:
-            waiting.append((number, _Snapshot(lane, count, want_x0)))
+            read_x0 = want_x0 and (wants_x0 is None or wants_x0(number))
+            waiting.append((number, _Snapshot(lane, count, read_x0)))
         if len(waiting) > AHEAD:
             _tell(observe, *waiting.popleft())
     if whole is not None:
         whole.replay()
+    if not every:
+        waiting.append((length - 1, _Snapshot(lane, count, want_x0)))
+    x = lane.queue.download(lane.slots.x[:count])
+    end = lane.queue.mark()
     while waiting:
         _tell(observe, *waiting.popleft())
-    if not every:
-        _tell(observe, length - 1, _Snapshot(lane, count, want_x0))
-    x = lane.queue.download(lane.slots.x[:count])
-    lane.queue.mark().wait()
+    end.wait()
     if clock is not None and timing is not None:
         clock.add_to(timing)
     return x

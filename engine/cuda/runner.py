@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from revstep.engine.cuda.device import Queue, memory_named
 from revstep.engine.cuda.lane import DeviceDenoiser, Lane
 from revstep.engine.cuda.loop import run_steps
 from revstep.engine.cuda.step_kernels import StepKernels
+from revstep.engine.errors import BackendError
 from revstep.engine.graphs import Graphs, make_graphs
 from revstep.engine.loop import Batch, Timing
 from revstep.engine.program import StepProgram
@@ -27,6 +29,10 @@ __all__ = ["CudaRunner"]
 
 class CudaRunner:
     """Runs batches on a denoiser's device, one at a time; further threads wait for their turn.
+
+    While graphs are captured, at first or in the first run of a kind, another thread's wait for
+    the whole GPU (``torch.cuda.synchronize``) fails: CUDA allows none then. One may wait for a
+    stream or an event.
 
     Args:
         denoiser: The network.
@@ -66,13 +72,13 @@ class CudaRunner:
         self._denoiser = denoiser
         self._graphs = graphs is not False
         self._lock = threading.Lock()
+        self._thread: int | None = None  # which holds the lock
         self._queue = queue or Queue(denoiser.device, getattr(denoiser, "stream", None))
         self._kernels = StepKernels(self._queue, kernels, kernels_folder)
         maker = graphs if not isinstance(graphs, bool) else None
         with self._queue.use():
             if graphs is True:
                 maker = make_graphs(self._queue)
-            self._wait_for_weights()
             self._lane = Lane(denoiser, chosen, self._queue, self._kernels, maker, max_program_rows)
             for rows in reversed(chosen) if warm_up else ():
                 self._lane.prepare(rows)
@@ -91,31 +97,45 @@ class CudaRunner:
         """See ``Runner.run``; with ``timing``, the steps run call by call.
 
         Raises:
+            BackendError: It is called from a callback of a run of the same engine.
             CapacityError: The program finds no room in the arena.
             DeviceMemoryError: The GPU's memory is short; later runs work.
         """
+        me = threading.get_ident()
+        if self._thread == me:
+            raise BackendError(
+                "this engine runs one batch at a time, and its own callback asks for another; "
+                "sample after the run, or load a second engine for the callback"
+            )
         lane, count = self._lane, len(batch.seeds)
         bucket = bucket_for(lane.buckets, max(rows, batch.rows))
         mend = "use a smaller batch_size, or load with a lower precision"
-        with self._lock, self._queue.use():
-            prepared = lane.prepare(bucket, program.slots, want_x0)
+        with self._hold(me), self._queue.use():
+            inpaint = batch.mask is not None
+            prepared = lane.prepare(bucket, program.slots, want_x0, inpaint)
             with memory_named(self._queue.device, f"in a run of {bucket} network rows", mend):
                 with lane.arena.lend(program) as base:
-                    try:
-                        lane.place(prepared, program, base, batch)
-                        x = run_steps(
-                            lane,
-                            prepared,
-                            program.length,
-                            count,
-                            observe=observe,
-                            want_x0=want_x0,
-                            unroll=program.length in self._unroll,
-                            timing=timing,
-                        )
-                    finally:
-                        lane.retire(count)
+                    lane.place(prepared, program, base, batch)
+                    x = run_steps(
+                        lane,
+                        prepared,
+                        program.length,
+                        count,
+                        observe=observe,
+                        want_x0=want_x0,
+                        unroll=program.length in self._unroll,
+                        timing=timing,
+                    )
                 return np.asarray(x.numpy())
+
+    @contextlib.contextmanager
+    def _hold(self, thread: int) -> Iterator[None]:
+        with self._lock:
+            self._thread = thread
+            try:
+                yield
+            finally:
+                self._thread = None
 
     def describe(self) -> dict[str, Any]:
         """Backend, kernels, buckets, and whether steps run as graphs."""
@@ -129,13 +149,6 @@ class CudaRunner:
             "graphs": graphs,
             "unrolled": sorted(self._unroll),
         }
-
-    def _wait_for_weights(self) -> None:
-        """What other streams still write, as copies of weights, is done before ours reads it."""
-        if self._queue.stream is not None:
-            import torch
-
-            torch.cuda.synchronize(self._queue.device)
 
 
 def _check_unroll(lengths: Sequence[int]) -> Sequence[int]:

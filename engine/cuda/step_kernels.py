@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,6 +57,23 @@ class _HostStep:
         self._kernel.step()
 
 
+def _triton_step(buffers: DeviceBuffers) -> PreparedStep:
+    from revstep.kernels.sampler_step import TritonStep
+
+    step = TritonStep(buffers)
+    try:
+        step.warm_up()
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        if isinstance(error, RuntimeError) and "C compiler" not in str(error):
+            raise
+        raise BackendError(
+            f"Triton can't build its launcher: {error}; install gcc and Python's headers "
+            "(python3-dev), or put compiled kernels into a bundle (revstep compile --kernels) and "
+            "load it with kernels='aot'"
+        ) from error
+    return step
+
+
 @dataclasses.dataclass(frozen=True)
 class StepKernels:
     """Which kernels run on a queue's device.
@@ -88,12 +108,12 @@ class StepKernels:
                 from revstep.kernels.launch import CubinStep
 
                 return CubinStep(buffers, self.folder)
-            from revstep.kernels.sampler_step import TritonStep
-
-            return TritonStep(buffers)
+            return _triton_step(buffers)
         except ImportError as error:
-            extra = "cuda.core" if self.name == "aot" else "Triton: pip install 'revstep[triton]'"
-            raise BackendError(f"the step on a GPU needs {extra} ({error})") from error
+            package = "cuda.core" if self.name == "aot" else "Triton"
+            raise BackendError(
+                f"the step on a GPU needs {package}: pip install 'revstep[cuda]' ({error})"
+            ) from error
         except (FileNotFoundError, ValueError) as error:
             raise BackendError(f"the step's {self.name} kernels can't run here: {error}") from error
 
@@ -101,15 +121,32 @@ class StepKernels:
         self, out: torch.Tensor, seed: torch.Tensor, seeds: NDArray[np.uint64]
     ) -> None:
         """Fills ``out`` (k, D) with the seeds' initial noise; ``seed`` holds them on the device."""
-        if self.queue.stream is not None and self.name == "triton":
-            from revstep.kernels.sampler_step import normal_fill as fill
-
-            fill(out, seed, 0, INITIAL_STREAM)
+        if self.queue.stream is not None:
+            self._device_fill(out, seed, 0, INITIAL_STREAM)
             return
         host: NDArray[Any] = np.empty(tuple(out.shape), np.float32)  # the same bits
         normal_fill(host, seeds, 0, INITIAL_STREAM)
         out.copy_(self.queue.upload(host), non_blocking=True)
 
+    @functools.cached_property
+    def _device_fill(self) -> Callable[[torch.Tensor, torch.Tensor, int, int], None]:
+        if self.name == "aot" and self.folder is not None:
+            from revstep.kernels.launch import CubinNoise
+
+            return CubinNoise(self.folder)
+        from revstep.kernels.sampler_step import normal_fill as fill
+
+        return fill
+
     def describe(self) -> str:
-        """What runs."""
-        return backend() if self.queue.stream is None else self.name
+        """What runs: ``native``, ``triton``, or ``aot (sm_90)``: compiled for that GPU."""
+        if self.queue.stream is None:
+            return backend()
+        if self.name == "aot" and self.folder is not None:
+            import torch
+
+            from revstep.kernels.launch import chosen_target, read_index
+
+            capability = torch.cuda.get_device_capability(self.queue.device)
+            return f"aot ({chosen_target(read_index(self.folder), capability)})"
+        return self.name

@@ -1,4 +1,8 @@
-"""DDIM (Song, Meng & Ermon 2021)."""
+"""DDIM.
+
+Reference: Song, Meng & Ermon, "Denoising diffusion implicit models", 2021, arXiv:2010.02502. Its
+alpha_t is alpha_t² here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import math
 from revstep.engine.affine import Vector
 from revstep.engine.grid import Point, time_grid
 from revstep.engine.samplers.base import BaseSampler
+from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Run
 
@@ -15,7 +20,7 @@ __all__ = ["DDIM", "ancestral_sigma"]
 
 
 def ancestral_sigma(now: Point, then: Point) -> float:
-    """Posterior standard deviation of one step: eq. 16 with eta = 1, for any (alpha, sigma).
+    """Standard deviation of q(x_s | x_t, x0): eq. 16 with eta = 1, for any (alpha, sigma).
 
     sigma_s / sigma_t * sqrt(sigma_t² - (alpha_t / alpha_s)² sigma_s²).
     """
@@ -27,7 +32,9 @@ def ancestral_sigma(now: Point, then: Point) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class DDIM(BaseSampler):
-    """x_s = alpha_s x0 + sqrt(sigma_s² - s²) eps + s z (eq. 12), s = eta times the posterior's.
+    """x_s = alpha_s x0 + sqrt(sigma_s² - std²) eps + std z (eq. 12).
+
+    std is eta times the standard deviation of q(x_s | x_t, x0) (eq. 16).
 
     Attributes:
         eta: 0 is deterministic; 1 is DDPM with the small variance.
@@ -51,14 +58,18 @@ class DDIM(BaseSampler):
             d = run.denoise(x, now)
             eps = d.eps if self.epsilon == "rederive" else d.raw_eps
             last = number == len(run.steps) - 1 and not run.compat  # the last step adds no noise
-            s = 0.0 if last else self.eta * ancestral_sigma(now, then)
-            x = then.alpha * d.x0 + math.sqrt(max(then.sigma**2 - s**2, 0.0)) * eps
-            if s > 0.0:
-                x = x + s * run.noise()
+            std = 0.0 if last else self.eta * ancestral_sigma(now, then)
+            x = then.alpha * d.x0 + math.sqrt(max(then.sigma**2 - std**2, 0.0)) * eps
+            if std > 0.0:
+                x = x + std * run.noise()
         return x
 
     def grid(
-        self, spec: DenoiserSpec, steps: int, spacing: str | None, compat: str | None
+        self,
+        spec: DenoiserSpec,
+        steps: int | None,
+        spacing: str | Spacing | None,
+        compat: str | None,
     ) -> tuple[tuple[Point, Point], ...]:
         """The grid's own next times; with compat, diffusers' t - T // N."""
         return time_grid(spec, steps, spacing, "diffusers-ddim" if compat else None)

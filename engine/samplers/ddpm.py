@@ -1,4 +1,9 @@
-"""DDPM: ancestral sampling (Ho, Jain & Abbeel 2020; Nichol & Dhariwal 2021)."""
+"""DDPM: ancestral sampling.
+
+References: Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", 2020, arXiv:2006.11239
+(its bar alpha_t is alpha_t² here); Nichol & Dhariwal, "Improved denoising diffusion probabilistic
+models", 2021, arXiv:2102.09672 (learned variance, eq. 15).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +24,13 @@ LEAST_VARIANCE = 1e-20  # what the logarithm of a zero variance is taken of
 
 @dataclasses.dataclass(frozen=True)
 class DDPM(BaseSampler):
-    """x_s = mean of q(x_s | x_t, x0) + noise (eq. 7), over any grid.
+    """A draw from q(x_s | x_t, x0) with the estimate of x0 (Ho et al., eq. 6 and 7), for any s < t.
+
+    x_s = (alpha_s beta / sigma_t²) x0 + (r sigma_s² / sigma_t²) x + std z
 
     Attributes:
-        variance: Of the noise: ``small`` is the posterior's beta~; ``large`` is the step's beta;
-            ``learned`` is interpolated by the network between the two (needs
+        variance: std²: ``small`` is the posterior's own, beta~ = beta sigma_s² / sigma_t²;
+            ``large`` is beta; ``learned`` is interpolated by the network between the two (needs
             ``spec.learned_variance``). The last step adds no noise.
     """
 

@@ -9,6 +9,8 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 
 from __future__ import annotations
 
+from revstep.engine import samplers
+from revstep.engine.affine import Vector
 from revstep.engine.bundle import Bundle, CompiledEntry
 from revstep.engine.denoiser import Denoiser, NetworkBuffers
 from revstep.engine.engine import Engine, Preview
@@ -25,22 +27,55 @@ from revstep.engine.errors import (
     ProgramError,
     RevstepError,
 )
+from revstep.engine.grid import Point
+from revstep.engine.guidance_weight import GuidanceInterval, GuidanceWeight
+from revstep.engine.interpolation import initial_noise, slerp
 from revstep.engine.live import from_module
 from revstep.engine.loading import load
 from revstep.engine.program import StepProgram, build_program
-from revstep.engine.samplers import DDIM, DDPM, SAMPLERS, DPMSolverPP2M, make_sampler
+from revstep.engine.samplers import (
+    DDIM,
+    DDPM,
+    SAMPLERS,
+    DPMSolverPP2M,
+    RePaint,
+    make_sampler,
+    sampler,
+)
 from revstep.engine.samples import Samples
 from revstep.engine.schedule import FlowSchedule, Schedule, VESchedule, VPSchedule
+from revstep.engine.spacing import (
+    AYS_SD15,
+    AYS_SDXL,
+    AYS_SVD,
+    SPACINGS,
+    BetaGrid,
+    ExponentialGrid,
+    KarrasGrid,
+    LeadingGrid,
+    LinspaceGrid,
+    LogSNRGrid,
+    ShiftedGrid,
+    Spacing,
+    TimeGrid,
+    TrailingGrid,
+    flow_shift,
+)
 from revstep.engine.spec import Condition, Decoder, DenoiserSpec, TimeInput
-from revstep.engine.trace import Run
+from revstep.engine.trace import Estimate, Run
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AYS_SD15",
+    "AYS_SDXL",
+    "AYS_SVD",
     "DDIM",
     "DDPM",
     "SAMPLERS",
+    "SPACINGS",
     "BackendError",
+    "BetaGrid",
     "Bundle",
     "BundleError",
     "Cancelled",
@@ -54,24 +89,44 @@ __all__ = [
     "DenoiserSpec",
     "DeviceMemoryError",
     "Engine",
+    "Estimate",
+    "ExponentialGrid",
     "ExportError",
     "FlowSchedule",
+    "GuidanceInterval",
+    "GuidanceWeight",
+    "KarrasGrid",
+    "LeadingGrid",
+    "LinspaceGrid",
+    "LogSNRGrid",
     "NetworkBuffers",
     "NonFiniteError",
     "ParityError",
+    "Point",
     "Preview",
     "ProgramError",
+    "RePaint",
     "RevstepError",
     "Run",
     "Samples",
     "Schedule",
+    "ShiftedGrid",
+    "Spacing",
     "StepProgram",
+    "TimeGrid",
     "TimeInput",
+    "TrailingGrid",
     "VESchedule",
     "VPSchedule",
+    "Vector",
     "__version__",
     "build_program",
+    "flow_shift",
     "from_module",
+    "initial_noise",
     "load",
     "make_sampler",
+    "sampler",
+    "samplers",
+    "slerp",
 ]

@@ -1,4 +1,4 @@
-"""What this machine can run, and what to install for what it can't."""
+"""What this machine can run, what that means, and what to install for what it can't."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from revstep import __version__
-from revstep.engine.loading import BACKENDS, DEVICES
+from revstep import __version__, gpu_checks
+from revstep.check import NO_GPU, Check, install
 from revstep.engine.machine import (
     Gpu,
     cpu_count,
@@ -18,29 +18,6 @@ from revstep.engine.machine import (
 )
 
 __all__ = ["Check", "Report", "examine"]
-
-_CPU_ONLY = f"revstep {__version__} runs on CPUs only"
-_NO_GPU = "no NVIDIA GPU or driver was found"
-
-STEP_ONLY = ("triton",)  # the fused step on a GPU; it runs no network
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that revstep can use.
-
-    Attributes:
-        name: What it is.
-        status: ``ok``, ``missing`` (to be installed), ``unusable`` (not on this machine, or not by
-            this version), or ``conflict``.
-        detail: Versions, providers, or why it can't be used.
-        cure: The command or step that mends it, or None.
-    """
-
-    name: str
-    status: str
-    detail: str
-    cure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +30,19 @@ class Report:
     cpu: dict[str, Any]
     gpus: tuple[Gpu, ...]
     kernels: Check
+    cuda: tuple[Check, ...]
     backends: tuple[Check, ...]
     tools: tuple[Check, ...]
 
     @property
     def checks(self) -> tuple[Check, ...]:
         """All checks in the order in which they are shown."""
-        return (self.kernels, *self.backends, *self.tools)
+        return (self.kernels, *self.backends, *self.cuda, *self.tools)
 
     @property
     def can_sample(self) -> bool:
-        """Whether any backend can run a denoiser."""
-        return any(c.status == "ok" for c in self.backends if c.name not in STEP_ONLY)
+        """Whether any backend can run a bundle."""
+        return any(check.status == "ok" for check in self.backends)
 
     @property
     def healthy(self) -> bool:
@@ -79,6 +57,9 @@ class Report:
 def examine() -> Report:
     """Examines this machine; imports no backend but ONNX Runtime (for its providers)."""
     gpus = nvidia_gpus()
+    parts = (gpu_checks.driver, gpu_checks.torch, gpu_checks.triton, gpu_checks.cuda_core)
+    cuda = tuple(part(gpus) for part in parts)
+    blocked = gpu_checks.blocked(cuda)
     return Report(
         revstep=__version__,
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -86,11 +67,11 @@ def examine() -> Report:
         cpu={"name": cpu_name(), "usable_cores": cpu_count(), "features": list(cpu_features())},
         gpus=gpus,
         kernels=_kernels(),
+        cuda=cuda,
         backends=(
-            *_onnxruntime(gpus),
-            _gpu_package("tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), gpus),
-            _gpu_package("tensorrt-rtx", ("tensorrt-rtx", "tensorrt_rtx"), gpus),
-            _gpu_package("triton", ("triton",), gpus),
+            *_onnxruntime(gpus, blocked),
+            gpu_checks.tensorrt(gpus, blocked),
+            gpu_checks.tensorrt_rtx(gpus, blocked),
         ),
         tools=(
             _packages("export", ("torch", "onnx", "onnxscript"), "export"),
@@ -104,27 +85,28 @@ def _kernels() -> Check:
     from revstep import kernels
 
     if kernels.backend() == "native":
-        return Check("fused step", "ok", f"native C++: {', '.join(kernels.native_isas())}")
+        return Check("step on a CPU", "ok", f"native C++: {', '.join(kernels.native_isas())}")
     return Check(
-        "fused step",
+        "step on a CPU",
         "missing",
         "the numpy reference runs instead: the same bits, far slower",
         "install a C++ compiler, then install revstep again from source",
     )
 
 
-def _onnxruntime(gpus: tuple[Gpu, ...]) -> tuple[Check, Check]:
+def _onnxruntime(gpus: tuple[Gpu, ...], blocked: str) -> tuple[Check, Check]:
     """ONNX Runtime on the CPU and on CUDA: two packages that share one set of files."""
     names = ("onnxruntime, CPU", "onnxruntime, CUDA")
     cpu, gpu = package_version("onnxruntime"), package_version("onnxruntime-gpu")
     if cpu and gpu:
         detail = f"onnxruntime {cpu} and onnxruntime-gpu {gpu} overwrite each other's files"
-        extra = "cuda" if gpus and "cuda" in DEVICES else "cpu"
-        cure = f"pip uninstall -y onnxruntime onnxruntime-gpu && {_install(extra)}"
+        extra = "cuda" if gpus else "cpu"
+        cure = f"pip uninstall -y onnxruntime onnxruntime-gpu && {install(extra)}"
         on_cpu, on_cuda = (Check(name, "conflict", detail, cure) for name in names)
         return on_cpu, on_cuda
     if not cpu and not gpu:
-        return Check(names[0], "missing", "", _install("cpu")), _cuda(names[1], "", gpus, ())
+        on_cpu = Check(names[0], "missing", "the default backend", install("cpu"))
+        return on_cpu, _onnxruntime_cuda(names[1], "", gpus, blocked, ())
     found = f"onnxruntime {cpu}" if cpu else f"onnxruntime-gpu {gpu}"
     try:
         import onnxruntime
@@ -135,37 +117,24 @@ def _onnxruntime(gpus: tuple[Gpu, ...]) -> tuple[Check, Check]:
         detail = f"{found} is installed and does not import: {error}"
         on_cpu, on_cuda = (Check(name, "unusable", detail, cure) for name in names)
         return on_cpu, on_cuda
-    return Check(names[0], "ok", found), _cuda(names[1], found, gpus, providers)
+    on_cpu = Check(names[0], "ok", f"{found}: the default backend")
+    return on_cpu, _onnxruntime_cuda(names[1], found, gpus, blocked, providers)
 
 
-def _cuda(name: str, found: str, gpus: tuple[Gpu, ...], providers: tuple[str, ...]) -> Check:
-    if "cuda" not in DEVICES:
-        return Check(name, "unusable", _CPU_ONLY)
+def _onnxruntime_cuda(
+    name: str, found: str, gpus: tuple[Gpu, ...], blocked: str, providers: tuple[str, ...]
+) -> Check:
     if not gpus:
-        return Check(name, "unusable", _NO_GPU)
-    if "CUDAExecutionProvider" in providers:
-        return Check(name, "ok", found)
-    swap = "pip uninstall -y onnxruntime && " if found else ""
-    detail = f"{found} offers {', '.join(providers)}" if found else ""
-    return Check(name, "missing", detail, swap + _install("cuda"))
-
-
-def _gpu_package(name: str, distributions: tuple[str, ...], gpus: tuple[Gpu, ...]) -> Check:
-    versions = (f"{d} {version}" for d in distributions if (version := package_version(d)))
-    found = next(versions, "")
-    if name not in BACKENDS and not (name == "triton" and "cuda" in DEVICES):
-        return Check(name, "unusable", f"{found}; {_CPU_ONLY}" if found else _CPU_ONLY)
-    if not gpus:
-        return Check(name, "unusable", f"{found}; {_NO_GPU}" if found else _NO_GPU)
-    return Check(name, "ok", found) if found else Check(name, "missing", "", _install(name))
+        return Check(name, "unusable", NO_GPU)
+    offers = f"{found} offers {', '.join(providers)}" if found else ""
+    if "CUDAExecutionProvider" not in providers:
+        swap = "pip uninstall -y onnxruntime && " if found else ""
+        return Check(name, "missing", offers, swap + install("cuda"))
+    return Check(name, "unusable", f"{found}; {blocked}") if blocked else Check(name, "ok", found)
 
 
 def _packages(name: str, distributions: tuple[str, ...], extra: str) -> Check:
     versions = {d: package_version(d) for d in distributions}
     if missing := [d for d, version in versions.items() if version is None]:
-        return Check(name, "missing", f"lacks {', '.join(missing)}", _install(extra))
+        return Check(name, "missing", f"lacks {', '.join(missing)}", install(extra))
     return Check(name, "ok", ", ".join(f"{d} {version}" for d, version in versions.items()))
-
-
-def _install(extra: str) -> str:
-    return f"pip install 'revstep[{extra}]'"

@@ -88,7 +88,7 @@ MISTAKES = {
     ),
     "no diffusers folder": (("export", "--diffusers", "{tmp}", "-o", "{tmp}/x"), "{tmp}"),
     "unknown target": (("compile", "{tabular}", "--target", "abacus"), "abacus"),
-    "a batch for a target without": (("compile", "{tabular}", "--batch", "8"), "takes any"),
+    "a batch for a target without": (("compile", "{tabular}", "--batch", "8"), "not for onnx"),
     "a GPU for a target without": (("compile", "{tabular}", "--gpu", "sm_89"), "--target tensorrt"),
     "an empty target": (("compile", "{tabular}", "--target", "tensorrt_rtx,"), "commas between"),
     "a batch of nothing": (

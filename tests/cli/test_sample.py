@@ -131,15 +131,62 @@ def test_image_to_image_from_an_array(cli, tabular_bundle, tmp_path):
 
 def test_image_to_image_from_a_picture(tmp_path):
     Image = pytest.importorskip("PIL.Image")
-    from revstep.commands.pictures import read_start
+    from revstep.commands.given import read_state
 
     pixels = np.array([[0, 255, 51], [102, 204, 0]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    found = read_start(tmp_path / "p.png", (1, 2, 3), (-1.0, 1.0))
+    found = read_state(tmp_path / "p.png", "--start", (1, 2, 3), (-1.0, 1.0))
     expected = [[[-1.0, 1.0, -0.6], [-0.2, 0.6, -1.0]]]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     with pytest.raises(ValueError, match="3 x 2 pixels; this denoiser takes 8 x 8"):
-        read_start(tmp_path / "p.png", (1, 8, 8), (-1.0, 1.0))
+        read_state(tmp_path / "p.png", "--start", (1, 8, 8), (-1.0, 1.0))
+
+
+def test_inpainting_from_arrays_and_pictures(cli, image_bundle, tabular_bundle, tmp_path):
+    rng = np.random.default_rng(0)
+    known, mask = rng.uniform(-1, 1, 6).astype(np.float32), np.array([1, 0, 1, 0, 0, 1])
+    np.save(tmp_path / "known.npy", known)
+    np.save(tmp_path / "mask.npy", mask)
+    result = cli(
+        *("sample", tabular_bundle, "-o", tmp_path / "x.npy", "--known", tmp_path / "known.npy"),
+        *("--mask", tmp_path / "mask.npy", "--sampler", "repaint", "--set", "jump_length=2"),
+        *("--set", "repeats=2", "--steps", "6", "--seed", "2", "-n", "3"),
+    )
+    assert result.exit_code == 0, result.stderr
+    sampler = revstep.RePaint(jump_length=2, repeats=2)
+    expected = revstep.load(tabular_bundle).sample(
+        3, sampler=sampler, steps=6, seed=2, mask=mask, known=known
+    )
+    got = np.load(tmp_path / "x.npy")
+    np.testing.assert_array_equal(got, expected.numpy())
+    np.testing.assert_array_equal(got[:, mask == 1], np.tile(known[mask == 1], (3, 1)))
+
+    Image = pytest.importorskip("PIL.Image")
+    from revstep.commands.given import read_mask
+
+    Image.fromarray(np.array([[0, 255, 51], [102, 204, 0]], np.uint8)).save(tmp_path / "m.png")
+    found = read_mask(tmp_path / "m.png", "--mask", (3, 2, 3))
+    np.testing.assert_allclose(found, [[[0.0, 1.0, 0.2], [0.4, 0.8, 0.0]]], atol=1e-6)
+    with pytest.raises(ValueError, match="3 x 2 pixels; this denoiser takes 8 x 8"):
+        read_mask(tmp_path / "m.png", "--mask", (3, 8, 8))
+    with pytest.raises(ValueError, match=r"--mask must be a .npy file that broadcasts to \(6,\)"):
+        read_mask(tmp_path / "m.png", "--mask", (6,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mask", "m.npy"), "--mask goes with --known or --start"),
+        (("--known", "m.npy"), "--known goes with --mask"),
+        (("--set", "eta=much"), "option eta must be a number; got 'much'"),
+        (("--sampler", "dpmpp_2m", "--set", "lower_order_final=maybe"), "must be true or false"),
+        (("--sampler", "repaint", "--set", "repeats=2.5"), "option repeats must be a whole number"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_loaded(cli, tmp_path, arguments, message):
+    result = cli("sample", tmp_path / "none.revstep", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
 
 
 def test_json_reports_files_seeds_and_engine(cli, tabular_bundle, tmp_path):

@@ -39,6 +39,12 @@ def test_a_bundle_tells_its_spec_graphs_and_reference(image_bundle):
     assert parity["ddim20.final"].shape[1:] == (3, 8, 8)
 
 
+def test_a_bundles_repr_leaves_its_manifest_out(policy_bundle):
+    text = repr(Bundle.open(policy_bundle))
+    assert str(policy_bundle) in text
+    assert "sha256" not in text
+
+
 def test_the_spec_survives_the_manifest(policy_bundle):
     from toys import POLICY
 

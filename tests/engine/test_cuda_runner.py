@@ -15,6 +15,7 @@ from torch import nn  # noqa: E402
 
 from revstep.engine import (  # noqa: E402
     DDIM,
+    BackendError,
     Cancelled,
     Condition,
     DenoiserSpec,
@@ -203,6 +204,23 @@ def test_a_refused_capture_falls_back_aloud(caplog):
     assert_same(a, b, 3, steps=4, seed=1)
 
 
+def test_a_capture_that_another_thread_broke_is_tried_again(caplog):
+    class Broken(CountingGraphs):
+        tried = 0
+
+        def capture(self, calls):
+            self.tried += 1
+            if self.tried == 1:
+                raise CaptureRefused("operation failed due to a previous error during capture")
+            return super().capture(calls)
+
+    recorder = Broken()
+    _, b = pair(graphs=recorder, buckets=(2, 4))
+    assert recorder.captured == 2
+    assert b.describe()["graphs"] == "on"
+    assert caplog.text == ""
+
+
 def test_buckets_are_captured_largest_first_and_keep_their_addresses():
     rows, addresses = [], {}
 
@@ -220,6 +238,98 @@ def test_buckets_are_captured_largest_first_and_keep_their_addresses():
     for k in range(3):
         engine.sample(3 + k, sampler="dpmpp_2m", steps=3, seed=k, on_step=lambda p: None)
     assert rows == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_warm_up_calls_the_network_of_every_bucket(graphs):
+    seen = []
+
+    class Noting(RowNet):
+        def forward(self, x, t, shift):
+            seen.append(len(x))
+            return super().forward(x, t, shift)
+
+    pair(module=Noting().eval(), graphs=graphs, buckets=(2, 5))
+    assert seen[:4] == [5, 5, 5, 1] if graphs else [5, 5, 5, 2]  # 1: the look for waiting operators
+    assert set(seen) >= {5, 2}
+    seen.clear()
+    _, b = pair(module=Noting().eval(), graphs=graphs, warm_up=False)
+    assert seen == []
+    b.sample(2, steps=3, seed=0)
+    assert set(seen) <= {1, 2}
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_what_a_failed_run_leaves_does_not_step_beside_the_next(graphs):
+    a, b = pair(graphs=graphs, buckets=(8,))
+    options = {"steps": 9, "guidance": 2.0, "conditions": {"shift": 0.5}}
+
+    def fail(k, total):
+        raise KeyError("mine")
+
+    for sampler in ("ddpm", "dpmpp_2m"):
+        with pytest.raises(KeyError):
+            b.sample(4, sampler=sampler, seed=1, progress=fail, **options)
+        assert_same(a, b, 2, sampler="ddim", seed=2, **options)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_known_pixels_give_the_eager_loops_bits(sampler):
+    a, b = pair(buckets=(8,))
+    rng = np.random.default_rng(3)
+    known = rng.random((3, 1, 4, 5), dtype=np.float32)
+    mask = (rng.random((1, 4, 5)) < 0.5).astype(np.float32)
+    options = {"steps": 6, "sampler": sampler, "seed": 2}
+    assert_same(a, b, 3, mask=mask, known=known, **options)
+    assert_same(a, b, 3, **options)  # the mask is not kept
+    assert_same(a, b, 2, mask=1 - mask, known=known[:2], **options)
+
+
+def test_a_run_inside_a_runs_callback_is_refused_and_does_not_hang():
+    a, b = pair()
+    with pytest.raises(BackendError, match="one batch at a time"):
+        b.sample(2, steps=3, seed=0, progress=lambda k, n: b.sample(1, steps=1))
+    assert_same(a, b, 2, steps=3, seed=0)
+
+
+def test_an_unrolled_run_that_cannot_be_captured_goes_step_by_step(caplog):
+    class StepsOnly(CountingGraphs):
+        error = CaptureRefused("too many nodes")
+
+        def capture(self, calls):
+            if len(calls) > 3:
+                raise self.error
+            return super().capture(calls)
+
+    recorder = StepsOnly()
+    a, b = pair(graphs=recorder, unroll=(6,), buckets=(4,))
+    for error in (recorder.error, torch.OutOfMemoryError("CUDA out of memory")):
+        recorder.error = error
+        assert_same(a, b, 2, steps=6, seed=1)
+        assert recorder.replayed == [3] * 6
+        recorder.replayed.clear()
+    assert "unrolling 6 steps of 4 network rows failed: too many nodes" in caplog.text
+    assert caplog.text.count("unrolling") == 1  # tried once
+    assert b.describe()["graphs"] == "on"
+
+
+def test_the_callers_torch_modes_change_nothing():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(20, 20), nn.Unflatten(1, (1, 4, 5))).eval()
+    spec = make_spec(conditions=())
+
+    class Net(nn.Module):
+        def forward(self, x, t):
+            return module(x)
+
+    with torch.inference_mode():
+        _, b = pair(spec, Net().eval(), graphs=False, buckets=(4,))
+    options = {"steps": 4, "seed": 3, "sampler": "dpmpp_2m"}
+    want = b.sample(4, **options).x  # outside: its buffers must be ordinary tensors
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_array_equal(b.sample(4, **options).x, want)
+    with torch.inference_mode():  # makes the preview's buffers
+        b.sample(4, on_step=lambda p: None, **options)
+    np.testing.assert_array_equal(b.sample(4, on_step=lambda p: None, **options).x, want)
 
 
 def test_unused_network_rows_hold_zeros_null_conditions_and_a_valid_time():
@@ -350,7 +460,9 @@ def test_no_memory_is_named_with_its_cure_and_the_engine_goes_on():
     module.limit = 4
     with pytest.raises(DeviceMemoryError, match=r"preparing 8 network rows.*buckets=\(1, 2, 4,\)"):
         pair(module=module)
-    a, b = pair(module=module, graphs=False, warm_up=False)
+    module.limit = 8
+    a, b = pair(module=module, graphs=False)
+    module.limit = 4
     with pytest.raises(DeviceMemoryError, match=r"run of 8 network rows.*smaller batch_size"):
         b.sample(7, steps=2, seed=0)
     assert_same(a, b, 4, steps=2, seed=0)

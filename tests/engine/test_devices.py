@@ -17,6 +17,7 @@ from revstep.engine.bundle import Bundle  # noqa: E402
 from revstep.engine.cuda import device as devices  # noqa: E402
 from revstep.engine.cuda.buffers import DeviceNetworkBuffers  # noqa: E402
 
+CPU = torch.device("cpu")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
 
@@ -138,7 +139,7 @@ class FakeSession:
 
     def __init__(self, real, providers):
         self._real, self._providers = real, providers
-        self.bound, self.runs = {}, []
+        self.bound, self.runs, self.fails = {}, [], None
 
     def get_providers(self):
         return self._providers
@@ -156,7 +157,12 @@ class FakeSession:
 
     def run_with_iobinding(self, binding, options):
         key = "disable_synchronize_execution_providers"
-        self.runs.append(options.get_run_config_entry(key))
+        if self.fails is not None:
+            raise self.fails
+        try:
+            self.runs.append(options.get_run_config_entry(key))
+        except RuntimeError:  # it is not set
+            self.runs.append(None)
 
 
 @pytest.fixture
@@ -187,6 +193,7 @@ def ort(monkeypatch, tabular_bundle):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     stream = types.SimpleNamespace(cuda_stream=1234)
     monkeypatch.setattr(ort_cuda, "Queue", lambda device: types.SimpleNamespace(stream=stream))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     told.graph, told.spec = graph, Bundle.open(tabular_bundle).spec
     return told
 
@@ -200,7 +207,8 @@ def test_onnxruntime_on_cuda_binds_the_tensors_on_our_stream(ort):
     assert options == {
         "device_id": "1", "enable_cuda_graph": "0", "use_tf32": "0", "user_compute_stream": "1234",
     }  # fmt: skip
-    assert denoiser.capturable is None
+    assert "can't be recorded" in denoiser.capturable  # replays would reuse freed memory
+    assert denoiser.describe()["operators_on_cpu"] is False
     buffers = DeviceNetworkBuffers.allocate(ort.spec, 4, torch.float32, torch.device("cpu"))
     call = denoiser.bind(buffers)
     call()
@@ -212,11 +220,21 @@ def test_onnxruntime_on_cuda_binds_the_tensors_on_our_stream(ort):
         assert address == tensor.data_ptr()
 
 
-def test_operators_on_the_cpu_run_and_are_not_captured(ort):
+def test_operators_on_the_cpu_are_waited_for(ort):
     ort.behave = "mixed"
     denoiser = ort_cuda.OrtCudaDenoiser(ort.graph, ort.spec, torch.device("cuda", 0))
-    assert "on the CPU" in denoiser.capturable
+    assert denoiser.describe()["operators_on_cpu"] is True
     assert [strict for _, strict in ort.asked] == [True, False]
+    denoiser.bind(DeviceNetworkBuffers.allocate(ort.spec, 4, torch.float32, CPU))()
+    assert ort.session.runs == [None]
+
+
+def test_a_run_that_fails_on_the_gpu_is_a_backends_error(ort):
+    denoiser = ort_cuda.OrtCudaDenoiser(ort.graph, ort.spec, torch.device("cuda", 0))
+    call = denoiser.bind(DeviceNetworkBuffers.allocate(ort.spec, 4, torch.float32, CPU))
+    ort.session.fails = type("Fail", (Exception,), {})("CUDNN failure 4")
+    with pytest.raises(BackendError, match="failed on cuda:0: CUDNN failure 4"):
+        call()
 
 
 def test_a_cuda_provider_that_silently_is_the_cpu_is_refused(ort):

@@ -13,11 +13,14 @@ from revstep.engine import (
     Condition,
     DenoiserSpec,
     Engine,
+    GuidanceInterval,
     NonFiniteError,
+    ProgramError,
     Timing,
     VPSchedule,
     build_program,
 )
+from revstep.kernels import columns as col
 from revstep.kernels.noise import normals
 
 SHAPE = (1, 4, 5)
@@ -67,6 +70,33 @@ def test_samples_have_the_datas_moments():
     x = engine().sample(600, sampler="dpmpp_2m", steps=200, seed=0).x
     assert x.mean() == pytest.approx(0.5, abs=0.01)
     assert x.std() == pytest.approx(0.25, rel=0.03)
+
+
+def test_guidance_in_an_interval_is_guidance_there_and_none_elsewhere():
+    e = engine()
+    asked = {"steps": 6, "seed": 3, "conditions": {"shift": 1.0}, "guidance": 4.0}
+    none = e.sample(2, **{**asked, "guidance": 1.0}).x
+    everywhere = e.sample(2, **asked).x
+    levels = [p.level for p in build_program(spec(), "ddim", 6).points[:-1]]
+    middle = GuidanceInterval(lo=levels[4], hi=levels[2])  # steps 2 and 3 of 0 .. 5
+    some = e.sample(2, **asked, guidance_weight=middle).x
+    np.testing.assert_array_equal(
+        e.sample(2, **asked, guidance_weight=GuidanceInterval(lo=1e9)).x, none
+    )
+    np.testing.assert_array_equal(
+        e.sample(2, **asked, guidance_weight=lambda at: 1.0).x, everywhere
+    )
+    rows = build_program(spec(), "ddim", 6, guidance_weight=middle).rows
+    assert rows[:6, col.W].tolist() == [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    assert not np.allclose(some, none)
+    assert not np.allclose(some, everywhere)
+
+
+def test_rescaled_guidance_is_refused_with_its_reason():
+    with pytest.raises(ProgramError, match="standard deviation of the whole sample"):
+        engine().sample(1, guidance_rescale=0.7)
+    with pytest.raises(TypeError, match="guidance_weight must be a function"):
+        engine().sample(1, guidance_weight=0.5)
 
 
 def test_guidance_extrapolates_between_null_and_condition():

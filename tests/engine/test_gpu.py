@@ -1,6 +1,8 @@
 """What only a GPU can show: graphs and eager steps agree, and so do precisions and backends."""
 
 import logging
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,14 @@ torch = pytest.importorskip("torch")
 from toys import build  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import BackendError, DeviceMemoryError, NonFiniteError, Timing  # noqa: E402
+from revstep.engine import (  # noqa: E402
+    BackendError,
+    DenoiserSpec,
+    DeviceMemoryError,
+    NonFiniteError,
+    Timing,
+    VPSchedule,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,31 +54,125 @@ def test_graph_unrolled_graph_and_eager_steps_agree_bit_for_bit(policy, sampler,
         np.testing.assert_array_equal(watched.x, want)
 
 
-@pytest.mark.parametrize("kind", ["policy", "image", "tabular"])
-def test_the_gpu_agrees_with_the_cpu(kind):
+# an error of 1e-5 in the toy's output, as GPUs' exp and sin make it; TF32 would exceed all
+@pytest.mark.parametrize(("kind", "atol"), [("policy", 1e-4), ("image", 2e-3), ("tabular", 1e-4)])
+def test_the_gpu_agrees_with_the_cpu(kind, atol):
     module, spec, _ = build(kind)
     gpu = revstep.from_module(module, spec, device="cuda", buckets=(4,))
     cpu = revstep.from_module(module, spec, device="cpu")
     for sampler in SAMPLERS:
         got, want = (e.sample(4, sampler=sampler, **RUN).x for e in (gpu, cpu))
-        np.testing.assert_allclose(got, want, atol=2e-4)
+        np.testing.assert_allclose(got, want, atol=atol)
 
 
-def test_the_sampler_gives_the_cpus_bits_where_the_network_does():
-    _, spec, _ = build("tabular")
+class Half(torch.nn.Module):
+    """The same bits on every device and in every batch."""
 
-    class Half(torch.nn.Module):
-        def forward(self, x, t):
+    def forward(self, x, t, *conditions):
+        return 0.5 * x
+
+
+def test_the_sampler_gives_the_cpus_bits_where_the_network_does(policy):
+    spec = policy[1]
+    gpu = revstep.from_module(Half(), spec, device="cuda", buckets=(3, 8))
+    cpu = revstep.from_module(Half(), spec, device="cpu")
+    rng = np.random.default_rng(0)
+    for k in range(12):  # one run's uploads must not reach the one before
+        run = {"sampler": SAMPLERS[k % 3], "steps": 2 + k, "seed": 2**63 + k, **OBSERVED}
+        n, guidance = (2 + k % 3, 2.0) if k % 2 else (1 + k % 8, 1.0)
+        start = {"start": rng.random((n, 8, 2), np.float32), "strength": 0.7} if k % 4 == 3 else {}
+        got, want = (e.sample(n, guidance=guidance, **run, **start).x for e in (gpu, cpu))
+        np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_reproducible_sample_does_not_depend_on_its_company(policy, precision):
+    engine = revstep.from_module(
+        *policy, device="cuda", precision=precision, reproducible=True, buckets=(16,)
+    )
+    run = {"steps": 8, "sampler": "ddpm", **OBSERVED}
+    together = engine.sample(11, seed=list(range(11)), **run).x
+    for k in (0, 4, 10):
+        np.testing.assert_array_equal(engine.sample(1, seed=[k], **run).x[0], together[k])
+
+
+def test_what_graphs_hold_is_neither_moved_nor_reused(policy):
+    engine = revstep.from_module(*policy, device="cuda", unroll=(8,), buckets=(2, 8))
+    watch = {"on_step": lambda preview: None}
+    want = [engine.sample(n, **RUN, **more).x for n in (2, 8) for more in ({}, watch)]
+    torch.cuda.empty_cache()
+    others = [torch.full((1 << 20,), torch.nan, device="cuda") for _ in range(64)]
+    torch.cuda.synchronize()
+    got = [engine.sample(n, **RUN, **more).x for n in (2, 8) for more in ({}, watch)]
+    np.testing.assert_array_equal(np.concatenate(got), np.concatenate(want))
+    assert all(bool(other.isnan().all()) for other in others)
+
+
+def test_engines_load_and_sample_in_threads_at_once(policy):
+    options = {"device": "cuda", "buckets": (2, 4)}
+    first = revstep.from_module(*policy, **options)
+    want = first.sample(4, **RUN).x
+    wrong, done = [], threading.Event()
+
+    def load():
+        try:
+            for _ in range(4):
+                engine = revstep.from_module(*policy, **options)
+                if engine.describe()["graphs"] != "on":
+                    wrong.append(engine.describe()["graphs"])
+                if not np.array_equal(engine.sample(4, **RUN).x, want):
+                    wrong.append("a fresh engine")
+        except Exception as error:
+            wrong.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    while not done.is_set():
+        if not np.array_equal(first.sample(4, **RUN).x, want):
+            wrong.append("the first engine")
+    thread.join()
+    assert wrong == []
+
+
+def test_weights_that_the_caller_still_writes_are_waited_for(policy):
+    spec = policy[1]
+    live = build("policy")[0].cuda()
+    engine = revstep.from_module(live, spec, device="cuda", buckets=(4,))
+    before = engine.sample(4, **RUN).x
+    with torch.no_grad():
+        torch.cuda._sleep(int(2e8))  # about a tenth of a second
+        for p in live.parameters():
+            p.mul_(1.5)
+    after = engine.sample(4, **RUN).x
+    assert not np.array_equal(after, before)
+    want = revstep.from_module(live, spec, device="cuda", buckets=(4,)).sample(4, **RUN).x
+    np.testing.assert_array_equal(after, want)
+
+
+def test_progress_is_told_of_steps_that_the_gpu_has_done(policy):
+    """Callbacks come while the rest of the run is still to do, and no sooner than their step."""
+    spec = policy[1]
+
+    class Slow(torch.nn.Module):
+        def forward(self, x, t, observation):
+            torch.cuda._sleep(int(2e7))  # about 10 ms
             return 0.5 * x
 
-    gpu = revstep.from_module(Half(), spec, device="cuda", buckets=(4,))
-    cpu = revstep.from_module(Half(), spec, device="cpu")
-    for sampler in ["ddim", "dpmpp_2m"]:
-        np.testing.assert_array_equal(
-            gpu.sample(4, sampler=sampler, **RUN).x, cpu.sample(4, sampler=sampler, **RUN).x
-        )
+    engine = revstep.from_module(Slow(), spec, device="cuda", buckets=(2,))
+    assert engine.describe()["graphs"] == "on"
+    whole = Timing()
+    engine.sample(2, timing=whole, **RUN)
+    step_s = np.median(whole.network_ns) * 1e-9
+    began, told = time.perf_counter(), []
+    engine.sample(2, progress=lambda k, n: told.append(time.perf_counter() - began), **RUN)
+    for k, at in enumerate(told, 1):
+        assert at > 0.5 * k * step_s  # the device was done, at whatever clock
+        assert at < (k + 1.5) * step_s + 0.03  # and nobody waited for the run's end
 
 
+@pytest.mark.filterwarnings("ignore")  # the compiler's own advice
 def test_a_compiled_module_agrees_and_is_captured(policy):
     engine = revstep.from_module(*policy, device="cuda", compile=True, buckets=(4,))
     assert engine.describe()["graphs"] == "on"
@@ -116,6 +219,7 @@ def test_a_capture_that_breaks_leaves_the_engine_and_torch_usable(policy, caplog
     want = revstep.from_module(module, spec, device="cuda", buckets=(2, 4))  # with graphs again
     assert want.describe()["graphs"] == "on"
     np.testing.assert_array_equal(engine.sample(3, **RUN).x, want.sample(3, **RUN).x)
+    torch.cuda.empty_cache()  # fails where the allocator is still recording
     assert float(torch.ones(3, device="cuda").sum()) == 3.0
 
 
@@ -123,22 +227,27 @@ def test_no_memory_is_named_and_the_engine_goes_on(policy):
     module, spec = policy
 
     class Hungry(torch.nn.Module):
+        most = 4
+
         def __init__(self):
             super().__init__()
             self.inner = module
 
         def forward(self, x, t, observation):
-            if len(x) > 4:
+            if len(x) > Hungry.most:
                 torch.empty(1 << 45, dtype=torch.uint8, device=x.device)
             return self.inner(x, t, observation)
 
-    with pytest.raises(DeviceMemoryError, match="buckets="):
-        revstep.from_module(Hungry().eval(), spec, device="cuda", buckets=(4, 8))
-    options = {"device": "cuda", "buckets": (4, 8), "graphs": False, "warm_up": False}
-    engine = revstep.from_module(Hungry().eval(), spec, **options)
+    options = {"device": "cuda", "buckets": (4, 8)}
+    with pytest.raises(DeviceMemoryError, match=r"buckets=\(4,\)"):
+        revstep.from_module(Hungry().eval(), spec, **options)
+    Hungry.most = 8
+    engine = revstep.from_module(Hungry().eval(), spec, graphs=False, **options)
+    Hungry.most = 4
+    want = engine.sample(4, **RUN).x
     with pytest.raises(DeviceMemoryError, match="smaller batch_size"):
         engine.sample(8, **RUN)
-    assert engine.sample(4, **RUN).x.shape == (4, 8, 2)
+    np.testing.assert_array_equal(engine.sample(4, **RUN).x, want)
 
 
 def test_fp16_overflow_is_named_with_its_cure(policy):
@@ -155,22 +264,35 @@ def test_fp16_overflow_is_named_with_its_cure(policy):
         engine.sample(2, progress=lambda k, n: None, **RUN)
 
 
-def test_tf32_is_off_by_default(policy):
-    _, spec = policy
+class Spectral(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, t):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_float32_products_are_rounded_to_tf32_only_where_asked(kind):
+    from revstep.engine.backends.torch_module import TorchModuleDenoiser
+    from revstep.engine.cuda.buffers import DeviceNetworkBuffers
+
+    spec = DenoiserSpec(shape=(64, 256), schedule=VPSchedule(), prediction="epsilon")
+    device = torch.device("cuda", 0)
     torch.manual_seed(0)
-
-    class Conv(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = torch.nn.Conv1d(8, 8, 1)
-
-        def forward(self, x, t, observation):
-            return self.conv(x)
-
-    module = Conv().eval()
-    exact = revstep.from_module(module, spec, device="cpu").sample(8, **RUN).x
-    gpu = revstep.from_module(module, spec, device="cuda", buckets=(8,)).sample(8, **RUN).x
-    np.testing.assert_allclose(gpu, exact, atol=2e-5 * np.abs(exact).max())
+    layer = torch.nn.Linear(256, 256) if kind == "linear" else torch.nn.Conv1d(64, 64, 3, padding=1)
+    buffers = DeviceNetworkBuffers.allocate(spec, 8, torch.float32, device)
+    buffers.x.normal_()
+    exact = layer.to(device, torch.float64)(buffers.x.double()).detach()
+    layer.float()
+    error = {}
+    for tf32 in (False, True):
+        TorchModuleDenoiser(Spectral(layer).eval(), spec, device=device, tf32=tf32).bind(buffers)()
+        error[tf32] = float((buffers.out - exact).abs().max() / exact.abs().max())
+    assert error[False] < 1e-5
+    if kind == "linear" and torch.cuda.get_device_capability(device) >= (8, 0):
+        assert error[True] > 5e-5
 
 
 def test_timing_has_device_times_of_every_step(policy):
@@ -193,5 +315,6 @@ def test_onnxruntime_on_cuda_agrees_with_the_cpu(demo_bundle):
     eager = revstep.load(demo_bundle, device="cuda", graphs=False, **options)
     cpu = revstep.load(demo_bundle, device="cpu", threads=2)
     run = {**RUN, "conditions": {"class_labels": [0, 1, 2, 3]}}
-    np.testing.assert_allclose(gpu.sample(4, **run).x, cpu.sample(4, **run).x, atol=1e-3)
+    np.testing.assert_allclose(gpu.sample(4, **run).x, cpu.sample(4, **run).x, atol=5e-3)
     np.testing.assert_array_equal(gpu.sample(4, **run).x, eager.sample(4, **run).x)
+    assert gpu.describe()["graphs"].startswith("refused: ONNX Runtime's runs can't be recorded")

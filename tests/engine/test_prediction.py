@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from revstep.engine import ProgramError
+from revstep.engine import DenoiserSpec, ProgramError, build_program
 from revstep.engine.prediction import PREDICTIONS, x0_coefficients
+from revstep.kernels import columns as col
 
 X0, EPS = 0.7, -1.3
 
@@ -46,3 +47,18 @@ def test_v_prediction_has_its_limit_at_alpha_zero():
 def test_unknown_prediction_is_named():
     with pytest.raises(ValueError, match="unknown prediction 'x'; allowed: epsilon"):
         x0_coefficients("x", 1.0, 1.0)
+
+
+def test_an_edm_network_is_fed_what_the_paper_says():
+    """D(x) = c_skip x + c_out F(c_in x, c_noise) (Karras et al. 2022, eq. 7 and table 1)."""
+    spec = DenoiserSpec.edm((2,), sigma_data=0.7)
+    rows = build_program(spec, "ddim", 18).rows[:-1]
+    sigma = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    total = sigma**2 + 0.7**2
+    for column, want in (
+        (col.TIME, np.log(sigma) / 4),
+        (col.C_IN, 1 / np.sqrt(total)),
+        (col.P_X, 0.7**2 / total),
+        (col.P_M, sigma * 0.7 / np.sqrt(total)),
+    ):
+        np.testing.assert_allclose(rows[:, column], want, rtol=1e-12)

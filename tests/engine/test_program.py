@@ -14,7 +14,7 @@ from revstep.engine import (
     VPSchedule,
     build_program,
 )
-from revstep.engine.grid import time_grid
+from revstep.engine.spacing import TrailingGrid
 from revstep.kernels import columns as col
 
 VP = DenoiserSpec(
@@ -98,7 +98,7 @@ def test_trailing_times_are_diffusers_for_every_step_count():
     for steps in range(1, 1001):
         scheduler.set_timesteps(steps)
         want = scheduler.timesteps.numpy()[:steps]  # some counts give diffusers one too many
-        got = [now.time for now, _ in time_grid(VP, steps)]
+        got = TrailingGrid().natural_times(VP, steps)
         np.testing.assert_array_equal(got, want, err_msg=str(steps))
 
 

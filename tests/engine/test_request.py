@@ -59,6 +59,8 @@ def test_bad_seeds_are_refused(seed, n, error, message):
         ({"start": np.zeros((3, 2, 3))}, 3),
         ({"noise": np.zeros((2, 3))}, 1),
         ({"n": 4, "conditions": {"label": 2}}, 4),
+        ({"mask": np.ones((4, 1, 3)), "known": np.zeros((2, 3))}, 4),
+        ({"mask": np.ones(3), "known": np.zeros((6, 2, 3))}, 6),
     ],
 )
 def test_count_is_what_the_arguments_say(arguments, count):
@@ -86,10 +88,18 @@ def test_parts_cut_every_array():
         SPEC, 5, seed=0, conditions={"label": [0, 1, 2, 3, 4]}, guidance=[1, 2, 1, 3, 1]
     )
     part = request.part(1, 4)
+    assert (part.start, part.noise, part.mask, part.known) == (None,) * 4
     np.testing.assert_array_equal(part.seeds, [1, 2, 3])
     np.testing.assert_array_equal(part.conditions["label"], [1, 2, 3])
     np.testing.assert_array_equal(part.guided, [0, 2])
     assert part.rows == 5
+    known = np.arange(30.0, dtype=np.float32).reshape(5, 2, 3)
+    masks = known % 2
+    part = make_request(SPEC, 5, seed=0, mask=masks, known=known, noise=known).part(3, 5)
+    np.testing.assert_array_equal(part.mask, masks[3:])
+    np.testing.assert_array_equal(part.known, known[3:])
+    np.testing.assert_array_equal(part.noise, known[3:])
+    np.testing.assert_array_equal(part.start, (masks * known)[3:])
 
 
 @pytest.mark.parametrize(
@@ -101,6 +111,19 @@ def test_parts_cut_every_array():
         (SPEC, {"conditions": {"label": 6}}, ValueError, "holds 6; allowed: 0 to 5"),
         (SPEC, {"conditions": {"label": -1}}, ValueError, "holds -1"),
         (SPEC, {"conditions": {"label": 1.0}}, TypeError, "must be integers"),
+        (
+            SPEC,
+            {"conditions": {"label": np.uint64(2**63 + 1)}},
+            ValueError,
+            "holds 9223372036854775809;",
+        ),
+        (
+            SPEC,
+            {"conditions": {"label": 2**63 + 1}},
+            ValueError,
+            "an integer is at most 2\\^63 - 1",
+        ),
+        (SPEC, {"conditions": {"label": 2**64}}, TypeError, "must be integers"),
         (SPEC, {"n": 2, "conditions": {"label": [1, 2, 3]}}, ValueError, r"shape \(3,\); allowed"),
         (SPEC, {"conditions": {"obs": np.zeros(3)}}, ValueError, r"allowed: \(1, 4\), or \(4,\)"),
         (SPEC, {"conditions": {"obs": [np.nan] * 4}}, ValueError, "NaN or infinity"),

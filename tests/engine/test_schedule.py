@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,104 @@ def test_vp_between_indices_is_linear_in_log_snr():
     assert lam[1] == pytest.approx(0.75 * lam[0] + 0.25 * lam[2], rel=1e-12)
 
 
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("betas", ["linear", "sigmoid"])
+def test_ddpm_tables_are_diffusers(betas, zero_snr):
+    """Only DDPMScheduler knows the sigmoid (GeoDiff's)."""
+    diffusers = pytest.importorskip("diffusers")
+    settings = {"beta_start": 1e-5, "beta_end": 0.015}
+    ours = VPSchedule(betas=betas, zero_terminal_snr=zero_snr, **settings).alphas_cumprod
+    theirs = diffusers.DDPMScheduler(
+        beta_schedule=betas, rescale_betas_zero_snr=zero_snr, **settings
+    ).alphas_cumprod
+    np.testing.assert_allclose(ours, theirs.double().numpy(), rtol=5e-5, atol=1e-9)
+
+
+def test_own_tables_are_met():
+    base = VPSchedule(betas="squaredcos_cap_v2", steps=200)
+    abar = base.alphas_cumprod
+    sigmas = np.sqrt(1 / abar - 1)
+    for made in (
+        VPSchedule.from_alphas_cumprod(abar),
+        VPSchedule.from_betas(base._betas()),
+        VPSchedule.from_sigmas(sigmas),
+    ):
+        assert made.steps == 200
+        np.testing.assert_allclose(made.alphas_cumprod, abar, rtol=1e-12)
+        np.testing.assert_allclose(made.level(np.arange(200.0)), sigmas, rtol=1e-9)
+        assert schedule_from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    zero = VPSchedule.from_alphas_cumprod([0.9, 0.5, 0.0])
+    assert zero.alpha_sigma(2.0) == (0.0, 1.0)
+    exploding = VESchedule.from_sigmas([0.1, 0.5, 3.0])
+    assert (exploding.steps, exploding.sigma_min, exploding.sigma_max) == (3, 0.1, 3.0)
+    np.testing.assert_array_equal(exploding.from_index([-1, 0, 1, 1.5, 2]), [0, 0.1, 0.5, 1.75, 3])
+    np.testing.assert_allclose(exploding.index([0.0, 0.1, 0.5, 1.75, 3.0]), [-1, 0, 1, 1.5, 2])
+    assert schedule_from_dict(json.loads(json.dumps(exploding.to_dict()))) == exploding
+
+
+def test_edm_levels_are_the_papers():
+    """Karras et al. 2022, eq. 5, counted from the noise: index T - 1 - i."""
+    schedule = VESchedule.edm(steps=18)
+    i = np.arange(18)
+    rho, low, high = 7.0, 0.002, 80.0
+    want = (high ** (1 / rho) + i / 17 * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+    np.testing.assert_allclose(schedule.from_index(17 - i), want, rtol=1e-12)
+    np.testing.assert_allclose(schedule.index(want), 17 - i, atol=1e-9)
+    assert schedule.from_index([0, 17]).tolist() == [0.002, 80.0]
+
+
+EVERY = [
+    VPSchedule(),
+    VPSchedule(betas="sigmoid"),
+    VPSchedule(betas="scaled_linear", zero_terminal_snr=True),
+    VESchedule(),
+    VESchedule.edm(),
+    VESchedule.from_sigmas(np.geomspace(0.01, 9.0, 1000)),
+    FlowSchedule(),
+]
+
+
+@pytest.mark.parametrize("schedule", EVERY)
+def test_times_levels_and_indices_are_inverses(schedule):
+    index = np.array([-1.0, 0.0, 0.3, 1.0, 17.25, 500.5, 998.0])
+    t = schedule.from_index(index)
+    np.testing.assert_allclose(schedule.index(t), index, atol=1e-9)
+    np.testing.assert_allclose(schedule.from_level(schedule.level(t)), t, rtol=1e-9, atol=1e-9)
+    alpha, sigma = schedule.alpha_sigma(t[1:])
+    np.testing.assert_allclose(
+        schedule.from_lambda(np.log(alpha / sigma)), t[1:], rtol=1e-9, atol=1e-8
+    )
+    assert schedule.from_level(0.0) == schedule.clean
+    low, high = schedule.level_range
+    assert 0.0 < low < high < np.inf
+
+
+def test_levels_are_sigma_over_alpha_and_a_flows_time():
+    alpha, sigma = VPSchedule().alpha_sigma(400.0)
+    assert VPSchedule().level(400.0) == sigma / alpha
+    assert FlowSchedule().level(0.25) == 0.25
+    zero = VPSchedule(zero_terminal_snr=True)
+    assert zero.level(999.0) == np.inf
+    assert zero.from_level(np.inf) == 999.0
+
+
+def test_a_level_past_the_end_by_a_rounding_is_the_end():
+    stable = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    assert float(stable.level(999.0)) < 14.615  # as published grids round it
+    assert stable.from_level(14.615) == 999.0
+    with pytest.raises(ValueError, match=r"14\.7 lies outside .* 0\.029167. to 14\.6146"):
+        stable.from_level(14.7)
+
+
+def test_vp_and_ve_describe_one_process():
+    """x / alpha of a VP process is the VE process of the same sigma / alpha (Song et al. 2021)."""
+    vp = VPSchedule()
+    ve = VESchedule.from_sigmas(vp.level(np.arange(1000.0)))
+    index = np.array([0.0, 10.0, 300.0, 999.0])
+    np.testing.assert_allclose(ve.level(ve.from_index(index)), vp.level(index), rtol=1e-12)
+    np.testing.assert_allclose(vp.from_level(ve.from_index(index)), index, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -62,6 +162,22 @@ def test_vp_between_indices_is_linear_in_log_snr():
         (lambda: VPSchedule(betas="trained"), "trained_betas go with"),
         (lambda: VPSchedule(steps=3, betas="trained", trained_betas=(0.1,)), "1 values for 3"),
         (lambda: VESchedule(sigma_min=2.0, sigma_max=1.0), "sigma_min < sigma_max"),
+        (lambda: VPSchedule(betas="trained", steps=2, trained_betas=(0.1, 2)), "must lie in"),
+        (lambda: VPSchedule.from_betas([0.1]), "from 2 to"),
+        (lambda: VPSchedule.from_alphas_cumprod([0.5, 0.9]), "must fall from below 1"),
+        (lambda: VPSchedule.from_alphas_cumprod([1.0, 0.9]), "must fall from below 1"),
+        (lambda: VPSchedule.from_alphas_cumprod([]), "must fall from below 1"),
+        (lambda: VPSchedule.from_sigmas([3.0, 1.0]), "reverse a falling list"),
+        (lambda: VPSchedule.from_sigmas([0.0, 1.0]), "rise from above 0"),
+        (lambda: VPSchedule.from_sigmas([0.1, np.nan]), "not finite"),
+        (lambda: VESchedule.from_sigmas([3.0, 1.0]), "reverse the list"),
+        (lambda: VESchedule(levels="even"), "allowed: geometric, karras, table"),
+        (lambda: VESchedule(levels="table"), "sigmas go with"),
+        (lambda: VESchedule(sigmas=(0.1, 1.0)), "sigmas go with"),
+        (lambda: VESchedule(levels="karras", rho=0.0), "rho must be positive"),
+        (lambda: VESchedule.edm().from_level(81.0), "outside of this schedule's training"),
+        (lambda: FlowSchedule().from_level(1.1), "lies in"),
+        (lambda: VPSchedule().from_level([1.0, 1e-5]), "1e-05 lies outside"),
         (lambda: VPSchedule().alpha_sigma(1000), r"\[0, 999\]"),
         (lambda: FlowSchedule().alpha_sigma(1.5), r"\[0, 1\]"),
         (lambda: VESchedule().alpha_sigma(-1.0), "not negative"),

@@ -7,6 +7,9 @@ import pytest
 from rows import run_rows
 
 from revstep.engine import DenoiserSpec, ProgramError, VESchedule, VPSchedule, build_program
+from revstep.engine.affine import Symbol, Vector
+from revstep.engine.samplers import UniPC
+from revstep.engine.slots import allocate
 from revstep.kernels import columns as col
 
 VE = DenoiserSpec(
@@ -133,6 +136,55 @@ def test_predictor_corrector_finds_its_storage():
     assert program.slots <= 3
 
 
+@pytest.mark.parametrize(("order", "slots"), [(1, 1), (2, 2), (3, 3)])
+def test_a_corrector_keeps_one_past_estimate_an_order(order, slots):
+    for prediction in ("epsilon", "sample", "v_prediction"):
+        spec = DenoiserSpec(shape=(4,), schedule=VPSchedule(), prediction=prediction)
+        assert build_program(spec, UniPC(order=order), 30).slots == slots
+
+
+def test_a_state_that_is_never_named_anew_stays_exact_over_a_thousand_steps():
+    program = build_program(VP, unipc2, 1000)
+    assert program.slots == 2
+    stored = program.rows[:, [col.K_X, col.K_M]][program.rows[:, col.SLOT] >= 0]
+    sigma = np.array([p.sigma for p in program.points[: len(stored)]])
+    np.testing.assert_allclose(stored[:-2, 1] / stored[:-2, 0], -sigma[:-2], rtol=1e-9)  # x0
+
+
+def random_machine(seed):
+    """Updates of a program that three slots do hold, whatever its values are."""
+    rng, slots, updates = np.random.default_rng(seed), [None] * 3, []
+    for row in range(int(rng.integers(2, 9))):
+        x, m, x0 = (Vector({Symbol(row, kind): 1.0}) for kind in "xm0")
+        value = rng.normal() * m + rng.normal() * x0
+        used = [q for q in slots if q is not None and rng.random() < 0.7]
+        update = rng.normal() * x + rng.normal() * m + 0.0 * x0
+        for q in used:
+            update = update + rng.normal() * q
+        updates.append(update)
+        if rng.random() < 0.8:
+            slots[int(rng.integers(3))] = value
+    return updates
+
+
+def test_what_three_slots_hold_is_found():
+    for seed in range(150):
+        updates = random_machine(seed)
+        rng = np.random.default_rng(seed)
+        values, x, held = {}, rng.normal(), [0.0] * 3
+        for row, (update, kept) in enumerate(zip(updates, allocate(updates), strict=True)):
+            m, x0 = rng.normal(), rng.normal()
+            values |= {Symbol(row, "x"): x, Symbol(row, "m"): m, Symbol(row, "0"): x0}
+            want = sum(c * values[symbol] for symbol, c in update.terms.items())
+            got = (update.own(row, "x") + kept.x) * x + update.own(row, "m") * m
+            got += np.dot(kept.history, held)
+            scale = max(abs(c * values[symbol]) for symbol, c in update.terms.items())
+            assert abs(got - want) <= 1e-10 * scale
+            if kept.slot >= 0:
+                held[kept.slot] = np.dot(kept.store, [x, m, x0, *held])
+            x = want
+
+
 def test_value_kept_over_many_calls_stays_in_its_slot():
     def anchored(run):
         x, first = run.x, None
@@ -148,7 +200,7 @@ def test_value_kept_over_many_calls_stays_in_its_slot():
 
 
 def test_reaching_too_far_back_is_refused_with_the_call():
-    with pytest.raises(ProgramError, match=r"after network call \d+ later steps need more"):
+    with pytest.raises(ProgramError, match=r"after network call \d+ \(test_slots\.py, line \d+\)"):
         build_program(VE, adams_bashforth([1.0, 0.1, 0.2, 0.3, 0.4]), 12)
 
 

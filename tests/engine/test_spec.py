@@ -1,16 +1,23 @@
 import json
 
+import numpy as np
 import pytest
 
 from revstep.engine import (
+    BetaGrid,
     Condition,
     Decoder,
     DenoiserSpec,
     FlowSchedule,
+    KarrasGrid,
+    LinspaceGrid,
+    ShiftedGrid,
+    TimeGrid,
     TimeInput,
     VESchedule,
     VPSchedule,
 )
+from revstep.engine.grid import time_grid
 
 
 def spec(**fields):
@@ -26,6 +33,17 @@ def spec(**fields):
         spec(prediction="edm", schedule=VESchedule(), sigma_data=1.2, batch=(2, 7)),
         spec(schedule=FlowSchedule(), prediction="flow", time=TimeInput(kind="unit", name="t")),
         spec(schedule=VPSchedule(steps=3, betas="trained", trained_betas=(0.1, 0.2, 0.3))),
+        spec(schedule=VPSchedule(betas="sigmoid"), spacing="karras"),
+        spec(schedule=VESchedule.from_sigmas([0.1, 1.0, 9.0]), spacing=KarrasGrid(rho=5.0)),
+        spec(spacing=TimeGrid(times=(999, 500, -1)), final="first"),
+        spec(spacing=BetaGrid(over="index")),
+        spec(schedule=FlowSchedule(), prediction="flow", spacing=ShiftedGrid(3.0)),
+        spec(
+            schedule=FlowSchedule(),
+            prediction="flow",
+            spacing=ShiftedGrid(3.0, LinspaceGrid(last=2.5), terminal=0.1),
+        ),
+        DenoiserSpec.edm((3, 8, 8), sigma_data=0.7, value_range=(-1.0, 1.0)),
         spec(
             conditions=(
                 Condition(name="y", dtype="int64", null=10, classes=11),
@@ -40,6 +58,53 @@ def spec(**fields):
 )
 def test_round_trip_through_json(given):
     assert DenoiserSpec.from_dict(json.loads(json.dumps(given.to_dict()))) == given
+
+
+def test_a_manifest_of_before_the_grids_still_loads():
+    """What version 0.1 wrote, word for word."""
+    old = json.loads(
+        """{"shape": [3, 8, 8], "schedule": {"kind": "ve", "steps": 1000, "sigma_min": 0.01,
+        "sigma_max": 50.0}, "prediction": "epsilon", "name": "sample", "time": {"name": "timestep",
+        "kind": "index", "fractions": false}, "conditions": [], "learned_variance": false,
+        "training_step": 1.0, "sigma_data": 0.5, "value_range": null, "clip": false,
+        "spacing": "trailing", "spacing_offset": 0, "final": "clean", "decoder": null,
+        "batch": [1, 64]}"""
+    )
+    assert DenoiserSpec.from_dict(old) == spec(schedule=VESchedule())
+    old["schedule"] = json.loads(
+        """{"kind": "vp", "steps": 1000, "betas": "linear", "beta_start": 0.0001,
+        "beta_end": 0.02, "zero_terminal_snr": false, "trained_betas": null}"""
+    )
+    assert DenoiserSpec.from_dict(old) == spec()
+
+
+def test_an_edm_spec_is_the_papers():
+    """Karras et al. 2022, table 1: c_noise = ln(sigma) / 4, sigma from 80 to 0.002, rho 7."""
+    edm = DenoiserSpec.edm((3, 8, 8))
+    assert (edm.schedule.sigma_min, edm.schedule.sigma_max) == (0.002, 80.0)
+    pairs = time_grid(edm, 18)
+    sigma = np.array([now.sigma for now, _ in pairs])
+    want = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(sigma, want, rtol=1e-12)
+    np.testing.assert_allclose([now.time for now, _ in pairs], np.log(want) / 4, rtol=1e-12)
+    assert DenoiserSpec.edm((2,), spacing="trailing").spacing == "trailing"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ({"kind": "even"}, ValueError, "unknown kind of grid 'even'; allowed: trailing"),
+        ({"kind": "karras", "rh0": 3}, ValueError, "unknown field of a karras grid: rh0"),
+        ({"kind": "karras", "rho": "a"}, TypeError, "rho must be a number"),
+        ({"kind": "shifted", "shift": 3, "spacing": {"kind": "x"}}, ValueError, "grid 'x'"),
+        ({"kind": "shifted"}, TypeError, "shift"),
+        (7, TypeError, "spacing must be a name"),
+        ("even", ValueError, "unknown spacing 'even'"),
+    ],
+)
+def test_a_bad_grid_in_a_manifest_is_refused(value, error, message):
+    with pytest.raises(error, match=message):
+        DenoiserSpec.from_dict({**spec().to_dict(), "spacing": value})
 
 
 def test_learned_variance_doubles_the_channels():

@@ -1,5 +1,8 @@
 """The torch backend: precisions, copies, capture checks, compile, and ``from_module``."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from toys import build  # noqa: E402
 import revstep  # noqa: E402
 from revstep.engine import BackendError, Engine, NetworkBuffers  # noqa: E402
 from revstep.engine.backends import torch_module  # noqa: E402
+from revstep.engine.backends.sync_watch import sync_reason  # noqa: E402
 from revstep.engine.backends.torch_module import (  # noqa: E402
     DTYPES,
     TorchModuleDenoiser,
@@ -81,6 +85,11 @@ def test_a_module_that_fits_is_used_as_it_is_and_others_are_copied():
     module.eval()
 
 
+def _with_item(x, index, value):
+    x[index] = value
+    return x
+
+
 class Wrapped(nn.Module):
     """A policy-shaped network with one more operation."""
 
@@ -102,6 +111,7 @@ class Wrapped(nn.Module):
         (lambda x, t: x + torch.masked_select(x, x > 0).sum(), "masked_select"),
         (lambda x, t: x + torch.unique(t).sum(), "_unique2"),
         (lambda x, t: x if not torch.equal(x, x) else x * 2, "equal"),
+        (lambda x, t: _with_item(x.clone(), x > 0, x[x < 0][:1].expand(3)), "index"),
     ],
 )
 def test_operators_that_wait_for_the_device_are_found(operation, operator):
@@ -117,11 +127,37 @@ def test_operators_that_wait_for_the_device_are_found(operation, operator):
         lambda x, t: torch.where(x > 0, x, t.reshape(-1, 1, 1)),
         lambda x, t: x[:, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])],
         lambda x, t: torch.zeros_like(x).copy_(x).clamp(min=0) + x.max(),
+        lambda x, t: _with_item(x.clone(), x > 0, 0.0),
     ],
 )
 def test_ordinary_operators_can_be_captured(operation):
     _, spec, _ = build("policy")
     assert TorchModuleDenoiser(Wrapped(operation), spec).capturable is None
+
+
+def test_a_value_that_is_on_the_host_already_is_not_waited_for():
+    call = Wrapped(lambda x, t: x * t.max().item())
+    inputs = torch.ones(2, 8, 2), torch.ones(2), None
+    assert "aten::_local_scalar_dense" in sync_reason(lambda: call(*inputs), CPU)
+    assert sync_reason(lambda: call(*inputs), torch.device("cuda")) is None
+
+
+def test_a_module_that_cannot_run_under_a_dispatch_mode_is_left_to_the_capture():
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    def picky(x, t):
+        if _get_current_dispatch_mode() is not None:
+            raise NotImplementedError("no rule registered for this operator and mode")
+        return x
+
+    _, spec, _ = build("policy")
+    assert TorchModuleDenoiser(Wrapped(picky), spec).capturable is None
+
+    def hungry(x, t):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        _ = TorchModuleDenoiser(Wrapped(hungry), spec).capturable
 
 
 @pytest.mark.parametrize("kind", ["policy", "image", "tabular"])
@@ -162,6 +198,27 @@ def test_tf32_is_as_asked_inside_a_call_and_restored(switches, wanted):
     assert (matmul.allow_tf32, conv.allow_tf32) == (not wanted, not wanted)
 
 
+def test_two_threads_that_want_tf32_otherwise_leave_the_switches_as_they_were(switches):
+    matmul, conv = switches
+    matmul.allow_tf32 = conv.allow_tf32 = True
+    seen = {False: [], True: []}
+
+    def work(wanted):
+        for _ in range(50):
+            with torch_module._products(torch.device("cuda"), wanted):
+                time.sleep(1e-4)
+                seen[wanted].append((matmul.allow_tf32, conv.allow_tf32) == (wanted, wanted))
+
+    threads = [threading.Thread(target=work, args=(wanted,)) for wanted in (False, True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(seen[False])
+    assert all(seen[True])
+    assert (matmul.allow_tf32, conv.allow_tf32) == (True, True)
+
+
 def test_compile_goes_through_torch_compile_with_one_shape_a_bucket(monkeypatch):
     module, spec, _ = build("policy")
     asked = []
@@ -174,7 +231,7 @@ def test_compile_goes_through_torch_compile_with_one_shape_a_bucket(monkeypatch)
     engine = revstep.from_module(module, spec, device="cpu", compile=True)
     want = revstep.from_module(module, spec, device="cpu").sample(2, steps=2, seed=0).x
     np.testing.assert_array_equal(engine.sample(2, steps=2, seed=0).x, want)
-    assert asked == [(True, {"dynamic": False})]
+    assert asked == [(True, {"dynamic": False, "options": {"triton.cudagraphs": False}})]
     assert engine.describe()["compiled"] is True
 
 

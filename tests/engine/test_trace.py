@@ -31,11 +31,11 @@ X = Vector({Symbol(0, "x"): 1.0})
         (lambda: abs(X), "norm"),
         (lambda: X + 1.0, "adding a number"),
         (lambda: X > 0, "comparing or clipping"),
-        (lambda: np.clip(X, -1, 1), "comparing or clipping"),
+        (lambda: np.clip(X, -1, 1), r"reading \.clip of a vector"),
         (lambda: np.tanh(X), "not affine"),
         (lambda: float(X), "reading"),
         (lambda: 1 if X else 0, "branching"),
-        (lambda: X * np.ones(3), "multiplying a vector by ndarray"),
+        (lambda: X * np.ones(3), r"multiplying a vector by an array of shape \(3,\)"),
         (lambda: X / 0.0, "divided a vector by 0"),
     ],
 )

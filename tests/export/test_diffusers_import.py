@@ -172,13 +172,8 @@ def test_flow_times_are_diffusers_timesteps():
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("DDIMScheduler", {"thresholding": True}, "thresholding=True.*does not carry"),
-        ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, "use_karras_sigmas"),
-        ("UniPCMultistepScheduler",
-         {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, "use_flow_sigmas"),
         ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, "interpolation_type"),
         ("DDPMScheduler", {"variance_type": "learned"}, "'learned_range'"),
-        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, "shift=3.0"),
         ("FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": 500}, "num_train_timesteps"),
     ],
 )  # fmt: skip

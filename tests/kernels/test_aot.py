@@ -1,5 +1,7 @@
 """Kernels compiled ahead of time: what the code may and may not hold, the files, the launch."""
 
+import contextlib
+import inspect
 import json
 import sys
 import types
@@ -11,10 +13,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
+from fake_cuda_core import FakeCore  # noqa: E402
+
 from revstep.bench import kernel_table  # noqa: E402
-from revstep.kernels import aot, launch  # noqa: E402
+from revstep.kernels import aot, launch, noise, reference  # noqa: E402
 from revstep.kernels.device_buffers import DeviceBuffers  # noqa: E402
-from revstep.kernels.sampler_step import begin_launch  # noqa: E402
 
 COMMITTED = Path(__file__).parents[2] / kernel_table.TABLE
 
@@ -125,47 +128,87 @@ def test_buckets_take_the_next_larger_compiled_history(folder, device):
         launch.CubinStep(device, folder)
 
 
-def test_launch_passes_every_parameter_of_the_ptx(folder, device, monkeypatch):
-    """A stand-in for cuda.core records what would be launched."""
-    core = types.ModuleType("cuda.core")
-    calls = []
-
-    class Code:
-        def __init__(self, kind, data):
-            self.kind, self.data = kind, data
-
-        def get_kernel(self, name):
-            return (self.kind, name, self.data)
-
-    core.ObjectCode = types.SimpleNamespace(
-        from_ptx=lambda data: Code("ptx", data), from_cubin=lambda data: Code("cubin", data)
-    )
-    core.LaunchConfig = lambda **options: options
-    core.launch = lambda *arguments: calls.append(arguments)
+@pytest.fixture
+def cuda_core(monkeypatch):
+    """cuda.core and a GPU as far as launches go: the PTX runs in the emulator, on CPU tensors."""
+    core = FakeCore()
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
-    monkeypatch.setitem(sys.modules, "cuda.core", core)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+    monkeypatch.setitem(sys.modules, "cuda.core", core.module())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: core.capability)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: "stream")
-    monkeypatch.setattr(torch.cuda, "device", lambda device: _Nothing())
-    index = launch.read_index(folder)
-    begin = launch._bind(folder, index, aot.Variant("begin_step"), begin_launch(device))
-    begin("stream")
-    ((stream, config, kernel, *values),) = calls
-    assert stream == "stream"
-    assert config == {"grid": (1, 1), "block": (128,), "shmem_size": 0}
-    assert kernel[:2] == ("ptx", "begin_step_kernel")
-    assert len(values) == kernel[2].decode().count("_param_") - kernel[2].decode().count("[begin")
-    assert values[1] == device.base.data_ptr()
-    assert values[8].dtype == np.int32
-    assert values[8] == device.slots
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(launch, "_need_gpu", lambda device: None)
+    return core
 
 
-class _Nothing:
-    def __enter__(self):
-        return None
+@pytest.mark.parametrize("capability", [(8, 9), (10, 0)])  # no machine code: the portable PTX
+@pytest.mark.parametrize("x0", [False, True])
+def test_launched_files_give_the_references_bits(
+    folder, cuda_core, capability, x0, make_step, copy_step, assert_same_bits
+):
+    cuda_core.capability = capability
+    buf = make_step(np.random.default_rng(4), B=3, D=64, dtype=np.float16, history=1, x0=x0)
+    buf.counter[:] = 0
+    want, device = copy_step(buf), DeviceBuffers.from_step(buf, "cpu")
+    cuda_core.add(device)
+    kernel = launch.CubinStep(device, folder)
+    kernel.warm_up()
+    assert_same_bits(device.to_step(), want)
+    for _ in range(2):
+        kernel.begin()
+        kernel.step()
+        reference.begin_step(want)
+        reference.fused_step(want)
+        assert_same_bits(device.to_step(), want)
+    assert [c["grid"] for c in cuda_core.launches] == [(1, 1)] * 3 + [(1, 3), (1, 1), (1, 3)]
+    assert all(c["block"] == (128,) and c["shmem_size"] == 0 for c in cuda_core.launches)
 
-    def __exit__(self, *error):
-        return None
+
+def test_launched_noise_is_the_references(folder, cuda_core):
+    seeds = np.array([0, (1 << 64) - 1, 3], np.uint64)
+    want = np.empty((3, 600), np.float32)
+    reference.normal_fill(want, seeds, 5, noise.STREAM_INITIAL)
+    got, key = torch.empty(3, 600), torch.from_numpy(seeds.view(np.int64))
+    cuda_core.tensors += [got, key]
+    launch.CubinNoise(folder)(got, key, 5, noise.STREAM_INITIAL)
+    assert (got.numpy().view(np.uint32) == want.view(np.uint32)).all()
+
+
+def test_machine_code_of_the_gpu_comes_before_the_ptx(folder, cuda_core, device):
+    cuda_core.capability = (9, 0)
+    launch.CubinStep(device, folder)
+    assert [name for kind, name, _ in cuda_core.loaded] == [
+        "begin_step_kernel",
+        "fused_step_kernel",
+    ]
+    assert all(kind == "cubin" and data[:4] == b"\x7fELF" for kind, _, data in cuda_core.loaded)
+
+
+def test_a_kernel_that_the_driver_refuses_is_named(folder, cuda_core, device):
+    cuda_core.fails = RuntimeError("CUDA_ERROR_UNSUPPORTED_PTX_VERSION")
+    with pytest.raises(ValueError, match=r"can't load .*begin_step\.ptx: CUDA_ERROR_UNSUPPORTED"):
+        launch.CubinStep(device, folder)
+
+
+def test_kernels_of_another_source_are_stale(folder, tmp_path):
+    index = json.loads((folder / aot.INDEX).read_text())
+    (tmp_path / aot.INDEX).write_text(json.dumps({**index, "source_sha256": "0" * 64}))
+    with pytest.raises(ValueError, match="another revstep's source"):
+        launch.read_index(tmp_path)
+
+
+def test_staleness_looks_at_every_file_that_kernels_are_made_of():
+    from revstep.kernels import step_kernels
+
+    jitted = [value.fn for value in vars(step_kernels).values() if hasattr(value, "arg_names")]
+    assert len(jitted) >= 3
+    assert {Path(inspect.getsourcefile(f)).name for f in jitted} <= set(aot.SOURCES)
+
+
+@pytest.mark.parametrize("capability", [75, 91])
+def test_a_gpu_that_triton_does_not_know_is_refused(tmp_path, capability):
+    with pytest.raises(ValueError, match=f"sm_{capability}; allowed: sm_80, .*sm_121"):
+        aot.write_kernels(tmp_path, ["float32"], 64, capabilities=[capability])
 
 
 def test_cuda_core_has_what_the_launch_uses():

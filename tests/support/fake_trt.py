@@ -2,7 +2,7 @@
 
 A plan is JSON: {"tensors": [[name, mode, shape, dtype]], "profile": [least, tuned, most]}. An
 engine computes out = x + t (row by row) + the float conditions' sum. ``Faults`` makes calls fail
-as TensorRT's do: a False or None, and a line in the log.
+as TensorRT's do: a False or None, and a line in the log; "nan" makes the output NaN.
 """
 
 import ctypes
@@ -107,7 +107,7 @@ def fake_trt(faults=None, rtx=False):
             total = x + t.reshape(wide)
             for values in conditions:
                 total = total + values.reshape(len(t), -1).sum(1).reshape(wide)
-            np.copyto(out, total)
+            np.copyto(out, np.nan if faults.call == "nan" else total)
             return True
 
     class Engine:

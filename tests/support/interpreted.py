@@ -1,7 +1,10 @@
 """The Triton kernels loaded once more, under Triton's interpreter: they then run on the CPU."""
 
 import functools
-import importlib.util
+import importlib
+import sys
+
+FILES = ("tile_access", "tile_noise", "step_kernels")
 
 
 @functools.cache
@@ -12,14 +15,17 @@ def interpreted_kernels():
     """
     import triton
 
-    spec = importlib.util.find_spec("revstep.kernels.step_kernels")
-    module = importlib.util.module_from_spec(
-        importlib.util.spec_from_file_location("interpreted_step_kernels", spec.origin)
-    )
+    import revstep.kernels as package
+
+    kept = [(name, importlib.import_module(f"{package.__name__}.{name}")) for name in FILES]
     before = triton.knobs.runtime.interpret
     triton.knobs.runtime.interpret = True
     try:
-        module.__spec__.loader.exec_module(module)
+        for name in FILES:
+            del sys.modules[f"{package.__name__}.{name}"]
+        return importlib.import_module(f"{package.__name__}.step_kernels")
     finally:
         triton.knobs.runtime.interpret = before
-    return module
+        for name, module in kept:
+            sys.modules[module.__name__] = module
+            setattr(package, name, module)

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revstep.commands.guard import describe, exit_code, guarded
-from revstep.commands.output import err, print_json, progress_bars
+from revstep.commands.output import Bars, err, print_json, progress_bars
 from revstep.commands.values import byte_count, names, whole_numbers
+from revstep.engine.errors import RevstepError
 
 if TYPE_CHECKING:
+    from revstep.engine.kernel_files import KernelFiles
     from revstep.engine.manifest import CompiledEntry
-    from revstep.export.compile_jobs import Outcome
+    from revstep.export.trt_build import BuildOptions
 
 __all__ = ["compile_", "entry_line", "parity_lines"]
+
+DEFAULT = ["onnxruntime"]
 
 
 @guarded
@@ -48,10 +52,19 @@ def compile_(
             metavar="MIN:TUNED:MAX",
         ),
     ] = None,
+    kernels: Annotated[
+        bool,
+        typer.Option(
+            "--kernels",
+            help="Put the step's GPU kernels into the bundle, so that sampling there needs neither "
+            "Triton nor a C compiler. Without --target nothing else is compiled.",
+        ),
+    ] = False,
     gpu: Annotated[
         str | None,
         typer.Option(
-            help="tensorrt_rtx: the GPUs to build for, as sm_86,sm_89; default: all it knows."
+            help="tensorrt_rtx and --kernels: the GPUs to build for, as sm_86,sm_89; default: all "
+            "that TensorRT-RTX knows; sm_80, sm_90, sm_100, sm_120."
         ),
     ] = None,
     memory_limit: Annotated[
@@ -79,28 +92,18 @@ def compile_(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="Print the result as JSON; of several: {compiled: [...], failed: [...]}."
+            "--json",
+            help="Print the result as JSON; of several: {compiled: [...], failed: [...], kernels}.",
         ),
     ] = False,
 ) -> None:
     """Compile a bundle and check it against PyTorch's output; a failed check changes nothing."""
     from revstep.export.compile_jobs import compile_jobs, plan_jobs
-    from revstep.export.trt_build import BuildOptions, Profile
+    from revstep.export.trt_build import Profile
 
-    targets = names(",".join(target or ["onnxruntime"]), "--target")
-    given = (gpu, memory_limit, optimization_level)
-    options = None
-    if any(value is not None for value in given):
-        options = BuildOptions(
-            gpus=tuple(names(gpu, "--gpu")) if gpu is not None else (),
-            memory_limit=byte_count(memory_limit, "--memory-limit") if memory_limit else None,
-            optimization_level=optimization_level,
-        )
-        if set(targets) == {"onnxruntime"}:
-            raise ValueError(
-                "--gpu, --memory-limit and --optimization-level are for --target tensorrt and "
-                "tensorrt_rtx"
-            )
+    targets = [] if kernels and not target else names(",".join(target or DEFAULT), "--target")
+    gpus = names(gpu, "--gpu") if gpu is not None else []
+    options = _build_options(targets, kernels, gpus, memory_limit, optimization_level)
     profile = None
     if dynamic is not None:
         rows = whole_numbers(dynamic.replace(":", ","), "--dynamic")
@@ -115,6 +118,7 @@ def compile_(
         if value is not None
     }
     with progress_bars() as bars:
+        made, failure = _kernels(bundle, gpus, bars, keep_going) if kernels else (None, None)
         outcomes = compile_jobs(
             bundle,
             jobs,
@@ -124,31 +128,73 @@ def compile_(
             options=options,
             progress=lambda job: bars.bar(f"Compile {job}" if len(jobs) > 1 else "Compile"),
         )
-    _print(outcomes, as_json=as_json)
-    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if failures:
-        raise typer.Exit(exit_code(failures[0]))
+    failed = [] if failure is None else [("kernels", failure)]
+    failed += [(str(o.job), o.error) for o in outcomes if o.error is not None]
+    _print([o.entry for o in outcomes if o.entry is not None], made, failed, as_json=as_json)
+    if failed:
+        raise typer.Exit(exit_code(failed[0][1]))
 
 
-def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
-    entries = [o.entry for o in outcomes if o.entry is not None]
-    failed = [(o.job, describe(o.error)) for o in outcomes if o.error is not None]
-    if as_json and len(outcomes) == len(entries) == 1:
+def _build_options(
+    targets: list[str], kernels: bool, gpus: list[str], memory: str | None, level: int | None
+) -> BuildOptions | None:
+    """TensorRT's options, or None where none is given for it."""
+    from revstep.export.trt_build import BuildOptions
+
+    if not gpus and memory is None and level is None:
+        return None
+    tensorrt = set(targets) - {"onnxruntime"}
+    if not tensorrt and memory is None and level is None and kernels:
+        return None
+    if not tensorrt:
+        raise ValueError(
+            "--gpu, --memory-limit and --optimization-level are for --target tensorrt and "
+            "tensorrt_rtx (--gpu for --kernels too)"
+        )
+    limit = None if memory is None else byte_count(memory, "--memory-limit")
+    return BuildOptions(gpus=tuple(gpus), memory_limit=limit, optimization_level=level)
+
+
+def _kernels(
+    bundle: Path, gpus: list[str], bars: Bars, keep_going: bool
+) -> tuple[KernelFiles | None, Exception | None]:
+    """The bundle's kernels, or with ``keep_going`` why there are none."""
+    from revstep.export.kernel_compile import compile_kernels
+
+    try:
+        return compile_kernels(bundle, gpus=gpus, progress=bars.bar("Compile kernels")), None
+    except (RevstepError, ValueError) as error:
+        if not keep_going:
+            raise
+        return None, error
+
+
+def _print(
+    entries: list[CompiledEntry],
+    made: KernelFiles | None,
+    failed: list[tuple[str, Exception]],
+    *,
+    as_json: bool,
+) -> None:
+    if as_json and made is None and len(entries) == 1 and not failed:
         print_json(entries[0].to_dict())
     elif as_json:
         print_json(
             {
                 "compiled": [entry.to_dict() for entry in entries],
-                "failed": [{"job": str(job), "error": text} for job, text in failed],
+                "failed": [{"job": job, "error": describe(error)} for job, error in failed],
+                "kernels": None if made is None else made.to_dict(),
             }
         )
     else:
+        if made is not None:
+            typer.echo(f"kernels: {made}")
         for entry in entries:
             typer.echo(entry_line(entry))
             for line in parity_lines(entry.parity):
                 typer.echo(f"  {line}")
-    for job, text in failed:
-        err().print(f"error: {job}: {text}", markup=False, soft_wrap=True)
+    for job, error in failed:
+        err().print(f"error: {job}: {describe(error)}", markup=False, soft_wrap=True)
 
 
 def entry_line(entry: CompiledEntry) -> str:

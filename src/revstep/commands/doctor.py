@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-STYLES = {"ok": "green", "missing": "yellow", "unusable": "yellow", "conflict": "bold red"}
+STYLES = {
+    "ok": "green",
+    "builds": "green",
+    "missing": "yellow",
+    "unusable": "yellow",
+    "conflict": "bold red",
+}
 
 
 @guarded

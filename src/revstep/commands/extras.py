@@ -16,6 +16,7 @@ _EXTRAS = {
     "PIL": "images",
     "matplotlib": "images",
     "triton": "triton",
+    "cuda": "cuda",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
 }

@@ -39,6 +39,8 @@ def info(
 
 
 def _rows(bundle: Bundle) -> list[tuple[str, str]]:
+    from revstep.engine.kernel_files import KernelFiles
+
     spec, manifest = bundle.spec, bundle.manifest
     provenance = manifest["provenance"]
     rows = [
@@ -62,8 +64,13 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         rows.append(("values", f"{spec.value_range[0]:g} to {spec.value_range[1]:g}"))
     if spec.decoder is not None:
         rows.append(("decoder", f"to {_shape(spec.decoder.shape)}, scale {spec.decoder.scale:g}"))
+    kernels = KernelFiles.of(bundle)
     for name, file in manifest["files"].items():
+        if kernels is not None and name in kernels.names:
+            continue
         rows.append(("file", f"{name} {size(file['bytes'])}"))
+    if kernels is not None:
+        rows.append(("kernels", f"{kernels}, {size(kernels.bytes)}"))
     tools = ", ".join(f"{k} {v}" for k, v in provenance.get("tools", {}).items())
     rows.append(("exported", f"{provenance.get('created', '?')} with {tools}"))
     if "parameters" in provenance:

@@ -16,7 +16,7 @@ from revstep.engine.samples import picture_problem
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Target", "grid_of", "read_start", "save_array", "save_picture"]
+__all__ = ["Target", "grid_of", "save_array", "save_picture"]
 
 GAP = 2  # pixels between the pictures of a grid
 SUFFIXES = (".png", ".npy")
@@ -125,45 +125,3 @@ def grid_of(pictures: Sequence[Image], columns: int) -> Image:
         row, column = divmod(i, columns)
         canvas.paste(picture, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
     return canvas
-
-
-def read_start(
-    path: Path, shape: tuple[int, ...], value_range: tuple[float, float] | None
-) -> NDArray[np.float32]:
-    """A start for image-to-image: a ``.npy`` array, or a picture scaled to ``value_range``.
-
-    Args:
-        path: The file.
-        shape: Shape of one sample.
-        value_range: The data's range, for pictures.
-
-    Returns:
-        float32, ``shape`` or (n, *shape).
-
-    Raises:
-        ValueError: A wrong shape or size; nothing is resized silently.
-    """
-    from revstep.commands.values import load_array
-
-    if path.suffix.lower() == ".npy":
-        array = np.asarray(load_array(path, "--start"), np.float32)
-        if shape not in (array.shape, array.shape[1:]):
-            raise ValueError(f"--start: {path} has shape {array.shape}; expected {shape}")
-        return array
-    from PIL import Image, UnidentifiedImageError
-
-    if value_range is None or picture_problem(shape, value_range) is not None:
-        raise ValueError(f"--start must be a .npy file of shape {shape} for this denoiser")
-    try:
-        with Image.open(path) as opened:
-            picture = opened.convert("L" if shape[0] == 1 else "RGB")
-    except UnidentifiedImageError:
-        raise ValueError(f"--start: {path} is neither a picture nor a .npy file") from None
-    if picture.size != (shape[2], shape[1]):
-        raise ValueError(
-            f"--start: {path} is {picture.width} x {picture.height} pixels; this denoiser takes "
-            f"{shape[2]} x {shape[1]}. Resize it first"
-        )
-    pixels = np.asarray(picture, np.float32).reshape(shape[1], shape[2], shape[0])
-    lo, hi = value_range
-    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) * ((hi - lo) / 255.0) + lo, np.float32)

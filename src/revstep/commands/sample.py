@@ -12,9 +12,10 @@ import typer
 from numpy.typing import NDArray
 
 from revstep.commands.extras import need
+from revstep.commands.given import read_mask, read_state
 from revstep.commands.guard import guarded
 from revstep.commands.output import counter, print_json, progress_bars, size
-from revstep.commands.pictures import Target, read_start
+from revstep.commands.pictures import Target
 from revstep.commands.values import class_condition, condition_values, options, split
 from revstep.engine.loading import BACKENDS, DEVICES
 from revstep.engine.machine import memory_bytes
@@ -56,7 +57,9 @@ def sample(
         list[str] | None,
         typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),
     ] = None,
-    spacing: Annotated[str | None, typer.Option(help="trailing, leading or linspace.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="trailing, leading, linspace, karras, ...")
+    ] = None,
     compat: Annotated[str | None, typer.Option(help="diffusers: step as that library.")] = None,
     clip: Annotated[
         bool | None, typer.Option("--clip/--no-clip", help="Clip the estimate; default: the spec.")
@@ -66,6 +69,14 @@ def sample(
     ] = None,
     strength: Annotated[
         float | None, typer.Option(help="With --start: the share of the steps to run, (0, 1].")
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Inpainting: white (1) keeps, black (0) is filled; a picture or .npy."),
+    ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option(help="What --mask keeps: a picture or .npy; default: that of --start."),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="One PNG with all samples.")] = False,
     columns: Annotated[int | None, typer.Option(help="Columns of the --grid.", min=1)] = None,
@@ -94,6 +105,10 @@ def sample(
         raise ValueError("--columns goes with --grid")
     if strength is not None and start is None:
         raise ValueError("--strength goes with --start, the sample to begin from")
+    if mask is not None and known is None and start is None:
+        raise ValueError("--mask goes with --known or --start, whose pixels it keeps")
+    if known is not None and mask is None:
+        raise ValueError("--known goes with --mask, which says what of it is kept")
     chosen = make_sampler(sampler, **options(set_ or []))
     if output is not None and output.suffix.lower() == ".png":
         need("PIL", purpose="writing PNG")
@@ -107,7 +122,11 @@ def sample(
     if output is None:
         output = _default_output(shape, value_range, grid)
     target = Target(output, count=n, grid=grid, shape=shape, value_range=value_range)
-    begin = None if start is None else read_start(start, spec.shape, spec.value_range)
+    begin, kept = (
+        None if path is None else read_state(path, what, spec.shape, spec.value_range)
+        for path, what in ((start, "--start"), (known, "--known"))
+    )
+    part = None if mask is None else read_mask(mask, "--mask", spec.shape)
 
     begun = perf_counter()
     try:
@@ -121,6 +140,8 @@ def sample(
                 conditions=conditions,
                 start=begin,
                 strength=strength,
+                mask=part,
+                known=kept,
                 spacing=spacing,
                 compat=compat,
                 clip=clip,

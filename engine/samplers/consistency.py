@@ -1,0 +1,110 @@
+"""Few-step models: consistency models and latent consistency models, sampled in several steps.
+
+References: Song, Dhariwal, Chen & Sutskever, "Consistency models", 2023, arXiv:2303.01469; Luo et
+al., "Latent consistency models", 2023, arXiv:2310.04378.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from revstep.engine.affine import Vector
+from revstep.engine.grid import Point, time_grid
+from revstep.engine.samplers.base import BaseSampler, check_count, check_range
+from revstep.engine.spacing import Spacing, TimeGrid
+from revstep.engine.spec import DenoiserSpec
+from revstep.engine.trace import Run
+
+__all__ = ["LCM", "Consistency"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Consistency(BaseSampler):
+    """Multistep consistency sampling (Song et al. 2023, algorithm 1): denoise, noise again.
+
+    x_s = alpha_s f(x_t, t) + sqrt(sigma_s² - sigma_min²) z, f the network's x0. For a network of
+    ``edm`` prediction, f has the paper's boundary: c_skip = d² / ((t - sigma_min)² + d²) and
+    c_out = (t - sigma_min) d / sqrt(t² + d²), with d = sigma_data.
+
+    Attributes:
+        sigma_min: The noise level where f is the identity.
+    """
+
+    sigma_min: float = 0.002
+
+    def __post_init__(self) -> None:
+        check_range("sigma_min", self.sigma_min, 0.0)
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            x = then.alpha * self._consistent(run, x, d.m, d.x0, now)
+            noise = math.sqrt(max(then.sigma**2 - self.sigma_min**2, 0.0))
+            if noise > 0.0:
+                x = x + noise * run.noise()
+        return x
+
+    def _consistent(self, run: Run, x: Vector, m: Vector, x0: Vector, now: Point) -> Vector:
+        if run.spec.prediction != "edm" or run.clip:
+            return x0
+        t, data = now.sigma, run.spec.sigma_data
+        shifted = t - self.sigma_min
+        c_skip = data**2 / (shifted**2 + data**2)
+        return c_skip * x + (shifted * data / math.hypot(t, data)) * m
+
+
+@dataclasses.dataclass(frozen=True)
+class LCM(BaseSampler):
+    """Latent consistency models (Luo et al. 2023): f = c_skip x + c_out x0, then noise again.
+
+    c_skip = d² / (u² + d²) and c_out = u / sqrt(u² + d²) with u = scaling t, t the training index
+    and d = 0.5.
+
+    Attributes:
+        original_steps: DDIM steps that the model was distilled from; calls are at some of these.
+        scaling: Factor on the training index; the published models have 10.
+    """
+
+    original_steps: int = 50
+    scaling: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_count("original_steps", self.original_steps, 1)
+        check_range("scaling", self.scaling, 0.0)
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x, data = run.x, 0.5
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            u = self.scaling * now.index
+            c_skip, c_out = data**2 / (u**2 + data**2), u / math.hypot(u, data)
+            x = then.alpha * (c_skip * x + c_out * d.x0)
+            if then.sigma > 0.0:
+                x = x + then.sigma * run.noise()
+        return x
+
+    def grid(
+        self,
+        spec: DenoiserSpec,
+        steps: int | None,
+        spacing: str | Spacing | None,
+        compat: str | None,
+    ) -> tuple[tuple[Point, Point], ...]:
+        """Even picks of the distillation's own steps, unless a spacing is given."""
+        total = spec.schedule.steps
+        if spacing is None and steps is not None and self.original_steps <= total:
+            if not 1 <= steps <= self.original_steps:
+                raise ValueError(
+                    f"steps={steps} is out of range; this model was distilled from "
+                    f"{self.original_steps}: 1 to {self.original_steps}"
+                )
+            origin = np.arange(self.original_steps, 0, -1) * (total // self.original_steps) - 1
+            picks = np.floor(np.linspace(0, self.original_steps, steps, endpoint=False))
+            spacing = TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
+        return time_grid(spec, steps, spacing)

@@ -1,0 +1,52 @@
+"""Noise schedules: ``x_t = alpha_t x0 + sigma_t eps``, with ``(alpha, sigma)`` in float64.
+
+Each schedule has its own *natural time* ``t``, running from noise to data:
+
+===========  =============================  ==================================
+schedule     natural time                   (alpha, sigma)
+===========  =============================  ==================================
+``vp``       training index, 0 to T - 1     (sqrt(abar_t), sqrt(1 - abar_t))
+``ve``       sigma itself                   (1, t)
+``flow``     t in [0, 1]                    (1 - t, t)
+===========  =============================  ==================================
+
+The clean end (alpha = 1, sigma = 0) is ``schedule.clean``: index -1, sigma 0, t = 0. EDM is the
+``ve`` schedule of ``VESchedule.edm()`` with the ``edm`` prediction.
+
+References: Ho et al. 2020 (VP, eq. 4); Nichol & Dhariwal 2021 (squared cosine, eq. 17); Lin et al.
+2023 (zero terminal SNR, algorithm 1); Song et al. 2021 (VE); Karras et al. 2022 (EDM); Lipman et
+al. 2023 (flow).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from revstep.engine.schedule.base import Schedule
+from revstep.engine.schedule.flow import FlowSchedule
+from revstep.engine.schedule.ve import VESchedule
+from revstep.engine.schedule.vp import VPSchedule
+
+__all__ = ["FlowSchedule", "Schedule", "VESchedule", "VPSchedule", "schedule_from_dict"]
+
+SCHEDULES: dict[str, type[VPSchedule] | type[VESchedule] | type[FlowSchedule]] = {
+    cls.kind: cls for cls in (VPSchedule, VESchedule, FlowSchedule)
+}
+
+
+def schedule_from_dict(values: dict[str, Any]) -> Schedule:
+    """The schedule that ``Schedule.to_dict`` wrote.
+
+    Raises:
+        ValueError: An unknown kind or field, or a value out of range.
+    """
+    values = dict(values)
+    kind = values.pop("kind", None)
+    if kind not in SCHEDULES:
+        raise ValueError(f"unknown schedule {kind!r}; allowed: {', '.join(SCHEDULES)}")
+    cls = SCHEDULES[kind]
+    unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
+    if unknown:
+        raise ValueError(f"unknown field of a {kind} schedule: {', '.join(sorted(unknown))}")
+    return cls(**values)

@@ -1,0 +1,42 @@
+"""The grids that have a name."""
+
+from __future__ import annotations
+
+from revstep.engine.spacing.base import Spacing
+from revstep.engine.spacing.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
+from revstep.engine.spacing.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
+
+__all__ = ["SPACINGS", "resolve_spacing"]
+
+SPACINGS: dict[str, Spacing] = {
+    "trailing": TrailingGrid(),
+    "leading": LeadingGrid(),
+    "linspace": LinspaceGrid(),
+    "karras": KarrasGrid(),
+    "exponential": ExponentialGrid(),
+    "beta": BetaGrid(),
+    "sgm_uniform": LinspaceGrid(drop_last=True),
+    "logsnr_uniform": LogSNRGrid(),
+}
+
+
+def resolve_spacing(spacing: str | Spacing) -> Spacing:
+    """The grid of that name, or the grid itself.
+
+    Raises:
+        ValueError: An unknown name.
+        TypeError: Neither a name nor a grid.
+    """
+    if isinstance(spacing, str):
+        if spacing not in SPACINGS:
+            raise ValueError(
+                f"unknown spacing {spacing!r}; allowed: {', '.join(SPACINGS)}, or a grid such as "
+                "KarrasGrid(rho=7) or TimeGrid(sigmas=...)"
+            )
+        return SPACINGS[spacing]
+    if not isinstance(spacing, Spacing):
+        raise TypeError(
+            f"spacing must be a name ({', '.join(SPACINGS)}) or a grid such as KarrasGrid(rho=7); "
+            f"got {spacing!r}"
+        )
+    return spacing

@@ -1,0 +1,82 @@
+"""Given states and masks: a picture or a ``.npy`` file as an array for ``Engine.sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.commands.extras import need
+from revstep.commands.values import load_array
+from revstep.engine.samples import picture_problem
+
+__all__ = ["read_mask", "read_state"]
+
+
+def read_state(
+    path: Path, what: str, shape: tuple[int, ...], value_range: tuple[float, float] | None
+) -> NDArray[np.float32]:
+    """A sample to begin from or to keep: an array, or a picture scaled to ``value_range``.
+
+    Args:
+        path: The file.
+        what: The option, for errors.
+        shape: Shape of one sample.
+        value_range: The data's range, for pictures.
+
+    Returns:
+        float32, ``shape`` or (n, *shape).
+
+    Raises:
+        ValueError: A wrong shape or size; nothing is resized silently.
+    """
+    if path.suffix.lower() == ".npy":
+        array = np.asarray(load_array(path, what), np.float32)
+        if shape not in (array.shape, array.shape[1:]):
+            raise ValueError(f"{what}: {path} has shape {array.shape}; expected {shape}")
+        return array
+    if value_range is None or picture_problem(shape, value_range) is not None:
+        raise ValueError(f"{what} must be a .npy file of shape {shape} for this denoiser")
+    pixels = _pixels(path, what, "L" if shape[0] == 1 else "RGB", shape[1:])
+    lo, hi = value_range
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) * ((hi - lo) / 255.0) + lo, np.float32)
+
+
+def read_mask(path: Path, what: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A mask: an array of what broadcasts to ``shape``, or a picture whose white is 1.
+
+    Args:
+        path: The file.
+        what: The option, for errors.
+        shape: Shape of one sample.
+
+    Returns:
+        float32; (1, H, W) of a picture.
+
+    Raises:
+        ValueError: A picture of another size, or for samples that have no height and width.
+    """
+    if path.suffix.lower() == ".npy":
+        return np.asarray(load_array(path, what), np.float32)
+    if len(shape) != 3:
+        raise ValueError(f"{what} must be a .npy file that broadcasts to {shape} for this denoiser")
+    return np.ascontiguousarray(_pixels(path, what, "L", shape[1:])[None, ..., 0] / 255.0)
+
+
+def _pixels(path: Path, what: str, mode: str, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """(H, W, channels), 0 to 255."""
+    need("PIL", purpose="reading pictures")
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert(mode)
+    except UnidentifiedImageError:
+        raise ValueError(f"{what}: {path} is neither a picture nor a .npy file") from None
+    if picture.size != (size[1], size[0]):
+        raise ValueError(
+            f"{what}: {path} is {picture.width} x {picture.height} pixels; this denoiser takes "
+            f"{size[1]} x {size[0]}. Resize it first"
+        )
+    return np.asarray(picture, np.float32).reshape(*size, -1)
