@@ -80,7 +80,7 @@ MISTAKES = {
     ),
     "factory of an unknown opset": (
         ("export", "no_such_module:build", "-o", "{tmp}/x", "--opset", "23"),
-        "less than or equal to 22",
+        "Invalid value for '--opset'",
     ),
     "bundle that is there already": (
         ("export", "no_such_module:build", "-o", "{tabular}"),
