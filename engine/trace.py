@@ -95,7 +95,14 @@ class Run:
     def _symbol(self, kind: str, row: int | None = None) -> Vector:
         return Vector({Symbol(self.tape.row if row is None else row, kind): 1.0}, self.tape)
 
-    def denoise(self, x: Vector, at: Point, *, weight: float = 1.0) -> Estimate:
+    def denoise(
+        self,
+        x: Vector,
+        at: Point,
+        *,
+        weight: float = 1.0,
+        estimate: tuple[float, float] | None = None,
+    ) -> Estimate:
         """Calls the network on ``x`` at the point ``at``.
 
         Afterwards ``x`` is the state symbol of this call: the same value, named anew.
@@ -105,6 +112,8 @@ class Run:
             at: The point where the network is called.
             weight: w of the effective guidance 1 + w (g - 1) of this call, times the run's own
                 weight over time.
+            estimate: (p_x, p_m) of another estimate x0 = p_x x + p_m m than the prediction's, as
+                consistency models have it.
         """
         number = len(self.rows)
         self._check_call(x, at)
@@ -112,7 +121,7 @@ class Run:
             self._close(x, at)
         elif x.terms != self.x.terms:
             raise ProgramError(f"the first network call must be on run.x ({sampler_line()})")
-        p_x, p_m = x0_coefficients(
+        p_x, p_m = estimate or x0_coefficients(
             self.spec.prediction,
             at.alpha,
             at.sigma,
@@ -136,6 +145,13 @@ class Run:
         For samplers that add noise before their first network call.
         """
         self.start = (float(alpha), float(sigma))
+
+    def ends_at(self, then: Point) -> bool:
+        """Whether a step to ``then`` is the run's last, which adds no noise.
+
+        Never with compat: other libraries add it, where their run doesn't end at sigma = 0.
+        """
+        return not self.compat and then is self.steps[-1][1]
 
     def noise(self) -> Vector:
         """Standard normal noise of this call's update; once a call."""

@@ -42,20 +42,19 @@ class Consistency(BaseSampler):
         """Walks the grid."""
         x = run.x
         for now, then in run.steps:
-            d = run.denoise(x, now)
-            x = then.alpha * self._consistent(run, x, d.m, d.x0, now)
+            d = run.denoise(x, now, estimate=self._boundary(run.spec, now))
+            x = then.alpha * d.x0
             noise = math.sqrt(max(then.sigma**2 - self.sigma_min**2, 0.0))
-            if noise > 0.0:
+            if noise > 0.0 and not run.ends_at(then):
                 x = x + noise * run.noise()
         return x
 
-    def _consistent(self, run: Run, x: Vector, m: Vector, x0: Vector, now: Point) -> Vector:
-        if run.spec.prediction != "edm" or run.clip:
-            return x0
-        t, data = now.sigma, run.spec.sigma_data
-        shifted = t - self.sigma_min
-        c_skip = data**2 / (shifted**2 + data**2)
-        return c_skip * x + (shifted * data / math.hypot(t, data)) * m
+    def _boundary(self, spec: DenoiserSpec, now: Point) -> tuple[float, float] | None:
+        if spec.prediction != "edm":
+            return None
+        data, shifted = spec.sigma_data, now.sigma - self.sigma_min
+        norm = shifted**2 + data**2
+        return data**2 / norm, shifted * data / math.hypot(now.sigma, data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +84,7 @@ class LCM(BaseSampler):
             u = self.scaling * now.index
             c_skip, c_out = data**2 / (u**2 + data**2), u / math.hypot(u, data)
             x = then.alpha * (c_skip * x + c_out * d.x0)
-            if then.sigma > 0.0:
+            if then.sigma > 0.0 and not run.ends_at(then):
                 x = x + then.sigma * run.noise()
         return x
 

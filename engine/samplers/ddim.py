@@ -54,11 +54,10 @@ class DDIM(BaseSampler):
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
         x = run.x
-        for number, (now, then) in enumerate(run.steps):
+        for now, then in run.steps:
             d = run.denoise(x, now)
             eps = d.eps if self.epsilon == "rederive" else d.raw_eps
-            last = number == len(run.steps) - 1 and not run.compat  # the last step adds no noise
-            std = 0.0 if last else self.eta * ancestral_sigma(now, then)
+            std = 0.0 if run.ends_at(then) else self.eta * ancestral_sigma(now, then)
             x = then.alpha * d.x0 + math.sqrt(max(then.sigma**2 - std**2, 0.0)) * eps
             if std > 0.0:
                 x = x + std * run.noise()

@@ -43,7 +43,8 @@ class DPM2(BaseSampler):
                 x = then.alpha * d.x0
                 continue
             sigma, end = noise_level(now), noise_level(then)
-            up = self.eta * ancestral_sigma(now, then) / then.alpha
+            eta = 0.0 if run.ends_at(then) else self.eta
+            up = eta * ancestral_sigma(now, then) / then.alpha
             down = math.sqrt(end**2 - up**2)
             middle = math.sqrt(sigma * down)
             between = lambda_point(run.spec, -math.log(middle))

@@ -75,16 +75,17 @@ class _DPMSolverPP(BaseSampler):
     def _step(self, run: Run, x: Vector, now: Point, then: Point, *d: Vector) -> Vector:
         """One step from ``x`` at ``now``, with as many differences D0, D1, D2 as are given."""
         h = then.lam - now.lam
-        decay = math.exp(-self.eta * h) if self.eta > 0.0 else 1.0
-        phi_1 = -math.expm1(-(1.0 + self.eta) * h)
+        eta = 0.0 if run.ends_at(then) else self.eta
+        decay = math.exp(-eta * h) if eta > 0.0 else 1.0
+        phi_1 = -math.expm1(-(1.0 + eta) * h)
         out = (then.sigma / now.sigma * decay) * x + (then.alpha * phi_1) * d[0]
         if len(d) == 2 and self.second == "midpoint":
             out = out + (0.5 * then.alpha * phi_1) * d[1]
         elif len(d) > 1:
-            phi_2 = 1.0 - phi_1 / ((1.0 + self.eta) * h)
+            phi_2 = 1.0 - phi_1 / ((1.0 + eta) * h)
             out = out + (then.alpha * phi_2) * d[1]
             if len(d) > 2:
-                phi_3 = 0.5 - phi_2 / ((1.0 + self.eta) * h)
+                phi_3 = 0.5 - phi_2 / ((1.0 + eta) * h)
                 out = out + (then.alpha * phi_3 * (2.0 if self.third == "taylor" else 1.0)) * d[2]
         if decay < 1.0 and then.sigma > 0.0:
             out = out + (then.sigma * math.sqrt(1.0 - decay**2)) * run.noise()

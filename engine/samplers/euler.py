@@ -55,7 +55,7 @@ class EulerAncestral(BaseSampler):
         x = run.x
         for now, then in run.steps:
             d = run.denoise(x, now)
-            up = self.eta * ancestral_sigma(now, then)
+            up = 0.0 if run.ends_at(then) else self.eta * ancestral_sigma(now, then)
             down = math.sqrt(max(then.sigma**2 - up**2, 0.0))
             x = then.alpha * d.x0 + down * d.eps
             if up > 0.0:

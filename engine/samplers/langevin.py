@@ -32,7 +32,8 @@ class PredictorCorrector(BaseSampler):
         predictor   x_s = (2 - r) x + G² score + G z  (Anderson's reverse SDE, eq. 46)
 
     The paper's e has ||z|| / ||score|| where this has its expectation sigma_t: a norm of the
-    sample is a reduction, which a table of numbers can't hold. A step to sigma = 0 returns x0.
+    sample is a reduction, which a table of numbers can't hold. The last step adds no noise, as in
+    the authors' code; to sigma = 0 it returns x0.
 
     Attributes:
         snr: The paper's r: step size of the corrector, in parts of the noise.
@@ -69,7 +70,8 @@ class PredictorCorrector(BaseSampler):
                 continue
             variance = now.sigma**2 - r**2 * then.sigma**2
             x = (2.0 - r) * x - (variance / now.sigma) * d.eps
-            x = x + math.sqrt(variance) * run.noise()
+            if then is not run.steps[-1][1]:
+                x = x + math.sqrt(variance) * run.noise()
         return x
 
 

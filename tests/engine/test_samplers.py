@@ -1,263 +1,123 @@
-"""Samplers against the diffusers schedulers of the same name, in float64."""
+"""Every sampler against its oracles: published schedulers, and the papers' formulas."""
 
-import itertools
+import dataclasses
+import logging
+import math
+import re
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
-from rows import run_rows
 
-from revstep.engine import DDIM, DDPM, DenoiserSpec, DPMSolverPP2M, VPSchedule, build_program
+from revstep.bench.proofs import table
+from revstep.bench.proofs.case import EXACT, PREDICTIONS, Case, Formula, Scheduler, spec_for
+from revstep.bench.proofs.cases import all_cases
+from revstep.bench.proofs.described import SOURCES
+from revstep.bench.proofs.peers import Peer
+from revstep.engine.samplers import SAMPLERS, make_sampler
+from revstep.engine.schedule import VPSchedule
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("scipy")  # LMSDiscreteScheduler's integrals
 
-SHAPE = (2, 3, 4, 4)
-ROUNDING = 3e-4  # of diffusers' float32 tables: 1 - abar near t = 0 keeps only 3 digits
-EXACT = 1e-9  # diffusers stepping over float64 tables
-SINGLE = 2e-6  # the same where diffusers holds the state in float32
-PREDICTIONS = ("epsilon", "sample", "v_prediction")
-BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
-SPACINGS = ("trailing", "leading", "linspace")
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
+CASES = all_cases()
+PAGE = Path(__file__).parents[2] / "docs" / "samplers.md"
+ALL = {*PREDICTIONS, "edm"}
+NO_EDM = {"lcm", "flow_euler", "flow_heun"}  # of VP's coordinates, or of a flow
 
-def network(x, time):
-    """A smooth nonlinear map of state and time, the same in numpy and torch."""
-    shift = 0.3 * float(np.sin(0.01 * float(time)))
-    tanh = torch.tanh if isinstance(x, torch.Tensor) else np.tanh
-    flip = torch.flip(x, [1]) if isinstance(x, torch.Tensor) else x[:, ::-1]
-    return tanh(0.7 * x + 0.4 * flip + shift)
-
-
-def variance(x, time):
-    return np.cos(np.asarray(x) + 0.02 * float(time))
+logging.getLogger("diffusers").setLevel(logging.ERROR)
 
 
-def spec_for(betas, prediction, *, clip=False, spacing="trailing", **more):
-    schedule = VPSchedule(betas=betas, zero_terminal_snr=more.pop("zero_terminal_snr", False))
-    return DenoiserSpec(
-        shape=SHAPE[1:],
-        schedule=schedule,
-        prediction=prediction,
-        spacing=spacing,
-        value_range=(-1.0, 1.0),
-        clip=clip,
-        **more,
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_case_is_its_oracles(name):
+    cases = [case for case in CASES if case.sampler == name]
+    errors = [(case.error(), case) for case in cases]
+    bad = [f"{error:.1e}, not {c.limit:g}: {c}" for error, c in errors if not error <= c.limit]
+    assert bad == []
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_is_compared_in_float64_for_every_prediction(name):
+    cases = [case for case in CASES if case.sampler == name and case.limit <= 10 * EXACT]
+    want = ALL - {"edm"} if name in NO_EDM else ALL
+    assert {case.spec.prediction for case in cases} == want
+    assert len({(str(case.spec.spacing), case.steps) for case in cases}) > 1
+
+
+def test_every_option_is_compared_at_two_values():
+    """The norms have one value; the third order's exact weight is in the convergence proofs."""
+    given = {}
+    for case in CASES:
+        options = dataclasses.asdict(make_sampler(case.sampler, **case.options))
+        for option, value in options.items():
+            for base in SAMPLERS[case.sampler].__mro__:
+                given.setdefault((base, option), set()).add(value)
+    for cls in SAMPLERS.values():
+        own = next(base for base in reversed(cls.__mro__) if base.__module__ == cls.__module__)
+        for field in dataclasses.fields(cls):
+            if field.name not in ("norms", "third"):
+                assert len(given[own, field.name]) > 1, (cls, field.name)
+
+
+STEP = {"step": {"order": 3}}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options", "peer"),
+    [
+        ("ddim", {"eta": 0.2}, Peer("DDIMScheduler", settings={"clip_sample": False})),
+        ("lms", {"order": 4}, Peer("LMSDiscreteScheduler", "scaled", **STEP)),
+        ("unipc", {"order": 3}, Peer("UniPCMultistepScheduler", settings={"solver_order": 2})),
+        ("heun", {}, Peer("EulerDiscreteScheduler", "scaled")),
+        ("dpmpp_2m", {}, Peer("DPMSolverMultistepScheduler", settings={"solver_order": 3})),
+        ("ddpm", {"variance": "large"}, Peer("DDPMScheduler", settings={"clip_sample": False})),
+    ],
+)
+def test_comparisons_tell_one_solver_from_another(sampler, options, peer):
+    case = Case(sampler, Scheduler(peer), spec_for(VPSchedule(), "epsilon"), 20, options)
+    assert case.error() > 1e-4
+
+
+def test_the_third_order_sde_of_diffusers_has_another_sign_than_its_ode():
+    """Where this fails, diffusers has mended it: the proofs need no ``right_sign`` any more."""
+    own = {"solver_order": 3, "algorithm_type": "sde-dpmsolver++"}
+    peer = Peer("DPMSolverMultistepScheduler", settings=own, step={"variance_noise": True})
+    spec = spec_for(VPSchedule(), "epsilon")
+    assert Case("dpmpp_3m_sde", Scheduler(peer), spec, 20).error() > 1e-2
+
+
+def test_the_page_has_a_row_for_every_sampler_and_oracle():
+    text = PAGE.read_text(encoding="utf-8")
+    what, against = text.split("## Against published implementations")
+    assert (
+        re.findall(r"^\| `(\w+)` \| .+\|$", what, re.MULTILINE) == list(SAMPLERS) == list(SOURCES)
     )
+    assert table.what_they_are(CASES) in what  # if not: python -m revstep.bench.proofs.table
+    cells = r"(?:\| (?:[0-9]e[-+][0-9]{2}|0|-) ){7}\|"
+    rows = re.findall(rf"^\| `(\w+)` \| ([^|]+) {cells}$", against, re.MULTILINE)
+    assert set(rows) == {(case.sampler, case.oracle.name) for case in CASES}
+    assert len(rows) == len(set(rows))
 
 
-def config(spec, **more):
-    return {
-        "beta_schedule": spec.schedule.betas,
-        "beta_start": spec.schedule.beta_start,
-        "beta_end": spec.schedule.beta_end,
-        "prediction_type": spec.prediction,
-        "timestep_spacing": spec.spacing,
-        "rescale_betas_zero_snr": spec.schedule.zero_terminal_snr,
-        **more,
-    }
+def test_the_page_shows_the_largest_error_and_none_that_is_less():
+    spec, oracle = spec_for(VPSchedule(), "epsilon"), Formula("a", lambda *_: None)
+    other = spec_for(VPSchedule(), "score")
+    cases = [Case("euler", oracle, s, 5) for s in (spec, spec, spec, other, other)]
+    errors = (1.1e-12, 3e-12, 2e-12, 1e-12, math.nan)
+    found = table.largest_errors(zip(cases, errors, strict=True))
+    assert list(found) == [("euler", "a")]
+    row = found["euler", "a"]
+    assert row["epsilon"] == 3e-12
+    assert math.isnan(row["score"])
+    shown = [table.number(e) for e in (1.1e-12, 9.95e-11, 0.0, 1e-9, math.nan)]
+    assert shown == ["2e-12", "1e-10", "0", "1e-09", "nan"]
 
 
-def draws(seed, count):
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal(SHAPE), [rng.standard_normal(SHAPE) for _ in range(count)]
-
-
-def with_float64_tables(scheduler, spec):
-    """The scheduler over our tables, so that only its stepping is compared."""
-    scheduler.alphas_cumprod = torch.from_numpy(spec.schedule.alphas_cumprod)
-    if hasattr(scheduler, "sigmas"):
-        original = scheduler.set_timesteps
-
-        def set_timesteps(steps):
-            original(steps)
-            _, sigma = (alpha_sigma := spec.schedule.alpha_sigma(scheduler.timesteps.numpy()))
-            scheduler.sigmas = torch.from_numpy(np.append(sigma / alpha_sigma[0], 0.0))
-
-        scheduler.set_timesteps = set_timesteps
-    return scheduler
-
-
-def diffusers_run(scheduler, steps, x, step):
-    scheduler.set_timesteps(steps)
-    x = torch.from_numpy(x)
-    for number, t in enumerate(scheduler.timesteps):
-        x = step(scheduler, number, t, x)
-    return x.numpy()
-
-
-def close(got, want, bound=ROUNDING):
-    error = float(np.max(np.abs(got - want)) / max(1.0, np.max(np.abs(want))))
-    assert error <= bound
-
-
-@pytest.mark.parametrize("clip", [False, True])
-@pytest.mark.parametrize("eta", [0.0, 0.7, 1.0])
-@pytest.mark.parametrize(("betas", "prediction"), [*itertools.product(BETAS, PREDICTIONS)])
-def test_ddim_equals_diffusers(betas, prediction, eta, clip):
-    for spacing, steps, epsilon in itertools.product(SPACINGS, (7, 20), ("rederive", "keep")):
-        spec = spec_for(betas, prediction, clip=clip, spacing=spacing)
-        x, z = draws(steps, steps)
-        program = build_program(spec, DDIM(eta=eta, epsilon=epsilon), steps, compat="diffusers")
-        got, _ = run_rows(program, x, network, lambda i, z=z: z[i])
-
-        def step(scheduler, number, t, x, eta=eta, epsilon=epsilon, z=z):
-            return scheduler.step(
-                network(x, t),
-                t,
-                x,
-                eta=eta,
-                use_clipped_model_output=epsilon == "rederive",
-                variance_noise=torch.from_numpy(z[number]) if eta else None,
-                return_dict=False,
-            )[0]
-
-        settings = config(spec, clip_sample=clip)
-        close(got, diffusers_run(diffusers.DDIMScheduler(**settings), steps, x, step))
-        exact = with_float64_tables(diffusers.DDIMScheduler(**settings), spec)
-        close(got, diffusers_run(exact, steps, x, step), EXACT)
-
-
-def test_ddim_at_zero_terminal_snr_equals_diffusers():
-    spec = spec_for("scaled_linear", "v_prediction", zero_terminal_snr=True)
-    x, z = draws(1, 20)
-    program = build_program(spec, DDIM(eta=1.0), 20, compat="diffusers")
-    assert program.start[0] == 0.0
-    got, _ = run_rows(program, x, network, lambda i: z[i])
-
-    def step(scheduler, number, t, x):
-        return scheduler.step(
-            network(x, t), t, x, eta=1.0, variance_noise=torch.from_numpy(z[number])
-        ).prev_sample
-
-    scheduler = diffusers.DDIMScheduler(**config(spec, clip_sample=False))
-    close(got, diffusers_run(scheduler, 20, x, step))
-
-
-@pytest.mark.parametrize("clip", [False, True])
-@pytest.mark.parametrize("kind", ["small", "large", "learned"])
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_ddpm_equals_diffusers(monkeypatch, prediction, kind, clip):
-    from diffusers.schedulers import scheduling_ddpm
-
-    names = {"small": "fixed_small", "large": "fixed_large", "learned": "learned_range"}
-    for betas, spacing, steps in [
-        *itertools.product(BETAS, SPACINGS, (9,)),
-        ("linear", "leading", 1000),
-    ]:
-        spec = spec_for(
-            betas, prediction, clip=clip, spacing=spacing, learned_variance=kind == "learned"
-        )
-        x, z = draws(steps, steps)
-        program = build_program(spec, DDPM(variance=kind), steps, compat="diffusers")
-        got, _ = run_rows(
-            program, x, network, lambda i, z=z: z[i], variance if kind == "learned" else None
-        )
-
-        def step(scheduler, number, t, x, z=z):
-            m = network(x, t)
-            if kind == "learned":
-                m = torch.cat([m, torch.from_numpy(variance(x.numpy(), t))], 1)
-            monkeypatch.setattr(
-                scheduling_ddpm, "randn_tensor", lambda *_, **__: torch.from_numpy(z[number])
-            )
-            return scheduler.step(m, t, x, return_dict=False)[0]
-
-        settings = config(spec, clip_sample=clip, variance_type=names[kind])
-        exact = with_float64_tables(diffusers.DDPMScheduler(**settings), spec)
-        close(got, diffusers_run(exact, steps, x, step), EXACT)
-        if betas == "linear" or clip:  # else a bounded network's x0 grows to 1e4, and so do errors
-            close(got, diffusers_run(diffusers.DDPMScheduler(**settings), steps, x, step))
-
-
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("betas", BETAS)
-def test_dpm_solver_equals_diffusers(betas, prediction):
-    for spacing, steps, short in itertools.product(SPACINGS, (1, 2, 8, 25), (True, False)):
-        spec = spec_for(betas, prediction, spacing=spacing)
-        x, _ = draws(steps, 0)
-        program = build_program(
-            spec, DPMSolverPP2M(lower_order_final=short), steps, compat="diffusers"
-        )
-        got, _ = run_rows(program, x, network)
-        settings = config(spec, solver_order=2, lower_order_final=short)
-        make = diffusers.DPMSolverMultistepScheduler
-
-        def step(scheduler, number, t, x):
-            return scheduler.step(network(x, t), t, x, return_dict=False)[0]
-
-        close(got, diffusers_run(make(**settings), steps, x, step))
-        exact = with_float64_tables(make(**settings), spec)
-        close(got, diffusers_run(exact, steps, x, step), SINGLE)
-
-
-def test_dpm_solver_needs_its_history():
-    spec = spec_for("linear", "epsilon")
-    x, _ = draws(3, 0)
-    program = build_program(spec, "dpmpp_2m", 10)
-    assert program.slots == 1
-    got, _ = run_rows(program, x, network)
-    first_order, _ = run_rows(build_program(spec, "ddim", 10), x, network)
-    assert np.max(np.abs(got - first_order)) > 1e-2
-
-
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_ddim_with_eta_one_equals_ddpm_small(prediction):
-    spec = spec_for("linear", prediction)
-    x, z = draws(5, 40)
-    ddim, _ = run_rows(build_program(spec, DDIM(eta=1.0), 40), x, network, lambda i: z[i])
-    ddpm, _ = run_rows(build_program(spec, DDPM("small"), 40), x, network, lambda i: z[i])
-    np.testing.assert_allclose(ddim, ddpm, rtol=1e-9, atol=1e-9)
-
-
-def test_grids_own_next_time_differs_from_diffusers_stepping_where_steps_do_not_divide():
-    spec = spec_for("linear", "epsilon")
-    own = build_program(spec, "ddim", 7)
-    theirs = build_program(spec, "ddim", 7, compat="diffusers")
-    np.testing.assert_array_equal(own.rows[:, 0], theirs.rows[:, 0])
-    assert not np.allclose(own.rows[:-1], theirs.rows[:-1])
-    same = build_program(spec, "ddim", 20).rows
-    np.testing.assert_array_equal(same, build_program(spec, "ddim", 20, compat="diffusers").rows)
-
-
-def converted(prediction, spec):
-    """The network of ``prediction`` whose x0 equals that of the epsilon network ``network``."""
-
-    def call(x, time):
-        alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(time))
-        eps = network(x, time)
-        x0 = (x - sigma * eps) / alpha
-        if prediction == "flow":
-            return eps - x0
-        if prediction == "score":
-            return -eps / sigma
-        assert prediction == "mean"
-        alpha_s, sigma_s = (float(v) for v in spec.schedule.alpha_sigma(time - 1))
-        r = alpha / alpha_s
-        v = sigma**2 - r**2 * sigma_s**2
-        return alpha_s * v / sigma**2 * x0 + r * sigma_s**2 / sigma**2 * x
-
-    return call
-
-
-@pytest.mark.parametrize("clip", [False, True])
-@pytest.mark.parametrize("prediction", ["flow", "score", "mean"])
-@pytest.mark.parametrize("sampler", ["ddim", DDIM(eta=0.5, epsilon="keep"), "ddpm", "dpmpp_2m"])
-def test_other_predictions_give_the_same_run(sampler, prediction, clip):
-    x, z = draws(11, 25)
-    base = spec_for("linear", "epsilon", clip=clip)
-    want, _ = run_rows(build_program(base, sampler, 25), x, network, lambda i: z[i])
-    spec = spec_for("linear", prediction, clip=clip)
-    got, _ = run_rows(
-        build_program(spec, sampler, 25), x, converted(prediction, spec), lambda i: z[i]
-    )
-    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-8)
-
-
-def test_ddpm_row_of_a_mean_network_is_exactly_m_plus_noise():
-    from revstep.kernels import columns as col
-
-    spec = spec_for("linear", "mean")
-    rows = build_program(spec, "ddpm", 1000).rows[:-1]
-    np.testing.assert_array_equal(rows[:, col.C_X], 0.0)
-    np.testing.assert_array_equal(rows[:, col.C_0], 0.0)
-    np.testing.assert_allclose(rows[:, col.C_M], 1.0, rtol=1e-9)
+def test_the_command_names_what_to_install(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    assert table.main(["--out", str(tmp_path / "page.md")]) == 2
+    assert "pip install 'diffusers>=0.38' torch scipy" in capsys.readouterr().err
+    assert not (tmp_path / "page.md").exists()

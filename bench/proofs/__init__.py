@@ -1,0 +1,1 @@
+"""Every sampler against independent oracles, and against what is known exactly."""
