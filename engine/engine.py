@@ -35,7 +35,8 @@ PROGRAMS_KEPT = 64
 FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
 NON_FINITE = {
     "fp16": "fp16 ends at 65504: use precision='bf16' or 'fp32', or check the conditions' range",
-    "fp32": "check the conditions' range, or use precision='fp32'",
+    "bf16": "check the conditions' range, or use precision='fp32'",
+    "fp32": "check the conditions' range, and whether the module itself gives it",
 }
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]

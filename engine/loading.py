@@ -104,7 +104,10 @@ def load(
             "revstep.from_module(module, spec), or another backend"
         )
     if backend in TENSORRT and device == "cpu":
-        raise BackendError(f"{backend!r} runs on NVIDIA GPUs only; use device='cuda'")
+        raise BackendError(
+            f"{backend!r} runs on NVIDIA GPUs only; use device='cuda', or on a CPU "
+            "backend='onnxruntime'"
+        )
     bundle = Bundle.open(path, verify=verify)
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
     bundle.graph(chosen)
@@ -136,23 +139,36 @@ def _first_that_works(
 ) -> tuple[str, Runner, torch.device | None]:
     """(backend, runner, GPU or None) of the first candidate that runs here."""
     on_gpu = device.startswith("cuda") or backend in TENSORRT
+    bundle = options.bundle
     if not on_gpu and (device == "cpu" or not driver_gpus()):
+        if backend == device == "auto" and any(e.target in TENSORRT for e in bundle.compiled):
+            log.warning(
+                "%s runs on the CPU, in onnxruntime: no NVIDIA GPU or driver was found for its "
+                "TensorRT engines (device='cpu' says that this is wanted)", bundle.path,
+            )  # fmt: skip
         return "onnxruntime", _cpu_runner(options), None
-    candidates = [backend] if backend != "auto" else _gpu_candidates(options.bundle)
+    try:
+        where = cuda_device("cuda" if device == "auto" else device)
+    except BackendError as error:
+        if on_gpu:
+            raise
+        log.warning("CUDA is passed over: %s; %s runs on the CPU, in onnxruntime",
+                    error, bundle.path)  # fmt: skip
+        return "onnxruntime", _cpu_runner(options), None
+    candidates = [backend] if backend != "auto" else _gpu_candidates(bundle)
     failures = []
     for name in candidates:
         try:
-            where = cuda_device("cuda" if device == "auto" else device)
             runner = _gpu_runner(options, name, where, exactly=backend != "auto")
             return runner.describe().get("library", name), runner, where
         except BackendError as error:
-            if len(candidates) == 1 and (on_gpu or backend != "auto"):
+            if len(candidates) == 1 and on_gpu:
                 raise
             failures.append(f"{name} on CUDA: {error}")
             log.warning("%s is passed over on CUDA: %s", name, error)
     if on_gpu:
-        raise BackendError(f"nothing runs {options.bundle.path} on CUDA: {'; '.join(failures)}")
-    log.warning("%s runs on the CPU, in onnxruntime", options.bundle.path)
+        raise BackendError(f"nothing runs {bundle.path} on CUDA: {'; '.join(failures)}")
+    log.warning("%s runs on the CPU, in onnxruntime", bundle.path)
     return "onnxruntime", _cpu_runner(options), None
 
 

@@ -19,6 +19,7 @@ from revstep.engine.decoder import ROWS_A_CALL
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import MAX_BATCH, DenoiserSpec
 from revstep.export import OPSETS
+from revstep.export.batch_range import FREE_BATCH
 from revstep.export.checks import example_inputs
 
 __all__ = ["DTYPES", "OPSETS", "cast_module", "export_decoder", "export_graph"]
@@ -27,10 +28,6 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 OUTPUT = "out"
 ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
 LOGGERS = ("torch", "onnxscript", "onnx_ir")
-FREE_BATCH = (
-    "no python branches on the batch, no python loop over its rows, and -1 or x.shape[0] instead "
-    "of a number in a reshape"
-)
 
 logger = logging.getLogger(__name__)
 

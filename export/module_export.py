@@ -70,12 +70,12 @@ def export_module(
             failed; the target is as it was.
     """
     _need("torch", "onnx", "onnxscript")
+    from revstep.export.batch_range import check_batch
     from revstep.export.checks import (
         check_decoder,
         check_kind,
         check_module,
         check_precision,
-        check_rows,
         scan_weights,
     )
     from revstep.export.graph import cast_module, export_decoder, export_graph
@@ -95,6 +95,7 @@ def export_module(
         scan_weights(module, half="fp16" in precisions)
         module = _own_copy(module)
         check_module(module, spec)
+        check_batch(module, spec, spec.batch[1])
         if decoder is not None:
             scan_weights(decoder)
             decoder = _own_copy(decoder)
@@ -116,7 +117,7 @@ def export_module(
             graphs[precision] = f"denoiser.{precision}.onnx"
             others = export_graph(inner, spec, work / graphs[precision], opset=opset)
             for rows in sorted(others - asked):  # in fp32: fp16 takes a CPU 50 times as long
-                check_rows(module, spec, rows)
+                check_batch(module, spec, rows)
             asked |= others
             stages.advance(f"exporting {precision}", GRAPH_UNITS)
         if decoder is not None:

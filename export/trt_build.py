@@ -275,7 +275,7 @@ def _set_rows(
 
 def _failed(library: TrtLibrary, graph: Path, since: int, what: str = "") -> CompileError:
     cause = cause_of(f"{what} {library.lines.text(since)}")
-    known = f": {cause.text}" if cause.name in ("driver", "memory") else ""
+    known = f": {cause.text}" if cause.name in ("driver", "limit", "memory") else ""
     said = " | ".join(part for part in (what, library.lines.text(since)) if part) or "nothing"
     return CompileError(
         f"{library.name} {library.version} can't build {graph.name}{known}; it says: {said}"

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from revstep.kernels import columns as col
+from revstep.kernels.layout import MAX_HISTORY, Shape, check_layout, check_shape
 
 NETWORK_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.uint16))
-MAX_HISTORY = 3
+_DTYPES: dict[str, tuple[np.dtype[Any], ...]] = {
+    "float32": (np.dtype(np.float32),),
+    "int32": (np.dtype(np.int32),),
+    "seed": (np.dtype(np.uint64),),
+    "network": NETWORK_DTYPES,
+}
 MAX_ELEMENTS = 1 << 34  # the noise counter is 32 bits of 4 elements each
 
 
@@ -93,40 +99,7 @@ class StepBuffers:
 
     def validate(self) -> None:
         """Check dtypes, shapes, layout, overlap, maps and programs (`check_rows`)."""
-        _check("x", self.x, np.float32, (None, None), writable=True)
-        B, D = self.x.shape
-        if B < 1 or not 1 <= D <= MAX_ELEMENTS:
-            raise ValueError(
-                f"x has shape {self.x.shape}; it must be [B >= 1, 1 <= D <= {MAX_ELEMENTS}]"
-            )
-        _check("net_x", self.net_x, None, (None, D), writable=True)
-        N = self.net_x.shape[0]
-        if N < 1:
-            raise ValueError("net_x has no rows; the network's batch needs at least 1")
-        width = 2 * D if self.learned_variance else D
-        _check("output", self.output, self.net_x.dtype, (N, width))
-        _check("net_t", self.net_t, np.float32, (N,), writable=True)
-        _check("table", self.table, np.float32, (None, col.COLUMNS))
-        if not 1 <= self.table.shape[0] < 1 << 31:
-            raise ValueError(f"table has {self.table.shape[0]} rows; it needs 1 to 2**31 - 1")
-        for name in ("base", "length", "cond_row", "uncond_row"):
-            _check(name, getattr(self, name), np.int32, (B,))
-        for name in ("counter", "current", "flags"):
-            _check(name, getattr(self, name), np.int32, (B,), writable=True)
-        _check("seed", self.seed, np.uint64, (B,))
-        _check("guidance", self.guidance, np.float32, (B,))
-        if len(self.history) > MAX_HISTORY:
-            raise ValueError(f"history has {len(self.history)} slots; at most {MAX_HISTORY}")
-        for k, slot in enumerate(self.history):
-            _check(f"history[{k}]", slot, np.float32, (B, D), writable=True)
-        if self.x0 is not None:
-            _check("x0", self.x0, np.float32, (B, D), writable=True)
-        if (self.mask is None) != (self.known is None):
-            given = "mask" if self.known is None else "known"
-            raise ValueError(f"only {given} is given; inpainting needs both mask and known")
-        if self.mask is not None and self.known is not None:
-            _check("mask", self.mask, np.float32, (B, D))
-            _check("known", self.known, np.float32, (B, D))
+        check_layout(self, self._check, most_elements=MAX_ELEMENTS)
         self._check_overlap()
         self.check_rows()
 
@@ -211,6 +184,20 @@ class StepBuffers:
                 ),
             )
 
+    def _check(self, name: str, array: object, kind: str, shape: Shape) -> None:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name} is a {type(array).__name__}; it must be a numpy array")
+        allowed = (self.net_x.dtype,) if kind == "net_x" else _DTYPES[kind]
+        if array.dtype not in allowed:
+            names = " or ".join(d.name for d in allowed)
+            note = " (uint16 holds bfloat16)" if kind == "network" else ""
+            raise TypeError(f"{name} is {array.dtype}; it must be {names}{note}")
+        check_shape(name, array.shape, shape)
+        if not (array.flags.c_contiguous and array.flags.aligned):
+            raise ValueError(f"{name} is not C-contiguous; pass np.ascontiguousarray({name})")
+        if name in _WRITTEN and not array.flags.writeable:
+            raise ValueError(f"{name} is read-only; the kernels write to it, pass a writable array")
+
     def _check_overlap(self) -> None:
         arrays = list(self._named_arrays())
         for i, (name, array) in enumerate(arrays):
@@ -237,29 +224,3 @@ _WRITTEN = frozenset(
 def _refuse(bad: NDArray[np.bool_], message: Any) -> None:
     if bad.any():
         raise ValueError(message(int(np.flatnonzero(bad)[0])))
-
-
-def _check(
-    name: str,
-    array: object,
-    dtype: DTypeLike | None,
-    shape: tuple[int | None, ...],
-    *,
-    writable: bool = False,
-) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} is a {type(array).__name__}; it must be a numpy array")
-    allowed = NETWORK_DTYPES if dtype is None else (np.dtype(dtype),)
-    if array.dtype not in allowed:
-        names = " or ".join(d.name for d in allowed)
-        note = " (uint16 holds bfloat16)" if dtype is None else ""
-        raise TypeError(f"{name} is {array.dtype}; it must be {names}{note}")
-    if array.ndim != len(shape) or any(
-        want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
-    ):
-        wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise ValueError(f"{name} has shape {list(array.shape)}; it must be [{wanted}]")
-    if not (array.flags.c_contiguous and array.flags.aligned):
-        raise ValueError(f"{name} is not C-contiguous; pass np.ascontiguousarray({name})")
-    if writable and not array.flags.writeable:
-        raise ValueError(f"{name} is read-only; the kernels write to it, pass a writable array")

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revstep.kernels import columns as col
-from revstep.kernels.buffers import MAX_HISTORY, StepBuffers
+from revstep.kernels.buffers import StepBuffers
+from revstep.kernels.layout import Shape, check_layout, check_shape
 
 if TYPE_CHECKING:
     import torch
 
 MAX_SLOTS = 65_535  # the launch grid's second axis
 MAX_ELEMENTS = (1 << 31) - 4096  # the kernels count a sample's elements in 32 bits
-NETWORK_DTYPES = ("float32", "float16", "bfloat16")
+_DTYPES = {"seed": ("int64",), "network": ("float32", "float16", "bfloat16")}
 ALIGNMENT = 16  # bytes: one access of four float32
 
 
@@ -73,34 +73,7 @@ class DeviceBuffers:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "history", tuple(self.history))
-        self._check("x", ("float32",), (None, None))
-        B, D = self.x.shape
-        if not (1 <= B <= MAX_SLOTS and 1 <= D <= MAX_ELEMENTS):
-            raise ValueError(
-                f"x has shape {[B, D]}; it must be [1..{MAX_SLOTS}, 1..{MAX_ELEMENTS}]"
-            )
-        self._check("net_x", NETWORK_DTYPES, (None, D))
-        N = self.net_x.shape[0]
-        if N < 1:
-            raise ValueError("net_x has no rows; the network's batch needs at least 1")
-        dtype = (_dtype_name(self.net_x),)
-        self._check("output", dtype, (N, 2 * D if self.learned_variance else D))
-        self._check("table", ("float32",), (None, col.COLUMNS))
-        self._check("net_t", ("float32",), (N,))
-        self._check("guidance", ("float32",), (B,))
-        self._check("seed", ("int64",), (B,))
-        for name in ("base", "length", "counter", "current", "cond_row", "uncond_row", "flags"):
-            self._check(name, ("int32",), (B,))
-        if len(self.history) > MAX_HISTORY:
-            raise ValueError(f"history has {len(self.history)} slots; at most {MAX_HISTORY}")
-        for k, slot in enumerate(self.history):
-            self._check(f"history[{k}]", ("float32",), (B, D), slot)
-        if (self.mask is None) != (self.known is None):
-            given = "mask" if self.known is None else "known"
-            raise ValueError(f"only {given} is given; inpainting needs both mask and known")
-        for name in ("x0", "mask", "known"):
-            if getattr(self, name) is not None:
-                self._check(name, ("float32",), (B, D))
+        check_layout(self, self._check, most_slots=MAX_SLOTS, most_elements=MAX_ELEMENTS)
 
     @property
     def slots(self) -> int:
@@ -165,26 +138,15 @@ class DeviceBuffers:
 
         return StepBuffers(**{f.name: convert(getattr(self, f.name)) for f in fields(self)})
 
-    def _check(
-        self,
-        name: str,
-        dtypes: tuple[str, ...],
-        shape: tuple[int | None, ...],
-        value: torch.Tensor | None = None,
-    ) -> None:
+    def _check(self, name: str, tensor: object, kind: str, shape: Shape) -> None:
         import torch
 
-        tensor = getattr(self, name) if value is None else value
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{name} is a {type(tensor).__name__}; it must be a torch tensor")
-        if _dtype_name(tensor) not in dtypes:
-            allowed = " or ".join(dtypes)
-            raise TypeError(f"{name} is {_dtype_name(tensor)}; it must be {allowed}")
-        if tensor.ndim != len(shape) or any(
-            want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)
-        ):
-            wanted = ", ".join("any" if want is None else str(want) for want in shape)
-            raise ValueError(f"{name} has shape {list(tensor.shape)}; it must be [{wanted}]")
+        allowed = (_dtype_name(self.net_x),) if kind == "net_x" else _DTYPES.get(kind, (kind,))
+        if _dtype_name(tensor) not in allowed:
+            raise TypeError(f"{name} is {_dtype_name(tensor)}; it must be {' or '.join(allowed)}")
+        check_shape(name, tensor.shape, shape)
         if tensor.device != self.x.device:
             raise ValueError(f"{name} is on {tensor.device}, x on {self.x.device}; use one device")
         if not tensor.is_contiguous():

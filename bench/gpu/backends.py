@@ -18,6 +18,7 @@ from revstep.bench.gpu.networks import Network, make_network
 from revstep.bench.gpu.peers import our_run, torch_engine
 from revstep.bench.gpu.runs import Contender, check_same_samples, graphs_of, report, steps_of
 from revstep.engine.errors import BackendError
+from revstep.engine.plans import NO_RTX_TARGET, GpuModel
 from revstep.engine.spec import DenoiserSpec
 
 __all__ = ["measure_backends", "policy", "tiny_policy"]
@@ -25,7 +26,6 @@ __all__ = ["measure_backends", "policy", "tiny_policy"]
 SECONDS = 120
 BATCHES = (1, 8, 64)
 TORCH = "revstep's torch backend"
-NO_RTX = {"9.0", "10.0", "10.3"}  # data-centre GPUs, which TensorRT-RTX has no target for
 PROBED = "sm_89"
 
 
@@ -122,10 +122,8 @@ def _tensorrt(run: Run, bundle: Path) -> None:
 
 def _tensorrt_rtx(run: Run, bundle: Path) -> None:
     """Runs where TensorRT-RTX has a target; elsewhere only asks whether it would."""
-    import torch
-
-    capability = ".".join(map(str, torch.cuda.get_device_capability(run.device)))
-    if capability not in NO_RTX:
+    gpu = GpuModel.current(run.device)
+    if gpu.sm not in NO_RTX_TARGET:
         _compile_and_run(run, bundle, "tensorrt_rtx")
         return
     _revstep(run, "compile", str(bundle), "--target", "tensorrt_rtx", "--precision", "fp16",
@@ -136,7 +134,7 @@ def _tensorrt_rtx(run: Run, bundle: Path) -> None:
     told = _validity((bundle / str(entry.file)).read_bytes())
     run.skip(
         "TensorRT-RTX",
-        f"it has no target for compute capability {capability}; a plan built for {PROBED}: {told}",
+        f"it has no target for {gpu}; a plan built for {PROBED}: {told}",
     )
 
 

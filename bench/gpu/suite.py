@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None, checkout: Checkout) -> int:
     if options.seconds <= 0:
         parser.error(f"--seconds {options.seconds:g} must be above 0")
     names = _chosen(parser, options.only)
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out} can't be made ({error}); name another folder")
     path = options.out.resolve() / FILE
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     print(checkout.prepare(not options.no_build), flush=True)

@@ -32,7 +32,7 @@ class Cause:
     """Why a call failed.
 
     Attributes:
-        name: ``driver``, ``memory``, ``version``, ``gpu``, ``damaged`` or ``unknown``.
+        name: ``limit``, ``driver``, ``memory``, ``version``, ``gpu``, ``damaged`` or ``unknown``.
         text: For a person.
         rebuild: Whether compiling again on this machine mends it.
     """
@@ -43,6 +43,15 @@ class Cause:
 
 
 _CAUSES = (  # the specific first: without a driver, its absence is in every log
+    (
+        Cause(
+            "limit",
+            "the scratch memory that it may use is too small; give a larger --memory-limit, or "
+            "none (on a small GPU: a smaller batch)",
+            rebuild=False,
+        ),
+        ("within workspace limit", "insufficient workspace"),
+    ),
     (
         Cause(
             "memory",

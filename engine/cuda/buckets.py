@@ -22,6 +22,8 @@ def make_buckets(batch: tuple[int, int], given: Sequence[int] | None = None) -> 
     if given is None:
         powers = (1 << k for k in range(most.bit_length()))
         return tuple(sorted({least, most, *(p for p in powers if least <= p <= most)}))
+    if isinstance(given, int):
+        raise TypeError(f"buckets is a sequence of network rows, as ({given},); got {given!r}")
     buckets = tuple(given)
     for rows in buckets:
         if isinstance(rows, bool) or not isinstance(rows, int):

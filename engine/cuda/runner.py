@@ -49,6 +49,7 @@ class CudaRunner:
     Raises:
         BackendError: The step's kernels are missing.
         DeviceMemoryError: The buckets don't fit the GPU.
+        TypeError: Buckets, lengths or graphs of a wrong kind.
         ValueError: Buckets outside the spec's batch range, or an option out of range.
     """
 
@@ -65,6 +66,8 @@ class CudaRunner:
         warm_up: bool = True,
         queue: Queue | None = None,
     ) -> None:
+        if not isinstance(graphs, bool) and not hasattr(graphs, "capture"):
+            raise TypeError(f"graphs must be True or False; got {graphs!r}")
         spec = denoiser.spec
         chosen = make_buckets(spec.batch, buckets)
         self.spec = dataclasses.replace(spec, batch=(spec.batch[0], chosen[-1]))
@@ -152,6 +155,8 @@ class CudaRunner:
 
 
 def _check_unroll(lengths: Sequence[int]) -> Sequence[int]:
+    if isinstance(lengths, int):
+        raise TypeError(f"unroll is a sequence of run lengths, as ({lengths},); got {lengths!r}")
     for length in lengths:
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
             raise ValueError(f"unroll holds run lengths of at least 1; got {length!r}")

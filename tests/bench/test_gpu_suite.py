@@ -118,6 +118,7 @@ def test_an_unknown_section_is_refused_with_the_known_ones(tmp_path):
         ([], "--out DIR is needed"),
         (["--out", "x", "--only", ","], "no section is named"),
         (["--out", "x", "--seconds", "0"], "must be above 0"),
+        (["--out", f"{__file__}/x", "--dry-run"], "can't be made"),
         (["--table", "absent.jsonl"], "absent.jsonl"),
     ],
 )

@@ -273,6 +273,29 @@ def test_what_a_failed_run_leaves_does_not_step_beside_the_next(graphs):
         assert_same(a, b, 2, sampler="ddim", seed=2, **options)
 
 
+def test_a_new_kind_of_step_never_runs_the_last_runs_programs():
+    a, b = pair(buckets=(4,))
+    options = {"steps": 6, "conditions": {"shift": 0.5}}
+
+    def fail(k, total):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):  # its slots stand at rows that read three history slots
+        b.sample(2, sampler="dpmpp_3m", seed=1, progress=fail, **options)
+    assert_same(a, b, 2, sampler="ddim", seed=2, on_step=lambda preview: None, **options)
+
+
+def test_a_watched_run_is_few_steps_ahead_of_what_it_tells():
+    recorder = CountingGraphs()
+    _, b = pair(graphs=recorder, buckets=(4,))
+    ahead = []
+    b.sample(
+        2, steps=30, seed=0, progress=lambda k, total: ahead.append(len(recorder.replayed) - k)
+    )
+    assert len(ahead) == 30
+    assert max(ahead) == 2  # a cancelled run ends soon, and little memory waits
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_known_pixels_give_the_eager_loops_bits(sampler):
     a, b = pair(buckets=(8,))
@@ -495,7 +518,10 @@ def test_describe_tells_what_runs():
         ({"buckets": (16,)}, ValueError, "batch range, 1 to 8"),
         ({"buckets": (2, 2)}, ValueError, "different"),
         ({"buckets": (2.0,)}, TypeError, "whole numbers"),
+        ({"buckets": 8}, TypeError, r"as \(8,\); got 8"),
+        ({"graphs": "yes"}, TypeError, "True or False; got 'yes'"),
         ({"unroll": (0,)}, ValueError, "at least 1"),
+        ({"unroll": 20}, TypeError, r"as \(20,\); got 20"),
         ({"kernels": "cuda"}, ValueError, "allowed: triton, aot"),
         ({"kernels": "aot"}, ValueError, "folder"),
         ({"max_program_rows": 2}, ValueError, "max_program_rows"),

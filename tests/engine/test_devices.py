@@ -49,10 +49,10 @@ def test_auto_passes_over_a_useless_gpu_aloud(tabular_bundle, monkeypatch, caplo
     monkeypatch.setattr(loading, "cuda_device", useless)
     with caplog.at_level(logging.WARNING, "revstep"):
         engine = revstep.load(tabular_bundle)
-    assert "onnxruntime is passed over on CUDA: torch 2.13.0+cpu is built" in caplog.text
+    assert caplog.text.count("CUDA is passed over: torch 2.13.0+cpu is built") == 1
     assert "runs on the CPU" in caplog.text
     assert engine.describe()["device"] == "cpu"
-    with pytest.raises(BackendError, match=r"built without CUDA"):
+    with pytest.raises(BackendError, match=r"^torch 2.13.0\+cpu is built without CUDA$"):
         revstep.load(tabular_bundle, device="cuda")
 
 
@@ -101,6 +101,39 @@ def test_a_backend_that_was_asked_for_has_no_substitute(tabular_bundle, tried):
     with pytest.raises(BackendError, match="no plan"):
         revstep.load(tabular_bundle, backend="tensorrt")
     assert names == ["tensorrt"]
+
+
+def test_onnxruntime_on_any_device_takes_the_cpu_where_it_has_no_cuda(
+    tabular_bundle, tried, caplog
+):
+    names, failing = tried
+    failing["onnxruntime"] = BackendError("onnxruntime has no CUDA provider")
+    assert revstep.load(tabular_bundle, backend="onnxruntime").describe()["device"] == "cpu"
+    assert names == ["onnxruntime"]
+    assert "passed over on CUDA: onnxruntime has no CUDA provider" in caplog.text
+    with pytest.raises(BackendError, match="no CUDA provider"):
+        revstep.load(tabular_bundle, backend="onnxruntime", device="cuda")
+
+
+def test_engines_that_no_gpu_is_here_for_are_passed_over_aloud(tabular_bundle, monkeypatch, caplog):
+    import dataclasses
+
+    from revstep.engine.manifest import CompiledEntry
+
+    monkeypatch.setattr(loading, "driver_gpus", lambda: 0)
+    bundle = Bundle.open(tabular_bundle)
+    entry = CompiledEntry(
+        key="0" * 32, target="tensorrt_rtx", precision="fp32", runtime="tensorrt_rtx",
+        version="1.7", device="sm_89", batch=(1, 1), file="engines/x.plan", parity="no", tuned=1,
+    )  # fmt: skip
+    monkeypatch.setattr(
+        loading.Bundle, "open", lambda *a, **k: dataclasses.replace(bundle, compiled=(entry,))
+    )
+    revstep.load(tabular_bundle)
+    assert "no NVIDIA GPU or driver was found for its TensorRT engines" in caplog.text
+    caplog.clear()
+    revstep.load(tabular_bundle, device="cpu")
+    assert "TensorRT" not in caplog.text
 
 
 def test_a_cpu_that_was_asked_for_tries_no_gpu(tabular_bundle, tried):

@@ -172,7 +172,7 @@ def test_latent_decoder_runs_after_the_loop(image_bundle):
         ({"device": "cuda:x"}, ValueError, "allowed: auto, cpu, cuda"),
         ({"device": "gpu"}, ValueError, "allowed: auto, cpu, cuda"),
         ({"backend": "torch"}, BackendError, "from_module"),
-        ({"backend": "tensorrt", "device": "cpu"}, BackendError, "NVIDIA GPUs only"),
+        ({"backend": "tensorrt", "device": "cpu"}, BackendError, "on a CPU backend='onnxruntime'"),
         ({"buckets": (1, 8), "device": "cpu"}, ValueError, "need a GPU"),
         ({"unroll": (20,), "device": "cpu"}, ValueError, "need a GPU"),
         ({"precision": "bf16"}, BundleError, "add it with: revstep export"),

@@ -221,11 +221,16 @@ def test_two_threads_that_want_tf32_otherwise_leave_the_switches_as_they_were(sw
 
 def test_compile_goes_through_torch_compile_with_one_shape_a_bucket(monkeypatch):
     module, spec, _ = build("policy")
-    asked = []
+    asked, limits = [], []
 
     def compiled(given, **options):
         asked.append((given is module, options))
-        return lambda *inputs: given(*inputs)
+
+        def run(*inputs):
+            limits.append(torch._dynamo.config.recompile_limit)
+            return given(*inputs)
+
+        return run
 
     monkeypatch.setattr(torch, "compile", compiled)
     engine = revstep.from_module(module, spec, device="cpu", compile=True)
@@ -233,6 +238,7 @@ def test_compile_goes_through_torch_compile_with_one_shape_a_bucket(monkeypatch)
     np.testing.assert_array_equal(engine.sample(2, steps=2, seed=0).x, want)
     assert asked == [(True, {"dynamic": False, "options": {"triton.cudagraphs": False}})]
     assert engine.describe()["compiled"] is True
+    assert limits[0] >= 64  # beyond torch's own limit of shapes it runs eagerly, and says nothing
 
 
 @pytest.mark.slow

@@ -317,7 +317,7 @@ def test_a_branch_on_the_batch_is_refused_wherever_it_lies(tmp_path, limit):
             return 2 * out if x.shape[0] > limit else out
 
     spec = dataclasses.replace(TABULAR, batch=(1, 128))
-    with pytest.raises(ExportError, match=f"batch ({limit + 1}|64) than at batch 2"):
+    with pytest.raises(ExportError, match="batch 128 than at batch 2"):
         export_module(Branching(), spec, tmp_path / "x.revstep")
     assert list(tmp_path.iterdir()) == []
 

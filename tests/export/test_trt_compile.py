@@ -161,6 +161,14 @@ def test_other_options_replace_the_engine_and_its_file(built, copy_of):
     assert not (path / static.file).exists()
 
 
+def test_a_memory_limit_that_is_too_small_names_the_option(built, copy_of):
+    path = copy_of(built[0])
+    before = snapshot(path)
+    with pytest.raises(CompileError, match="give a larger --memory-limit, or none"):
+        compiled(path, batch=2, options=BuildOptions(memory_limit=1))
+    assert snapshot(path) == before
+
+
 def test_a_leftover_of_a_killed_compile_is_removed(built, copy_of):
     path = copy_of(built[0])
     for name in ("dead.plan", ".dead.plan.partial"):

@@ -63,8 +63,8 @@ def compile_(
     gpu: Annotated[
         str | None,
         typer.Option(
-            help="tensorrt_rtx and --kernels: the GPUs to build for, as sm_86,sm_89; default: all "
-            "that TensorRT-RTX knows; sm_80, sm_90, sm_100, sm_120."
+            help="tensorrt_rtx and --kernels: the GPUs to build for, as sm_86,sm_89. Default: "
+            "tensorrt_rtx all that it knows from sm_80 on; --kernels sm_80, sm_90, sm_100, sm_120."
         ),
     ] = None,
     memory_limit: Annotated[
