@@ -30,6 +30,8 @@ VALUES = Z + 1
 OWN = {"x": X, "m": M, "0": X0, "z": Z}
 
 Array = NDArray[np.float64]
+NOTHING = np.zeros(SLOTS + 1)
+Past = dict[int, Array]  # of the users that use anything, few at a time: runs may be long
 Choice = tuple[tuple[int, ...], Array | None]
 """(slots kept, vector stored or None)."""
 
@@ -68,12 +70,13 @@ def allocate(
     """
     users = _users(updates, values or {})
     found: list[Storage] = []
-    past = [np.zeros((len(users.rows), SLOTS + 1))]  # past[k][i]: user i over x_k and the slots
+    past: list[Past] = [{}]  # past[k][user]: what it uses of rows before k, over x_k and the slots
     options: list[Iterator[Choice]] = []
     dead_ends, furthest = 0, -1
     while (row := len(found)) < len(updates):
         table = users.over_values(row, past[row])
-        later = np.where((users.rows > row)[:, None], table, 0.0)
+        waiting = [user for user in table if users.rows[user] > row]
+        later = np.array([table[user] for user in waiting]).reshape(-1, VALUES)
         if len(options) == row:
             held = [i for i in range(1, SLOTS + 1) if np.any(later[:, i])]
             options.append(_choices(table[row], later, held, users.fresh(row, table)))
@@ -87,8 +90,9 @@ def allocate(
             continue
         kept, value = choice
         slot = next(i for i in range(1, SLOTS + 2) if i not in kept) if value is not None else 0
-        found.append(_storage(past[row][row], slot, value))
-        past.append(_express(later, table[row], kept, slot, value))
+        found.append(_storage(past[row].get(row, NOTHING), slot, value))
+        kept_of = _express(later, table[row], kept, slot, value)
+        past.append({u: v for u, v in zip(waiting, kept_of, strict=True) if np.any(v)})
     return found
 
 
@@ -119,28 +123,31 @@ class _Users:
         named: For each row, (user, used value's number, coefficient) of values computed in it.
     """
 
-    rows: NDArray[np.int64]
+    rows: list[int]
     own: list[list[tuple[int, int, float]]]
     named: list[list[tuple[int, int, float]]]
 
-    def over_values(self, row: int, past: Array) -> Array:
-        """Every user's part of rows up to ``row``, over the seven values of that row."""
-        table = np.zeros((len(past), VALUES))
-        table[:, : SLOTS + 1] = past
-        for user, value, c in self.own[row]:
-            table[user, value] += c
-        for user, used, c in self.named[row]:
+    def over_values(self, row: int, past: Past) -> Past:
+        """The users' parts of rows up to ``row``, over the seven values of that row."""
+        own, named = self.own[row], self.named[row]
+        users = {row, *past, *(user for user, _, _ in own), *(u for use in named for u in use[:2])}
+        table = {user: np.zeros(VALUES) for user in sorted(users)}
+        for user, values in past.items():
+            table[user][: SLOTS + 1] = values
+        for user, value, c in own:
+            table[user][value] += c
+        for user, used, c in named:
             table[user] += c * table[used]
         return table
 
-    def fresh(self, row: int, table: Array) -> list[Array]:
+    def fresh(self, row: int, table: Past) -> list[Array]:
         """What the row itself makes and later ones name, purely its own values first."""
         symbols = {value for user, value, _ in self.own[row] if self.rows[user] > row}
         named = {used for _, used, _ in self.named[row]}
         units = np.eye(VALUES)
         found = [
             *units[sorted(symbols & {M, X0})],
-            *table[sorted(named)],
+            *(table[used] for used in sorted(named)),
             *units[list(symbols & {X})],
         ]
         return sorted(found, key=lambda v: np.count_nonzero(v[1 : SLOTS + 1]))
@@ -162,7 +169,7 @@ def _users(updates: Sequence[Vector], values: Mapping[Symbol, Mapping[Symbol, fl
                 named[symbol.row].append((user, numbers[symbol], c))
             else:
                 own[symbol.row].append((user, OWN[symbol.kind], c))
-    return _Users(np.array(rows), own, named)
+    return _Users(rows, own, named)
 
 
 def _choices(update: Array, later: Array, slots: list[int], fresh: list[Array]) -> Iterator[Choice]:

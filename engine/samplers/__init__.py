@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from revstep.engine.reductions import REDUCTIONS, refuse_reductions
 from revstep.engine.samplers.base import BaseSampler, FunctionSampler, sampler
 from revstep.engine.samplers.consistency import LCM, Consistency
@@ -124,7 +126,7 @@ def make_sampler(name: str, **options: Any) -> BaseSampler:
             f"allowed: {', '.join(known) or 'none'}"
         )
     check_types(cls, options)
-    return cls(**options)
+    return cls(**{k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()})
 
 
 def resolve_sampler(sampler: str | Sampler) -> BaseSampler:

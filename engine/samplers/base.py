@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from pathlib import Path
+from typing import ClassVar
 
 from revstep.engine.affine import Vector
 from revstep.engine.errors import ProgramError
@@ -16,11 +18,31 @@ from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Run, Sampler
 
-__all__ = ["BaseSampler", "FunctionSampler", "check_count", "check_range", "noise_level", "sampler"]
+__all__ = [
+    "BaseSampler",
+    "FunctionSampler",
+    "check_count",
+    "check_range",
+    "noise_level",
+    "sampler",
+    "warn_long_step",
+]
+
+log = logging.getLogger("revstep")
+
+FAR = 50.0  # levels further apart than this break samples, where data counts beside the noise
+OUT_OF_DOMAIN = ("math domain error", "expected a ")  # math's own, up to Python 3.13 and from 3.14
+DATA_COUNTS = 0.5  # a noise level; below it x0 is too sure for a long step to matter
 
 
 class BaseSampler(ABC):
-    """A sampler: called on a ``Run``, it returns the final state."""
+    """A sampler: called on a ``Run``, it returns the final state.
+
+    Attributes:
+        stepping: What compat makes of the grid (``time_grid``); None leaves it as it is.
+    """
+
+    stepping: ClassVar[str | None] = None
 
     @abstractmethod
     def __call__(self, run: Run) -> Vector:
@@ -33,9 +55,8 @@ class BaseSampler(ABC):
         spacing: str | Spacing | None,
         compat: str | None,
     ) -> tuple[tuple[Point, Point], ...]:
-        """The pairs of points to walk over; some samplers of other libraries have their own."""
-        del compat
-        return time_grid(spec, steps, spacing)
+        """The pairs of points to walk over; with compat, those of the other library."""
+        return time_grid(spec, steps, spacing, self.stepping if compat else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +69,9 @@ class FunctionSampler(BaseSampler):
         """Calls the function."""
         try:
             x = self.function(run)
-        except ArithmeticError as error:
+        except (ArithmeticError, ValueError) as error:
+            if isinstance(error, ValueError) and not str(error).startswith(OUT_OF_DOMAIN):
+                raise
             raise ProgramError(self._no_number(error, run)) from error
         if not isinstance(x, Vector):
             raise ProgramError(
@@ -66,7 +89,7 @@ class FunctionSampler(BaseSampler):
             return repr(self)
         return f"{self!r} ({Path(code.co_filename).name}, line {code.co_firstlineno})"
 
-    def _no_number(self, error: ArithmeticError, run: Run) -> str:
+    def _no_number(self, error: Exception, run: Run) -> str:
         where = traceback.extract_tb(error.__traceback__)[-1]
         call = len(run.rows) - 1
         at = f" after network call {call}" + _described(run.rows[call].at) if run.rows else ""
@@ -127,17 +150,38 @@ def noise_level(at: Point) -> float:
     return at.sigma / at.alpha
 
 
+def warn_long_step(name: str, high: float, low: float) -> None:
+    """Warns where a method uses a slope at noise level ``low`` for a step from the level ``high``.
+
+    The slope is (y - x0) / low: what is still wrong in x0 comes out high / low times as large.
+    """
+    if high > FAR * low and low > DATA_COUNTS:
+        log.warning(
+            "%s goes from noise level sigma / alpha = %.4g to %.3g at once, too far for it: its "
+            "samples will be broken. Use spacing='karras' (or KarrasGrid(sigma_max=80)), or "
+            "another sampler, such as 'dpmpp_2m'",
+            *(name, high, low),
+        )
+
+
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Refuses an option that is no number in [low, high]."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (number and low <= value <= high and not math.isnan(value)):
+    _check_own(name, value, (int, float))
+    if not low <= value <= high:
         upper = f"{high:g}]" if math.isfinite(high) else "infinity)"
         raise ValueError(f"{name}={value!r} is out of range; it lies in [{low:g}, {upper}")
 
 
 def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
     """Refuses an option that is no whole number in [low, high]."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
+    _check_own(name, value, (int,))
+    if value < low or (high is not None and value > high):
         allowed = f"{low} to {high}" if high is not None else f"{low} or more"
         raise ValueError(f"{name}={value!r}; allowed: whole numbers, {allowed}")
+
+
+def _check_own(name: str, value: object, kinds: tuple[type, ...]) -> None:
+    """Refuses what is no number of Python's own: with a float32 the table would be one."""
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        what = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{name}={value!r} must be a Python {what}")

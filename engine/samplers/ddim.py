@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 from revstep.engine.affine import Vector
-from revstep.engine.grid import Point, time_grid
-from revstep.engine.samplers.base import BaseSampler
-from revstep.engine.spacing import Spacing
-from revstep.engine.spec import DenoiserSpec
+from revstep.engine.grid import Point
+from revstep.engine.samplers.base import BaseSampler, check_range
 from revstep.engine.trace import Run
 
 __all__ = ["DDIM", "ancestral_sigma"]
@@ -42,12 +41,12 @@ class DDIM(BaseSampler):
             network's own (diffusers' default). The same without clipping.
     """
 
+    stepping: ClassVar[str | None] = "diffusers-ddim"
     eta: float = 0.0
     epsilon: str = "rederive"
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.eta, (int, float)) and 0.0 <= self.eta <= 1.0):
-            raise ValueError(f"eta={self.eta!r} is out of range; it lies in [0, 1]")
+        check_range("eta", self.eta, 0.0, 1.0)
         if self.epsilon not in ("rederive", "keep"):
             raise ValueError(f"epsilon={self.epsilon!r}; allowed: rederive, keep")
 
@@ -62,13 +61,3 @@ class DDIM(BaseSampler):
             if std > 0.0:
                 x = x + std * run.noise()
         return x
-
-    def grid(
-        self,
-        spec: DenoiserSpec,
-        steps: int | None,
-        spacing: str | Spacing | None,
-        compat: str | None,
-    ) -> tuple[tuple[Point, Point], ...]:
-        """The grid's own next times; with compat, diffusers' t - T // N."""
-        return time_grid(spec, steps, spacing, "diffusers-ddim" if compat else None)

@@ -11,7 +11,7 @@ import math
 
 from revstep.engine.affine import Vector
 from revstep.engine.grid import lambda_point
-from revstep.engine.samplers.base import BaseSampler, check_range, noise_level
+from revstep.engine.samplers.base import BaseSampler, check_range, noise_level, warn_long_step
 from revstep.engine.samplers.ddim import ancestral_sigma
 from revstep.engine.trace import Run
 
@@ -47,6 +47,7 @@ class DPM2(BaseSampler):
             up = eta * ancestral_sigma(now, then) / then.alpha
             down = math.sqrt(end**2 - up**2)
             middle = math.sqrt(sigma * down)
+            warn_long_step("dpm2", sigma, middle)
             between = lambda_point(run.spec, -math.log(middle))
             y = x / now.alpha
             e = run.denoise(between.alpha * (y + (middle - sigma) * d.eps), between)

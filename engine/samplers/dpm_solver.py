@@ -23,10 +23,8 @@ import math
 from typing import ClassVar
 
 from revstep.engine.affine import Vector
-from revstep.engine.grid import Point, time_grid
+from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler, check_range
-from revstep.engine.spacing import Spacing
-from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Run
 
 __all__ = [
@@ -57,6 +55,7 @@ class _DPMSolverPP(BaseSampler):
             k-diffusion do, which leaves them of order 2; ``taylor`` takes 2 D2 phi_3: order 3.
     """
 
+    stepping: ClassVar[str | None] = "diffusers-multistep"
     order: ClassVar[int]
     lower_order_final: bool = True
     eta: float = 0.0
@@ -90,16 +89,6 @@ class _DPMSolverPP(BaseSampler):
         if decay < 1.0 and then.sigma > 0.0:
             out = out + (then.sigma * math.sqrt(1.0 - decay**2)) * run.noise()
         return out
-
-    def grid(
-        self,
-        spec: DenoiserSpec,
-        steps: int | None,
-        spacing: str | Spacing | None,
-        compat: str | None,
-    ) -> tuple[tuple[Point, Point], ...]:
-        """The spec's grid; with compat, diffusers' multistep spacings."""
-        return time_grid(spec, steps, spacing, "diffusers-multistep" if compat else None)
 
 
 @dataclasses.dataclass(frozen=True)

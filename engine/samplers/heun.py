@@ -11,7 +11,7 @@ import math
 
 from revstep.engine.affine import Vector
 from revstep.engine.grid import Point, lambda_point
-from revstep.engine.samplers.base import BaseSampler, check_range, noise_level
+from revstep.engine.samplers.base import BaseSampler, check_range, noise_level, warn_long_step
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Run
 
@@ -25,7 +25,9 @@ def heun_step(run: Run, x: Vector, now: Point, then: Point) -> Vector:
     d = run.denoise(x, now)
     if then.sigma == 0.0:
         return then.alpha * d.x0
-    h = noise_level(then) - noise_level(now)
+    high, low = noise_level(now), noise_level(then)
+    warn_long_step("Heun's method", high, low)
+    h = low - high
     y = x / now.alpha
     e = run.denoise(then.alpha * (y + h * d.eps), then)
     return then.alpha * (y + h * (0.5 * d.eps + 0.5 * e.eps))

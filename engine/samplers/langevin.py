@@ -11,6 +11,7 @@ differential equations", 2021, arXiv:2011.13456; Anderson, "Reverse-time diffusi
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 
 from revstep.engine.affine import Vector
@@ -19,7 +20,10 @@ from revstep.engine.trace import Run
 
 __all__ = ["Langevin", "PredictorCorrector", "ReverseSDE"]
 
+log = logging.getLogger("revstep")
+
 CORRECTORS = ("expected",)
+TOO_NOISY = 2.0  # times a level's noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Langevin(BaseSampler):
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
+        self._warn_of_noise([noise_level(now) for now, _ in run.steps])
         x = run.x
         at, end = run.steps[0][0], run.steps[-1][1]
         for now, _ in run.steps:
@@ -121,3 +126,23 @@ class Langevin(BaseSampler):
         if self.denoise:
             x = end.alpha * run.denoise(x, at).x0
         return x
+
+    def _warn_of_noise(self, levels: list[float]) -> None:
+        """Warns where the steps don't bring the noise down to the levels: it is known beforehand.
+
+        Where the score is that of noise alone, -(y - x0) / sigma², a step takes the variance v of
+        the noise in y to (1 - step / 2)² v + step sigma².
+        """
+        v, excess, worst = levels[0] ** 2, 0.0, 0.0
+        for sigma in levels:
+            for _ in range(self.repeats):
+                v = (1.0 - self.step / 2.0) ** 2 * v + self.step * sigma**2
+            excess, worst = max((excess, worst), (math.sqrt(v) / sigma, sigma))
+        if excess > TOO_NOISY:
+            log.warning(
+                "langevin arrives at noise level sigma / alpha = %.3g with %.3g times that noise: "
+                "its samples will be broken. The levels lie too far apart for %d repeats of step "
+                "%g: use more repeats or steps, or a grid that begins lower, such as "
+                "ExponentialGrid(sigma_max=80)",
+                *(worst, excess, self.repeats, self.step),
+            )

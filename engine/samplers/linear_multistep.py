@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from revstep.engine.affine import Vector
-from revstep.engine.grid import Point, time_grid
-from revstep.engine.samplers.base import BaseSampler, check_count, noise_level
-from revstep.engine.spacing import Spacing
-from revstep.engine.spec import DenoiserSpec
+from revstep.engine.grid import Point
+from revstep.engine.samplers.base import BaseSampler, check_count, noise_level, warn_long_step
 from revstep.engine.trace import Run
 
 __all__ = ["IPNDM", "LMS", "PNDM"]
@@ -128,6 +127,8 @@ class PNDM(BaseSampler):
     third step, more than a row of the kernel can hold: it is not offered.
     """
 
+    stepping: ClassVar[str | None] = "diffusers-ddim"
+
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
         x = run.x
@@ -139,7 +140,8 @@ class PNDM(BaseSampler):
                 first = d.eps
                 x = then.alpha * d.x0 + then.sigma * first  # DDIM, also where alpha = 0
                 if len(run.steps) > 1:
-                    noise_level(now)  # refuses alpha = 0, from where no mean of slopes leads
+                    high = noise_level(now)  # refuses alpha = 0: no mean of slopes leads from there
+                    warn_long_step("pndm", high, noise_level(then))
                     e = run.denoise(x, then)
                     x = transfer(base, 0.5 * first + 0.5 * e.eps, now, then)
                 past = [first]
@@ -147,13 +149,3 @@ class PNDM(BaseSampler):
             past = [d.eps, *past][:4]
             x = transfer(base, adams_bashforth(past), now, then)
         return x
-
-    def grid(
-        self,
-        spec: DenoiserSpec,
-        steps: int | None,
-        spacing: str | Spacing | None,
-        compat: str | None,
-    ) -> tuple[tuple[Point, Point], ...]:
-        """The grid's own next times; with compat, diffusers' t - T // N."""
-        return time_grid(spec, steps, spacing, "diffusers-ddim" if compat else None)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.affine import Vector
-from revstep.engine.grid import Point, time_grid
+from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler, check_count
-from revstep.engine.spacing import Spacing
-from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Run
 
 __all__ = ["UniPC"]
@@ -42,6 +41,7 @@ class UniPC(BaseSampler):
         lower_order_final: Whether the last steps are of lower order, down to 1.
     """
 
+    stepping: ClassVar[str | None] = "diffusers-multistep"
     order: int = 2
     b: str = "bh2"
     corrector: bool = True
@@ -101,13 +101,3 @@ class UniPC(BaseSampler):
             phi = phi / -h - 1.0 / math.factorial(k + 1)
         powers = np.vander(r, increasing=True).T
         return np.asarray(np.linalg.solve(powers, np.array(right)))
-
-    def grid(
-        self,
-        spec: DenoiserSpec,
-        steps: int | None,
-        spacing: str | Spacing | None,
-        compat: str | None,
-    ) -> tuple[tuple[Point, Point], ...]:
-        """The spec's grid; with compat, diffusers' multistep spacings."""
-        return time_grid(spec, steps, spacing, "diffusers-multistep" if compat else None)

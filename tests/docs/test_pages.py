@@ -1,5 +1,6 @@
 """The pages that are programs: they run, print what they show, and check under mypy."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,9 +9,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from networks import NumpyDenoiser
 from pages import program_of, python_blocks, run_page
 
-DOCS = Path(__file__).parents[2] / "docs"
+import revstep
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 PAGES = ("tutorial.md", "own-sampler.md")
 
 
@@ -18,6 +23,24 @@ PAGES = ("tutorial.md", "own-sampler.md")
 def test_the_page_runs_and_prints_what_it_shows(name, tmp_path):
     pytest.importorskip("torch")
     assert run_page(DOCS / name, tmp_path) > 5
+
+
+def test_the_examples_of_the_readme_run_on_the_bundled_denoisers_shape(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = json.loads((ROOT / "examples/fashion_mnist_unet/unet/config.json").read_text())
+    spec = revstep.DenoiserSpec(
+        shape=(config["in_channels"], config["sample_size"], config["sample_size"]),
+        schedule=revstep.VPSchedule(betas="squaredcos_cap_v2"),
+        prediction="epsilon",
+        value_range=(-1, 1),
+        conditions=(revstep.Condition(name="class_labels", dtype="int64", classes=11, null=10),),
+    )
+    engine = revstep.Engine(NumpyDenoiser(spec, lambda x, *_: x))
+    monkeypatch.setattr(revstep, "load", lambda path: engine)
+    blocks = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    own = [block for block in blocks if "engine" in block.code and "export" not in block.code][:3]
+    assert "slerp" in own[2].code
+    exec(program_of(own), {})
 
 
 @pytest.mark.parametrize(

@@ -257,3 +257,24 @@ def test_a_list_of_past_values_outside_of_the_function_is_refused_the_second_tim
     build_program(SPEC, leaks, 4)
     with pytest.raises(ProgramError, match="keep no vector outside of the function"):
         build_program(SPEC, leaks, 5)
+
+
+@pytest.mark.parametrize(
+    "number", [lambda at: math.log(at.sigma), lambda at: math.sqrt(at.sigma - 1.0)]
+)
+def test_a_function_of_math_out_of_its_domain_is_refused_with_step_and_line(number):
+    def out_of_domain(run, x, d, now, then):
+        return then.alpha * d.x0 + number(then) * d.eps
+
+    with pytest.raises(
+        ProgramError, match=r"has no number in test_own_sampler_refused.py, line \d+ after network"
+    ):
+        build_program(SPEC, each_step(out_of_domain), 5)
+
+
+def test_a_samplers_own_refusal_is_not_reworded():
+    def own(run):
+        raise ValueError("only even numbers of steps")
+
+    with pytest.raises(ValueError, match=r"^only even numbers of steps$"):
+        build_program(SPEC, own, 5)

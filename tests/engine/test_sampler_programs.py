@@ -169,6 +169,23 @@ def test_options_out_of_range_are_refused(name, options, message):
         make_sampler(name, **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("ddim", {"eta": 0.5}), ("unipc", {"order": 3}), ("euler_ancestral", {"eta": 0.5})],
+)
+def test_options_by_name_may_be_numbers_of_numpy(name, options):
+    given = {k: np.int64(v) if isinstance(v, int) else np.float32(v) for k, v in options.items()}
+    program = build_program(VP, make_sampler(name, **given), 5)
+    assert program.key == build_program(VP, make_sampler(name, **options), 5).key
+
+
+def test_a_float32_would_make_the_table_one_and_is_refused():
+    with pytest.raises(ValueError, match=r"eta=np.float32\(0.5\) must be a Python int or float"):
+        DDIM(eta=np.float32(0.5))
+    with pytest.raises(ValueError, match=r"order=np.int64\(2\) must be a Python int"):
+        UniPC(order=np.int64(2))
+
+
 def test_more_calls_than_the_model_was_distilled_from_are_refused():
     with pytest.raises(ValueError, match="distilled from 50: 1 to 50"):
         build_program(VP, "lcm", 51)

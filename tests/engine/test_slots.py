@@ -1,6 +1,7 @@
 """History: solvers that look back, traced and run, against themselves written as plain loops."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from rows import run_rows
 
 from revstep.engine import DenoiserSpec, ProgramError, VESchedule, VPSchedule, build_program
 from revstep.engine.affine import Symbol, Vector
-from revstep.engine.samplers import UniPC
+from revstep.engine.samplers import RePaint, UniPC
 from revstep.engine.slots import allocate
 from revstep.kernels import columns as col
 
@@ -197,6 +198,16 @@ def test_value_kept_over_many_calls_stays_in_its_slot():
     program = build_program(VP, anchored, 30)
     assert program.slots == 1
     assert np.count_nonzero(program.rows[:, col.SLOT] >= 0) == 1
+
+
+def test_long_runs_take_memory_in_proportion_to_their_length():
+    peaks = []
+    for steps in (20, 160):
+        tracemalloc.start()
+        length = build_program(VP, RePaint(jump_length=4), steps).length
+        peaks.append(tracemalloc.get_traced_memory()[1] / length)
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0]
 
 
 def test_reaching_too_far_back_is_refused_with_the_call():
