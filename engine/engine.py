@@ -187,6 +187,10 @@ class Engine:
             mask=mask,
             known=known,
         )
+        if guidance_weight is not None and not np.any(request.batch.guidance != 1.0):
+            raise ValueError(
+                "guidance_weight without guidance changes nothing; pass guidance=g, or leave it out"
+            )
         resolved = resolve_sampler(sampler)
         fixed = isinstance(sampler, FunctionSampler) or isinstance(resolved, FIXED)
         program = (self._program if fixed else self._build)(

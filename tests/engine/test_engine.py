@@ -97,6 +97,8 @@ def test_rescaled_guidance_is_refused_with_its_reason():
         engine().sample(1, guidance_rescale=0.7)
     with pytest.raises(TypeError, match="guidance_weight must be a function"):
         engine().sample(1, guidance_weight=0.5)
+    with pytest.raises(ValueError, match="guidance_weight without guidance"):
+        engine().sample(1, guidance_weight=GuidanceInterval(hi=5.0))
 
 
 def test_guidance_extrapolates_between_null_and_condition():
