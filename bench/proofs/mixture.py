@@ -6,14 +6,12 @@ import dataclasses
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from revstep.bench.proofs.answers import Float64, answer, natural_time
 from revstep.engine.prediction import edm_input_scale
 from revstep.engine.spec import DenoiserSpec
 
 __all__ = ["Float64", "Mixture", "MixtureNetwork", "three_modes", "training_points"]
-
-Float64 = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,8 +100,7 @@ class Denoised(Protocol):
 class MixtureNetwork:
     """The perfect network for a mixture and a spec: what training would end at.
 
-    It takes what the engine feeds a network, c_in x and the time, and gives the spec's prediction;
-    written from the predictions' definitions, not from the engine's table of them.
+    It takes what the engine feeds a network, c_in x and the time, and gives the spec's prediction.
     """
 
     def __init__(self, mixture: Denoised, spec: DenoiserSpec) -> None:
@@ -113,47 +110,12 @@ class MixtureNetwork:
 
     def __call__(self, x: Float64, time: float) -> Float64:
         """The network's output m, (N, D), for c_in x and the time that the row holds."""
-        t = self._natural(time)
+        t = natural_time(self.spec, time)
         alpha, sigma = (float(v) for v in self.spec.schedule.alpha_sigma(t))
         if self.spec.prediction == "edm":
             x = x / edm_input_scale(sigma, self.spec.sigma_data)
         x0 = self.mixture.denoised(x, alpha, sigma)
-        eps = (x - alpha * x0) / sigma
-        match self.spec.prediction:
-            case "epsilon":
-                return eps
-            case "sample":
-                return x0
-            case "v_prediction":
-                return alpha * eps - sigma * x0
-            case "flow":
-                return eps - x0
-            case "score":
-                return -eps / sigma
-            case "edm":
-                data = self.spec.sigma_data
-                total = sigma**2 + data**2
-                return np.asarray((x0 - data**2 / total * x) * np.sqrt(total) / (sigma * data))
-        alpha_s, sigma_s = self.spec.schedule.alpha_sigma(
-            self.spec.schedule.from_index(
-                max(float(self.spec.schedule.index(t)) - self.spec.training_step, -1.0)
-            )
-        )
-        r = alpha / alpha_s
-        beta = sigma**2 - r**2 * sigma_s**2
-        return np.asarray(alpha_s * beta / sigma**2 * x0 + r * sigma_s**2 / sigma**2 * x)
-
-    def _natural(self, time: float) -> float:
-        schedule = self.spec.schedule
-        if self.spec.time.kind == "sigma" and schedule.kind == "ve":
-            return time
-        if self.spec.time.kind == "unit" and schedule.kind == "flow":
-            return time
-        if self.spec.time.kind == "log_sigma" and schedule.kind == "ve":
-            return float(np.exp(4.0 * time))
-        if self.spec.time.kind == "index":
-            return float(schedule.from_index(time))
-        raise ValueError(f"time kind {self.spec.time.kind!r} is not for a {schedule.kind} schedule")
+        return answer(self.spec, x, x0, (x - alpha * x0) / sigma, t)
 
 
 def three_modes() -> Mixture:
