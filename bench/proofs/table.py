@@ -149,4 +149,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger("revstep").setLevel(logging.ERROR)  # the cases go too far on purpose
     sys.exit(main())
