@@ -153,10 +153,15 @@ def test_bad_arguments_are_refused(arguments, error, message):
         build_program(VP, **{"sampler": "ddim", "steps": 10, **arguments})
 
 
-@pytest.mark.parametrize("eta", [-0.1, 1.1, "1"])
+@pytest.mark.parametrize("eta", [-0.1, 1.1])
 def test_eta_out_of_range_is_refused(eta):
     with pytest.raises(ValueError, match=r"eta=.* lies in \[0, 1\]"):
         DDIM(eta=eta)
+
+
+def test_eta_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="eta='1' must be a Python int or float"):
+        DDIM(eta="1")
 
 
 def test_learned_variance_carries_its_two_logarithms():
