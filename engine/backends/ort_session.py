@@ -60,9 +60,11 @@ def onnx_session(
             )
         # its own CUDA graphs would nest in ours; TF32 rounds float32 products
         own = {"device_id": str(gpu), "enable_cuda_graph": "0", "use_tf32": "0"}
-        wanted, providers = CUDA, [(CUDA, {**own, **(gpu_options or {})}), CPU]
-        if all_on_gpu:
+        wanted, providers = CUDA, [(CUDA, {**own, **(gpu_options or {})})]
+        if all_on_gpu:  # which ONNX Runtime refuses beside a CPU provider that is named
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        else:
+            providers.append(CPU)
     try:
         session = ort.InferenceSession(str(graph), options, providers=providers)
     except Exception as error:  # ONNX Runtime's own error classes share no base of their own

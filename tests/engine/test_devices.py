@@ -214,6 +214,8 @@ def ort(monkeypatch, tabular_bundle):
         except RuntimeError:
             strict = False
         told.asked.append((providers, strict))
+        if strict and "CPUExecutionProvider" in providers:
+            raise RuntimeError("explicitly added the CPU EP, but also disabled fallback to it")
         if strict and told.behave != "works":
             raise RuntimeError("nodes on CPU, but fallback to CPU EP has been explicitly disabled")
         first = ["CPUExecutionProvider"] if told.behave == "silent" else ["CUDAExecutionProvider"]
@@ -274,6 +276,19 @@ def test_a_cuda_provider_that_silently_is_the_cpu_is_refused(ort):
     ort.behave = "silent"
     with pytest.raises(BackendError, match="chose CPUExecutionProvider instead of CUDA"):
         ort_cuda.OrtCudaDenoiser(ort.graph, ort.spec, torch.device("cuda", 0))
+
+
+def test_a_strict_session_must_not_name_the_cpu(tabular_bundle):
+    """What the fake session above says of the real one: its options contradict each other."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    graph = str(Bundle.open(tabular_bundle).graph("fp32"))
+    with pytest.raises(Exception, match="explicitly added the CPU EP"):
+        onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    with pytest.raises(Exception, match=ort_cuda.ON_CPU):
+        onnxruntime.InferenceSession(graph, options)
 
 
 @no_gpu
