@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from revstep.engine.cuda.device import CAPTURING, Queue
 
@@ -54,8 +54,12 @@ def make_graphs(queue: Queue) -> Graphs:
 class CudaGraphs:
     """Graphs of a CUDA stream, in one memory pool.
 
+    They are recorded on a stream of their own that never runs anything. cuBLAS keeps a workspace
+    for each stream; the queue's lies outside of the pool, and whoever records with
+    ``torch.compile(mode="reduce-overhead")`` in the same process frees it.
+
     Args:
-        queue: The stream; the current one whenever ``capture`` is called.
+        queue: The stream that replays; the current one whenever ``capture`` is called.
     """
 
     def __init__(self, queue: Queue) -> None:
@@ -63,6 +67,8 @@ class CudaGraphs:
 
         self._queue = queue
         self._pool = torch.cuda.graph_pool_handle()
+        make: Any = torch.cuda.Stream
+        self._recorder = make(queue.device)
 
     def capture(self, calls: Sequence[Callable[[], None]]) -> torch.cuda.CUDAGraph:
         """Records the calls; they must have run once before, with the same buffers."""
@@ -72,18 +78,24 @@ class CudaGraphs:
             torch.cuda.synchronize(self._queue.device)
             torch.cuda.empty_cache()  # memory of the warm-up, for the pool
             graph = torch.cuda.CUDAGraph()
-            # thread_local: other threads may go on allocating on their own streams
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                for call in calls:
-                    call()
-                graph.capture_end()
-            except BaseException as error:
-                self._abandon(graph)
-                if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, Exception):
-                    raise
-                raise CaptureRefused(str(error).partition("\n")[0][:300]) from error
+            with torch.cuda.stream(self._recorder):
+                self._record(graph, calls)
         return graph
+
+    def _record(self, graph: torch.cuda.CUDAGraph, calls: Sequence[Callable[[], None]]) -> None:
+        import torch
+
+        # thread_local: other threads may go on allocating on their own streams
+        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+        try:
+            for call in calls:
+                call()
+            graph.capture_end()
+        except BaseException as error:
+            self._abandon(graph)
+            if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, Exception):
+                raise
+            raise CaptureRefused(str(error).partition("\n")[0][:300]) from error
 
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
         """Ends a broken capture: the stream, and torch's allocators, go on as before it."""

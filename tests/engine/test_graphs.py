@@ -1,5 +1,6 @@
 """CUDA graph capture against a model of torch's: what a broken capture leaves behind."""
 
+import contextlib
 import gc
 import threading
 import types
@@ -22,6 +23,16 @@ class Torch:
         self.used = {}  # pool -> graphs in it
         self.pools = 0
         self.modes = []
+        self.current = "the queue's"  # stream
+        self.recorded_on = []
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
 
     def pool(self):
         self.pools += 1
@@ -53,6 +64,7 @@ class Torch:
                 fake.recording.append(pool)
                 fake.used[pool] = fake.used.get(pool, 0) + 1
                 fake.modes.append(capture_error_mode)
+                fake.recorded_on.append(fake.current)
                 fake.capturing, self.pool = True, pool
 
             def capture_end(self):
@@ -74,6 +86,8 @@ def fake(monkeypatch):
     fake = Torch()
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", fake.pool)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", fake.graph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"a new one of {device}")
+    monkeypatch.setattr(torch.cuda, "stream", fake.stream)
     monkeypatch.setattr(torch.cuda, "synchronize", fake.synchronize)
     monkeypatch.setattr(torch.cuda, "empty_cache", fake.empty_cache)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", fake.end, raising=False)
@@ -99,6 +113,18 @@ def test_calls_are_recorded_in_one_pool_while_other_threads_may_allocate(fake):
     assert gc.isenabled()
     assert torch_.used == {(0, 1): 3}
     assert set(torch_.modes) == {"thread_local"}
+
+
+def test_graphs_are_recorded_on_a_stream_that_runs_nothing(fake):
+    """cuBLAS's workspace of the queue's stream lies outside of the pool, and others free it."""
+    torch_, graphs = fake
+    seen = []
+    graphs.capture([lambda: seen.append(torch_.current)])
+    with contextlib.suppress(CaptureRefused):
+        graphs.capture([broken_by_cuda(torch_)])
+    assert seen == ["a new one of cuda:0"]
+    assert torch_.recorded_on == ["a new one of cuda:0"] * 2
+    assert torch_.current == "the queue's"
 
 
 @pytest.mark.parametrize("silent", [False, True])
