@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import logging
 import os
 import shutil
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ CHOICES = ("auto", "triton", "aot")
 INDEX = "/kernels.json"
 NEEDED = "the step on a GPU needs its kernels:"
 INSTALL = "pip install 'revstep[cuda]'"
+
+log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,8 +99,9 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
 
     Args:
         bundle: The bundle.
-        wanted: ``triton``, ``aot`` (the bundle's), or ``auto``: Triton if it works here, else the
-            bundle's.
+        wanted: ``triton``, ``aot`` (the bundle's), or ``auto``: the bundle's if it holds any that
+            run here, which spares Triton's pause, else Triton. It warns of files that are damaged
+            or stale.
 
     Raises:
         BackendError: Neither works here; the message names what to install, or to compile.
@@ -105,23 +110,50 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
     """
     if wanted not in CHOICES:
         raise ValueError(f"unknown kernels {wanted!r}; allowed: {', '.join(CHOICES)}")
-    command = kernels_command(bundle.path)
-    remedy, why = f"run: {command}", ""
-    if wanted != "aot":
-        missing = _no_triton()
-        if missing is None:
+    no_triton = _no_triton() if wanted != "aot" else None
+    if wanted == "triton":
+        if no_triton is None:
             return None
-        why, cure = missing
-        if wanted == "triton":
-            raise BackendError(f"kernels='triton' was asked for, and {why}; {cure}")
-        remedy = f"{cure}, or compile them into the bundle where Triton is: {command}"
-        why = f"{why}, and "
+        why, cure = no_triton
+        raise BackendError(f"kernels='triton' was asked for, and {why}; {cure}")
+    try:
+        return _compiled(bundle)
+    except (_NotHere, BundleError) as error:
+        if wanted == "auto" and no_triton is None:
+            if isinstance(error, BundleError):
+                log.warning("Triton compiles the step's kernels anew: %s", error)
+            return None
+        if isinstance(error, BundleError):
+            raise
+        why, remedy = str(error), error.cure
+    if no_triton is not None:
+        lack, cure = no_triton
+        where = "or compile them into the bundle where Triton is: "
+        remedy = f"{cure}, {where}{remedy}" if remedy.startswith("revstep") else cure
+        why = f"{lack}, and {why}"
+    elif remedy.startswith("revstep"):
+        remedy = f"run: {remedy}"
+    raise BackendError(f"{NEEDED} {why}; {remedy}")
+
+
+class _NotHere(Exception):  # noqa: N818  (a reason, never seen outside)
+    """Why a bundle's kernels can't run, and what mends that."""
+
+    def __init__(self, why: str, cure: str) -> None:
+        super().__init__(why)
+        self.cure = cure
+
+
+def _compiled(bundle: Bundle) -> Path:
+    """The folder of the bundle's kernels."""
     files = KernelFiles.of(bundle)
     if files is None:
-        raise BackendError(f"{NEEDED} {why}{bundle.path} holds no compiled ones; {remedy}")
-    if missing := _no_core():
-        core, cure = missing
-        raise BackendError(f"{NEEDED} {why}those compiled into {bundle.path} need {core}; {cure}")
+        raise _NotHere(f"{bundle.path} holds no compiled ones", kernels_command(bundle.path))
+    try:
+        import cuda.core  # noqa: F401
+    except ImportError as error:
+        need = f"cuda.core, which can't be imported ({error})"
+        raise _NotHere(f"those compiled into {bundle.path} need {need}", INSTALL) from error
     files.check()
     return files.folder
 
@@ -132,13 +164,10 @@ def _no_triton() -> tuple[str, str] | None:
         return "Triton is not installed", INSTALL
     if not os.environ.get("CC") and not shutil.which("gcc") and not shutil.which("clang"):
         return "Triton finds no C compiler (gcc, clang or $CC) for its launcher", "install gcc"
-    return None
-
-
-def _no_core() -> tuple[str, str] | None:
-    """Why cuda.core can't launch kernels here and what mends that, or None."""
-    try:
-        import cuda.core  # noqa: F401
-    except ImportError as error:
-        return f"cuda.core, which can't be imported ({error})", INSTALL
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton does
+    if not (Path(sysconfig.get_paths(scheme)["include"]) / "Python.h").is_file():
+        return (
+            "Triton finds no headers of Python for its launcher",
+            "install them (on Debian: apt-get install python3-dev)",
+        )
     return None

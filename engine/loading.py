@@ -82,8 +82,8 @@ def load(
             batch range, or what its TensorRT engines were built for.
         unroll: On CUDA: run lengths that get a graph of the whole run.
         kernels: On CUDA, what runs the step: ``triton`` (compiled when first used), ``aot`` (what
-            ``revstep compile --kernels`` put into the bundle), or ``auto``: Triton where it works,
-            else the bundle's.
+            ``revstep compile --kernels`` put into the bundle), or ``auto``: the bundle's where
+            they run, else Triton.
         warm_up: On CUDA: prepare all buckets now, not at first use.
         max_program_rows: On CUDA: rows of sampler tables held at once.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from revstep.engine.backends.trt_library import PACKAGES
-from revstep.engine.errors import Cancelled, RevstepError
+from revstep.engine.errors import Cancelled
 from revstep.engine.manifest import CompiledEntry
 from revstep.export.compile import compile_bundle
 from revstep.export.parity import Bounds
@@ -107,16 +107,27 @@ def compile_jobs(
                 bounds=bounds,
                 threads=threads,
                 batch=job.batch,
-                options=options if job.target in PACKAGES else None,
+                options=_options_of(job, jobs, options),
                 progress=None if progress is None else progress(job),
                 cancelled=cancelled,
             )
         except Cancelled:
             raise
-        except (RevstepError, ValueError) as error:
+        except Exception as error:  # a full disk or short memory ends one job, not the others
             if not keep_going:
                 raise
             outcomes.append(Outcome(job, error=error))
         else:
             outcomes.append(Outcome(job, entry=entry))
     return outcomes
+
+
+def _options_of(
+    job: CompileJob, jobs: Sequence[CompileJob], options: BuildOptions | None
+) -> BuildOptions | None:
+    """A job's options; GPUs are TensorRT-RTX's where it is among the targets."""
+    if options is None or job.target not in PACKAGES:
+        return None
+    if job.target == "tensorrt" and any(other.target == "tensorrt_rtx" for other in jobs):
+        return dataclasses.replace(options, gpus=())
+    return options

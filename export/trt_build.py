@@ -188,7 +188,8 @@ def build_plan(
     cached = timing_cache is not None and not library.rtx
     if cached and not config.set_timing_cache(config.create_timing_cache(timing_cache), False):
         log.warning("TensorRT refuses the timing cache (of another GPU or version): a new one")
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+        if not config.set_timing_cache(config.create_timing_cache(b""), False):
+            raise _failed(library, graph, since, "a new timing cache is refused")
     monitor = BuildMonitor(progress, cancelled)
     config.progress_monitor = monitor.interface(library.trt)
     since = library.lines.mark()

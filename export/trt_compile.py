@@ -12,7 +12,7 @@ from revstep.engine.backends.trt_library import TrtLibrary, trt_library
 from revstep.engine.bundle import Bundle
 from revstep.engine.errors import BackendError, CompileError
 from revstep.engine.manifest import PLANS, CompiledEntry
-from revstep.engine.plans import GpuModel
+from revstep.engine.plans import GpuModel, keep_kernels
 from revstep.engine.user_cache import read_cache, write_cache
 from revstep.export.build_monitor import TOTAL
 from revstep.export.parity import Bounds, check_parity
@@ -37,18 +37,18 @@ def compile_engine(
     cancelled: Callable[[], bool] | None = None,
 ) -> CompiledEntry:
     """Builds one engine into the bundle; ``compile_bundle`` documents it."""
+    gpu = _gpu()
+    if target == "tensorrt" and gpu is None:  # said before what to install for it
+        raise CompileError(
+            "tensorrt builds engines only on the GPU that will run them, and torch finds no NVIDIA "
+            "GPU here; compile on that machine (or, for GeForce and RTX GPUs, build without one "
+            "with --target tensorrt_rtx)"
+        )
     library = trt_library(target)
     bundle = Bundle.open(path, compiled=False)
     graph = bundle.graph(precision)
     profile = _profile(bundle, batch)
     gpus = gpu_targets(library, options.gpus)
-    gpu = _gpu()
-    if not library.rtx and gpu is None:
-        raise CompileError(
-            f"tensorrt {library.version} builds engines only on the GPU that will run them, and "
-            "torch finds no NVIDIA GPU here; compile on that machine (or, for GeForce and RTX "
-            "GPUs, build without one with --target tensorrt_rtx)"
-        )
     device = ",".join(gpus) if library.rtx else str(gpu)
     key = engine_key(
         bundle, graph, target, library.version, device, precision,
@@ -136,5 +136,7 @@ def _checked(
     name, mend = f"{entry.key}.plan", entry.command(bundle.path)
     with on_device("cuda"):
         engine = TrtEngine(plan, library, label=name, mend=mend)
-    denoiser = HostDenoiser(TrtDenoiser((engine,), bundle.spec))
-    return check_parity(denoiser, bundle.parity(), entry.precision, limit)
+    denoiser = TrtDenoiser((engine,), bundle.spec)
+    figures = check_parity(HostDenoiser(denoiser), bundle.parity(), entry.precision, limit)
+    keep_kernels(denoiser)  # those that the check's runs compiled
+    return figures

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["PlanFile", "TrtEngine"]
+
+log = logging.getLogger("revstep")
 
 DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT64": "int64", "INT32": "int32",
@@ -132,10 +135,13 @@ class TrtEngine:
         )
         runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # ours capture it
         kernel_cache = runtime_config.create_runtime_cache()
-        if kernels:
-            kernel_cache.deserialize(kernels)  # False is another driver or GPU: it fills anew
+        if kernels and not kernel_cache.deserialize(kernels):
+            log.info("%s: cached kernels of another driver or GPU; compiled anew", self.label)
         if runtime_config.set_runtime_cache(kernel_cache):
             self._kernel_cache = kernel_cache
+        else:
+            log.warning("%s: TensorRT-RTX refuses the cache of its kernels; the next start compiles "
+                        "them again", self.label)  # fmt: skip
         return runtime_config
 
     def _read_tensors(self) -> None:

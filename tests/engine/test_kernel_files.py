@@ -42,7 +42,7 @@ def built(policy_bundle, tmp_path_factory):
 @pytest.fixture
 def machine(monkeypatch):
     """What is installed: Triton, a C compiler and cuda.core, until a test takes them away."""
-    here = types.SimpleNamespace(triton=True, compiler=True)
+    here = types.SimpleNamespace(triton=True, compiler=True, headers=True)
     real = kernel_files.importlib.util.find_spec
 
     def find_spec(name):
@@ -50,30 +50,46 @@ def machine(monkeypatch):
 
     monkeypatch.setattr(kernel_files.importlib.util, "find_spec", find_spec)
     monkeypatch.setattr(kernel_files.shutil, "which", lambda name: name if here.compiler else None)
+    paths = kernel_files.sysconfig.get_paths()
+
+    def get_paths(scheme):
+        return paths if here.headers else {**paths, "include": "/nowhere"}
+
+    monkeypatch.setattr(kernel_files.sysconfig, "get_paths", get_paths)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.core", FakeCore().module())
     return here
 
 
-def test_triton_comes_first_where_it_works(built, machine):
+def test_the_bundles_kernels_come_first_and_spare_tritons_pause(built, machine):
     bundle = Bundle.open(built)
-    assert choose_kernels(bundle) is None
+    folder = KernelFiles.of(bundle).folder
+    assert choose_kernels(bundle) == folder
     assert choose_kernels(bundle, "triton") is None
-    assert choose_kernels(bundle, "aot") == KernelFiles.of(bundle).folder
+    assert choose_kernels(bundle, "aot") == folder
 
 
-@pytest.mark.parametrize("lacks", ["triton", "compiler"])
+@pytest.mark.parametrize("lacks", ["triton", "compiler", "headers"])
 def test_without_triton_the_bundles_kernels_run(built, machine, lacks):
     setattr(machine, lacks, False)
     bundle = Bundle.open(built)
     assert choose_kernels(bundle) == KernelFiles.of(bundle).folder
 
 
-def test_a_c_compiler_may_be_named_by_the_environment(built, machine, monkeypatch):
+def test_triton_runs_where_the_bundle_has_none_or_nothing_launches_them(
+    built, policy_bundle, machine, monkeypatch, caplog
+):
+    assert choose_kernels(Bundle.open(policy_bundle)) is None
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    assert choose_kernels(Bundle.open(built)) is None
+    assert not caplog.records
+
+
+def test_a_c_compiler_may_be_named_by_the_environment(policy_bundle, machine, monkeypatch):
     machine.compiler = False
     monkeypatch.setenv("CC", "/opt/cc")
-    assert choose_kernels(Bundle.open(built)) is None
+    assert choose_kernels(Bundle.open(policy_bundle)) is None
 
 
 def test_with_neither_both_remedies_are_named(policy_bundle, machine):
@@ -85,9 +101,16 @@ def test_with_neither_both_remedies_are_named(policy_bundle, machine):
     assert f"revstep compile {policy_bundle} --kernels" in str(caught.value)
 
 
-def test_a_missing_compiler_is_named_with_both_remedies(policy_bundle, machine):
-    machine.compiler = False
-    with pytest.raises(BackendError, match=r"no C compiler.*install gcc.*compile .* --kernels"):
+@pytest.mark.parametrize(
+    ("lacks", "message"),
+    [
+        ("compiler", r"no C compiler.*install gcc.*compile .* --kernels"),
+        ("headers", r"no headers of Python.*python3-dev.*compile .* --kernels"),
+    ],
+)
+def test_what_triton_lacks_is_named_with_both_remedies(policy_bundle, machine, lacks, message):
+    setattr(machine, lacks, False)
+    with pytest.raises(BackendError, match=message):
         choose_kernels(Bundle.open(policy_bundle))
 
 
@@ -114,12 +137,15 @@ def test_what_was_asked_for_and_is_missing_is_named(
         choose_kernels(Bundle.open(request.getfixturevalue(bundle)), wanted)
 
 
-def test_stale_and_damaged_kernels_are_refused_where_they_are_needed(built, copy_of, machine):
+def test_stale_and_damaged_kernels_are_refused_where_they_are_needed(
+    built, copy_of, machine, caplog
+):
     path = copy_of(built)
     folder = KernelFiles.of(Bundle.open(path)).folder
     flip(folder / "begin_step.ptx", 40)
     unverified = Bundle.open(path, verify=False)
     assert choose_kernels(unverified) is None
+    assert "Triton compiles the step's kernels anew" in caplog.text
     command = f"revstep compile {path} --kernels --gpu sm_80"
     with pytest.raises(BundleError, match=rf"begin_step\.ptx has sha256.*{command}"):
         choose_kernels(unverified, "aot")
@@ -154,8 +180,8 @@ def made(monkeypatch):
 
 def test_load_gives_the_runner_the_kernels_that_work(built, machine, made):
     folder = KernelFiles.of(Bundle.open(built)).folder
+    revstep.load(built, kernels="triton")
     revstep.load(built)
-    revstep.load(built, kernels="aot")
     machine.triton = False
     revstep.load(built)
     assert [(o["kernels"], o["kernels_folder"]) for o in made] == [

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx", exc_type=ImportError)
@@ -28,6 +28,7 @@ from revstep.engine.errors import (  # noqa: E402
 )
 from revstep.engine.plans import GpuModel, find_plan, plan_file  # noqa: E402
 from revstep.export import compile_bundle  # noqa: E402
+from revstep.export import compile_jobs as jobs_module  # noqa: E402
 from revstep.export.compile_jobs import CompileJob, compile_jobs, plan_jobs  # noqa: E402
 from revstep.export.trt_build import BuildOptions, Profile, gpu_targets  # noqa: E402
 
@@ -288,8 +289,10 @@ def test_a_batch_outside_the_spec_is_refused(built, batch, message):
         compiled(built[0], batch)
 
 
-def test_tensorrt_itself_is_refused_without_its_package_or_gpu(built):
-    with pytest.raises((BackendError, CompileError), match=r"revstep\[tensorrt\]|on the GPU"):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_tensorrt_itself_is_refused_without_a_gpu(built):
+    """Before its package, of some gigabytes, is asked for."""
+    with pytest.raises(CompileError, match="no NVIDIA GPU here; compile on that machine"):
         compile_bundle(built[0], target="tensorrt", batch=1)
 
 
@@ -311,6 +314,34 @@ def test_keep_going_compiles_the_rest_and_keeps_the_error(built, copy_of):
     outcomes = compile_jobs(path, jobs, options=ADA, threads=1, keep_going=True)
     assert [type(o.error) for o in outcomes] == [type(None), BundleError, type(None)]
     assert Bundle.open(path).compiled[-2:] == (outcomes[0].entry, outcomes[2].entry)
+
+
+def test_keep_going_outlives_the_machines_failures_too(monkeypatch):
+    def full(path, *, target, **_):
+        if target == RTX:
+            raise OSError(28, "No space left on device")
+        return target
+
+    monkeypatch.setattr(jobs_module, "compile_bundle", full)
+    jobs = plan_jobs([RTX, "onnxruntime"], ["fp32"])
+    outcomes = compile_jobs("a bundle", jobs, keep_going=True)
+    assert isinstance(outcomes[0].error, OSError)
+    assert outcomes[1].entry == "onnxruntime"
+    with pytest.raises(OSError, match="No space"):
+        compile_jobs("a bundle", jobs)
+
+
+def test_gpus_are_for_tensorrt_rtx_where_both_are_compiled(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        jobs_module, "compile_bundle",
+        lambda path, *, target, options, **_: told.append((target, options and options.gpus)),
+    )  # fmt: skip
+    compile_jobs("a bundle", plan_jobs(["tensorrt", RTX, "onnxruntime"], ["fp32"]), options=ADA)
+    assert told == [("tensorrt", ()), (RTX, ("sm_89",)), ("onnxruntime", None)]
+    told.clear()
+    compile_jobs("a bundle", plan_jobs(["tensorrt"], ["fp32"]), options=ADA)
+    assert told == [("tensorrt", ("sm_89",))]  # which is refused, with its reason
 
 
 def test_ctrl_c_stops_a_build_and_leaves_the_bundle(built, copy_of):

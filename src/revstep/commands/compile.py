@@ -10,7 +10,7 @@ import typer
 from revstep.commands.guard import describe, exit_code, guarded
 from revstep.commands.output import Bars, err, print_json, progress_bars
 from revstep.commands.values import byte_count, names, whole_numbers
-from revstep.engine.errors import RevstepError
+from revstep.engine.errors import Cancelled
 
 if TYPE_CHECKING:
     from revstep.engine.kernel_files import KernelFiles
@@ -163,7 +163,9 @@ def _kernels(
 
     try:
         return compile_kernels(bundle, gpus=gpus, progress=bars.bar("Compile kernels")), None
-    except (RevstepError, ValueError) as error:
+    except Cancelled:
+        raise
+    except Exception as error:  # as compile_jobs does
         if not keep_going:
             raise
         return None, error
