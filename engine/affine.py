@@ -7,8 +7,10 @@ estimate x0 and noise z, and values that were computed in earlier rows. Samplers
 
 from __future__ import annotations
 
+import numbers
+import operator
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -16,7 +18,15 @@ import numpy as np
 
 from revstep.engine.errors import ProgramError
 
-__all__ = ["Symbol", "Tape", "Vector", "refuse_stranger", "sampler_line"]
+__all__ = [
+    "NotAVector",
+    "Symbol",
+    "Tape",
+    "Vector",
+    "number_of",
+    "refuse_stranger",
+    "sampler_line",
+]
 
 TRACING = ("revstep.engine.affine", "revstep.engine.trace", "numpy")  # modules no sampler is in
 
@@ -74,7 +84,7 @@ class Vector:
 
     def __add__(self, other: object) -> Vector:
         if not isinstance(other, Vector):
-            if other == 0:
+            if number_of(other) == 0.0:
                 return self  # so that sum() works
             _refuse(f"adding {_named(other)} to a vector")
         if self.tape is not other.tape and self.tape is not None and other.tape is not None:
@@ -91,6 +101,9 @@ class Vector:
     def __neg__(self) -> Vector:
         return self * -1.0
 
+    def __pos__(self) -> Vector:
+        return self
+
     def __sub__(self, other: object) -> Vector:
         return self + (-other if isinstance(other, Vector) else other)
 
@@ -100,7 +113,7 @@ class Vector:
     def __mul__(self, factor: object) -> Vector:
         if isinstance(factor, Vector):
             _refuse("multiplying two vectors")
-        if (scale := _number(factor)) is None:
+        if (scale := number_of(factor)) is None:
             _refuse(f"multiplying a vector by {_named(factor)}")
         return Vector({symbol: scale * c for symbol, c in self.local().items()}, self.tape)
 
@@ -109,7 +122,7 @@ class Vector:
     def __truediv__(self, divisor: object) -> Vector:
         if isinstance(divisor, Vector):
             _refuse("dividing by a vector")
-        if (scale := _number(divisor)) is None:
+        if (scale := number_of(divisor)) is None:
             _refuse(f"dividing a vector by {_named(divisor)}")
         if scale == 0.0:
             raise ProgramError(
@@ -119,27 +132,49 @@ class Vector:
         return self * (1.0 / scale)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Vector:
-        """Numpy scalars from the left: the same arithmetic; all else of numpy is not affine."""
-        if method != "__call__" or ufunc not in (np.multiply, np.add):
+        """Numpy scalars and numpy's names of the same arithmetic; its all else is not affine."""
+        if method != "__call__" or ufunc not in AFFINE:
             _refuse(f"np.{ufunc.__name__} of a vector")
-        other = inputs[0] if inputs[1] is self else inputs[1]
-        result: Vector = self * other if ufunc is np.multiply else self + other
+        operands = []
+        for operand in inputs:  # Python's own numbers: numpy's would come back here
+            number = None if isinstance(operand, Vector) else number_of(operand)
+            if number is None and not isinstance(operand, Vector):
+                _refuse(f"np.{ufunc.__name__} of a vector and {_named(operand)}")
+            operands.append(operand if number is None else number)
+        result: Vector = AFFINE[ufunc](*operands)
         return result
+
+    @classmethod
+    def __torch_function__(cls, function: Any, _: Any, args: Any = (), __: Any = None) -> NoReturn:
+        _refuse(f"torch.{getattr(function, '__name__', 'a function')} of a vector")
 
     def __rtruediv__(self, _: object) -> NoReturn:
         _refuse("dividing by a vector")
 
-    def __matmul__(self, _: object) -> NoReturn:
+    def _matrix(self, _: object) -> NoReturn:
         _refuse("multiplying two vectors")
 
-    def __pow__(self, _: object) -> NoReturn:
+    __matmul__ = __rmatmul__ = _matrix
+
+    def __pow__(self, *_: object) -> NoReturn:
         _refuse("raising a vector to a power")
+
+    def __rpow__(self, *_: object) -> NoReturn:
+        _refuse("raising a number to a vector")
+
+    def _whole(self, *_: object) -> NoReturn:
+        _refuse("rounding a vector, or dividing it with // or %,")
+
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _whole
+    __round__ = __floor__ = __ceil__ = __trunc__ = __invert__ = _whole
 
     def __abs__(self) -> NoReturn:
         _refuse("the absolute value or norm of a vector")
 
-    def __float__(self) -> NoReturn:
+    def _read(self) -> NoReturn:
         _refuse("reading a vector's value")
+
+    __float__ = __int__ = __complex__ = __index__ = _read
 
     def __bool__(self) -> NoReturn:
         _refuse("branching on a vector's value")
@@ -157,10 +192,10 @@ class Vector:
                 raise AttributeError(name)
             _refuse(f"reading .{name} of a vector")
 
-    def __getitem__(self, _: object) -> NoReturn:
+    def _part(self, *_: object) -> NoReturn:
         _refuse("taking a part of a vector")
 
-    __iter__ = None  # else Python would try the parts
+    __getitem__ = __iter__ = __len__ = __contains__ = _part
 
     def __repr__(self) -> str:
         inner = " + ".join(f"{c:.6g} {s.kind}[{s.row}]" for s, c in sorted(self.terms.items()))
@@ -169,6 +204,31 @@ class Vector:
     def own(self, row: int, kind: str) -> float:
         """The coefficient of one symbol."""
         return self.terms.get(Symbol(row, kind), 0.0)
+
+
+# After the class: numpy's names of what a vector can do, which its operators check.
+AFFINE: dict[Any, Callable[..., Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.divide: operator.truediv,
+    np.negative: operator.neg,
+    np.positive: operator.pos,
+}
+
+
+class NotAVector:
+    """What is easily taken for a vector: its arithmetic says which vectors it holds."""
+
+    def refuse(self, *_: object) -> NoReturn:
+        """Says so."""
+        raise ProgramError(
+            f"arithmetic on what run.denoise returned ({sampler_line()}); take one of its vectors: "
+            ".x0, .eps or .m"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = refuse
+    __truediv__ = __rtruediv__ = __neg__ = __pow__ = __array_ufunc__ = refuse
 
 
 def _tracing(module: str) -> bool:
@@ -191,20 +251,25 @@ def refuse_stranger(what: str) -> NoReturn:
     )
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
+    """A number known before the run, as a float, or None."""
     if isinstance(value, np.ndarray) and value.ndim == 0:  # what schedules give for one time
         value = value.item()
-    return float(value) if isinstance(value, (int, float, np.integer, np.floating)) else None
+    return float(value) if isinstance(value, numbers.Real) else None
 
 
 def _named(value: object) -> str:
-    if _number(value) is not None:
+    """What stands beside a vector in a message."""
+    if isinstance(value, NotAVector):
+        value.refuse()
+    if number_of(value) is not None:
         return "a number"
-    return (
-        f"an array of shape {value.shape}"
-        if isinstance(value, np.ndarray)
-        else (f"a {type(value).__name__}")
-    )
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    name = type(value).__name__
+    article = "an" if name[0] in "AEIOUaeiou" else "a"
+    hint = " (float() makes it a number)" if hasattr(value, "__float__") else ""
+    return f"{article} {name}{hint}"
 
 
 def _refuse(what: str) -> NoReturn:

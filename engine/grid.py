@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +13,23 @@ from numpy.typing import NDArray
 from revstep.engine.spacing import Spacing, resolve_spacing
 from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["DEFAULT_STEPS", "Point", "lambda_point", "point", "time_grid", "training_end"]
+__all__ = [
+    "DATA_COUNTS",
+    "DEFAULT_STEPS",
+    "Point",
+    "lambda_point",
+    "point",
+    "time_grid",
+    "training_end",
+    "warn_of_rounding",
+]
 
 DEFAULT_STEPS = 20
 WHOLE = 1e-6  # an index this close to a whole one is it: inverses round
+DATA_COUNTS = 0.5  # a noise level, sigma / alpha, above which an estimate still needs the network
+MISTOLD = 2.0  # a factor of the noise level: x0 is then wrong by up to as much
+
+log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,3 +187,30 @@ def _whole(spec: DenoiserSpec, index: float) -> float:
             "in training indices (trailing, leading, linspace), or the spec's time.fractions=True"
         )
     return nearest
+
+
+def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> None:
+    """Warns where the nearest whole index is of quite another noise level than the point.
+
+    So at the noisy end of a squared-cosine schedule, whose last levels are far apart.
+    """
+    schedule = spec.schedule
+    if spec.time.kind in ("sigma", "log_sigma") or math.isnan(points[0].index):
+        return
+    if schedule.kind == "flow" and spec.time.kind != "index":
+        return
+    for at in points:
+        told = _whole(spec, at.index)
+        if told == at.index or at.sigma <= DATA_COUNTS * at.alpha:
+            continue
+        alpha, sigma = (float(v) for v in schedule.alpha_sigma(schedule.from_index(told)))
+        own, other = at.sigma * alpha, sigma * at.alpha
+        if max(own, other) > MISTOLD * min(own, other):
+            log.warning(
+                "the network takes whole training indices, and at noise level sigma / alpha = "
+                "%.4g the nearest one is of level %.4g: samples may be off. Use a spacing in "
+                "indices (trailing, leading, linspace) or KarrasGrid(sigma_max=80), or, where the "
+                "network takes fractions, the spec's TimeInput(fractions=True)",
+                *(at.sigma / at.alpha, sigma / alpha if alpha else math.inf),
+            )
+            return

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.errors import ProgramError
-from revstep.engine.grid import Point
+from revstep.engine.grid import Point, warn_of_rounding
 from revstep.engine.guidance_weight import GuidanceWeight, check_guidance_weight
 from revstep.engine.prediction import edm_input_scale
 from revstep.engine.samplers import resolve_sampler
@@ -102,6 +102,7 @@ def build_program(
     run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)
     run.finish(trace(run), entered[-1][1])
     program = _table(run, inpaint)
+    warn_of_rounding(spec, program.points[:-1])
     alpha, sigma = run.start
     unit = compat == "diffusers" and from_noise and spec.schedule.kind == "vp"
     return dataclasses.replace(program, start=(alpha, 1.0 if unit else sigma))
@@ -171,9 +172,13 @@ def _check_finite(table: NDArray[np.float32], rows: Sequence[Row]) -> None:
     number, column = int(bad[0][0]), FINITE_COLUMNS[int(bad[0][1])]
     row = rows[min(number, len(rows) - 1)]
     at = row.at
+    cure = "look at the numbers that this sampler's vectors are scaled by"
+    if at.alpha == 0.0 or at.sigma == 0.0 or (row.arrive is not None and row.arrive.sigma == 0.0):
+        cure = (
+            "this sampler needs a limit that does not exist there. At alpha = 0 train with "
+            "'v_prediction' or start the grid later; at sigma = 0 end the grid earlier"
+        )
     raise ProgramError(
         f"step {number} (time {at.t:g}, alpha {at.alpha:g}, sigma {at.sigma:g}; {row.line}) has no "
-        f"finite {col.NAMES[column]}: this sampler needs a limit that does not exist there. At "
-        "alpha = 0 train with 'v_prediction' or start the grid later; at sigma = 0 end the grid "
-        "earlier"
+        f"finite {col.NAMES[column]}, but {table[number, column]}: {cure}"
     )

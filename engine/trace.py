@@ -14,9 +14,18 @@ A sampler is a function of a ``Run``. It walks over ``run.steps``, calls the net
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
-from revstep.engine.affine import Symbol, Tape, Vector, refuse_stranger, sampler_line
+from revstep.engine.affine import (
+    NotAVector,
+    Symbol,
+    Tape,
+    Vector,
+    number_of,
+    refuse_stranger,
+    sampler_line,
+)
 from revstep.engine.errors import ProgramError
 from revstep.engine.grid import Point, training_end
 from revstep.engine.guidance_weight import GuidanceWeight, guidance_weight
@@ -26,8 +35,8 @@ from revstep.engine.spec import DenoiserSpec
 __all__ = ["Estimate", "Row", "Run", "Sampler"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Estimate:
+@dataclasses.dataclass(frozen=True)
+class Estimate(NotAVector):
     """What one network call tells, as vectors.
 
     Attributes:
@@ -121,14 +130,18 @@ class Run:
             self._close(x, at)
         elif x.terms != self.x.terms:
             raise ProgramError(f"the first network call must be on run.x ({sampler_line()})")
-        p_x, p_m = estimate or x0_coefficients(
-            self.spec.prediction,
-            at.alpha,
-            at.sigma,
-            training_end=self._training_end(at),
-            sigma_data=self.spec.sigma_data,
-        )
-        w = float(weight) * guidance_weight(self._guidance_weight, at)
+        if estimate is not None:
+            p_x, p_m = _numbers("estimate", estimate, "two finite numbers (p_x, p_m)", 2)
+        else:
+            p_x, p_m = x0_coefficients(
+                self.spec.prediction,
+                at.alpha,
+                at.sigma,
+                training_end=self._training_end(at),
+                sigma_data=self.spec.sigma_data,
+            )
+        (w,) = _numbers("weight", (weight,), "a finite number", 1)
+        w *= guidance_weight(self._guidance_weight, at)
         self.rows.append(Row(at, p_x, p_m, w, sampler_line()))
         self.tape.row = number
         x.rename(Symbol(number, "x"))
@@ -235,6 +248,16 @@ class Run:
 
     def _training_end(self, at: Point) -> tuple[float, float] | None:
         return training_end(self.spec, at.t) if self.spec.prediction == "mean" else None
+
+
+def _numbers(name: str, values: object, wanted: str, count: int) -> tuple[float, ...]:
+    """What a sampler gave ``run.denoise``, as numbers."""
+    if isinstance(values, Sequence) and len(values) == count:
+        numbers = [number_of(value) for value in values]
+        if all(n is not None and math.isfinite(n) for n in numbers):
+            return tuple(n for n in numbers if n is not None)
+    got = values[0] if count == 1 and isinstance(values, tuple) else values
+    raise ProgramError(f"run.denoise takes {wanted} as {name}; got {got!r} ({sampler_line()})")
 
 
 Sampler = Callable[[Run], Vector]

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from revstep.engine.affine import Vector
 from revstep.engine.errors import ProgramError
-from revstep.engine.grid import Point, time_grid
+from revstep.engine.grid import DATA_COUNTS, Point, time_grid
 from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Run, Sampler
@@ -32,7 +32,6 @@ log = logging.getLogger("revstep")
 
 FAR = 50.0  # levels further apart than this break samples, where data counts beside the noise
 OUT_OF_DOMAIN = ("math domain error", "expected a ")  # math's own, up to Python 3.13 and from 3.14
-DATA_COUNTS = 0.5  # a noise level; below it x0 is too sure for a long step to matter
 
 
 class BaseSampler(ABC):
@@ -154,12 +153,13 @@ def warn_long_step(name: str, high: float, low: float) -> None:
     """Warns where a method uses a slope at noise level ``low`` for a step from the level ``high``.
 
     The slope is (y - x0) / low: what is still wrong in x0 comes out high / low times as large.
+    Below the level where data counts the slope is about 0, and high / 2 of the noise stays.
     """
-    if high > FAR * low and low > DATA_COUNTS:
+    if high > FAR * max(low, DATA_COUNTS):
         log.warning(
             "%s goes from noise level sigma / alpha = %.4g to %.3g at once, too far for it: its "
-            "samples will be broken. Use spacing='karras' (or KarrasGrid(sigma_max=80)), or "
-            "another sampler, such as 'dpmpp_2m'",
+            "samples will be broken. Use more steps, spacing=KarrasGrid(sigma_max=80), or another "
+            "sampler, such as 'dpmpp_2m'",
             *(name, high, low),
         )
 

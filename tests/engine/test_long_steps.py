@@ -1,5 +1,6 @@
 """Steps over which a method breaks samples: warned of, and harmless where nothing is said."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -11,6 +12,8 @@ from revstep.engine import (
     Engine,
     ExponentialGrid,
     KarrasGrid,
+    TimeInput,
+    VESchedule,
     VPSchedule,
     build_program,
 )
@@ -44,18 +47,49 @@ BROKEN = ("heun", "edm", "pndm", "dpm2_ancestral")
 def test_a_step_too_far_is_warned_of_with_the_cure(name, caplog):
     build_program(spec_of(COSINE), name, 20)
     assert "goes from noise level sigma / alpha = 2.029e+04 to" in caplog.text
-    assert "spacing='karras'" in caplog.text
+    assert "spacing=KarrasGrid(sigma_max=80)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["heun", "edm", "dpm2_ancestral"])
+def test_a_step_too_far_that_ends_below_the_data_is_warned_of_too(name, caplog):
+    spec = dataclasses.replace(spec_of(COSINE), time=TimeInput(fractions=True))
+    samples = Engine(two_points(spec)).sample(8, sampler=name, steps=20, spacing="beta", seed=0)
+    assert "too far for it" in caplog.text
+    assert np.std(samples.x) > 5.0
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_few_steps_from_edms_level_are_warned_of(name, caplog):
+    spec = DenoiserSpec(shape=(64,), schedule=VESchedule.edm(), prediction="edm")
+    build_program(spec, name, 2, spacing="karras")
+    assert "Use more steps" in caplog.text
 
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize(
     ("schedule", "grid"),
-    [(COSINE, "karras"), (COSINE, KarrasGrid(sigma_max=80.0)), (VPSchedule(), None)],
+    [(COSINE, KarrasGrid(sigma_max=80.0)), (VPSchedule(), None), (VPSchedule(), "karras")],
 )
 def test_the_cure_and_other_schedules_are_not_warned_of(name, schedule, grid, caplog):
     caplog.set_level(logging.WARNING)
     build_program(spec_of(schedule), make_sampler(name), 20, spacing=grid)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("grid", "fractions", "warned"),
+    [
+        ("beta", False, True),
+        ("karras", False, True),
+        ("beta", True, False),
+        ("trailing", False, False),
+        (KarrasGrid(sigma_max=80.0), False, False),
+    ],
+)
+def test_indices_that_are_told_far_from_their_level_are_warned_of(grid, fractions, warned, caplog):
+    spec = dataclasses.replace(spec_of(COSINE), time=TimeInput(fractions=fractions))
+    build_program(spec, "dpmpp_2m", 20, spacing=grid)
+    assert ("the nearest one is of level" in caplog.text) == warned
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpm2", "dpmpp_2m", "dpmpp_2s", "unipc", "lms", "ipndm"])

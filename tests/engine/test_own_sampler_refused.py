@@ -2,6 +2,8 @@
 
 import inspect
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -99,6 +101,74 @@ def two_noises(run, x, d, now, then):
     return x + then.sigma * run.noise()  # here
 
 
+def array_added(run, x, d, now, then):
+    return np.zeros(3) + d.x0  # here
+
+
+def array_added_right(run, x, d, now, then):
+    return d.x0 + np.zeros(3)  # here
+
+
+def power_of_two(run, x, d, now, then):
+    return 2**d.x0  # here
+
+
+def floor_division(run, x, d, now, then):
+    return d.x0 // 2  # here
+
+
+def remainder(run, x, d, now, then):
+    return d.x0 % 2  # here
+
+
+def length(run, x, d, now, then):
+    return x / len(d.x0)  # here
+
+
+def parts(run, x, d, now, then):
+    return sum(v for v in d.x0)  # here
+
+
+def rounded(run, x, d, now, then):
+    return round(d.x0, 2)  # here
+
+
+def whole(run, x, d, now, then):
+    return x * int(d.x0)  # here
+
+
+def inverted(run, x, d, now, then):
+    return ~d.x0  # here
+
+
+def torch_clamp(run, x, d, now, then):
+    return pytest.importorskip("torch").clamp(d.x0, -1, 1)  # here
+
+
+def decimal(run, x, d, now, then):
+    return Decimal("0.5") * d.x0  # here
+
+
+def estimate_scaled(run, x, d, now, then):
+    return d * 2  # here
+
+
+def estimate_added(run, x, d, now, then):
+    return x + d  # here
+
+
+def weight_of_nothing(run, x, d, now, then):
+    return run.denoise(d.x0, then, weight=math.nan).x0  # here
+
+
+def weight_in_words(run, x, d, now, then):
+    return run.denoise(d.x0, then, weight="a").x0  # here
+
+
+def half_an_estimate(run, x, d, now, then):
+    return run.denoise(d.x0, then, estimate=(1.0,)).x0  # here
+
+
 def estimate_as_state(run, x, d, now, then):
     return run.denoise(d, then).x0  # here
 
@@ -128,6 +198,23 @@ def number_as_point(run, x, d, now, then):
         (two_noises, "network call 0 draws noise twice"),
         (estimate_as_state, r"takes a state, a Vector; got Estimate .*its \.x0"),
         (number_as_point, "takes the point of the call"),
+        (array_added, r"a vector and an array of shape \(3,\) is not affine"),
+        (array_added_right, r"adding an array of shape \(3,\) to a vector is not affine"),
+        (power_of_two, "raising a number to a vector is not affine"),
+        (floor_division, "dividing it with // or %, is not affine"),
+        (remainder, "dividing it with // or %, is not affine"),
+        (length, "taking a part of a vector is not affine"),
+        (parts, "taking a part of a vector is not affine"),
+        (rounded, "rounding a vector.* is not affine"),
+        (whole, "reading a vector's value is not affine"),
+        (inverted, "rounding a vector.* is not affine"),
+        (torch_clamp, r"torch\.clamp of a vector is not affine"),
+        (decimal, r"a Decimal \(float\(\) makes it a number\) is not affine"),
+        (estimate_scaled, r"take one of its vectors: \.x0, \.eps or \.m"),
+        (estimate_added, r"take one of its vectors: \.x0, \.eps or \.m"),
+        (weight_of_nothing, "takes a finite number as weight; got nan"),
+        (weight_in_words, "takes a finite number as weight; got 'a'"),
+        (half_an_estimate, r"two finite numbers \(p_x, p_m\) as estimate; got \(1\.0,\)"),
     ],
 )
 def test_what_is_refused_is_named_by_line(update, message):
@@ -141,6 +228,37 @@ def assert_refused(sampler, message, source, spec=SPEC, steps=4):
     with pytest.raises(ProgramError, match=message) as caught:
         build_program(spec, sampler, steps)
     assert f"test_own_sampler_refused.py, line {marked[0]}" in str(caught.value)
+
+
+def test_a_number_that_is_none_is_named_as_it_is():
+    def scaled(run):
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)  # here
+            x = then.alpha * d.x0 + then.sigma * math.nan * d.eps
+        return x
+
+    assert_refused(scaled, "has no finite .*, but nan: .*numbers that .* scaled by", scaled)
+
+
+def test_numpys_names_of_the_same_arithmetic_are_affine():
+    def plain(run):
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            x = then.alpha * d.x0 + 0.5 * then.sigma * d.eps - d.x0 / 4
+        return x
+
+    def numpys(run):
+        x = +run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            part = np.multiply(np.float64(then.sigma) * Fraction(1, 2), d.eps)
+            whole = np.add(np.array(then.alpha) * d.x0, part)
+            x = np.subtract(whole, np.divide(np.positive(d.x0), np.int64(4)))
+        return np.negative(np.negative(x))
+
+    assert build_program(SPEC, plain, 4).key == build_program(SPEC, numpys, 4).key
 
 
 def test_five_past_values_are_refused_where_the_network_is_called():
