@@ -103,6 +103,7 @@ class Engine:
         guidance: float | ArrayLike = 1.0,
         guidance_weight: GuidanceWeight | None = None,
         guidance_rescale: float = 0.0,
+        thresholding: bool = False,
         conditions: Mapping[str, ArrayLike] | None = None,
         null_conditions: Mapping[str, ArrayLike] | None = None,
         start: ArrayLike | None = None,
@@ -134,6 +135,7 @@ class Engine:
             guidance: Classifier-free guidance g: uncond + g (cond - uncond); one number or (n,).
             guidance_weight: w of 1 + w (g - 1) over time, such as ``GuidanceInterval(0.3, 5)``.
             guidance_rescale: Of diffusers; anything but 0 is refused, with its reason.
+            thresholding: Of diffusers (dynamic thresholding); True is refused, with its reason.
             conditions: name -> (n, *condition shape), or one value for all. One left out is its
                 null value, where it has one.
             null_conditions: name -> value of the unconditional half (a negative prompt), instead
@@ -168,7 +170,7 @@ class Engine:
             Cancelled: ``cancel`` was set.
         """
         check_types(steps, strength, clip, cancel, spacing, compat)
-        refuse_reductions(guidance_rescale=guidance_rescale)
+        refuse_reductions(guidance_rescale=guidance_rescale, thresholding=thresholding)
         check_guidance_weight(guidance_weight)  # before it is asked for its hash
         steps = grid_steps(self.spec, steps, spacing)
         if strength is not None and start is None:

@@ -97,7 +97,13 @@ class LCM(BaseSampler):
     ) -> tuple[tuple[Point, Point], ...]:
         """Even picks of the distillation's own steps, unless a spacing is given."""
         total = spec.schedule.steps
-        if spacing is None and steps is not None and self.original_steps <= total:
+        if spacing is None and steps is not None:
+            if self.original_steps > total:
+                raise ValueError(
+                    f"original_steps={self.original_steps} is more than the {total} training steps "
+                    "of this schedule; give those that the model was distilled from, as "
+                    f"LCM(original_steps={total}), or a spacing"
+                )
             if not 1 <= steps <= self.original_steps:
                 raise ValueError(
                     f"steps={steps} is out of range; this model was distilled from "

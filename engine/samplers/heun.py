@@ -7,6 +7,7 @@ generative models", 2022, arXiv:2206.00364. Its sigma is sigma / alpha here, its
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 
 from revstep.engine.affine import Vector
@@ -16,6 +17,8 @@ from revstep.engine.spec import DenoiserSpec
 from revstep.engine.trace import Run
 
 __all__ = ["EDM", "Heun"]
+
+log = logging.getLogger("revstep")
 
 MOST_CHURN = math.sqrt(2.0) - 1.0
 
@@ -80,6 +83,7 @@ class EDM(BaseSampler):
         """Walks the grid."""
         gamma = min(self.churn / len(run.steps), MOST_CHURN)
         calls = [self._raised(run.spec, now, gamma) for now, _ in run.steps]
+        self._tell_of_dropped(run, calls, gamma)
         x, first = run.x, run.steps[0][0]
         if calls[0] is not first:
             run.start_at(calls[0].alpha, self._spread(first, calls[0], kept=1.0))
@@ -101,6 +105,22 @@ class EDM(BaseSampler):
             return lambda_point(spec, -math.log(level * (1.0 + gamma)))
         except ValueError:  # noisier than the training ever was
             return at
+
+    def _tell_of_dropped(self, run: Run, calls: list[Point], gamma: float) -> None:
+        """Says at which levels, within those asked for, no noise could be added."""
+        starts = [now for now, _ in run.steps]
+        dropped = [
+            noise_level(now)
+            for now, call in zip(starts, calls, strict=True)
+            if gamma > 0.0 and call is now and self.low <= noise_level(now) <= self.high
+        ]
+        if dropped:
+            log.warning(
+                "edm adds no noise at %d of %d steps, those from noise level sigma / alpha = %.4g "
+                "up: it would rise above what the network was trained for. With EDM(high=%.4g) "
+                "that is your own choice",
+                *(len(dropped), len(starts), min(dropped), 0.99 * min(dropped)),
+            )
 
     def _spread(self, low: Point, high: Point, kept: float = 0.0) -> float:
         """Deviation in x at ``high`` of the added noise, and of ``kept`` times what was there."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from revstep.engine.affine import Vector
+from revstep.engine.errors import ProgramError
 from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler, check_count, noise_level, warn_long_step
 from revstep.engine.trace import Run
@@ -36,6 +37,15 @@ def adams_bashforth(past: Sequence[Vector]) -> Vector:
     )
 
 
+def _check_order(name: str, order: int) -> None:
+    check_count("order", order, 1)
+    if order > 4:
+        raise ProgramError(
+            f"order={order} is refused: it needs the noise of {order - 1} earlier calls, and a row "
+            f"reads three stored values. Take {name!r} of order 1 to 4"
+        )
+
+
 def transfer(x: Vector, eps: Vector, now: Point, then: Point) -> Vector:
     """Phi of PNDM (eq. 9) for a given noise: alpha_s (x - sigma_t eps) / alpha_t + sigma_s eps."""
     ratio = then.alpha / now.alpha
@@ -56,7 +66,7 @@ class LMS(BaseSampler):
     order: int = 3
 
     def __post_init__(self) -> None:
-        check_count("order", self.order, 1, 4)
+        _check_order("lms", self.order)
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
@@ -102,7 +112,7 @@ class IPNDM(BaseSampler):
     order: int = 4
 
     def __post_init__(self) -> None:
-        check_count("order", self.order, 1, 4)
+        _check_order("ipndm", self.order)
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
@@ -124,10 +134,22 @@ class PNDM(BaseSampler):
 
     diffusers' PNDMScheduler with ``skip_prk_steps=True``, as Stable Diffusion uses it. The paper's
     start by Runge and Kutta's method needs more than three stored values next to the state in its
-    third step, more than a row of the kernel can hold: it is not offered.
+    third step, more than a row of the kernel can hold: it is refused.
+
+    Attributes:
+        skip_prk_steps: True; False, the paper's start, is refused.
     """
 
     stepping: ClassVar[str | None] = "diffusers-ddim"
+    skip_prk_steps: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.skip_prk_steps:
+            raise ProgramError(
+                "skip_prk_steps=False is refused: a start by Runge and Kutta's method needs more "
+                "than the three stored values that a row reads. Leave it out: the first step is "
+                "Heun's then, as in Stable Diffusion"
+            )
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""

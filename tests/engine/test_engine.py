@@ -95,6 +95,8 @@ def test_guidance_in_an_interval_is_guidance_there_and_none_elsewhere():
 def test_rescaled_guidance_is_refused_with_its_reason():
     with pytest.raises(ProgramError, match="standard deviation of the whole sample"):
         engine().sample(1, guidance_rescale=0.7)
+    with pytest.raises(ProgramError, match="percentile of the whole sample"):
+        engine().sample(1, thresholding=True)
     with pytest.raises(TypeError, match="guidance_weight must be a function"):
         engine().sample(1, guidance_weight=0.5)
     with pytest.raises(ValueError, match="guidance_weight without guidance"):

@@ -1,6 +1,8 @@
 """The samplers as programs: their slots, their options, and whole runs through the kernels."""
 
 import dataclasses
+import logging
+import re
 
 import numpy as np
 import pytest
@@ -154,7 +156,9 @@ def test_churn_before_the_first_call_is_in_the_start():
         ("dpmpp_3m_sde", {"eta": float("nan")}, "eta=nan"),
         ("unipc", {"order": 4}, "order=4; allowed: whole numbers, 1 to 3"),
         ("unipc", {"b": "bh3"}, "allowed: bh1, bh2"),
-        ("lms", {"order": 5}, "order=5; allowed: whole numbers, 1 to 4"),
+        ("lms", {"order": 5}, "order=5 is refused: .* three stored values"),
+        ("ipndm", {"order": 5}, "order=5 is refused: .* three stored values"),
+        ("pndm", {"skip_prk_steps": False}, "skip_prk_steps=False is refused: .* three stored"),
         ("ipndm", {"order": True}, "order must be a whole number; got True"),
         ("predictor_corrector", {"norms": "sample"}, "a sum over the sample"),
         ("predictor_corrector", {"corrections": -1}, "whole numbers, 0 or more"),
@@ -167,6 +171,24 @@ def test_churn_before_the_first_call_is_in_the_start():
 def test_options_out_of_range_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         make_sampler(name, **options)
+
+
+def test_churn_that_would_leave_the_schedule_is_told_of(caplog):
+    caplog.set_level(logging.WARNING)
+    build_program(VP, make_sampler("edm", churn=5.0), 20, spacing="karras")
+    high = float(re.search(r"EDM\(high=([\d.]+)\)", caplog.text)[1])
+    assert "edm adds no noise at" in caplog.text
+    caplog.clear()
+    build_program(VP, make_sampler("edm", churn=5.0, high=high), 20, spacing="karras")
+    build_program(VP, make_sampler("edm"), 20, spacing="karras")
+    assert not caplog.records
+
+
+def test_lcm_refuses_more_original_steps_than_the_schedule_has():
+    few = DenoiserSpec(shape=(2,), schedule=VPSchedule(steps=10), prediction="epsilon")
+    with pytest.raises(ValueError, match="original_steps=50 is more than the 10 training steps"):
+        build_program(few, "lcm", 4)
+    assert build_program(few, make_sampler("lcm", original_steps=10), 4).length == 4
 
 
 @pytest.mark.parametrize(
