@@ -21,6 +21,7 @@ from revstep.engine.spacing import TimeGrid
 __all__ = [
     "DEPENDENT",
     "INVARIANT",
+    "NOT_COMPARED",
     "descriptions",
     "drawn",
     "largest_difference",
@@ -42,6 +43,12 @@ DEPENDENT = {
     "ddpm(variance=large)": "its variance is that of x_t given x_s, in the scale of x_t",
     "reverse_sde": "its drift is a first-order step in x itself",
     "predictor_corrector": "its predictor is reverse_sde's",
+}
+NOT_COMPARED = {
+    "flow_euler": "it is of flow schedules",
+    "flow_heun": "it is of flow schedules",
+    "consistency": "its sigma_min is a noise in x, whatever alpha is",
+    "lcm": "its c_skip is a factor of x, by the training index",
 }
 
 

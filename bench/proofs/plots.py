@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from revstep.bench.proofs.quality import same_but_seed
+
 __all__ = ["draw_plots"]
 
 FOLDER = Path("docs") / "images"
@@ -66,11 +68,15 @@ def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
 def _convergence(found: dict[str, Any]) -> Any:
     """Four panels, one an order, each with a line of that slope."""
     figure, axes = _panels(2, 2, (12.0, 7.0))
+    import matplotlib as mpl
+
+    twenty = mpl.colormaps["tab20"]
     steps = np.array(found["steps"], dtype=float)
     for order, panel in zip((1, 2, 3, 4), axes.flat, strict=True):
         rows = [row for row in found["rows"] if row["order"] == order]
         for number, row in enumerate(rows):
-            look = {"color": f"C{number % 10}", "marker": MARKERS[number % 8]}
+            color = twenty(number) if len(rows) > 10 else f"C{number}"
+            look = {"color": color, "marker": MARKERS[number % 8]}
             best = row.get("exact", row["own"])
             label = f"{row['solver']}, even {row['even']}: {best['slope']:.2f}"
             panel.loglog(steps, best["errors"], label=label, **look)
@@ -139,6 +145,11 @@ def _quality(rows: list[dict[str, Any]]) -> Any:
         look = {"color": f"C{number}", "marker": MARKERS[number % 8], "label": name}
         for panel, key in zip(axes[0], ("frechet_distance", "accuracy"), strict=True):
             panel.plot(calls, [row[key] for row in own], **look)
+    chance = same_but_seed(rows)
+    for panel, key in zip(axes[0], ("frechet_distance", "accuracy"), strict=True):
+        values = [row[key] for row in chance]
+        label = f"{chance[0]['sampler']} at {chance[0]['steps']},\n{len(chance)} seeds"
+        panel.axhspan(min(values), max(values), color="black", alpha=0.1, linewidth=0, label=label)
     left, right = axes[0]
     left.set(yscale="log", ylabel="Fréchet distance (classifier features)")
     left.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 4.0, 6.0)))

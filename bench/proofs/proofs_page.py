@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from revstep.bench.proofs import proofs_text as text_of
+from revstep.bench.proofs.descriptions import NOT_COMPARED
+from revstep.bench.proofs.quality import same_but_seed
 
 __all__ = ["page"]
 
@@ -131,7 +133,8 @@ def _descriptions(found: dict[str, Any]) -> str:
         ),
         2,
     )
-    return text + same + text_of.DESCRIPTIONS_NOTES + other
+    left = "; ".join(f"`{name}` ({reason})" for name, reason in NOT_COMPARED.items())
+    return text + same + text_of.DESCRIPTIONS_NOTES + other + f"\nNot compared: {left}.\n"
 
 
 def _fused(found: dict[str, Any]) -> str:
@@ -151,9 +154,8 @@ def _fused(found: dict[str, Any]) -> str:
 
 def _quality(rows: list[dict[str, Any]]) -> str:
     first = rows[0]
-    other = [row for row in rows if row["seed"] != first["seed"]]
+    same = same_but_seed(rows)
     rows = [row for row in rows if row["seed"] == first["seed"]]
-    same = [r for r in rows if other and _point(r) == _point(other[0])] + other or [first]
     distances = [row["frechet_distance"] for row in same]
     accuracies = [row["accuracy"] for row in same]
     text = text_of.QUALITY.format(
@@ -162,7 +164,7 @@ def _quality(rows: list[dict[str, Any]]) -> str:
         guidance=first["guidance"],
         off=" (off)" if first["guidance"] == 1.0 else "",
         real_accuracy=first["real_accuracy"],
-        repeated="`{}` at {} steps".format(*_point(same[0])),
+        repeated=f"`{same[0]['sampler']}` at {same[0]['steps']} steps",
         seeds=len(same),
         least=min(distances),
         most=max(distances),
@@ -180,7 +182,3 @@ def _quality(rows: list[dict[str, Any]]) -> str:
         for name in dict.fromkeys(row["sampler"] for row in rows)
     )
     return text + _table(("sampler", "grid", *(f"{n} steps" for n in steps)), body, 2)
-
-
-def _point(row: dict[str, Any]) -> tuple[str, int]:
-    return row["sampler"], row["steps"]

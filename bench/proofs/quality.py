@@ -21,7 +21,16 @@ import numpy as np
 from revstep.bench.machine import machine_info
 from revstep.engine.spacing import KarrasGrid, Spacing
 
-__all__ = ["GUIDANCE", "IMAGES", "SAMPLERS", "STEPS", "quality", "read_rows", "write_rows"]
+__all__ = [
+    "GUIDANCE",
+    "IMAGES",
+    "SAMPLERS",
+    "STEPS",
+    "quality",
+    "read_rows",
+    "same_but_seed",
+    "write_rows",
+]
 
 EXAMPLES = Path("examples")
 SAMPLERS: dict[str, Spacing | None] = dict.fromkeys(
@@ -110,3 +119,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def same_but_seed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that only their seeds tell apart: what chance alone makes of one of them."""
+    first = rows[0]
+    other = [row for row in rows if row["seed"] != first["seed"]]
+    point = [(other or [first])[0][key] for key in ("sampler", "steps")]
+    return [row for row in rows if [row["sampler"], row["steps"]] == point]

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from revstep.bench.proofs import convergence as proof
-from revstep.bench.proofs.descriptions import DEPENDENT, INVARIANT, largest_difference
+from revstep.bench.proofs.descriptions import (
+    DEPENDENT,
+    INVARIANT,
+    NOT_COMPARED,
+    largest_difference,
+)
 from revstep.bench.proofs.mixture import MixtureNetwork, three_modes
 from revstep.bench.proofs.processes import even_grid, process
 from revstep.bench.proofs.rows import run_rows
@@ -144,6 +149,12 @@ def test_a_training_point_comes_back_where_the_noise_leaves_no_doubt():
     noise = returned(1.0)
     assert noise["own_point_probability"] < 0.02
     assert noise["returned"] < 0.1
+
+
+def test_no_sampler_is_left_out_of_the_descriptions():
+    named = {label.partition("(")[0] for label in (*INVARIANT, *DEPENDENT)}
+    assert named.isdisjoint(NOT_COMPARED)
+    assert named | set(NOT_COMPARED) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", INVARIANT)
