@@ -140,8 +140,10 @@ class TrtEngine:
         if runtime_config.set_runtime_cache(kernel_cache):
             self._kernel_cache = kernel_cache
         else:
-            log.warning("%s: TensorRT-RTX refuses the cache of its kernels; the next start compiles "
-                        "them again", self.label)  # fmt: skip
+            log.warning(
+                "%s: TensorRT-RTX refuses the cache of its kernels; the next start compiles them anew",
+                self.label,
+            )
         return runtime_config
 
     def _read_tensors(self) -> None:
