@@ -141,7 +141,7 @@ class TrtEngine:
             self._kernel_cache = kernel_cache
         else:
             log.warning(
-                "%s: TensorRT-RTX refuses the cache of its kernels; the next start compiles them anew",
+                "%s: TensorRT-RTX refuses the cache of its kernels; each start compiles them anew",
                 self.label,
             )
         return runtime_config
