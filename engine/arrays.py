@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["array_from", "floats", "integers", "rows_of", "rows_view"]
+__all__ = ["array_from", "data_values", "floats", "integers", "rows_of", "rows_view"]
 
 
 def array_from(value: Any, what: str) -> NDArray[Any]:
@@ -42,6 +42,25 @@ def floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
     if not np.all(np.isfinite(single)):
         raise ValueError(f"{what} holds a value beyond float32")
     return single
+
+
+def data_values(
+    value: ArrayLike, what: str, value_range: tuple[float, float] | None
+) -> NDArray[np.float32]:
+    """``floats``, of data in the network's own range; a picture's bytes are none.
+
+    Raises:
+        TypeError: Bytes (uint8), or no numbers.
+        ValueError: As in ``floats``.
+    """
+    if array_from(value, what).dtype == np.uint8:
+        low, high = value_range or (-1.0, 1.0)
+        raise TypeError(
+            f"{what} is uint8, a picture's 0 to 255; give what the network was trained on, such "
+            f"as x / 255 * {high - low:g} + {low:g}"
+            + ("" if value_range is None else f" for its range {low:g} to {high:g}")
+        )
+    return floats(value, what)
 
 
 def integers(value: ArrayLike, what: str) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revstep.engine.arrays import array_from, floats, rows_view
+from revstep.engine.arrays import array_from, data_values, floats, rows_view
 from revstep.engine.spec import DenoiserSpec
 
 __all__ = ["Known", "known_pixels"]
@@ -69,7 +69,7 @@ def known_pixels(
         )
     whole = (n, *spec.shape)
     part = _mask(spec, n, mask)
-    values = start if known is None else floats(known, "known")
+    values = start if known is None else data_values(known, "known", spec.value_range)
     assert values is not None
     rows = rows_view(values, spec.shape, n, "known")
     begin = part * values
@@ -96,5 +96,5 @@ def _mask(spec: DenoiserSpec, n: int, mask: ArrayLike) -> NDArray[np.float32]:
     except ValueError:
         raise ValueError(
             f"mask has shape {array.shape}; allowed: {spec.shape} or what broadcasts to it (such "
-            f"as {(1, *spec.shape[1:])}), or {n} of such"
+            f"as {spec.shape[1:] or (1,)}), or {n} of such"
         ) from None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revstep.engine.arrays import array_from, floats, integers, rows_of
+from revstep.engine.arrays import array_from, data_values, floats, integers, rows_of
 from revstep.engine.grid import DEFAULT_STEPS
 from revstep.engine.inpainting import known_pixels
 from revstep.engine.loop import Batch
@@ -78,10 +78,12 @@ def make_request(
     states = {start_name: start, "noise": noise, "known": known, "mask": mask}
     n = _count(spec, n, seed, given, states)
     scale = _guidance(spec, guidance, n, given, nulls)
-    begin, z = (
-        None if v is None else rows_of(floats(v, name), spec.shape, n, name)
-        for name, v in ((start_name, start), ("noise", noise))
-    )
+    begin = z = None
+    if start is not None:
+        begin = data_values(start, start_name, spec.value_range)
+        begin = rows_of(begin, spec.shape, n, start_name)
+    if noise is not None:
+        z = rows_of(floats(noise, "noise"), spec.shape, n, "noise")
     pixels = known_pixels(spec, n, mask, known, begin)
     return Request(
         Batch(

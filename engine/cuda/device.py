@@ -79,6 +79,11 @@ def cuda_device(device: str = "cuda") -> torch.device:
             "device='cpu'"
         ) from error
     if torch.version.cuda is None:
+        if not _has_driver():  # said before what to install for it
+            raise BackendError(
+                "CUDA was asked for and there is no NVIDIA driver here: use device='cpu' (or, with "
+                f"a GPU, install its driver; torch {torch.__version__} is built without CUDA too)"
+            )
         raise BackendError(
             f"torch {torch.__version__} is built without CUDA; install a CUDA build of torch "
             "(pip install 'revstep[cuda]'), or use device='cpu'"

@@ -44,7 +44,7 @@ def test_a_path_is_printed_as_it_is(process, tabular_bundle, tmp_path, name):
     (tmp_path / f"{name}.npy").parent.mkdir(exist_ok=True)
     result = process("sample", tabular_bundle, "-o", f"{name}.npy", "--steps", "1")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"{name}.npy: 1 samples, ddim-1, seed ")
+    assert result.stdout.startswith(f"{name}.npy: 1 sample, ddim-1, seed ")
     assert len(result.stdout.splitlines()) == 1
     assert (tmp_path / f"{name}.npy").exists()
 

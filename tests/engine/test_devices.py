@@ -158,8 +158,16 @@ def test_what_is_missing_for_cuda_is_named(monkeypatch, version, available, coun
     monkeypatch.setattr(torch.version, "cuda", version)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(devices, "_has_driver", lambda: True)
     with pytest.raises(BackendError, match=message):
         devices.cuda_device("cuda:5")
+
+
+def test_a_missing_driver_is_named_before_what_to_install(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    with pytest.raises(BackendError, match="no NVIDIA driver here: use device='cpu'"):
+        devices.cuda_device("cuda")
 
 
 def test_driver_gpus_without_a_driver_are_none(monkeypatch):

@@ -28,6 +28,14 @@ def test_int_seed_counts_up_and_wraps():
     np.testing.assert_array_equal(sample_seeds([3, top], 2), np.array([3, top], np.uint64))
 
 
+@pytest.mark.parametrize("name", ["start", "known"])
+def test_a_pictures_bytes_are_no_data(name):
+    picture = np.full((2, 3), 200, np.uint8)
+    given = {name: picture} if name == "start" else {name: picture, "mask": np.ones((2, 3))}
+    with pytest.raises(TypeError, match=rf"{name} is uint8, .* such as x / 255 \* 2 \+ -1"):
+        make_request(BARE, 1, **given)
+
+
 def test_drawn_seeds_differ_between_calls():
     assert sample_seeds(None, 1)[0] != sample_seeds(None, 1)[0]
 

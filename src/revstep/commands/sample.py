@@ -172,7 +172,8 @@ def sample(
     what = str(target.paths[0])
     if len(target.paths) > 1:
         what += f" ... {target.paths[-1].name}"
-    typer.echo(f"{what}: {n} samples, {sampler}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
+    count = "1 sample" if n == 1 else f"{n} samples"
+    typer.echo(f"{what}: {count}, {sampler}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
 
 
 def _default_output(

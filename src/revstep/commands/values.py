@@ -157,7 +157,9 @@ def class_condition(spec: DenoiserSpec) -> Condition:
     """
     labels = [c for c in spec.conditions if c.dtype == "int64" and c.shape == ()]
     if len(labels) != 1:
-        have = ", ".join(c.name for c in spec.conditions) or "none"
+        if not spec.conditions:
+            raise ValueError("--class needs a class label; this denoiser has no conditions at all")
+        have = ", ".join(c.name for c in spec.conditions)
         raise ValueError(
             f"--class needs exactly one class label; this denoiser's conditions: {have}. "
             "Use --condition name=value"
