@@ -131,10 +131,10 @@ class Vector:
             )
         return self * (1.0 / scale)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Vector:
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Vector:
         """Numpy scalars and numpy's names of the same arithmetic; its all else is not affine."""
-        if method != "__call__" or ufunc not in AFFINE:
-            _refuse(f"np.{ufunc.__name__} of a vector")
+        if method != "__call__" or ufunc not in AFFINE or options:
+            _refuse(f"np.{ufunc.__name__} of a vector" + ", with options," * bool(options))
         operands = []
         for operand in inputs:  # Python's own numbers: numpy's would come back here
             number = None if isinstance(operand, Vector) else number_of(operand)

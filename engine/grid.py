@@ -195,13 +195,15 @@ def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> None:
     So at the noisy end of a squared-cosine schedule, whose last levels are far apart.
     """
     schedule = spec.schedule
-    if spec.time.kind in ("sigma", "log_sigma") or math.isnan(points[0].index):
+    if spec.time.kind in ("sigma", "log_sigma"):
         return
     if schedule.kind == "flow" and spec.time.kind != "index":
         return
     for at in points:
+        if math.isnan(at.index) or at.sigma <= DATA_COUNTS * at.alpha:
+            continue
         told = _whole(spec, at.index)
-        if told == at.index or at.sigma <= DATA_COUNTS * at.alpha:
+        if told == at.index:
             continue
         alpha, sigma = (float(v) for v in schedule.alpha_sigma(schedule.from_index(told)))
         own, other = at.sigma * alpha, sigma * at.alpha
