@@ -129,7 +129,7 @@ class CudaRunner:
                         unroll=program.length in self._unroll,
                         timing=timing,
                     )
-                return np.asarray(x.numpy())
+                return x.numpy().copy()  # callers may keep it; pinned memory is scarce
 
     @contextlib.contextmanager
     def _hold(self, thread: int) -> Iterator[None]:
