@@ -116,46 +116,28 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
             return None
         why, cure = no_triton
         raise BackendError(f"kernels='triton' was asked for, and {why}; {cure}")
-    try:
-        return _compiled(bundle)
-    except (_NotHere, BundleError) as error:
-        if wanted == "auto" and no_triton is None:
-            if isinstance(error, BundleError):
-                log.warning("Triton compiles the step's kernels anew: %s", error)
-            return None
-        if isinstance(error, BundleError):
-            raise
-        why, remedy = str(error), error.cure
-    if no_triton is not None:
-        lack, cure = no_triton
-        where = "or compile them into the bundle where Triton is: "
-        remedy = f"{cure}, {where}{remedy}" if remedy.startswith("revstep") else cure
-        why = f"{lack}, and {why}"
-    elif remedy.startswith("revstep"):
-        remedy = f"run: {remedy}"
-    raise BackendError(f"{NEEDED} {why}; {remedy}")
-
-
-class _NotHere(Exception):  # noqa: N818  (a reason, never seen outside)
-    """Why a bundle's kernels can't run, and what mends that."""
-
-    def __init__(self, why: str, cure: str) -> None:
-        super().__init__(why)
-        self.cure = cure
-
-
-def _compiled(bundle: Bundle) -> Path:
-    """The folder of the bundle's kernels."""
     files = KernelFiles.of(bundle)
-    if files is None:
-        raise _NotHere(f"{bundle.path} holds no compiled ones", kernels_command(bundle.path))
-    try:
-        import cuda.core  # noqa: F401
-    except ImportError as error:
-        need = f"cuda.core, which can't be imported ({error})"
-        raise _NotHere(f"those compiled into {bundle.path} need {need}", INSTALL) from error
-    files.check()
-    return files.folder
+    no_core = _no_core() if files is not None else None
+    if files is not None and no_core is None:
+        try:
+            files.check()
+        except BundleError as error:
+            if wanted == "aot" or no_triton is not None:
+                raise
+            log.warning("Triton compiles the step's kernels anew: %s", error)
+            return None
+        return files.folder
+    if wanted == "auto" and no_triton is None:
+        return None
+    lack = "" if no_triton is None else f"{no_triton[0]}, and "
+    if no_core is not None:
+        core, cure = no_core
+        raise BackendError(f"{NEEDED} {lack}those compiled into {bundle.path} need {core}; {cure}")
+    command = kernels_command(bundle.path)
+    remedy = f"run: {command}"
+    if no_triton is not None:
+        remedy = f"{no_triton[1]}, or compile them into the bundle where Triton is: {command}"
+    raise BackendError(f"{NEEDED} {lack}{bundle.path} holds no compiled ones; {remedy}")
 
 
 def _no_triton() -> tuple[str, str] | None:
@@ -170,4 +152,13 @@ def _no_triton() -> tuple[str, str] | None:
             "Triton finds no headers of Python for its launcher",
             "install them (on Debian: apt-get install python3-dev)",
         )
+    return None
+
+
+def _no_core() -> tuple[str, str] | None:
+    """Why cuda.core can't launch kernels here and what mends that, or None."""
+    try:
+        import cuda.core  # noqa: F401
+    except ImportError as error:
+        return f"cuda.core, which can't be imported ({error})", INSTALL
     return None

@@ -131,7 +131,7 @@ class Run:
         elif x.terms != self.x.terms:
             raise ProgramError(f"the first network call must be on run.x ({sampler_line()})")
         if estimate is not None:
-            p_x, p_m = _numbers("estimate", estimate, "two finite numbers (p_x, p_m)", 2)
+            p_x, p_m = _finite("two finite numbers (p_x, p_m) as estimate", estimate, 2)
         else:
             p_x, p_m = x0_coefficients(
                 self.spec.prediction,
@@ -140,7 +140,7 @@ class Run:
                 training_end=self._training_end(at),
                 sigma_data=self.spec.sigma_data,
             )
-        (w,) = _numbers("weight", (weight,), "a finite number", 1)
+        (w,) = _finite("a finite number as weight", weight)
         w *= guidance_weight(self._guidance_weight, at)
         self.rows.append(Row(at, p_x, p_m, w, sampler_line()))
         self.tape.row = number
@@ -250,14 +250,15 @@ class Run:
         return training_end(self.spec, at.t) if self.spec.prediction == "mean" else None
 
 
-def _numbers(name: str, values: object, wanted: str, count: int) -> tuple[float, ...]:
-    """What a sampler gave ``run.denoise``, as numbers."""
+def _finite(wanted: str, given: object, count: int = 1) -> list[float]:
+    """What a sampler gave ``run.denoise``, as ``count`` numbers."""
+    values = given if count > 1 else (given,)
     if isinstance(values, Sequence) and len(values) == count:
         numbers = [number_of(value) for value in values]
-        if all(n is not None and math.isfinite(n) for n in numbers):
-            return tuple(n for n in numbers if n is not None)
-    got = values[0] if count == 1 and isinstance(values, tuple) else values
-    raise ProgramError(f"run.denoise takes {wanted} as {name}; got {got!r} ({sampler_line()})")
+        finite = [n for n in numbers if n is not None and math.isfinite(n)]
+        if len(finite) == count:
+            return finite
+    raise ProgramError(f"run.denoise takes {wanted}; got {given!r} ({sampler_line()})")
 
 
 Sampler = Callable[[Run], Vector]

@@ -67,10 +67,10 @@ def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
 
 def _convergence(found: dict[str, Any]) -> Any:
     """Four panels, one an order, each with a line of that slope."""
-    figure, axes = _panels(2, 2, (12.0, 7.0))
     import matplotlib as mpl
 
     twenty = mpl.colormaps["tab20"]
+    figure, axes = _panels(2, 2, (12.0, 7.0))
     steps = np.array(found["steps"], dtype=float)
     for order, panel in zip((1, 2, 3, 4), axes.flat, strict=True):
         rows = [row for row in found["rows"] if row["order"] == order]
