@@ -37,6 +37,7 @@ from revstep.engine.manifest import (
     compiled_entry,
     read_manifest,
 )
+from revstep.engine.nearest import unknown
 from revstep.engine.spec import DenoiserSpec
 
 __all__ = ["Bundle", "CompiledEntry"]
@@ -95,7 +96,7 @@ class Bundle:
         """
         graphs = self.manifest["graphs"]
         if precision not in PRECISIONS:
-            raise BundleError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+            raise BundleError(unknown("precision", precision, PRECISIONS))
         if precision not in graphs:
             wanted = ",".join(p for p in PRECISIONS if p in graphs or p == precision)
             raise BundleError(

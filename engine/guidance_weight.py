@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Hashable
 
 from revstep.engine.grid import Point
+from revstep.engine.nearest import unknown
 
 __all__ = ["GuidanceInterval", "GuidanceWeight", "check_guidance_weight", "guidance_weight"]
 
@@ -46,7 +47,7 @@ class GuidanceInterval:
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
-            raise ValueError(f"unknown unit {self.unit!r}; allowed: {', '.join(UNITS)}")
+            raise ValueError(unknown("unit", self.unit, UNITS))
         for name in ("lo", "hi", "inside", "outside"):
             value = getattr(self, name)
             if value is None and name in ("lo", "hi"):

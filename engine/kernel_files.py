@@ -14,6 +14,7 @@ from typing import Any
 from revstep.engine.bundle import Bundle
 from revstep.engine.errors import BackendError, BundleError
 from revstep.engine.manifest import KERNELS, file_damage, inside, kernels_command
+from revstep.engine.nearest import unknown
 
 __all__ = ["CHOICES", "KernelFiles", "choose_kernels"]
 
@@ -109,7 +110,7 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
         ValueError: An unknown choice.
     """
     if wanted not in CHOICES:
-        raise ValueError(f"unknown kernels {wanted!r}; allowed: {', '.join(CHOICES)}")
+        raise ValueError(unknown("kernels", wanted, CHOICES))
     no_triton = _no_triton() if wanted != "aot" else None
     if wanted == "triton":
         if no_triton is None:

@@ -12,6 +12,7 @@ from revstep.engine.cuda.arena import MAX_PROGRAM_ROWS
 from revstep.engine.cuda.device import check_device, cuda_device, memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
+from revstep.engine.nearest import unknown
 from revstep.engine.spec import DenoiserSpec
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def from_module(
     if not isinstance(spec, DenoiserSpec):
         raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
     if precision not in DTYPES:
-        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(DTYPES)}")
+        raise ValueError(unknown("precision", precision, DTYPES))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     where = torch.device("cpu") if device == "cpu" else cuda_device(device)

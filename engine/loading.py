@@ -17,6 +17,7 @@ from revstep.engine.decoder import LatentDecoder
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.kernel_files import CHOICES, choose_kernels
+from revstep.engine.nearest import unknown
 from revstep.engine.runner import CpuRunner, Runner
 
 if TYPE_CHECKING:
@@ -94,10 +95,10 @@ def load(
         ValueError: An unknown backend or device, or an option out of range.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; allowed: {', '.join(BACKENDS)}")
+        raise ValueError(unknown("backend", backend, BACKENDS))
     check_device(device)
     if kernels not in CHOICES:
-        raise ValueError(f"unknown kernels {kernels!r}; allowed: {', '.join(CHOICES)}")
+        raise ValueError(unknown("kernels", kernels, CHOICES))
     if backend == "torch":
         raise BackendError(
             "the 'torch' backend runs a live module, and a bundle holds none: use "

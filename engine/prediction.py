@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 
 from revstep.engine.errors import ProgramError
+from revstep.engine.nearest import unknown
 
 __all__ = ["PREDICTIONS", "edm_input_scale", "x0_coefficients"]
 
@@ -73,9 +74,7 @@ def x0_coefficients(
             norm = sigma**2 + sigma_data**2
             return sigma_data**2 / norm, sigma * sigma_data / math.sqrt(norm)
         case _:
-            raise ValueError(
-                f"unknown prediction {prediction!r}; allowed: {', '.join(PREDICTIONS)}"
-            )
+            raise ValueError(unknown("prediction", prediction, PREDICTIONS))
 
 
 def edm_input_scale(sigma: float, sigma_data: float) -> float:

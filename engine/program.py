@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from revstep.engine.errors import ProgramError
 from revstep.engine.grid import Point, warn_of_rounding
 from revstep.engine.guidance_weight import GuidanceWeight, check_guidance_weight
+from revstep.engine.nearest import unknown
 from revstep.engine.prediction import edm_input_scale
 from revstep.engine.samplers import resolve_sampler
 from revstep.engine.slots import Storage, allocate
@@ -89,7 +90,7 @@ def build_program(
         ProgramError: The sampler can't be a program here; the message names step and reason.
     """
     if compat is not None and compat not in COMPAT:
-        raise ValueError(f"unknown compat {compat!r}; allowed: {', '.join(COMPAT)} or None")
+        raise ValueError(unknown("compat", compat, COMPAT, " or None"))
     if not 0.0 < strength <= 1.0:
         raise ValueError(f"strength={strength} is out of range; it lies in (0, 1]")
     clip = spec.clip if clip is None else clip

@@ -13,6 +13,7 @@ from revstep.engine.arrays import array_from, data_values, floats, integers, row
 from revstep.engine.grid import DEFAULT_STEPS
 from revstep.engine.inpainting import known_pixels
 from revstep.engine.loop import Batch
+from revstep.engine.nearest import unknown_names
 from revstep.engine.seeds import sample_seeds
 from revstep.engine.spacing import Spacing, resolve_spacing
 from revstep.engine.spec import Condition, DenoiserSpec
@@ -153,11 +154,8 @@ def _mapping(values: Values | None, what: str) -> dict[str, ArrayLike]:
 
 def _check_names(spec: DenoiserSpec, given: Values, what: str) -> None:
     known = [c.name for c in spec.conditions]
-    if unknown := set(given) - set(known):
-        raise ValueError(
-            f"unknown name in {what}: {', '.join(sorted(unknown))}; this denoiser takes "
-            f"{', '.join(known) or 'none'}"
-        )
+    if others := set(given) - set(known):
+        raise ValueError(unknown_names(f"unknown name in {what}:", others, known))
 
 
 def _count(

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from revstep.engine.nearest import unknown
 from revstep.engine.prediction import PREDICTIONS
 from revstep.engine.schedule import Schedule, VESchedule, schedule_from_dict
 from revstep.engine.spacing import KarrasGrid, Spacing, resolve_spacing, spacing_from_value
@@ -151,9 +152,7 @@ class DenoiserSpec:
         if not isinstance(self.schedule, Schedule):
             raise TypeError(f"schedule must be a Schedule; got {type(self.schedule).__name__}")
         if self.prediction not in PREDICTIONS:
-            raise ValueError(
-                f"unknown prediction {self.prediction!r}; allowed: {', '.join(PREDICTIONS)}"
-            )
+            raise ValueError(unknown("prediction", self.prediction, PREDICTIONS))
         if self.prediction == "edm" and self.schedule.kind != "ve":
             raise ValueError("prediction 'edm' needs a VESchedule, as VESchedule.edm()")
         if not (math.isfinite(self.training_step) and self.training_step > 0.0):

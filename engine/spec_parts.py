@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from revstep.engine.nearest import unknown
 from revstep.engine.spec_checks import (
     SHAPE,
     as_tuple,
@@ -40,7 +41,7 @@ class TimeInput:
         check_name(self.name, "the time input's name")
         check_bool(self.fractions, "the time input's fractions")
         if self.kind not in TIME_KINDS:
-            raise ValueError(f"unknown time kind {self.kind!r}; allowed: {', '.join(TIME_KINDS)}")
+            raise ValueError(unknown("time kind", self.kind, TIME_KINDS))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from revstep.engine.decoder import LatentDecoder
 from revstep.engine.denoiser import Denoiser
 from revstep.engine.errors import CompileError
 from revstep.engine.manifest import PRECISIONS, CompiledEntry
+from revstep.engine.nearest import unknown
 from revstep.export.parity import STEPS, Bounds, check_decoder_parity, check_parity, resolve_bounds
 from revstep.export.progress import Progress, Stages
 from revstep.export.record import record
@@ -69,10 +70,9 @@ def compile_bundle(
         Cancelled: ``cancelled`` said so. In every case the bundle is unchanged.
     """
     if target not in TARGETS and target not in PACKAGES:
-        allowed = ", ".join((*TARGETS, *PACKAGES))
-        raise ValueError(f"unknown target {target!r}; allowed: {allowed}")
+        raise ValueError(unknown("target", target, (*TARGETS, *PACKAGES)))
     if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+        raise ValueError(unknown("precision", precision, PRECISIONS))
     limit = resolve_bounds(precision, bounds)
     if target in PACKAGES:
         return compile_engine(

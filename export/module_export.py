@@ -16,6 +16,7 @@ import numpy as np
 from revstep.engine.bundle import Bundle
 from revstep.engine.errors import ExportError
 from revstep.engine.manifest import DECODER, PARITY, PRECISIONS
+from revstep.engine.nearest import unknown_names
 from revstep.engine.spec import DenoiserSpec
 from revstep.export import OPSETS
 from revstep.export.progress import Progress, Stages
@@ -170,10 +171,10 @@ def _checked_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
     if isinstance(precisions, str):
         precisions = precisions.split(",")
     found = tuple(dict.fromkeys(p.strip() for p in precisions))
-    if not found or (unknown := [p for p in found if p not in PRECISIONS]):
+    others = [p for p in found if p not in PRECISIONS]
+    if not found or others:
         raise ValueError(
-            f"unknown precision {', '.join(map(repr, unknown)) if found else '(none)'}; "
-            f"allowed: {', '.join(PRECISIONS)}"
+            unknown_names("unknown precision", map(repr, others or ["(none)"]), PRECISIONS)
         )
     return tuple(p for p in PRECISIONS if p in found)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from revstep.engine.denoiser import Denoiser, NetworkBuffers
 from revstep.engine.errors import ExportError, NonFiniteError, ParityError, ProgramError
 from revstep.engine.loop import Batch, run_batch
+from revstep.engine.nearest import unknown_names
 from revstep.engine.program import build_program
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.workspace import Workspace
@@ -77,10 +78,8 @@ def resolve_bounds(precision: str, bounds: Bounds | Mapping[str, float] | None) 
         return default
     if isinstance(bounds, Bounds):
         return bounds
-    if unknown := set(bounds) - {"forward", "ddim20"}:
-        raise ValueError(
-            f"unknown parity bound {', '.join(sorted(unknown))}; allowed: forward, ddim20"
-        )
+    if others := set(bounds) - {"forward", "ddim20"}:
+        raise ValueError(unknown_names("unknown parity bound", others, ("forward", "ddim20")))
     return dataclasses.replace(default, **bounds)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from revstep.engine.errors import BackendError
+from revstep.engine.nearest import unknown
 
 __all__ = ["PACKAGES", "Cause", "LogLines", "TrtLibrary", "calling", "cause_of", "trt_library"]
 
@@ -188,7 +189,7 @@ def trt_library(name: str) -> TrtLibrary:
         BackendError: It is not installed, or its libraries don't load.
     """
     if name not in PACKAGES:
-        raise ValueError(f"unknown TensorRT package {name!r}; allowed: {', '.join(PACKAGES)}")
+        raise ValueError(unknown("TensorRT package", name, PACKAGES))
     try:
         trt = importlib.import_module(name)
     except ImportError as error:

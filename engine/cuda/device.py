@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.errors import BackendError, DeviceMemoryError
+from revstep.engine.nearest import unknown
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,7 @@ def check_device(device: object) -> str:
     kind, _, index = str(device).partition(":")
     known = kind in ("auto", "cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
     if not isinstance(device, str) or not known or device.endswith(":"):
-        raise ValueError(f"unknown device {device!r}; allowed: auto, cpu, cuda, cuda:<number>")
+        raise ValueError(unknown("device", device, ("auto", "cpu", "cuda", "cuda:<number>")))
     return device
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from revstep.engine.cuda.device import Queue
 from revstep.engine.errors import BackendError
 from revstep.engine.loop import INITIAL_STREAM
+from revstep.engine.nearest import unknown
 from revstep.kernels import StepKernel, backend, normal_fill
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class StepKernels:
 
     def __post_init__(self) -> None:
         if self.name not in KERNELS:
-            raise ValueError(f"unknown kernels {self.name!r}; allowed: {', '.join(KERNELS)}")
+            raise ValueError(unknown("kernels", self.name, KERNELS))
         if self.name == "aot" and self.folder is None:
             raise ValueError("kernels='aot' needs the folder of the compiled kernels")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from revstep.engine.nearest import unknown, unknown_names
 from revstep.engine.reductions import REDUCTIONS, refuse_reductions
 from revstep.engine.samplers.base import BaseSampler, FunctionSampler, sampler
 from revstep.engine.samplers.consistency import LCM, Consistency
@@ -116,15 +117,12 @@ def make_sampler(name: str, **options: Any) -> BaseSampler:
         ProgramError: An option that no table of numbers can hold.
     """
     if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {name!r}; allowed: {', '.join(SAMPLERS)}")
+        raise ValueError(unknown("sampler", name, SAMPLERS))
     cls = SAMPLERS[name]
     refuse_reductions(**{k: v for k, v in options.items() if k in REDUCTIONS})
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    if unknown := set(options) - set(known):
-        raise ValueError(
-            f"sampler {name!r} has no option {', '.join(sorted(unknown))}; "
-            f"allowed: {', '.join(known) or 'none'}"
-        )
+    if others := set(options) - set(known):
+        raise ValueError(unknown_names(f"sampler {name!r} has no option", others, known))
     check_types(cls, options)
     return cls(**{k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()})
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 
 __all__ = ["LEVELS", "VESchedule"]
@@ -47,7 +48,7 @@ class VESchedule(Schedule):
     def __post_init__(self) -> None:
         check_steps(self.steps)
         if self.levels not in LEVELS:
-            raise ValueError(f"unknown levels {self.levels!r}; allowed: {', '.join(LEVELS)}")
+            raise ValueError(unknown("levels", self.levels, LEVELS))
         if (self.levels == "table") != (self.sigmas is not None):
             raise ValueError("sigmas go with levels='table', and only with it")
         if self.sigmas is not None:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 
 __all__ = ["BETA_SCHEDULES", "VPSchedule"]
@@ -48,9 +49,7 @@ class VPSchedule(Schedule):
     def __post_init__(self) -> None:
         check_steps(self.steps)
         if self.betas not in BETA_SCHEDULES:
-            raise ValueError(
-                f"unknown beta schedule {self.betas!r}; allowed: {', '.join(BETA_SCHEDULES)}"
-            )
+            raise ValueError(unknown("beta schedule", self.betas, BETA_SCHEDULES))
         if (self.betas == "trained") != (self.trained_betas is not None):
             raise ValueError("trained_betas go with betas='trained', and only with it")
         if self.trained_betas is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from revstep.engine.nearest import unknown
 from revstep.engine.spacing.base import Spacing
 from revstep.engine.spacing.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
 from revstep.engine.spacing.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
@@ -29,10 +30,8 @@ def resolve_spacing(spacing: str | Spacing) -> Spacing:
     """
     if isinstance(spacing, str):
         if spacing not in SPACINGS:
-            raise ValueError(
-                f"unknown spacing {spacing!r}; allowed: {', '.join(SPACINGS)}, or a grid such as "
-                "KarrasGrid(rho=7) or TimeGrid(sigmas=...)"
-            )
+            more = ", or a grid such as KarrasGrid(rho=7) or TimeGrid(sigmas=...)"
+            raise ValueError(unknown("spacing", spacing, SPACINGS, more))
         return SPACINGS[spacing]
     if not isinstance(spacing, Spacing):
         raise TypeError(

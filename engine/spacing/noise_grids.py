@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from revstep.engine.nearest import unknown
 from revstep.engine.spacing.base import Float64, Spacing, check_finite, index_times
 from revstep.engine.spacing.beta_quantile import beta_quantile
 
@@ -131,7 +132,7 @@ class BetaGrid(_NoiseGrid):
             if not 0.1 <= value <= 100.0:
                 raise ValueError(f"{name}={value!r} is out of range; it lies in [0.1, 100]")
         if self.over not in ("sigma", "index"):
-            raise ValueError(f"over={self.over!r}; allowed: sigma, index")
+            raise ValueError(unknown("over", self.over, ("sigma", "index")))
         if self.over == "index" and (self.sigma_min, self.sigma_max) != (None, None):
             raise ValueError("sigma_min and sigma_max go with over='sigma'")
 

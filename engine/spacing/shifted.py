@@ -10,6 +10,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, ClassVar
 
+from revstep.engine.nearest import unknown
 from revstep.engine.spacing.base import Float64, Spacing, check_finite
 from revstep.engine.spacing.names import resolve_spacing
 
@@ -102,7 +103,7 @@ def flow_shift(
         ValueError: An argument out of range.
     """
     if kind not in SHIFT_KINDS:
-        raise ValueError(f"unknown kind of shift {kind!r}; allowed: {', '.join(SHIFT_KINDS)}")
+        raise ValueError(unknown("kind of shift", kind, SHIFT_KINDS))
     if tokens < 1 or not 0 < base_tokens < max_tokens:
         raise ValueError(
             f"flow_shift needs tokens >= 1 and 0 < base_tokens < max_tokens; got {tokens}, "

@@ -115,7 +115,7 @@ def test_parts_cut_every_array():
     [
         (SPEC, {"n": 0}, ValueError, "at least 1"),
         (SPEC, {"n": 2.0}, TypeError, "whole number"),
-        (SPEC, {"conditions": {"colour": 1}}, ValueError, "takes label, obs"),
+        (SPEC, {"conditions": {"colour": 1}}, ValueError, "allowed: label, obs"),
         (SPEC, {"conditions": {"label": 6}}, ValueError, "holds 6; allowed: 0 to 5"),
         (SPEC, {"conditions": {"label": -1}}, ValueError, "holds -1"),
         (SPEC, {"conditions": {"label": 1.0}}, TypeError, "must be integers"),

@@ -13,6 +13,7 @@ from revstep.commands.guard import guarded
 from revstep.commands.output import print_json, progress_bars, size
 from revstep.commands.values import names
 from revstep.engine.manifest import PRECISIONS
+from revstep.engine.nearest import unknown_names
 from revstep.export import OPSETS
 
 __all__ = ["export"]
@@ -52,8 +53,8 @@ def export(
     if null_class is not None and diffusers is None:
         raise ValueError("--null-class goes with --diffusers; a factory's spec says it itself")
     precisions = names(precision, "--precision")
-    if unknown := [p for p in precisions if p not in PRECISIONS]:
-        raise ValueError(f"--precision {','.join(unknown)}: allowed are {', '.join(PRECISIONS)}")
+    if others := [p for p in precisions if p not in PRECISIONS]:
+        raise ValueError(unknown_names("unknown --precision", others, PRECISIONS))
     need("torch", "onnx", "onnxscript", purpose="export")
 
     from revstep.export import export_diffusers, export_module, load_factory

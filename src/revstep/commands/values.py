@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.nearest import unknown_names
 from revstep.engine.spec import Condition, DenoiserSpec
 
 __all__ = [
@@ -178,8 +179,9 @@ def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
     """
     known = {c.name: c for c in spec.conditions}
     if name not in known:
-        have = ", ".join(known) or "none: it is unconditional"
-        raise ValueError(f"this denoiser has no condition {name!r}; it has {have}")
+        if not known:
+            raise ValueError(f"this denoiser has no condition {name!r}: it is unconditional")
+        raise ValueError(unknown_names("this denoiser has no condition", [repr(name)], known))
     condition = known[name]
     what = f"condition {name!r}"
     if text.endswith(".npy"):
