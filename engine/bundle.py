@@ -42,6 +42,8 @@ from revstep.engine.spec import DenoiserSpec
 
 __all__ = ["Bundle", "CompiledEntry"]
 
+BY_SPEC = "by the spec's shape, learned_variance, conditions and decoder"
+
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
@@ -76,7 +78,7 @@ class Bundle:
         manifest = read_manifest(path)
         try:
             spec = DenoiserSpec.from_dict(manifest["spec"])
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise bad_manifest(path, f"field 'spec' is not a denoiser's spec: {error}") from error
         files = checked_files(path, manifest, verify=verify, compiled=compiled)
         check_parts(path, manifest, spec, files)
@@ -157,14 +159,14 @@ def _check_parity(where: Path, arrays: dict[str, NDArray[Any]], spec: DenoiserSp
     if set(arrays) != {*expected, "ddim20.seed"}:
         raise BundleError(
             f"{where} holds {', '.join(sorted(arrays))}; expected "
-            f"{', '.join(sorted({*expected, 'ddim20.seed'}))}; {AGAIN}"
+            f"{', '.join(sorted({*expected, 'ddim20.seed'}))}, {BY_SPEC}; {AGAIN}"
         )
     for name, (owner, shape, dtype) in expected.items():
         value, rows = arrays[name], arrays[owner].shape[:1]
         if value.dtype != dtype or value.shape != (*rows, *shape) or not rows:
             raise BundleError(
                 f"{where}: {name} is {value.dtype} {value.shape}, "
-                f"expected {dtype} {(*rows, *shape)}; {AGAIN}"
+                f"expected {dtype} {(*rows, *shape)}, {BY_SPEC}; {AGAIN}"
             )
         if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
             raise BundleError(f"{where}: {name} holds NaN or infinity; {AGAIN}")

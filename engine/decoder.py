@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.ort_session import onnx_session
+from revstep.engine.backends.ort_session import check_dims, onnx_session
 from revstep.engine.errors import NonFiniteError
 from revstep.engine.spec import Decoder
 
@@ -24,6 +24,9 @@ class LatentDecoder:
         spec: Scale, shift and the decoded shape.
         threads: Threads inside an operator; None is ONNX Runtime's choice.
         gpu: Number of the GPU; None: the CPU.
+
+    Raises:
+        BackendError: As ``onnx_session``, or its output is not of the spec's shape.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class LatentDecoder:
     ) -> None:
         self._spec = spec
         self._session = onnx_session(graph, threads=threads, gpu=gpu)
+        check_dims(graph, "the output", self._session.get_outputs()[0].shape, (1, *spec.shape))
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -59,7 +59,8 @@ class KernelFiles:
     @property
     def targets(self) -> tuple[str, ...]:
         """What there is machine code for, as ``sm_90``; the portable PTX is always there."""
-        found = {part for name in self.names for part in name.split(".") if part[:3] == "sm_"}
+        parts = {part for name in self.names for part in name.split(".")}
+        found = {part for part in parts if part[:3] == "sm_" and part[3:].isdecimal()}
         return tuple(sorted(found, key=lambda sm: int(sm[3:])))
 
     def __str__(self) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from revstep.engine.errors import BundleError
+from revstep.engine.json_types import check_object
+from revstep.engine.nearest import unknown
 from revstep.engine.spec import DenoiserSpec
+from revstep.engine.spec_checks import fields_from
 
 __all__ = ["CompiledEntry", "file_digest", "manifest_digest", "read_manifest"]
 
@@ -24,10 +28,30 @@ PLANS = "engines/"
 KERNELS = "kernels/"
 COMPILED = (PLANS, KERNELS)  # what compile makes, and makes anew where it is damaged
 PRECISIONS = ("fp32", "fp16", "bf16")
-FIELDS = (
-    "format", "version", "revstep", "spec", "provenance", "files", "graphs", "parity", "engines",
-    "digest",
-)  # fmt: skip
+KINDS: dict[str, Any] = {
+    "format": str,
+    "version": int,
+    "revstep": str,
+    "spec": dict,
+    "provenance": dict,
+    "files": dict[str, dict[str, Any]],
+    "graphs": dict[str, str],
+    "parity": dict,
+    "engines": tuple[dict[str, Any], ...],
+    "digest": str,
+}
+FIELDS = tuple(KINDS)
+PARTS: dict[str, dict[str, Any]] = {  # what is read of them; they may hold more
+    "provenance": {
+        "tools": dict[str, str],
+        "opset": int,
+        "parameters": int,
+        "source": dict[str, str | None] | None,
+        "created": str,
+    },
+    "parity": {"bounds": dict[str, dict[str, float]], "figures": dict[str, dict[str, Any]]},
+}
+SHA256 = re.compile(r"[0-9a-f]{64}")
 CUBIN = re.compile(rf"{KERNELS}.*\.(sm_\d+)\.cubin")
 CHUNK = 1 << 20
 AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
@@ -101,6 +125,12 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a bundle's directory, its fields and digest checked."""
     if not path.is_dir():
@@ -111,7 +141,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     where = inside(path, MANIFEST)
     try:
-        manifest = json.loads(where.read_text("utf-8"), parse_constant=_no_constant)
+        manifest = json.loads(
+            where.read_text("utf-8"), parse_constant=_no_constant, parse_float=_finite
+        )
     except FileNotFoundError:
         raise BundleError(
             f"{path} has no {MANIFEST}, so it is no bundle; "
@@ -142,12 +174,12 @@ def _check_fields(path: Path, manifest: dict[str, Any]) -> None:
         )
     if missing := [name for name in FIELDS if name not in manifest]:
         raise bad_manifest(path, f"lacks the field {', '.join(map(repr, missing))}")
-    kinds: dict[str, type] = dict.fromkeys(FIELDS, dict)
-    kinds |= {"format": str, "version": int, "revstep": str, "engines": list, "digest": str}
-    for name, kind in kinds.items():
-        if not isinstance(manifest[name], kind):
-            found = type(manifest[name]).__name__
-            raise bad_manifest(path, f"field {name!r} is {found}, expected {kind.__name__}")
+    try:
+        check_object(manifest, KINDS, "the manifest")
+        for name, kinds in PARTS.items():
+            check_object(manifest[name], kinds, name)
+    except TypeError as error:
+        raise bad_manifest(path, str(error)) from error
     if (digest := manifest_digest(manifest)) != manifest["digest"]:
         raise bad_manifest(
             path,
@@ -186,9 +218,16 @@ def checked_files(
     """
     files: dict[str, Any] = manifest["files"]
     for name, entry in files.items():
-        if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
+        if set(entry) != {"sha256", "bytes"}:
             raise bad_manifest(path, f"files[{name!r}] must have exactly 'sha256' and 'bytes'")
         where = inside(path, name)
+        size, digest = entry["bytes"], entry["sha256"]
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise bad_manifest(path, f"files[{name!r}]'s bytes must be a size; got {size!r:.60}")
+        if not isinstance(digest, str) or not SHA256.fullmatch(digest):
+            raise bad_manifest(
+                path, f"files[{name!r}]'s sha256 must be 64 hexadecimal digits; got {digest!r:.60}"
+            )
         if not compiled and name.startswith(COMPILED):
             continue
         if damage := file_damage(where, entry, verify=verify):
@@ -234,12 +273,10 @@ def check_parts(
 ) -> None:
     graphs = manifest["graphs"]
     if not graphs:
-        raise bad_manifest(path, "lists no graph")
+        raise bad_manifest(path, "graphs lists no graph")
     for precision, name in graphs.items():
         if precision not in PRECISIONS:
-            raise bad_manifest(
-                path, f"unknown precision {precision!r} in 'graphs', allowed: {PRECISIONS}"
-            )
+            raise bad_manifest(path, f"graphs: {unknown('precision', precision, PRECISIONS)}")
         if name not in files:
             raise bad_manifest(path, f"graph {name!r} is not in 'files'")
     if PARITY not in files:
@@ -252,22 +289,19 @@ def check_parts(
 
 
 def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> CompiledEntry:
-    names = {f.name for f in dataclasses.fields(CompiledEntry)}
-    if not isinstance(value, dict) or {"tuned", *value} != names:
-        raise bad_manifest(
-            path, f"an entry of 'engines' must have exactly the fields {', '.join(sorted(names))}"
-        )
-    batch = value["batch"]
-    texts = ("key", "target", "precision", "runtime", "version", "device")
-    ok = (
-        all(isinstance(value[name], str) for name in texts)
-        and isinstance(batch, list)
-        and len(batch) == 2
-        and all(isinstance(n, int) for n in batch)
-        and isinstance(value["parity"], dict | str)
-        and (value["file"] is None or value["file"] in files)
-        and isinstance(value.get("tuned"), int | None)
-    )
-    if not ok:
-        raise bad_manifest(path, f"an entry of 'engines' is malformed: {value}")
-    return CompiledEntry(**{**value, "batch": (batch[0], batch[1])})
+    what = "an entry of 'engines'"
+    try:
+        fields = fields_from(CompiledEntry, value, what)
+    except (TypeError, ValueError) as error:
+        raise bad_manifest(path, str(error)) from error
+    entry = CompiledEntry(**{**fields, "batch": tuple(fields["batch"])})
+    least, most = entry.batch
+    if not 1 <= least <= most:
+        raise bad_manifest(path, f"{what} has batch {least} to {most}; it rises from at least 1")
+    if entry.tuned is not None and not least <= entry.tuned <= most:
+        raise bad_manifest(path, f"{what} has tuned {entry.tuned}; it lies in {least} to {most}")
+    if entry.precision not in PRECISIONS:
+        raise bad_manifest(path, f"{what}: {unknown('precision', entry.precision, PRECISIONS)}")
+    if entry.file is not None and entry.file not in files:
+        raise bad_manifest(path, f"{what} has the file {entry.file!r}, which is not in 'files'")
+    return entry

@@ -169,6 +169,11 @@ class DenoiserSpec:
         if self.clip and self.value_range is None:
             raise ValueError("clip=True needs a value_range")
         resolve_spacing(self.spacing)
+        if not 0 <= self.spacing_offset < self.schedule.steps:
+            raise ValueError(
+                f"spacing_offset={self.spacing_offset} is out of range; it is a training index, "
+                f"0 to {self.schedule.steps - 1}"
+            )
         if self.final not in ("clean", "first"):
             raise ValueError(f"final must be 'clean' or 'first'; got {self.final!r}")
 
@@ -204,17 +209,12 @@ class DenoiserSpec:
             TypeError: A value of another type than the field's.
         """
         fields = fields_from(cls, values, "the spec")
-        if missing := {"shape", "schedule", "prediction"} - set(fields):
-            raise ValueError(f"the spec lacks {', '.join(sorted(missing))}")
         fields["schedule"] = schedule_from_dict(fields["schedule"])
-        if "spacing" in fields:
-            fields["spacing"] = spacing_from_value(fields["spacing"])
-        if "time" in fields:
-            fields["time"] = TimeInput(**fields_from(TimeInput, fields["time"], "the time input"))
-        if "conditions" in fields:
-            fields["conditions"] = tuple(
-                Condition(**fields_from(Condition, c, "a condition")) for c in fields["conditions"]
-            )
-        if fields.get("decoder") is not None:
+        fields["spacing"] = spacing_from_value(fields["spacing"])
+        fields["time"] = TimeInput(**fields_from(TimeInput, fields["time"], "the time input"))
+        fields["conditions"] = tuple(
+            Condition(**fields_from(Condition, c, "a condition")) for c in fields["conditions"]
+        )
+        if fields["decoder"] is not None:
             fields["decoder"] = Decoder(**fields_from(Decoder, fields["decoder"], "the decoder"))
         return cls(**fields)

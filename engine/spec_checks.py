@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
+import typing
 from typing import Any
+
+from revstep.engine.json_types import check_object
+from revstep.engine.nearest import unknown_names
 
 __all__ = [
     "SHAPE",
@@ -19,20 +24,33 @@ __all__ = [
 ]
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Fields that a manifest may lack, at their defaults: bundles were written before there were any.
+LATER: dict[str, tuple[str, ...]] = {
+    "VESchedule": ("levels", "rho", "sigmas"),
+    "CompiledEntry": ("tuned",),
+}
+MOST = 2**31 - 1  # elements a sample
 SHAPE = "a tuple of positive whole numbers, without the batch, as (3, 32, 32)"
 
 
-def fields_from(cls: type, values: dict[str, Any], what: str) -> dict[str, Any]:
-    """The fields of ``cls`` from JSON; unknown ones are refused."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{what} must be an object; got {type(values).__name__}")
-    known = {f.name for f in dataclasses.fields(cls)}
-    if unknown := set(values) - known:
-        raise ValueError(
-            f"unknown field of {what}: {', '.join(sorted(unknown))}; "
-            f"allowed: {', '.join(sorted(known))}"
-        )
-    return dict(values)
+def fields_from(cls: type, values: object, what: str) -> dict[str, Any]:
+    """The fields of the dataclass ``cls`` from JSON: all of them, each of its annotation's type.
+
+    Only what is in ``LATER`` may be missing.
+
+    Raises:
+        ValueError: An unknown or a missing field.
+        TypeError: No object, or a field of another type.
+    """
+    check_object(values, typing.get_type_hints(cls), what)
+    given = dict(typing.cast("dict[str, Any]", values))
+    known = [f.name for f in dataclasses.fields(cls)]
+    if others := set(given) - set(known):
+        raise ValueError(unknown_names(f"unknown field of {what}:", others, known))
+    later = LATER.get(cls.__name__, ())
+    if missing := [name for name in known if name not in given and name not in later]:
+        raise ValueError(f"{what} lacks {', '.join(missing)}; a manifest holds every field")
+    return given
 
 
 def check_name(name: object, what: str) -> None:
@@ -77,10 +95,12 @@ def check_bool(value: object, what: str) -> None:
         raise TypeError(f"{what} must be True or False; got {got(value)}")
 
 
-def check_shape(shape: object, what: str, *, empty: bool) -> None:
+def check_shape(shape: Any, what: str, *, empty: bool) -> None:
     """Refuses what is no shape."""
     ok = isinstance(shape, tuple) and all(
         isinstance(d, int) and not isinstance(d, bool) and d > 0 for d in shape
     )
     if not ok or (not shape and not empty):
         raise ValueError(f"{what} must be positive whole numbers, without the batch; got {shape!r}")
+    if math.prod(shape) > MOST:
+        raise ValueError(f"{what} {shape!r:.60} has too many elements; the most are {MOST:,}")

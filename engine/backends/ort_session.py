@@ -12,7 +12,7 @@ from revstep.engine.denoiser import NetworkBuffers
 from revstep.engine.errors import BackendError
 from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["OrtDenoiser", "check_inputs", "onnx_session"]
+__all__ = ["OrtDenoiser", "check_dims", "check_inputs", "onnx_session"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TYPES = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
@@ -136,10 +136,10 @@ def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:
     """The name of the session's one output; its inputs must be the spec's.
 
     Raises:
-        BackendError: They are not.
+        BackendError: They are not, or an axis has another length than the spec says.
     """
     given = {i.name: i for i in session.get_inputs()}
-    wanted = _inputs(spec, NetworkBuffers.allocate(spec, 1))
+    wanted = _inputs(spec, NetworkBuffers.allocate(spec, 0))
     if set(given) != set(wanted):
         raise BackendError(
             f"{graph.name} has the inputs {', '.join(given)}; its spec names "
@@ -151,15 +151,30 @@ def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:
                 f"{graph.name}: input {name!r} is {given[name].type}; the spec says "
                 f"{array.dtype}: export the bundle again"
             )
-        if len(given[name].shape) != array.ndim:
-            raise BackendError(
-                f"{graph.name}: input {name!r} has {len(given[name].shape)} axes; the spec "
-                f"says {array.ndim}: export the bundle again"
-            )
+        check_dims(graph, f"input {name!r}", given[name].shape, array.shape)
     outputs = session.get_outputs()
     if len(outputs) != 1:
         raise BackendError(f"{graph.name} has {len(outputs)} outputs; a denoiser has one")
+    check_dims(graph, "the output", outputs[0].shape, (1, *spec.output_shape))
     return str(outputs[0].name)
+
+
+def check_dims(graph: Path, what: str, found: list[Any], wanted: tuple[int, ...]) -> None:
+    """Refuses axes of other lengths than the spec's; the rows and a graph's free axes are any.
+
+    Raises:
+        BackendError: Another number of axes, or another length.
+    """
+    if len(found) != len(wanted):
+        raise BackendError(
+            f"{graph.name}: {what} has {len(found)} axes; the spec says {len(wanted)}: export the "
+            "bundle again"
+        )
+    if any(isinstance(n, int) and n != m for n, m in zip(found[1:], wanted[1:], strict=True)):
+        raise BackendError(
+            f"{graph.name}: {what} is {tuple(found[1:])} a row; the spec says {wanted[1:]}: export "
+            "the bundle again"
+        )
 
 
 def _inputs(spec: DenoiserSpec, buffers: NetworkBuffers) -> dict[str, np.ndarray[Any, Any]]:

@@ -20,13 +20,14 @@ al. 2023 (flow).
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import Schedule
 from revstep.engine.schedule.flow import FlowSchedule
 from revstep.engine.schedule.ve import VESchedule
 from revstep.engine.schedule.vp import VPSchedule
+from revstep.engine.spec_checks import fields_from
 
 __all__ = ["FlowSchedule", "Schedule", "VESchedule", "VPSchedule", "schedule_from_dict"]
 
@@ -39,14 +40,12 @@ def schedule_from_dict(values: dict[str, Any]) -> Schedule:
     """The schedule that ``Schedule.to_dict`` wrote.
 
     Raises:
-        ValueError: An unknown kind or field, or a value out of range.
+        ValueError: An unknown kind, an unknown or missing field, or a value out of range.
+        TypeError: A field of another type.
     """
-    values = dict(values)
-    kind = values.pop("kind", None)
-    if kind not in SCHEDULES:
-        raise ValueError(f"unknown schedule {kind!r}; allowed: {', '.join(SCHEDULES)}")
+    fields = dict(values)
+    kind = fields.pop("kind", None)
+    if not isinstance(kind, str) or kind not in SCHEDULES:
+        raise ValueError(unknown("schedule", kind, SCHEDULES))
     cls = SCHEDULES[kind]
-    unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
-    if unknown:
-        raise ValueError(f"unknown field of a {kind} schedule: {', '.join(sorted(unknown))}")
-    return cls(**values)
+    return cls(**fields_from(cls, fields, f"the {kind} schedule"))

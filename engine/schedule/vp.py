@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
+from revstep.engine.spec_checks import check_bool
 
 __all__ = ["BETA_SCHEDULES", "VPSchedule"]
 
@@ -48,6 +49,7 @@ class VPSchedule(Schedule):
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
+        check_bool(self.zero_terminal_snr, "zero_terminal_snr")
         if self.betas not in BETA_SCHEDULES:
             raise ValueError(unknown("beta schedule", self.betas, BETA_SCHEDULES))
         if (self.betas == "trained") != (self.trained_betas is not None):

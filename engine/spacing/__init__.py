@@ -19,15 +19,16 @@ name                 the N calls
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+from revstep.engine.nearest import unknown
 from revstep.engine.spacing.base import Spacing
 from revstep.engine.spacing.given import AYS_SD15, AYS_SDXL, AYS_SVD, TimeGrid
 from revstep.engine.spacing.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
 from revstep.engine.spacing.names import SPACINGS, resolve_spacing
 from revstep.engine.spacing.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
 from revstep.engine.spacing.shifted import ShiftedGrid, flow_shift
+from revstep.engine.spec_checks import fields_from
 
 __all__ = [
     "AYS_SD15",
@@ -62,18 +63,17 @@ def spacing_from_value(value: object) -> str | Spacing:
     """The name, or the grid that ``Spacing.to_dict`` wrote.
 
     Raises:
-        ValueError: An unknown kind or field, or a value out of range.
+        ValueError: An unknown kind, an unknown or missing field, or a value out of range.
         TypeError: A value of another type.
     """
     if not isinstance(value, dict):
         return value if isinstance(value, str) else resolve_spacing(value)  # type: ignore[arg-type]
     fields: dict[str, Any] = dict(value)
     kind = fields.pop("kind", None)
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of grid {kind!r}; allowed: {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(unknown("kind of grid", kind, KINDS))
     cls = KINDS[kind]
-    if unknown := set(fields) - {f.name for f in dataclasses.fields(cls)}:  # type: ignore[arg-type]
-        raise ValueError(f"unknown field of a {kind} grid: {', '.join(sorted(unknown))}")
+    fields = fields_from(cls, fields, f"the {kind} grid")
     if isinstance(inner := fields.get("spacing"), dict):
         fields["spacing"] = spacing_from_value(inner)
     return cls(**fields)

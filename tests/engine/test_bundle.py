@@ -148,6 +148,9 @@ def test_an_edit_without_a_new_digest_is_refused(bundle):
         Bundle.open(bundle)
 
 
+DECODER = {"shape": [6], "scale": 1.0, "shift": 0.0, "value_range": [-1.0, 1.0]}
+
+
 def spec_field(manifest):
     manifest["spec"]["colour"] = 1
 
@@ -177,7 +180,10 @@ def file_field(manifest):
         (lambda m: m.update(version=True), "version is True"),
         (lambda m: m.update(format="zip"), "format is 'zip'"),
         (lambda m: m.pop("graphs"), "lacks the field 'graphs'"),
-        (lambda m: m.update(engines={}), "field 'engines' is dict, expected list"),
+        (
+            lambda m: m.update(engines={}),
+            "manifest's engines must be a list",
+        ),
         (lambda m: m.update(graphs={}), "lists no graph"),
         (lambda m: m.update(graphs={"fp8": "denoiser.fp32.onnx"}), "unknown precision 'fp8'"),
         (lambda m: m.update(graphs={"fp32": "other.onnx"}), r"'other.onnx' is not in 'files'"),
@@ -186,7 +192,7 @@ def file_field(manifest):
         (schedule_field, "colour"),
         (lambda m: m["spec"].update(shape="six"), "'spec'"),
         (lambda m: m["spec"].update(schedule=None), "'spec'"),
-        (lambda m: m["spec"].update(decoder={"shape": [6]}), "no decoder.onnx"),
+        (lambda m: m["spec"].update(decoder=DECODER), "no decoder.onnx"),
         (engine_field, "an entry of 'engines'"),
         (file_field, "exactly 'sha256' and 'bytes'"),
         (lambda m: m["files"].pop("parity.npz"), r"'parity.npz' is not in 'files'"),

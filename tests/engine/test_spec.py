@@ -93,12 +93,16 @@ def test_an_edm_spec_is_the_papers():
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ({"kind": "even"}, ValueError, "unknown kind of grid 'even'; allowed: trailing"),
-        ({"kind": "karras", "rh0": 3}, ValueError, "unknown field of a karras grid: rh0"),
+        ({"kind": "wide"}, ValueError, "unknown kind of grid 'wide'; allowed: trailing"),
+        ({"kind": "karras", "rh0": 3}, ValueError, "unknown field of the karras grid: rh0"),
         ({"kind": "karras", "rho": "a"}, TypeError, "rho must be a number"),
-        ({"kind": "shifted", "shift": 3, "spacing": {"kind": "x"}}, ValueError, "grid 'x'"),
-        ({"kind": "shifted"}, TypeError, "shift"),
-        (7, TypeError, "spacing must be a name"),
+        (
+            {"kind": "shifted", "shift": 3, "terminal": None, "spacing": {"kind": "x"}},
+            ValueError,
+            "grid .x.",
+        ),
+        ({"kind": "shifted"}, ValueError, "the shifted grid lacks shift, spacing, terminal"),
+        (7, TypeError, "spacing must be a text or an object; got int 7"),
         ("even", ValueError, "unknown spacing 'even'"),
     ],
 )
@@ -153,7 +157,7 @@ def test_unknown_and_missing_fields_are_named():
     with pytest.raises(ValueError, match="unknown field of the spec: colour"):
         DenoiserSpec.from_dict({**values, "colour": 1})
     del values["schedule"]
-    with pytest.raises(ValueError, match="lacks schedule"):
+    with pytest.raises(ValueError, match="the spec lacks schedule"):
         DenoiserSpec.from_dict(values)
 
 

@@ -144,7 +144,7 @@ def test_bounds_decide(image_bundle, copy_of):
     [
         ({"target": "openvino"}, "unknown target 'openvino'; allowed: onnxruntime"),
         ({"precision": "int8"}, "unknown precision 'int8'; allowed: fp32, fp16, bf16"),
-        ({"bounds": {"forwards": 1.0}}, "unknown parity bound forwards; allowed: forward, ddim20"),
+        ({"bounds": {"forwards": 1.0}}, "unknown parity bound forwards; did you mean 'forward'"),
         ({"bounds": {"forward": 0.0}}, "must be positive"),
         ({"bounds": {"forward": float("nan")}}, "must be positive"),
         ({"threads": 0}, "threads"),
