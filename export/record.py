@@ -25,6 +25,7 @@ from revstep.engine.manifest import (
     file_damage,
     read_manifest,
 )
+from revstep.export.leftovers import remove_leftovers
 from revstep.export.writer import described, sync_directory, write_manifest
 
 __all__ = ["finished", "record", "record_kernels", "with_entry"]
@@ -86,6 +87,7 @@ def _changing(bundle: Bundle, name: str) -> Iterator[dict[str, Any]]:
                 raise CompileError(
                     f"{bundle.path} was exported anew while this compile ran; compile it again"
                 )
+            remove_leftovers(bundle.path.resolve())
             _remove_unlisted(bundle.path, manifest)
             yield manifest
             _remove_unlisted(bundle.path, read_manifest(bundle.path))
@@ -155,6 +157,8 @@ def _copied(file: Path, folder: Path) -> dict[str, Any]:
 
 def _remove_unlisted(path: Path, manifest: dict[str, Any]) -> None:
     """Removes plans and kernels that are superseded, and what a killed compile left."""
+    for file in path.glob(f".{MANIFEST}.*"):  # one writer at a time: we hold the lock
+        file.unlink(missing_ok=True)
     listed = {name.rsplit("/", 1)[0] for name in manifest["files"]} | set(manifest["files"])
     for file in _inside(path / PLANS):
         ours = file.name.endswith((".plan", ".partial")) and not file.is_dir()

@@ -11,10 +11,8 @@ import ctypes
 import errno
 import json
 import os
-import re
 import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from revstep.engine.manifest import (
     manifest_digest,
     read_manifest,
 )
+from revstep.export.leftovers import beside, owned, remove_leftovers
 
 __all__ = ["described", "seal", "sync_directory", "write_manifest", "writing_bundle"]
 
@@ -45,20 +44,18 @@ def writing_bundle(path: str | Path, *, overwrite: bool = False) -> Iterator[Pat
     target = Path(path).expanduser().resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target)
+        remove_leftovers(target)
         check_target(target, overwrite=overwrite)
-        work = _beside(target, "partial")
-        work.mkdir()
+        work = beside(target, "partial")
+        with owned(work):
+            try:
+                yield work
+                _sync_tree(work)
+                _put_in_place(work, target, overwrite=overwrite)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise _failed(target, error) from error
-    try:
-        yield work
-        _sync_tree(work)
-        _put_in_place(work, target, overwrite=overwrite)
-    except OSError as error:
-        raise _failed(target, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def seal(work: Path, body: dict[str, Any]) -> None:
@@ -123,46 +120,12 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise ExportError(f"{target} has a {MANIFEST} that is not a bundle's; name another")
 
 
-def _beside(target: Path, suffix: str) -> Path:
-    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return target.parent / f".{target.name}.{owner}.{suffix}"
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:32]
-
-
-def _remove_stale(target: Path) -> None:
-    """Removes what runs of this machine left that no longer live."""
-    if os.name != "posix":
-        return
-    name = re.compile(re.escape(f".{target.name}.{_host()}-") + r"(\d+)-[0-9a-f]{8}\.(partial|old)")
-    for found in target.parent.iterdir():
-        match = name.fullmatch(found.name)
-        if match is None or _alive(int(match[1])):
-            continue
-        if match[2] == "old" and not target.exists():
-            found.rename(target)  # killed between the two renames: the old bundle comes back
-        else:
-            shutil.rmtree(found, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _put_in_place(work: Path, target: Path, *, overwrite: bool) -> None:
     check_target(target, overwrite=overwrite)
     if not target.exists():
         work.rename(target)
     elif not _exchange(work, target):
-        old = _beside(target, "old")
+        old = beside(target, "old")
         target.rename(old)
         try:
             work.rename(target)

@@ -121,38 +121,6 @@ def test_a_target_that_appears_meanwhile_is_kept(tabular_bundle, policy_bundle, 
     assert snapshot(target) == snapshot(policy_bundle)
 
 
-def dead_pid():
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def test_what_a_dead_run_left_is_removed_and_what_a_live_one_writes_is_not(
-    tabular_bundle, tmp_path
-):
-    host = writer._host()
-    stale = tmp_path / f".x.revstep.{host}-{dead_pid()}-0123abcd.partial"
-    live = tmp_path / f".x.revstep.{host}-{os.getpid()}-0123abcd.partial"
-    other_host = tmp_path / f".x.revstep.elsewhere-{dead_pid()}-0123abcd.partial"
-    mine = tmp_path / ".x.revstep.notes"
-    for directory in (stale, live, other_host, mine):
-        directory.mkdir()
-        (directory / "data").write_text("d")
-    with writing_bundle(tmp_path / "x.revstep") as work:
-        fill(work, tabular_bundle)
-    assert not stale.exists()
-    assert all(d.exists() for d in (live, other_host, mine))
-
-
-def test_an_old_bundle_moved_aside_by_a_dead_run_comes_back(policy_bundle, copy_of, tmp_path):
-    old = copy_of(policy_bundle, f".x.revstep.{writer._host()}-{dead_pid()}-0123abcd.old")
-    target = tmp_path / "x.revstep"
-    with pytest.raises(ExportError, match="exists"), writing_bundle(target):
-        pass
-    assert not old.exists()
-    assert snapshot(target) == snapshot(policy_bundle)
-
-
 @pytest.mark.parametrize("where", ["parity", "graph", "manifest", "sync"])
 def test_a_full_disk_is_said_and_leaves_the_old_bundle(tabular_bundle, copy_of, monkeypatch, where):
     import torch
