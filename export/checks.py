@@ -19,20 +19,14 @@ __all__ = [
     "check_decoder",
     "check_kind",
     "check_module",
-    "check_precision",
     "example_inputs",
     "other_batch",
     "run_module",
     "scan_weights",
 ]
 
-HALF_MAX = 65504.0
 ROW_TOLERANCE = 1e-3  # of the output's RMS: batched GEMMs differ by 1e-6, mixed rows by 0.1
 CALL = "revstep calls module(x, t, *conditions)"
-NOT_FINITE = (
-    "in {precision} the module gives NaN or infinity (an overflow, in fp16); "
-    "export without {precision}"
-)
 LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs whole numbers
 
 
@@ -56,10 +50,8 @@ def check_kind(module: object, what: str) -> None:
         )
 
 
-def scan_weights(module: torch.nn.Module, *, half: bool = False) -> None:
+def scan_weights(module: torch.nn.Module) -> None:
     """Refuses weights without values, NaN in weights and buffers, infinity in weights.
-
-    With ``half``, weights beyond fp16 too.
 
     Raises:
         ExportError: Naming the tensor.
@@ -81,11 +73,6 @@ def scan_weights(module: torch.nn.Module, *, half: bool = False) -> None:
             raise ExportError(
                 f"the weight {name!r} {tuple(value.shape)} holds {int(bad.sum())} NaN or infinite "
                 "values; nothing was exported: load a sound checkpoint"
-            )
-        if half and weight and value.numel() and float(value.abs().max()) > HALF_MAX:
-            raise ExportError(
-                f"the weight {name!r} reaches {float(value.abs().max()):g}, more than fp16's "
-                f"{HALF_MAX:g}; export without fp16"
             )
 
 
@@ -225,23 +212,6 @@ def other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> 
             f"the module runs at batch 2 but not at batch {rows}, so its batch is baked in "
             f"({causes}?): {error}"
         ) from error
-
-
-def check_precision(module: torch.nn.Module, spec: DenoiserSpec, precision: str) -> None:
-    """Runs a module in a reduced precision once, before the slow work.
-
-    Raises:
-        ExportError: It fails, or gives NaN or infinity.
-    """
-    try:
-        out = run_module(module, example_inputs(spec, 2), spec)
-    except ExportError as error:
-        raise ExportError(
-            f"in {precision}, {error} (time stays float32: cast its embedding to the weights' "
-            f"dtype, emb.to(self.linear.weight.dtype), or export without {precision})"
-        ) from error
-    if not bool(torch.isfinite(out).all()):
-        raise ExportError(NOT_FINITE.format(precision=precision))
 
 
 def check_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> None:

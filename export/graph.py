@@ -1,9 +1,8 @@
-"""One module as one ONNX graph: dynamic batch, float32 inputs and outputs, any inner precision."""
+"""One module as one ONNX graph: dynamic batch, float32."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import sys
 import threading
@@ -22,9 +21,8 @@ from revstep.export import OPSETS
 from revstep.export.batch_range import FREE_BATCH
 from revstep.export.checks import example_inputs
 
-__all__ = ["DTYPES", "OPSETS", "cast_module", "export_decoder", "export_graph"]
+__all__ = ["OPSETS", "cast_module", "export_decoder", "export_graph"]
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 OUTPUT = "out"
 ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
 LOGGERS = ("torch", "onnxscript", "onnx_ir")
@@ -33,29 +31,21 @@ logger = logging.getLogger(__name__)
 
 
 class CastModule(torch.nn.Module):
-    """Runs a module of another precision behind float32 inputs and outputs; time stays float32.
+    """Runs a float32 module behind float32 inputs and outputs, whatever it returns."""
 
-    Time embeddings lose 5 to 8 times the accuracy when the time itself is cast.
-    """
-
-    def __init__(self, module: torch.nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.dtype = dtype
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
-        """(x, t, *conditions) as the module takes them; float32 in and out."""
-        cast = [c.to(self.dtype) if c.is_floating_point() else c for c in conditions]
-        out: torch.Tensor = self.module(x.to(self.dtype), t, *cast)
+        """(x, t, *conditions) as the module takes them; float32 out."""
+        out: torch.Tensor = self.module(x, t, *conditions)
         return out.to(torch.float32)
 
 
-def cast_module(module: torch.nn.Module, precision: str) -> torch.nn.Module:
-    """The module in a precision, behind float32 inputs and outputs; a copy unless fp32."""
-    if precision == "fp32":
-        return CastModule(module, torch.float32).eval()
-    dtype = DTYPES[precision]
-    return CastModule(copy.deepcopy(module).to(dtype), dtype).eval()
+def cast_module(module: torch.nn.Module) -> torch.nn.Module:
+    """The module behind ``CastModule``, in eval mode."""
+    return CastModule(module).eval()
 
 
 def export_graph(

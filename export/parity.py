@@ -33,6 +33,7 @@ __all__ = [
     "Bounds",
     "check_decoder_parity",
     "check_parity",
+    "forward_error",
     "forward_rows",
     "make_parity",
     "relative_error",
@@ -50,7 +51,7 @@ class Bounds:
     """Largest allowed errors, relative to the reference's RMS.
 
     Attributes:
-        forward: Of one forward pass, in the largest absolute error.
+        forward: Of one forward pass, in the largest absolute error (``forward_error``).
         ddim20: Of the final state of a DDIM-20 run, in the RMS error.
     """
 
@@ -146,7 +147,7 @@ def check_parity(
     what = f"parity: {precision}"
     stages.start(what)
     out = forward_rows(denoiser, parity, parity["x"], parity["t"])
-    forward = _within("one forward pass", relative_error(out, parity["out"]), limit.forward)
+    forward = _within("one forward pass", forward_error(out, parity["out"]), limit.forward)
     stages.advance(what)
     final = _ddim(denoiser, parity, len(parity["ddim20.final"]), stages, what)
     error = relative_error(final, parity["ddim20.final"], rms=True)
@@ -192,12 +193,38 @@ def check_decoder_parity(
     return _within("the decoder", error, BOUNDS["fp32"].forward)
 
 
-def relative_error(got: NDArray[Any], want: NDArray[Any], *, rms: bool = False) -> float:
-    """Largest absolute (or RMS) error over the RMS of ``want``; infinite where ``got`` is not."""
+def forward_error(got: NDArray[Any], want: NDArray[Any]) -> float:
+    """Largest absolute error, relative to the RMS of its own time or of all, whichever is larger.
+
+    A score or an EDM output may be 100 times larger at one time than at the others: its rounding is
+    in proportion to itself. Where the output is small it is a difference of values of ordinary
+    size, whose rounding it carries: there the RMS over all times counts.
+
+    Args:
+        got: (rows, ...): one time a row.
+        want: The reference, of the same shape.
+
+    Returns:
+        The error, never more than ``relative_error``; infinite where ``got`` is not finite.
+    """
+    squares = np.mean(want.astype(np.float64).reshape(len(want), -1) ** 2, axis=1)
+    overall = float(np.sqrt(squares.mean())) or 1.0
+    own = np.maximum(np.sqrt(squares), overall).reshape(-1, *(1 for _ in want.shape[1:]))
+    return relative_error(got / own, want / own, scale=1.0)
+
+
+def relative_error(
+    got: NDArray[Any], want: NDArray[Any], *, rms: bool = False, scale: float | None = None
+) -> float:
+    """Largest absolute (or RMS) error over the RMS of ``want``; infinite where ``got`` is not.
+
+    ``scale`` takes the RMS's place.
+    """
     if not np.all(np.isfinite(got)):
         return math.inf
     difference = got.astype(np.float64) - want.astype(np.float64)
-    scale = float(np.sqrt(np.mean(want.astype(np.float64) ** 2))) or 1.0
+    if scale is None:
+        scale = float(np.sqrt(np.mean(want.astype(np.float64) ** 2))) or 1.0
     size = np.sqrt(np.mean(difference**2)) if rms else np.max(np.abs(difference))
     return float(size) / scale
 

@@ -117,6 +117,7 @@ NETWORKS = {
         conditions=(Condition(name="observation", shape=(20,), null=0.0),), batch=(1, 64),
     )),
 }  # fmt: skip
+MANY = 1 << 20  # bytes
 PARAMETERS = {"ddpm-unet": 35_746_307}
 
 
@@ -135,11 +136,7 @@ def exported(request, tmp_path_factory):
     count = sum(p.numel() for p in module.parameters())
     assert count == PARAMETERS.get(request.param, count)
     path = tmp_path_factory.mktemp("networks") / f"{request.param}.revstep"
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "ddpm-unet":  # 12 s a row in PyTorch's fp16 on a CPU
-            patch.setattr("revstep.export.checks.check_precision", lambda *args: None)
-            patch.setattr("revstep.export.module_export._precision_error", lambda *args: {})
-        export_module(module, spec, path, precisions=("fp32", "fp16"))
+    export_module(module, spec, path, precisions=("fp32", "fp16"))
     return path
 
 
@@ -152,7 +149,7 @@ def test_the_bundled_denoiser(demo_bundle, copy_of):
 
 
 def check(path):
-    """Static and dynamic engines in fp32 and fp16; a half-precision one is clearly smaller."""
+    """Static and dynamic engines in fp32 and fp16; with many weights half of them are smaller."""
     profiles = (1, 8, Profile(1, 8, 64))
     sizes = {}
     for precision in ("fp32", "fp16"):
@@ -168,7 +165,7 @@ def check(path):
         (path / bundle.manifest["graphs"][p]).stat().st_size * (1 if p == "fp32" else -1)
         for p in ("fp32", "fp16")
     )
-    for batch in profiles:  # a plan holds kernels too, which differ as well
+    for batch in profiles if weights > MANY else ():  # a plan holds kernels too, of both types
         saved = sizes["fp32", batch] - sizes["fp16", batch]
         assert saved > weights / 4, batch
 

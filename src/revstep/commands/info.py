@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -75,12 +75,21 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows.append(("exported", f"{provenance.get('created', '?')} with {tools}"))
     if "parameters" in provenance:
         rows.append(("parameters", f"{provenance['parameters']:,}"))
+    for precision, nodes in provenance.get("precision", {}).items():
+        rows.append((precision, _nodes(nodes)))
     for entry in bundle.compiled:
         rows.append(("compiled", entry_line(entry)))
         rows += [("", line) for line in parity_lines(entry.parity)]
     if not bundle.compiled:
         rows.append(("compiled", f"nothing yet: revstep compile {bundle.path}"))
     return rows
+
+
+def _nodes(found: dict[str, Any]) -> str:
+    """How many nodes of a graph compute in 16 bits, and why the others don't."""
+    why = ", ".join(f"{count} {reason}" for reason, count in found["fp32"].items())
+    kept = sum(found["fp32"].values())
+    return f"{found['nodes']} nodes in 16 bits, {kept} float32{f': {why}' if why else ''}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
