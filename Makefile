@@ -17,6 +17,9 @@ SOURCES := $(shell find src engine kernels export bench -type f \
 # Tests must see the installed package, never a checkout on the path.
 unexport PYTHONPATH
 export PYTHONSAFEPATH := 1
+# revstep turns its libraries' telemetry off when it is imported; this is for what imports them alone.
+export ORT_DISABLE_TELEMETRY ?= 1
+export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help env demo test test-all lint bench wheel clean

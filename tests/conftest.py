@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import revstep  # noqa: F401  before any test imports a library that reports home
+
 DEMO = Path(__file__).parents[1] / "examples" / "fashion_mnist_unet"
 
 

@@ -8,6 +8,7 @@ prints one line a seed and a summary; 200 images by DDIM-20 take about 40 s on o
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ def sample(labels: torch.Tensor, *, steps: int, spacing: str, guidance: float, s
         guidance: g of ``uncond + g (cond - uncond)``.
         seed: Of the CPU generator that draws the start.
     """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when diffusers is imported
     # Untyped, and a type checker that followed it would take its optional `kernels` for ours.
     diffusers = importlib.import_module("diffusers")
     network = diffusers.UNet2DModel.from_pretrained(

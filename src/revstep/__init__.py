@@ -62,7 +62,10 @@ from revstep.engine.spacing import (
     flow_shift,
 )
 from revstep.engine.spec import Condition, Decoder, DenoiserSpec, TimeInput
+from revstep.engine.telemetry import keep_quiet as _keep_quiet
 from revstep.engine.trace import Estimate, Run
+
+_keep_quiet()  # nothing above imports a library that reports home, and all below come later
 
 __version__ = "0.1.0"
 

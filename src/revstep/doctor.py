@@ -16,6 +16,7 @@ from revstep.engine.machine import (
     nvidia_gpus,
     package_version,
 )
+from revstep.engine.telemetry import telemetry
 
 __all__ = ["Check", "Report", "examine"]
 
@@ -28,6 +29,7 @@ class Report:
     python: str
     system: str
     cpu: dict[str, Any]
+    telemetry: dict[str, str]
     gpus: tuple[Gpu, ...]
     kernels: Check
     cuda: tuple[Check, ...]
@@ -65,6 +67,7 @@ def examine() -> Report:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu={"name": cpu_name(), "usable_cores": cpu_count(), "features": list(cpu_features())},
+        telemetry=telemetry(),
         gpus=gpus,
         kernels=_kernels(),
         cuda=cuda,

@@ -49,6 +49,9 @@ def doctor(
             )
         if not report.gpus:
             typer.echo("GPU: none that an NVIDIA driver reports")
+        typer.echo("Telemetry, of libraries (revstep has none):")
+        for name, state in report.telemetry.items():
+            typer.echo(f"     {name}: {state}")
         table = Table(box=None, pad_edge=False)
         for heading in ("part", "state", "what"):
             table.add_column(heading, overflow="fold")
