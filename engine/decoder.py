@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.ort_session import check_dims, onnx_session
+from revstep.engine.backends.ort_session import CpuSession, check_dims, onnx_session
 from revstep.engine.errors import NonFiniteError
 from revstep.engine.spec import Decoder
 
@@ -22,7 +24,7 @@ class LatentDecoder:
     Args:
         graph: ``decoder.onnx`` of a bundle.
         spec: Scale, shift and the decoded shape.
-        threads: Threads inside an operator; None is ONNX Runtime's choice.
+        threads: On a CPU: threads inside an operator; None: as many as the process may use.
         gpu: Number of the GPU; None: the CPU.
 
     Raises:
@@ -33,9 +35,14 @@ class LatentDecoder:
         self, graph: Path, spec: Decoder, *, threads: int | None = None, gpu: int | None = None
     ) -> None:
         self._spec = spec
-        self._session = onnx_session(graph, threads=threads, gpu=gpu)
-        check_dims(graph, "the output", self._session.get_outputs()[0].shape, (1, *spec.shape))
-        self._input = self._session.get_inputs()[0].name
+        self._shared: contextlib.AbstractContextManager[Any] = (
+            CpuSession(graph, threads=threads)
+            if gpu is None
+            else contextlib.nullcontext(onnx_session(graph, gpu=gpu))
+        )
+        with self._shared as session:
+            check_dims(graph, "the output", session.get_outputs()[0].shape, (1, *spec.shape))
+            self._input = session.get_inputs()[0].name
 
     def __call__(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, *latent shape) float32 to (n, *decoded shape) float32."""
@@ -43,7 +50,8 @@ class LatentDecoder:
         for first in range(0, len(latents), ROWS_A_CALL):
             part = latents[first : first + ROWS_A_CALL]
             scaled = part / np.float32(self._spec.scale) + np.float32(self._spec.shift)
-            out[first : first + len(part)] = self._session.run(None, {self._input: scaled})[0]
+            with self._shared as session:
+                out[first : first + len(part)] = session.run(None, {self._input: scaled})[0]
         if not np.all(np.isfinite(out)):
             raise NonFiniteError("the decoder gave NaN or infinity: check the latent scale")
         return out

@@ -77,7 +77,8 @@ def load(
         verify: Compare every file's sha256 with the manifest's.
         reproducible: A sample's bits never depend on its batch: every network call is padded to
             one fixed number of rows.
-        threads: On a CPU: threads inside a network operator; None is the backend's choice.
+        threads: On a CPU: threads inside a network operator; None: one a core that the process may
+            use, by its affinity mask and its cgroup's quota.
         graphs: On CUDA: capture steps in CUDA graphs.
         buckets: On CUDA: the network rows that are prepared; None: powers of two in the bundle's
             batch range, or what its TensorRT engines were built for.

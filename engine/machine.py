@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from revstep.engine.cores import usable_cpus
+
 __all__ = [
     "Gpu",
     "cpu_count",
@@ -64,10 +66,8 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def cpu_count() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Processors that this process may keep busy, by affinity and quota."""
+    return usable_cpus()
 
 
 def memory_bytes() -> int | None:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 
 from revstep.engine.denoiser import Denoiser, NetworkBuffers
+from revstep.engine.forks import renew_in_children
 from revstep.kernels import StepBuffers, StepKernel
 
 __all__ = ["Workspace", "WorkspacePool"]
@@ -50,10 +51,15 @@ class WorkspacePool:
     def __init__(self, denoiser: Denoiser, limit: int) -> None:
         self._denoiser = denoiser
         self._limit = limit
-        self._running = threading.Semaphore(limit)
-        self._lock = threading.Lock()
         self._thread = threading.local()
         self._idle: OrderedDict[int, Workspace] = OrderedDict()  # id -> workspace, oldest first
+        self.after_fork()
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Frees all places: the threads that hold them aren't there in a forked child."""
+        self._running = threading.Semaphore(self._limit)
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def lend(self, rows: int) -> Iterator[Workspace]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from revstep.engine.cores import usable_threads
 from revstep.engine.denoiser import NetworkBuffers
 from revstep.engine.errors import BackendError
+from revstep.engine.forks import renew_in_children
 from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["OrtDenoiser", "check_dims", "check_inputs", "onnx_session"]
+__all__ = ["CpuSession", "OrtDenoiser", "check_dims", "check_inputs", "onnx_session"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TYPES = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
@@ -30,7 +34,7 @@ def onnx_session(
 
     Args:
         graph: The .onnx file.
-        threads: Threads inside an operator; None is ONNX Runtime's choice (all cores).
+        threads: Threads inside an operator; None: as many as the process may use.
         gpu: Number of the GPU; None: the CPU.
         gpu_options: Further options of the CUDA provider.
         all_on_gpu: Refuse a graph of which operators would run on the CPU.
@@ -47,8 +51,8 @@ def onnx_session(
         ) from error
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    # ONNX Runtime's own choice counts the machine's cores, not the process's
+    options.intra_op_num_threads = threads or usable_threads()
     wanted = CPU
     providers: list[Any] = [CPU]
     if gpu is not None:
@@ -83,13 +87,70 @@ def onnx_session(
     return session
 
 
+class CpuSession:
+    """Lends the session to one call: ``with shared as session``. Thread-safe.
+
+    A session's worker threads don't live on in a forked child, and a lock of the session that
+    another thread held at the fork stays held: the child opens the graph anew then, at its first
+    call. A session of one thread that nobody used at the fork goes on, its weights shared.
+
+    Args:
+        graph: The .onnx file.
+        threads: Threads inside an operator; None: as many as the process may use.
+
+    Attributes:
+        threads: The number.
+
+    Raises:
+        BackendError: As ``onnx_session``.
+    """
+
+    def __init__(self, graph: Path, *, threads: int | None = None) -> None:
+        self.threads = threads or usable_threads()
+        self._graph = graph
+        self._lock = threading.Lock()
+        self._inside: set[int] = set()  # threads
+        self._session: Any = onnx_session(graph, threads=self.threads)
+        renew_in_children(self)
+
+    def __enter__(self) -> Any:
+        self._inside.add(threading.get_ident())
+        return self._session or self._opened()
+
+    def __exit__(self, *_: object) -> None:
+        self._inside.discard(threading.get_ident())
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = onnx_session(self._graph, threads=self.threads)
+            return self._session
+
+    def after_fork(self) -> None:
+        """Keeps an inherited session from being destroyed, or used where it may wait for ever."""
+        self._lock = threading.Lock()
+        others = self._inside - {threading.get_ident()}
+        self._inside.clear()
+        if self._session is None:
+            return
+        if self.threads > 1:
+            # onnxruntime 1.32 ends its workers when the session goes: a child that exits hangs or
+            # crashes there, as they are not among its threads
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        if others or self.threads > 1:
+            self._session = None
+
+
 class OrtDenoiser:
     """A denoiser graph in ONNX Runtime, on the CPU.
 
     Args:
         graph: The .onnx file of a bundle.
         spec: Its spec; the graph's inputs must be the spec's.
-        threads: Threads inside an operator; None is ONNX Runtime's choice.
+        threads: Threads inside an operator; None: as many as the process may use.
+
+    Attributes:
+        threads: The number.
 
     Raises:
         BackendError: As ``onnx_session``, or the graph does not fit the spec.
@@ -101,34 +162,46 @@ class OrtDenoiser:
         if threads is not None and (isinstance(threads, bool) or threads < 1):
             raise ValueError(f"threads={threads!r} is out of range; it must be at least 1")
         self.spec = spec
-        self.threads = threads
-        self._session = onnx_session(graph, threads=threads)
-        self._output = check_inputs(self._session, graph, spec)
+        self._session = CpuSession(graph, threads=threads)
+        self.threads = self._session.threads
+        with self._session as session:
+            self._output = check_inputs(session, graph, spec)
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """Binds the buffers once; the call runs the session on them."""
-        binding = self._session.io_binding()
+        shared = self._session
+        with shared as session:
+            bound = session, self._binding(session, buffers)
+
+        def call() -> None:
+            nonlocal bound
+            with shared as session:
+                if bound[0] is not session:  # another one, since a fork
+                    bound = session, self._binding(session, buffers)
+                session.run_with_iobinding(bound[1])
+
+        return call
+
+    def _binding(self, session: Any, buffers: NetworkBuffers) -> Any:
+        binding = session.io_binding()
         for name, array in _inputs(self.spec, buffers).items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         out = buffers.out
         binding.bind_output(self._output, "cpu", 0, out.dtype, out.shape, out.ctypes.data)
-        session = self._session
-
-        def call(_keep: NetworkBuffers = buffers) -> None:
-            session.run_with_iobinding(binding)
-
-        return call
+        return binding
 
     def describe(self) -> dict[str, Any]:
         """Backend, version, device, provider and threads."""
         import onnxruntime as ort
 
+        with self._session as session:
+            provider = session.get_providers()[0]
         return {
             "backend": "onnxruntime",
             "version": ort.__version__,
             "device": "cpu",
-            "provider": self._session.get_providers()[0],
-            "threads": self.threads or "all cores",
+            "provider": provider,
+            "threads": self.threads,
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from revstep.engine.cuda.lane import DeviceDenoiser, Lane
 from revstep.engine.cuda.loop import run_steps
 from revstep.engine.cuda.step_kernels import StepKernels
 from revstep.engine.errors import BackendError
+from revstep.engine.forks import refuse_forked
 from revstep.engine.graphs import Graphs, make_graphs
 from revstep.engine.loop import Batch, Timing
 from revstep.engine.program import StepProgram
@@ -74,6 +76,7 @@ class CudaRunner:
         self._unroll = frozenset(_check_unroll(unroll))
         self._denoiser = denoiser
         self._graphs = graphs is not False
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._thread: int | None = None  # which holds the lock
         self._queue = queue or Queue(denoiser.device, getattr(denoiser, "stream", None))
@@ -100,10 +103,12 @@ class CudaRunner:
         """See ``Runner.run``; with ``timing``, the steps run call by call.
 
         Raises:
-            BackendError: It is called from a callback of a run of the same engine.
+            BackendError: It is called from a callback of a run of the same engine, or in a child
+                that was forked from the engine's process.
             CapacityError: The program finds no room in the arena.
             DeviceMemoryError: The GPU's memory is short; later runs work.
         """
+        refuse_forked(self._process, str(self._queue.device))
         me = threading.get_ident()
         if self._thread == me:
             raise BackendError(

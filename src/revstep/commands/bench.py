@@ -34,8 +34,8 @@ def bench(
     threads: Annotated[
         int | None,
         typer.Option(
-            help="Threads of the network; default: all cores. Small networks are often fastest "
-            "with --threads 1.",
+            help="Threads of the network; default: all usable cores. Small networks are often "
+            "fastest with --threads 1.",
             min=1,
         ),
     ] = None,

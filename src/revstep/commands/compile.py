@@ -87,7 +87,7 @@ def compile_(
         typer.Option(help="Largest RMS error of a DDIM-20 run, relative to the reference's RMS."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
+        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
     ] = None,
     as_json: Annotated[
         bool,

@@ -69,7 +69,7 @@ def demo(
         float, typer.Option(help="Seconds of latency measurement a batch size.", min=0.1)
     ] = 15.0,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
+        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

@@ -87,7 +87,7 @@ def sample(
     device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all cores.", min=1)
+        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
