@@ -114,6 +114,8 @@ class Bundle:
     def parity(self) -> dict[str, NDArray[Any]]:
         """The reference vectors: ``x``, ``t``, ``out``, ``cond.*``, ``ddim20.*``, ``decoder.out``.
 
+        Bundles of today's export have ``edge.x``, ``edge.t``, ``edge.out`` and ``edge.cond.*`` too.
+
         Raises:
             BundleError: Not a plain npz (a pickle, say), or arrays that don't fit the spec.
         """
@@ -141,21 +143,26 @@ class Bundle:
         return f"revstep export {where} -o {self.path}"
 
 
-def _parity_shapes(spec: DenoiserSpec) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
+def _parity_shapes(
+    spec: DenoiserSpec, edges: bool
+) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
     """(name, array that shares its rows, row shape, dtype) of every array."""
-    yield "x", "x", spec.shape, "float32"
-    yield "t", "x", (), "float32"
-    yield "out", "x", spec.output_shape, "float32"
+    for part in ("", "edge.") if edges else ("",):
+        yield f"{part}x", f"{part}x", spec.shape, "float32"
+        yield f"{part}t", f"{part}x", (), "float32"
+        yield f"{part}out", f"{part}x", spec.output_shape, "float32"
+        for c in spec.conditions:
+            yield f"{part}cond.{c.name}", f"{part}x", c.shape, c.dtype
     yield "ddim20.final", "ddim20.final", spec.shape, "float32"
     if spec.decoder is not None:
         yield "decoder.out", "ddim20.final", spec.decoder.shape, "float32"
     for c in spec.conditions:
-        yield f"cond.{c.name}", "x", c.shape, c.dtype
         yield f"ddim20.cond.{c.name}", "ddim20.final", c.shape, c.dtype
 
 
 def _check_parity(where: Path, arrays: dict[str, NDArray[Any]], spec: DenoiserSpec) -> None:
-    expected = {row[0]: row[1:] for row in _parity_shapes(spec)}
+    edges = any(name.startswith("edge.") for name in arrays)
+    expected = {row[0]: row[1:] for row in _parity_shapes(spec, edges)}
     if set(arrays) != {*expected, "ddim20.seed"}:
         raise BundleError(
             f"{where} holds {', '.join(sorted(arrays))}; expected "

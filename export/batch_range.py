@@ -9,7 +9,6 @@ differ are the rows themselves.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from revstep.engine.backends.module_cast import copy_module
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import DenoiserSpec
 from revstep.export.checks import ROW_TOLERANCE, example_inputs, other_batch, run_module
@@ -104,7 +104,7 @@ def _calls(module: torch.nn.Module, spec: DenoiserSpec, rows: int) -> list[Call]
 
     weights = [*module.named_parameters(), *module.named_buffers()]
     # a copy, of all but the weights: a module may keep what it computes
-    own = copy.deepcopy(module, {id(tensor): tensor for _, tensor in weights})
+    own = copy_module(module, {id(tensor): tensor for _, tensor in weights})
     recorder = _Recorder({id(tensor): name for name, tensor in weights})
     inputs = example_inputs(spec, FEW)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), recorder:

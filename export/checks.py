@@ -11,6 +11,7 @@ from revstep.engine.errors import ExportError
 from revstep.engine.grid import point
 from revstep.engine.prediction import edm_input_scale
 from revstep.engine.spec import Condition, DenoiserSpec
+from revstep.export.given import Form, calling
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
@@ -21,10 +22,12 @@ __all__ = [
     "check_module",
     "example_inputs",
     "other_batch",
+    "run_decoder",
     "run_module",
     "scan_weights",
 ]
 
+AS_IT_IS = Form()
 ROW_TOLERANCE = 1e-3  # of the output's RMS: batched GEMMs differ by 1e-6, mixed rows by 0.1
 CALL = "revstep calls module(x, t, *conditions)"
 LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs whole numbers
@@ -113,16 +116,27 @@ def _condition(c: Condition, rows: int, rng: np.random.Generator) -> np.ndarray[
     return value
 
 
-def run_module(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> torch.Tensor:
+def run_module(
+    module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec, form: Form = AS_IT_IS
+) -> torch.Tensor:
     """The module's output on numpy inputs, checked to be one float tensor of the right shape.
+
+    Args:
+        module: In eval mode; it runs without gradients, and never in inference mode.
+        inputs: (x, t, *conditions), which it may change: it gets copies.
+        spec: Its spec.
+        form: The dtypes and the device of the inputs that it takes.
+
+    Returns:
+        The output, float32 on the CPU.
 
     Raises:
         ExportError: It fails, or returns something else.
     """
     given = _describe(inputs, spec)
     try:
-        with torch.inference_mode():
-            out: object = module(*(torch.from_numpy(i.copy()) for i in inputs))
+        with calling(form.device):
+            out: object = module(*form.place(*(torch.from_numpy(i.copy()) for i in inputs)))
     except Exception as error:  # a user's module may raise anything
         raise ExportError(
             f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
@@ -142,7 +156,7 @@ def run_module(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> t
         )
     if not out.is_floating_point():
         raise ExportError(f"the module returned {out.dtype} for {given}, expected float32")
-    return out.float()
+    return out.detach().to(device="cpu", dtype=torch.float32)
 
 
 def _lookup_hint(error: Exception, spec: DenoiserSpec) -> str:
@@ -227,18 +241,34 @@ def check_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> None:
         raise ExportError(f"{have}; give both or neither")
     if decoder is None or spec.decoder is None:
         return
-    latents = torch.from_numpy(example_inputs(spec, 2)[0])
+    run_decoder(decoder, example_inputs(spec, 2)[0], spec)
+
+
+def run_decoder(
+    decoder: torch.nn.Module,
+    latents: np.ndarray[Any, Any],
+    spec: DenoiserSpec,
+    form: Form = AS_IT_IS,
+) -> torch.Tensor:
+    """The decoder's float32 output for latents (B, *shape), checked to be of the spec's shape.
+
+    Raises:
+        ExportError: It fails, or returns something else.
+    """
+    assert spec.decoder is not None
+    given = torch.from_numpy(latents.copy()).to(device=form.device, dtype=form.dtype)
     try:
-        with torch.inference_mode():
-            out: object = decoder(latents)
+        with calling(form.device):
+            out: object = decoder(given)
     except Exception as error:  # a user's module may raise anything
         raise ExportError(
-            f"the decoder failed on float32 {tuple(latents.shape)}: {type(error).__name__}: {error}"
+            f"the decoder failed on float32 {latents.shape}: {type(error).__name__}: {error}"
         ) from error
-    want = (2, *spec.decoder.shape)
+    want = (len(latents), *spec.decoder.shape)
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != want:
         found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
         raise ExportError(
-            f"the decoder returned {found} for {tuple(latents.shape)}, expected {want}; "
+            f"the decoder returned {found} for {latents.shape}, expected {want}; "
             "mend spec.decoder.shape or the decoder"
         )
+    return out.detach().to(device="cpu", dtype=torch.float32)

@@ -73,13 +73,13 @@ def compile_bundle(
         raise ValueError(unknown("target", target, (*TARGETS, *PACKAGES)))
     if precision not in PRECISIONS:
         raise ValueError(unknown("precision", precision, PRECISIONS))
-    limit = resolve_bounds(precision, bounds)
+    resolve_bounds(precision, bounds)
     if target in PACKAGES:
         return compile_engine(
             path,
             target=target,
             precision=precision,
-            limit=limit,
+            bounds=bounds,
             batch=batch,
             options=options or BuildOptions(),
             progress=progress,
@@ -94,9 +94,10 @@ def compile_bundle(
     stages.advance(f"loading for {target}")
     made = TARGETS[target](graph, bundle, precision, threads)
     parity = bundle.parity()
+    limit = resolve_bounds(precision, bounds, bundle.manifest)
     figures = check_parity(made.denoiser, parity, precision, limit, stages)
     if made.decoder is not None:
-        figures["decoder"] = check_decoder_parity(made.decoder, parity)
+        figures["decoder"] = check_decoder_parity(made.decoder, parity, bundle.manifest)
     key = _key(bundle, graph, made, precision)
     entry = CompiledEntry(
         key=key,

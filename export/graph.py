@@ -18,8 +18,12 @@ from revstep.engine.decoder import ROWS_A_CALL
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import MAX_BATCH, DenoiserSpec
 from revstep.export import OPSETS
+from revstep.export.attention import masks_as_given, translations
 from revstep.export.batch_range import FREE_BATCH
 from revstep.export.checks import example_inputs
+from revstep.export.export_failure import failure
+from revstep.export.graph_check import check_loads
+from revstep.export.graph_passes import mend
 
 __all__ = ["OPSETS", "cast_module", "export_decoder", "export_graph"]
 
@@ -103,7 +107,7 @@ def _export(
 ) -> list[int]:
     """Writes the graph; returns batches of ``rows`` for which it was not traced."""
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), masks_as_given():
             program = torch.onnx.export(
                 module,
                 example,
@@ -112,33 +116,18 @@ def _export(
                 input_names=names,
                 output_names=[output],
                 dynamic_shapes=shapes,
+                custom_translation_table=translations(),
                 verbose=False,
             )
             assert program is not None
             outside = _outside_range(program.exported_program, rows)
+            mend(program.model)
             program.save(path)
             return outside
     except (OSError, ExportError):
         raise  # a full disk is the writer's to report
     except Exception as error:  # torch.export passes on whatever the user's module raises
-        text = str(error.__cause__ or error)
-        if "specialized" in text or "onstraint" in text:
-            why = (
-                "the module fixes its batch (something in its forward holds only for the "
-                f"example's 2 rows), so the graph can't take another: {FREE_BATCH}"
-            )
-        elif "data-dependent" in text:
-            why = (
-                "the module branches on a tensor's values, or takes a python number or a shape "
-                "from them, which a graph can't: use torch.where, or compute it in __init__"
-            )
-        else:
-            why = (
-                "torch.onnx.export failed: the module must be traceable by torch.export (no "
-                "branches on tensor values, no numpy in forward)"
-            )
-        said = f"{type(error.__cause__ or error).__name__}: {_short(text)}"
-        raise ExportError(f"{why}. The exporter said: {said}") from error
+        raise failure(error) from error
 
 
 def _outside_range(
@@ -160,11 +149,6 @@ def _outside_range(
             outside += [int(found.upper) + 1] if found.upper < rows[1] else []
             outside += [int(found.lower) - 1] if found.lower > max(rows[0], 2) else []
     return outside
-
-
-def _short(text: str, limit: int = 150) -> str:
-    joined = " ".join(text.split())
-    return joined if len(joined) <= limit else joined[:limit] + " ..."
 
 
 class _Muted:
@@ -215,10 +199,7 @@ def _check_graph(
     output: tuple[str, str, tuple[int, ...]],
 ) -> None:
     """Compares the written graph's inputs and output with the spec, and runs onnx's checker."""
-    try:
-        onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
-        raise ExportError(f"the exporter wrote a graph that onnx refuses: {error}") from error
+    check_loads(path)
     graph = onnx.load(str(path), load_external_data=False).graph
     found = [_value(v) for v in graph.input]
     if [name for name, _, _ in found] != [name for name, _, _ in inputs]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -49,12 +48,15 @@ def export_module(
 ) -> Bundle:
     """Exports a module and its reference outputs as the bundle ``path``.
 
-    The module is copied to the CPU in float32 and eval mode; the caller's is not changed.
+    The reference is the module as it is given, in its own dtypes and on its own device (a copy in
+    eval mode where a part of it trains); the graphs are made of a float32 copy on the CPU, which
+    is held to it. The caller's module is not changed.
 
     Args:
         module: Takes (x, t, *conditions): float32 x (B, *spec.shape), float32 t (B,), and the
             spec's conditions in their order; returns (B, *spec.output_shape). Rows must not
-            depend on each other.
+            depend on each other. With weights of 16 bits it may take x and float conditions in
+            their dtype, with float64 weights t too; 16 bits widen the parity bounds to theirs.
         spec: The denoiser's spec.
         path: The bundle's directory; it appears when all is done, or not at all.
         precisions: Of ``fp32``, ``fp16``, ``bf16``; one graph each.
@@ -72,12 +74,17 @@ def export_module(
             failed; the target is as it was.
     """
     _need("torch", "onnx", "onnxscript")
+    import torch
+
     from revstep.export.batch_range import check_batch
     from revstep.export.checks import check_decoder, check_kind, check_module, scan_weights
     from revstep.export.graph import cast_module, export_decoder, export_graph
-    from revstep.export.parity import BOUNDS, STEPS, decoder_parity, make_parity
+    from revstep.export.graph_check import check_runs
+    from revstep.export.parity import STEPS
     from revstep.export.precision import reduced_graphs, remove_graph
     from revstep.export.provenance import provenance, revstep_version
+    from revstep.export.reference import float32_copy, make_decoder_reference, make_reference
+    from revstep.export.unsupported import check_surroundings, check_weight_types, no_autocast
 
     precisions = check_arguments(path, precisions, opset, overwrite)
     if precisions != ("fp32",) and find_spec("onnxruntime") is None:
@@ -92,27 +99,40 @@ def export_module(
     stages = Stages(progress, total)
     with _threads(module), writing_bundle(path, overwrite=overwrite) as work:
         stages.start("checking the module")
+        check_surroundings()
+        check_weight_types(module)
         scan_weights(module)
-        module = _own_copy(module)
-        check_module(module, spec)
+        given, given_decoder = module, decoder
+        module = float32_copy(given)
+        with no_autocast(torch.device("cpu")):
+            check_module(module, spec)
         check_batch(module, spec, spec.batch[1])
         if decoder is not None:
+            check_weight_types(decoder, "the decoder")
             scan_weights(decoder)
-            decoder = _own_copy(decoder)
-        check_decoder(decoder, spec)
+            decoder = float32_copy(decoder)
+        with no_autocast(torch.device("cpu")):
+            check_decoder(decoder, spec)
         stages.advance("checking the module")
-        reference = make_parity(module, spec, stages)
-        if decoder is not None:
-            reference["decoder.out"] = decoder_parity(decoder, spec, reference["ddim20.final"])
+        held_to = make_reference(given, module, spec, precisions, stages)
+        reference, limits = held_to.parity, held_to.limits
+        bounds = {p: dataclasses.asdict(limits[p]) for p in precisions}
+        if decoder is not None and given_decoder is not None:
+            images, limit = make_decoder_reference(
+                given_decoder, decoder, spec, reference["ddim20.final"]
+            )
+            reference["decoder.out"], bounds["decoder"] = images, dataclasses.asdict(limit)
         np.savez(work / PARITY, **reference)  # type: ignore[arg-type]
         stages.start("exporting the graph")
         graphs = {p: work / f"denoiser.{p}.onnx" for p in PRECISIONS}
-        for rows in sorted(export_graph(cast_module(module), spec, graphs["fp32"], opset=opset)):
+        others = export_graph(cast_module(module), spec, graphs["fp32"], opset=opset)
+        check_runs(graphs["fp32"], spec, reference, limits["fp32"])
+        for rows in sorted(others):
             check_batch(module, spec, rows)
         stages.advance("exporting the graph", GRAPH_UNITS)
         targets = {p: graphs[p] for p in precisions if p != "fp32"}
         reduced = reduced_graphs(
-            graphs["fp32"], spec, reference, BOUNDS, targets, stages, GRAPH_UNITS
+            graphs["fp32"], spec, reference, limits, targets, stages, GRAPH_UNITS
         )
         if "fp32" not in precisions:
             remove_graph(graphs["fp32"])
@@ -130,8 +150,12 @@ def export_module(
             },
             "graphs": {p: graphs[p].name for p in precisions},
             "parity": {
-                "bounds": {p: dataclasses.asdict(BOUNDS[p]) for p in precisions},
-                "figures": {f"graph.{p}": r.figures for p, r in reduced.items()},
+                "bounds": bounds,
+                "figures": {
+                    "copy": held_to.figures,
+                    **{f"graph.{p}": r.figures for p, r in reduced.items()},
+                },
+                "reference": held_to.told,
             },
             "engines": [],
         }
@@ -189,7 +213,3 @@ def _threads(module: torch.nn.Module) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _own_copy(module: torch.nn.Module) -> torch.nn.Module:
-    import torch
-
-    return copy.deepcopy(module).to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)

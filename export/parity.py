@@ -1,9 +1,10 @@
 """The parity check: a compiled network against the PyTorch module that it came from.
 
-``make_parity`` runs the module at 8 times and through a whole DDIM-20 run (eta 0, guidance 1);
-``check_parity`` runs another denoiser on the same inputs, and ``check_decoder_parity`` the decoder
-on the final state. Errors are relative to the RMS of the
-reference: the largest absolute error of one forward pass, the RMS error of the final state.
+``make_parity`` runs the module at 8 times, on rows of conditions at their edges, and through a
+whole DDIM-20 run (eta 0, guidance 1); ``check_parity`` runs another denoiser on the same inputs,
+and ``check_decoder_parity`` the decoder on the final state. Errors are relative to the RMS of the
+reference: the largest absolute error of one forward pass, the RMS error of the final state. Each
+edge row stands alone, with ten times the bound: it finds what is wrong in kind, not rounding.
 """
 
 from __future__ import annotations
@@ -28,18 +29,24 @@ from revstep.export.progress import Stages
 if TYPE_CHECKING:
     import torch
 
+    from revstep.export.given import Form
+
 __all__ = [
     "BOUNDS",
     "Bounds",
     "check_decoder_parity",
+    "check_forward",
     "check_parity",
     "forward_error",
     "forward_rows",
     "make_parity",
     "relative_error",
     "resolve_bounds",
+    "wider",
 ]
 
+EDGE = "edge."
+EDGES = "one forward pass of a condition at an edge (null, zeros, a mask all off or on, large)"
 TIMES = 8
 RUNS = 4
 STEPS = 20
@@ -65,16 +72,29 @@ class Bounds:
                 raise ValueError(f"the parity bound {name!r} must be positive; got {value!r}")
 
 
+EDGE_FACTOR = 10.0  # of the forward bound: large conditions amplify rounding
+
 BOUNDS = {"fp32": Bounds(1e-4, 1e-3), "fp16": Bounds(1e-2, 3e-2), "bf16": Bounds(5e-2, 1e-1)}
 
 
-def resolve_bounds(precision: str, bounds: Bounds | Mapping[str, float] | None) -> Bounds:
+def resolve_bounds(
+    precision: str,
+    bounds: Bounds | Mapping[str, float] | None,
+    manifest: Mapping[str, Any] | None = None,
+) -> Bounds:
     """The precision's bounds, with those that ``bounds`` names (forward, ddim20) changed.
+
+    Args:
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        bounds: What to change.
+        manifest: Of the bundle: a module that was given in 16 bits has wider bounds there.
 
     Raises:
         ValueError: An unknown name, or a bound that is not positive.
     """
     default = BOUNDS[precision]
+    if manifest is not None:
+        default = _recorded(manifest, precision, default)
     if bounds is None:
         return default
     if isinstance(bounds, Bounds):
@@ -84,23 +104,52 @@ def resolve_bounds(precision: str, bounds: Bounds | Mapping[str, float] | None) 
     return dataclasses.replace(default, **bounds)
 
 
+def _recorded(manifest: Mapping[str, Any], precision: str, default: Bounds) -> Bounds:
+    """The bounds of a manifest, where it holds sound ones."""
+    try:
+        found = manifest["parity"]["bounds"][precision]
+        return Bounds(found["forward"], found["ddim20"])
+    except (KeyError, TypeError, ValueError):
+        return default
+
+
+def wider(one: Bounds, other: Bounds) -> Bounds:
+    """Of each bound, the larger: 16 bits on either side limit the agreement."""
+    return Bounds(max(one.forward, other.forward), max(one.ddim20, other.ddim20))
+
+
 def make_parity(
-    module: torch.nn.Module, spec: DenoiserSpec, stages: Stages | None = None
+    module: torch.nn.Module,
+    spec: DenoiserSpec,
+    stages: Stages | None = None,
+    *,
+    form: Form | None = None,
+    runner: Denoiser | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """The reference vectors of a float32 module in eval mode.
+    """The reference vectors of a module in eval mode, run as it is.
+
+    Args:
+        module: Of any dtypes, on any device.
+        spec: Its spec.
+        stages: Told of the progress.
+        form: Of the inputs that it takes; None: float32 on the CPU.
+        runner: Makes the DDIM-20 run in the module's place.
 
     Returns:
-        ``x`` (8, *shape), ``t`` (8,), ``cond.<name>``, ``out`` (8, *output_shape), and of the
-        DDIM-20 run ``ddim20.seed``, ``ddim20.cond.<name>`` and ``ddim20.final`` (4, *shape).
+        ``x`` (8, *shape), ``t`` (8,), ``cond.<name>``, ``out`` (8, *output_shape); the same as
+        ``edge.*`` of rows with a condition at an edge, if there are any on which the module gives
+        numbers; and of the DDIM-20 run ``ddim20.seed``, ``ddim20.cond.<name>`` and
+        ``ddim20.final`` (4, *shape).
 
     Raises:
         ExportError: The output holds NaN, or DDIM can't run on this spec.
     """
-    from revstep.engine.backends.torch_module import TorchModuleDenoiser
     from revstep.export.checks import example_inputs
+    from revstep.export.edge_rows import edge_rows, usable
+    from revstep.export.given import Form, GivenDenoiser
 
     stages = stages or Stages(None, 1 + STEPS)
-    denoiser = TorchModuleDenoiser(module, spec)
+    denoiser = GivenDenoiser(module, spec, form or Form())
     x, t, *conditions = example_inputs(spec, TIMES, seed=SEED)
     arrays: dict[str, NDArray[Any]] = {"x": x, "t": t}
     rows = min(RUNS, TIMES)
@@ -113,10 +162,14 @@ def make_parity(
         raise ExportError(
             f"the module's output holds NaN or infinity at time {t[row]:g}; nothing was exported"
         )
+    edges = edge_rows(spec)
+    arrays |= usable(edges, lambda rows: forward_rows(denoiser, rows, rows["x"], rows["t"]))
     stages.advance("reference: DDIM-20")
     arrays["ddim20.seed"] = np.array(SEED, dtype=np.uint64)
     try:
-        arrays["ddim20.final"] = _ddim(denoiser, arrays, rows, stages, "reference: DDIM-20")
+        arrays["ddim20.final"] = _ddim(
+            runner or denoiser, arrays, rows, stages, "reference: DDIM-20"
+        )
     except ProgramError as error:
         raise ExportError(f"the spec allows no DDIM run, which parity needs: {error}") from error
     if not np.all(np.isfinite(arrays["ddim20.final"])):
@@ -137,7 +190,8 @@ def check_parity(
     """The errors of ``denoiser`` against the reference, with their bounds.
 
     Returns:
-        ``{"forward": {"error": ..., "bound": ...}, "ddim20": {...}}``.
+        ``{"forward": {"error": ..., "bound": ...}, "ddim20": {...}}``, and ``edges`` likewise
+        where the reference has such rows.
 
     Raises:
         ParityError: NaN, infinity, or an error above its bound.
@@ -146,29 +200,49 @@ def check_parity(
     stages = stages or Stages(None, 1 + STEPS)
     what = f"parity: {precision}"
     stages.start(what)
-    out = forward_rows(denoiser, parity, parity["x"], parity["t"])
-    forward = _within("one forward pass", forward_error(out, parity["out"]), limit.forward)
+    figures = check_forward(denoiser, parity, limit)
     stages.advance(what)
     final = _ddim(denoiser, parity, len(parity["ddim20.final"]), stages, what)
     error = relative_error(final, parity["ddim20.final"], rms=True)
-    run = _within("a DDIM-20 run", error, limit.ddim20)
-    return {"forward": forward, "ddim20": run}
+    return {**figures, "ddim20": _within("a DDIM-20 run", error, limit.ddim20)}
+
+
+def check_forward(
+    denoiser: Denoiser, parity: Mapping[str, NDArray[Any]], limit: Bounds
+) -> dict[str, dict[str, float]]:
+    """The errors of single network calls, with their bounds: ``forward``, and ``edges`` if any.
+
+    Raises:
+        ParityError: NaN, infinity, or an error above its bound.
+    """
+    out = forward_rows(denoiser, parity, parity["x"], parity["t"])
+    error = forward_error(out, parity["out"])
+    figures = {"forward": _within("one forward pass", error, limit.forward)}
+    if f"{EDGE}x" in parity:
+        rows = {name.removeprefix(EDGE): v for name, v in parity.items() if name.startswith(EDGE)}
+        out = forward_rows(denoiser, rows, rows["x"], rows["t"])
+        error = max(map(relative_error, out, rows["out"]))
+        figures["edges"] = _within(EDGES, error, EDGE_FACTOR * limit.forward)
+    return figures
 
 
 def decoder_parity(
-    decoder: torch.nn.Module, spec: DenoiserSpec, final: NDArray[np.float32]
+    decoder: torch.nn.Module,
+    spec: DenoiserSpec,
+    final: NDArray[np.float32],
+    form: Form | None = None,
 ) -> NDArray[np.float32]:
     """The decoder's images of final states (n, *shape), float32 (n, *decoder shape).
 
     Raises:
-        ExportError: They hold NaN or infinity.
+        ExportError: It fails, or they hold NaN or infinity.
     """
-    import torch
+    from revstep.export.checks import run_decoder
+    from revstep.export.given import Form
 
     assert spec.decoder is not None
     scaled = final / np.float32(spec.decoder.scale) + np.float32(spec.decoder.shift)
-    with torch.inference_mode():
-        out: NDArray[np.float32] = decoder(torch.from_numpy(scaled)).float().numpy()
+    out: NDArray[np.float32] = run_decoder(decoder, scaled, spec, form or Form()).numpy()
     if not np.all(np.isfinite(out)):
         raise ExportError(
             "the decoder gives NaN or infinity for the end of a DDIM-20 run; nothing was exported: "
@@ -180,17 +254,26 @@ def decoder_parity(
 def check_decoder_parity(
     decode: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     parity: Mapping[str, NDArray[Any]],
+    manifest: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """The largest error of ``decode``, from final states to images, with the fp32 bound.
+
+    Args:
+        decode: From final states to images.
+        parity: The reference.
+        manifest: Of the bundle: a decoder that was given in 16 bits has a wider bound there.
 
     Raises:
         ParityError: NaN, infinity, or an error above the bound.
     """
+    limit = BOUNDS["fp32"]
+    if manifest is not None:
+        limit = _recorded(manifest, "decoder", limit)
     try:
         error = relative_error(decode(parity["ddim20.final"]), parity["decoder.out"])
     except NonFiniteError:
         error = math.inf
-    return _within("the decoder", error, BOUNDS["fp32"].forward)
+    return _within("the decoder", error, limit.forward)
 
 
 def forward_error(got: NDArray[Any], want: NDArray[Any]) -> float:

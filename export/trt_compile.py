@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from revstep.engine.manifest import PLANS, CompiledEntry
 from revstep.engine.plans import GpuModel, keep_kernels
 from revstep.engine.user_cache import read_cache, write_cache
 from revstep.export.build_monitor import TOTAL
-from revstep.export.parity import Bounds, check_parity
+from revstep.export.parity import Bounds, check_parity, resolve_bounds
 from revstep.export.progress import Progress
 from revstep.export.record import finished, record
 from revstep.export.trt_build import BuildOptions, Profile, build_plan, gpu_targets
@@ -30,7 +30,7 @@ def compile_engine(
     *,
     target: str,
     precision: str,
-    limit: Bounds,
+    bounds: Bounds | Mapping[str, float] | None,
     batch: int | Profile | None,
     options: BuildOptions,
     progress: Progress | None = None,
@@ -71,6 +71,7 @@ def compile_engine(
         )
     if gpu is not None and gpu.runs(entry):
         data = plan if plan is not None else (bundle.path / str(entry.file)).read_bytes()
+        limit = resolve_bounds(precision, bounds, bundle.manifest)
         figures = _checked(data, bundle, entry, limit, library)
         entry = dataclasses.replace(entry, parity=figures)
     if plan is not None or entry not in bundle.compiled:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from revstep.engine.backends.module_cast import (
+    cast_dtype,
+    cast_module,
+    copy_module,
+    weight_dtype,
+)
 from revstep.engine.backends.sync_watch import sync_reason
 from revstep.engine.cuda.buffers import DeviceNetworkBuffers
 from revstep.engine.denoiser import NetworkBuffers
@@ -33,15 +38,16 @@ def prepare_module(
 ) -> torch.nn.Module:
     """The module in eval mode on a device, its floating-point weights of ``dtype``.
 
+    What a cast leaves as it is: ``module_cast``.
+
     It is the given module where nothing must change, else a copy: the caller's stays as it is.
     """
     tensors = [*module.parameters(), *module.buffers()]
-    fits = all(
-        t.device == device and (t.dtype == dtype or not t.is_floating_point()) for t in tensors
-    )
+    weights = weight_dtype(module)
+    fits = all(t.device == device and t.dtype == cast_dtype(t, dtype, weights) for t in tensors)
     if fits and not any(m.training for m in module.modules()):
         return module
-    return copy.deepcopy(module).to(device=device, dtype=dtype).eval()
+    return cast_module(copy_module(module), dtype, device, weights=weights).eval()
 
 
 class TorchModuleDenoiser:

@@ -1,0 +1,129 @@
+"""A module of another dtype or device: what a cast may change, and what it must leave.
+
+``Module.to(dtype)`` discards the imaginary part of complex tensors and rounds float64 tables that a
+float32 module computes with; ``copy.deepcopy`` fails on a lock or a python module that it holds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any
+
+import torch
+
+__all__ = ["cast_dtype", "cast_module", "copy_module", "weight_dtype"]
+
+NARROW = 2  # bytes: fp8 and below hold quantised values, whose scales lie elsewhere
+DEFAULT = torch.float32
+
+
+def weight_dtype(module: torch.nn.Module) -> torch.dtype:
+    """The floating-point dtype of most of a module's parameters; float32 where it has none."""
+    sizes: Counter[torch.dtype] = Counter()
+    for parameter in module.parameters():
+        if _wide_float(parameter):
+            sizes[parameter.dtype] += parameter.numel()
+    return sizes.most_common(1)[0][0] if sizes else DEFAULT
+
+
+def cast_dtype(
+    tensor: torch.Tensor, dtype: torch.dtype, weights: torch.dtype = DEFAULT
+) -> torch.dtype:
+    """The dtype that a tensor has after a cast of its module to ``dtype``.
+
+    Args:
+        tensor: A parameter or buffer.
+        dtype: The cast's.
+        weights: ``weight_dtype`` of the module: float64 tensors of a module that computes in less
+            stay, for they make tables that would lose digits.
+    """
+    if not _wide_float(tensor):
+        return tensor.dtype
+    if tensor.dtype == torch.float64 and weights != torch.float64:
+        return tensor.dtype
+    return dtype
+
+
+def cast_module(
+    module: torch.nn.Module,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    *,
+    weights: torch.dtype | None = None,
+) -> torch.nn.Module:
+    """Casts and moves a module's parameters and buffers in place; returns it.
+
+    Floating-point tensors of 16 bits and more get ``dtype``; complex, whole-number, bool and
+    quantised ones keep theirs, and so do the float64 ones of a module that computes in less.
+
+    Args:
+        module: Changed in place: give it a ``copy_module`` of the caller's.
+        dtype: Of its weights afterwards.
+        device: Where it lies afterwards.
+        weights: The dtype that it computes in now; None: ``weight_dtype``.
+    """
+    now = weight_dtype(module) if weights is None else weights
+
+    def changed(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(device=device, dtype=cast_dtype(tensor, dtype, now))
+
+    module._apply(changed)  # type: ignore[no-untyped-call]
+    return module
+
+
+def copy_module(module: torch.nn.Module, memo: dict[int, Any] | None = None) -> torch.nn.Module:
+    """A deep copy that shares what can't be copied: locks, files, python modules, processes.
+
+    Args:
+        module: The module.
+        memo: Objects by id that the copy shares or already has, as in ``copy.deepcopy``.
+    """
+    try:
+        return copy.deepcopy(module, dict(memo or {}))
+    except (TypeError, NotImplementedError, RuntimeError, AttributeError):
+        shared = {id(held): held for held in _uncopyable(module)}
+        if not shared:
+            raise
+        return copy.deepcopy(module, {**shared, **(memo or {})})
+
+
+def _wide_float(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.element_size() >= NARROW
+
+
+def _uncopyable(root: object) -> list[object]:
+    """The objects below ``root`` that ``copy.deepcopy`` refuses, but holds no more than."""
+    found, seen, waiting = [], set[int](), [root]
+    while waiting:
+        held = waiting.pop()
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        if isinstance(held, dict):
+            waiting += [*held.keys(), *held.values()]
+        elif isinstance(held, list | tuple | set | frozenset):
+            waiting += held
+        elif isinstance(held, torch.Tensor) or type(held) in copy._deepcopy_dispatch:  # type: ignore[attr-defined]
+            continue
+        elif _reduces(held):
+            waiting += _parts(held)
+        else:
+            found.append(held)
+    return found
+
+
+def _reduces(held: object) -> bool:
+    if isinstance(held, type) or hasattr(held, "__deepcopy__"):
+        return True
+    try:
+        held.__reduce_ex__(4)
+    except Exception:  # whatever an object says that can't be copied
+        return False
+    return True
+
+
+def _parts(held: object) -> list[object]:
+    slots = [s for kind in type(held).__mro__ for s in getattr(kind, "__slots__", ())]
+    values = [getattr(held, s) for s in slots if isinstance(s, str) and hasattr(held, s)]
+    return [] if isinstance(held, type) else [*getattr(held, "__dict__", {}).values(), *values]

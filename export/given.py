@@ -1,0 +1,124 @@
+"""The caller's module as it was given: its own dtypes, its own device, no cast.
+
+What is compared with a cast copy agrees with the copy's faults too, so the reference is taken here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from revstep.engine.backends.module_cast import copy_module, weight_dtype
+from revstep.engine.denoiser import NetworkBuffers
+from revstep.engine.errors import ExportError
+from revstep.engine.spec import DenoiserSpec
+
+__all__ = ["Form", "GivenDenoiser", "calling", "find_form", "in_eval_mode"]
+
+CPU = torch.device("cpu")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a module takes float32 inputs.
+
+    Attributes:
+        device: Where its weights lie.
+        dtype: Of x and the floating-point conditions.
+        time: Of the time: float32, or float64 with ``dtype``; never 16 bits, which round it.
+    """
+
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
+    time: torch.dtype = torch.float32
+
+    def place(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> tuple[Any, ...]:
+        """(x, t, *conditions) on the device and of the dtypes."""
+        cast = [c.to(self.dtype) if c.dtype == torch.float32 else c for c in conditions]
+        placed = (x.to(self.dtype), t.to(self.time), *cast)
+        return tuple(value.to(self.device) for value in placed)
+
+
+@contextlib.contextmanager
+def calling(device: torch.device) -> Iterator[None]:
+    """Where modules are run: no gradients, float32 products on a GPU not rounded to TF32.
+
+    Never inference mode, also not the caller's: a tensor that forward keeps must stay usable in
+    training.
+    """
+    from revstep.engine.backends.torch_module import _products
+
+    with torch.inference_mode(False), torch.no_grad(), _products(device, False):
+        yield
+
+
+def in_eval_mode(module: torch.nn.Module) -> torch.nn.Module:
+    """The module itself, or a copy in eval mode where a part of it is in train mode."""
+    if not any(m.training for m in module.modules()):
+        return module
+    return copy_module(module).eval()
+
+
+def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form | None:
+    """The form that a module takes: the first of these with which ``run`` raises no ExportError.
+
+    1. float32 x, time and conditions, as revstep has them;
+    2. x and the floating-point conditions in the dtype of most of its weights, float32 time;
+    3. for float64 weights: all three in float64.
+
+    None where it takes none. A time of 16 bits isn't tried: it rounds 937 to 936.
+    """
+    first = next((t for t in (*module.parameters(), *module.buffers())), None)
+    device = CPU if first is None else first.device
+    weights = weight_dtype(module)
+    forms = [Form(device)]
+    if weights != torch.float32:
+        forms.append(Form(device, weights))
+    if weights == torch.float64:
+        forms.append(Form(device, weights, weights))
+    for form in forms:
+        try:
+            run(form)
+        except ExportError as error:
+            logger.debug("the module does not take %s: %s", form, error)
+        else:
+            return form
+    return None
+
+
+class GivenDenoiser:
+    """Runs a module on numpy buffers in its own form, checked as every module's output is.
+
+    Args:
+        module: In eval mode.
+        spec: Its spec.
+        form: Of its inputs.
+    """
+
+    def __init__(self, module: torch.nn.Module, spec: DenoiserSpec, form: Form) -> None:
+        self.spec = spec
+        self._module = module
+        self._form = form
+
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
+        """A call that runs the module from ``buffers`` into ``buffers.out``."""
+        from revstep.export.checks import run_module
+
+        conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
+
+        def call() -> None:
+            inputs = (buffers.x, buffers.t, *conditions)
+            buffers.out[:] = run_module(self._module, inputs, self.spec, self._form).numpy()
+
+        return call
+
+    def describe(self) -> dict[str, Any]:
+        """The form: device and dtype."""
+        return {"device": str(self._form.device), "dtype": str(self._form.dtype)}

@@ -1,0 +1,69 @@
+"""That a written graph loads and is the module: ONNX's full check, and one run of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from revstep.engine.errors import BackendError, ExportError, ParityError
+from revstep.engine.spec import DenoiserSpec
+from revstep.export.module_line import line_of_node
+from revstep.export.parity import Bounds, check_forward
+
+__all__ = ["check_loads", "check_runs"]
+
+
+def check_loads(path: Path) -> None:
+    """Runs ONNX's checker with shape and type inference on a file, of any size.
+
+    Raises:
+        ExportError: What it says, and the module's line.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            "the exporter wrote a graph that no runtime loads; nothing was exported. ONNX says: "
+            f"{joined(error)}{line_of_node(path, str(error))}"
+        ) from error
+
+
+def check_runs(
+    path: Path, spec: DenoiserSpec, parity: Mapping[str, NDArray[Any]], limit: Bounds
+) -> dict[str, dict[str, float]] | None:
+    """Loads an fp32 graph in ONNX Runtime, if that is installed, and compares it with the module.
+
+    Returns:
+        The figures of ``check_forward``; None without ONNX Runtime.
+
+    Raises:
+        ExportError: It can't be loaded or run, or differs by more than the bound.
+    """
+    if find_spec("onnxruntime") is None:
+        return None
+    from revstep.engine.backends.ort_session import OrtDenoiser
+
+    try:
+        return check_forward(OrtDenoiser(path, spec, threads=1), parity, limit)
+    except ParityError as error:
+        raise ExportError(
+            f"the graph does not do what the module does; nothing was exported: {error}"
+        ) from error
+    except Exception as error:  # ONNX Runtime's own errors share no base
+        if isinstance(error, BackendError) and error.__cause__ is None:
+            raise
+        said = error.__cause__ if isinstance(error, BackendError) else error
+        raise ExportError(
+            "ONNX Runtime can't run the graph, so nothing was exported. It says: "
+            f"{joined(said)}{line_of_node(path, str(said))}"
+        ) from error
+
+
+def joined(error: object) -> str:
+    """An error's text in one line, of any length: a cut hides the reason."""
+    return " ".join(str(error).split())
