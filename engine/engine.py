@@ -143,6 +143,8 @@ class Engine:
             start: Image-to-image: y of shape (n, *shape) or (*shape); the run starts at
                 alpha y + sigma z.
             strength: With ``start``: only the last ceil(strength * steps) steps run; 0.8 if None.
+                With ``compat="diffusers"`` int(strength * steps), which must not be 0, as in that
+                library's image-to-image pipelines (on flow schedules ceil, as in SD3's).
             mask: Inpainting: 1 keeps the known pixel, 0 fills it, between them both are mixed; of a
                 shape that broadcasts to (*shape), such as (H, W), or n of such. The sampler
                 ``repaint`` makes holes agree best with what is around them.
@@ -255,9 +257,9 @@ class Engine:
             steps: As in ``sample``.
             iterations: Network calls a step, each a fixed-point iteration towards what DDIM's own
                 step undoes. 0 is the plain walk, one call a step too, at its noiseless side.
-            strength: None inverts to pure noise, for ``sample(noise=noise)``. In (0, 1]: only
-                ceil(strength * steps) steps, for
-                ``sample(start=x0, strength=strength, noise=noise)``.
+            strength: None inverts to pure noise, for ``sample(noise=noise)``. In (0, 1]: only as
+                many steps as ``sample(start=x0, strength=strength, noise=noise)`` runs of the same
+                compat: ceil(strength * steps), with ``diffusers`` int(strength * steps).
             guidance: As in ``sample``; other than 1, the way back is less exact.
             conditions: As in ``sample``.
             null_conditions: As in ``sample``.

@@ -14,7 +14,6 @@ eq. 6), an error that falls with their number too.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from revstep.engine.samplers.base import BaseSampler
 from revstep.engine.samplers.ddim import DDIM
 from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
+from revstep.engine.strength import check_strength, steps_run
 from revstep.engine.trace import Run
 
 __all__ = ["DDIMInversion", "check_iterations", "inversion_program", "noise_from"]
@@ -44,7 +44,7 @@ class DDIMInversion(BaseSampler):
     Attributes:
         iterations: Network calls a step that refine its end; 0 is the explicit walk: one call,
             where the step begins.
-        strength: In (0, 1]: only the first ceil(strength * steps) steps.
+        strength: In (0, 1]: only the first steps from the data, as many as ``steps_run`` says.
     """
 
     iterations: int = 1
@@ -84,7 +84,7 @@ class DDIMInversion(BaseSampler):
         if turned[0][0].sigma == 0.0 and not compat:  # begin with alpha x0, noise of none
             arrive = turned[0][1]
             turned[0] = dataclasses.replace(arrive, sigma=0.0), arrive
-        return tuple(turned[: max(1, math.ceil(self.strength * len(turned) - 1e-9))])
+        return tuple(turned[: steps_run(len(turned), self.strength, compat, spec.schedule.kind)])
 
 
 def check_iterations(iterations: object) -> None:
@@ -118,8 +118,7 @@ def inversion_program(
         ProgramError: The network says nothing of the noise at some time of the walk.
     """
     check_iterations(iterations)
-    if not 0.0 < strength <= 1.0:
-        raise ValueError(f"strength={strength} is out of range; it lies in (0, 1]")
+    check_strength(strength)
     walk = DDIMInversion(int(iterations), float(strength))
     program = build_program(
         spec, walk, steps, spacing=spacing, compat=compat, clip=clip, from_noise=False

@@ -19,6 +19,7 @@ from revstep.engine.samplers import resolve_sampler
 from revstep.engine.slots import Storage, allocate
 from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
+from revstep.engine.strength import check_strength, steps_run
 from revstep.engine.trace import Row, Run, Sampler
 from revstep.kernels import columns as col
 
@@ -78,7 +79,8 @@ def build_program(
         spacing: A grid's name or a grid (``revstep.engine.spacing``); None is the spec's.
         compat: ``diffusers`` reproduces that library's stepping, start and final noise.
         clip: Whether x0 is clipped to the spec's value range; None is the spec's.
-        strength: In (0, 1]: only the last ceil(strength * steps) steps run (Meng et al. 2022).
+        strength: In (0, 1]: only the last ceil(strength * steps) steps run (Meng et al. 2022);
+            with compat int(strength * steps), as in that library's pipelines (``steps_run``).
         from_noise: Whether the run starts at sigma z (y = 0) rather than at alpha y + sigma z.
         inpaint: Whether rows carry the known pixels' (alpha, sigma).
         guidance_weight: w of the effective guidance 1 + w (g - 1), as a function of the point of
@@ -91,15 +93,14 @@ def build_program(
     """
     if compat is not None and compat not in COMPAT:
         raise ValueError(unknown("compat", compat, COMPAT, " or None"))
-    if not 0.0 < strength <= 1.0:
-        raise ValueError(f"strength={strength} is out of range; it lies in (0, 1]")
+    check_strength(strength)
     clip = spec.clip if clip is None else clip
     if clip and spec.value_range is None:
         raise ValueError("clip=True needs a spec with a value_range; this one has none")
     check_guidance_weight(guidance_weight)
     trace = resolve_sampler(sampler)
     grid = trace.grid(spec, steps, spacing, compat)
-    entered = grid[len(grid) - max(1, math.ceil(strength * len(grid) - 1e-9)) :]
+    entered = grid[len(grid) - steps_run(len(grid), strength, compat, spec.schedule.kind) :]
     run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)
     run.finish(trace(run), entered[-1][1])
     program = _table(run, inpaint)

@@ -17,6 +17,7 @@ from revstep.engine.nearest import unknown_names
 from revstep.engine.seeds import sample_seeds
 from revstep.engine.spacing import Spacing, resolve_spacing
 from revstep.engine.spec import Condition, DenoiserSpec
+from revstep.engine.strength import check_strength
 
 __all__ = ["Request", "check_types", "grid_steps", "make_request"]
 
@@ -120,8 +121,8 @@ def check_types(
         strength, (int, float, np.floating, type(None))
     ):
         raise TypeError(f"strength must be a number in (0, 1]; got {strength!r}")
-    if strength is not None and not 0.0 < strength <= 1.0:
-        raise ValueError(f"strength={strength} is out of range; it lies in (0, 1]")
+    if strength is not None:
+        check_strength(float(strength))
     if not isinstance(clip, (bool, np.bool_, type(None))):
         raise TypeError(f"clip must be True, False or None; got {clip!r}")
     if cancel is not None and not callable(getattr(cancel, "is_set", None)):
