@@ -153,7 +153,8 @@ class Engine:
             noise: Standard normal (n, *shape) to start from, instead of the seeds' own.
             spacing: A grid's name, such as ``trailing`` or ``karras``, or a grid such as
                 ``KarrasGrid(rho=5)``; None is the spec's.
-            compat: ``diffusers`` reproduces that library's stepping and start.
+            compat: ``diffusers`` reproduces that library's stepping and start, and with ``start``
+                or ``mask`` those of its pipelines (docs/pipelines.md).
             clip: Whether the denoised estimate is clipped; None is the spec's.
             batch_size: Samples a network call at most; None fills the spec's batch range.
             decode: Whether a bundle's latent decoder runs on the result.

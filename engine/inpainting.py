@@ -7,6 +7,13 @@ around it is the sampler's matter: ``repaint`` walks back and forth for that::
 
     left = np.arange(32) < 16                    # (W,): keeps the left half of (C, H, W)
     engine.sample(mask=left, known=photo, sampler="repaint", steps=100)
+
+With ``compat="diffusers"`` the levels, the steps and the start are those of that library's
+inpainting pipelines for networks of 4 channels: at strength 1 (or without ``start``) they begin at
+noise alone, where the paper's run begins at the noised known pixels. Two things differ. Known
+pixels get fresh noise in every step, as in the paper; the pipelines put the start's noise on them
+again. And the mask is taken as it is, 1 where it keeps; theirs is 1 where it repaints, and is
+rounded to 0 and 1 and scaled to the latents' size first.
 """
 
 from __future__ import annotations

@@ -106,8 +106,9 @@ def build_program(
     program = _table(run, inpaint)
     warn_of_rounding(spec, program.points[:-1])
     alpha, sigma = run.start
-    unit = compat == "diffusers" and from_noise and spec.schedule.kind == "vp"
-    return dataclasses.replace(program, start=(alpha, 1.0 if unit else sigma))
+    pure = compat == "diffusers" and (from_noise or (inpaint and strength == 1.0))
+    unit = pure and spec.schedule.kind == "vp"
+    return dataclasses.replace(program, start=(alpha * (not pure), 1.0 if unit else sigma))
 
 
 def _table(run: Run, inpaint: bool) -> StepProgram:
