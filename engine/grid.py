@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.spacing import Spacing, resolve_spacing
 from revstep.engine.spec import DenoiserSpec
+from revstep.engine.spec_parts import LEVEL_KINDS
 
 __all__ = [
     "DATA_COUNTS",
@@ -159,11 +160,12 @@ def _final_time(spec: DenoiserSpec) -> float:
 
 def _network_time(spec: DenoiserSpec, t: float) -> float:
     schedule, kind = spec.schedule, spec.time.kind
-    if kind in ("sigma", "log_sigma"):
-        sigma = float(schedule.alpha_sigma(t)[1])
-        if kind == "sigma":
-            return sigma
-        return math.log(sigma) / 4.0 if sigma > 0.0 else -math.inf
+    if kind == "log_snr":
+        alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
+        return 2.0 * math.log(alpha / sigma) if alpha > 0.0 else -math.inf
+    if kind in LEVEL_KINDS:
+        level = float(schedule.level(t))
+        return level if kind == "sigma" else math.log(level) / 4.0
     if schedule.kind == "flow" and kind != "index":
         return t if kind == "unit" else 1000.0 * t
     index = _whole(spec, float(schedule.index(t)))
@@ -195,7 +197,7 @@ def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> None:
     So at the noisy end of a squared-cosine schedule, whose last levels are far apart.
     """
     schedule = spec.schedule
-    if spec.time.kind in ("sigma", "log_sigma"):
+    if spec.time.kind in LEVEL_KINDS:
         return
     if schedule.kind == "flow" and spec.time.kind != "index":
         return

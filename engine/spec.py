@@ -21,7 +21,7 @@ from revstep.engine.spec_checks import (
     fields_from,
     got,
 )
-from revstep.engine.spec_parts import TIME_KINDS, Condition, Decoder, TimeInput
+from revstep.engine.spec_parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
 
 __all__ = ["MAX_BATCH", "Condition", "Decoder", "DenoiserSpec", "TimeInput"]
 
@@ -155,10 +155,25 @@ class DenoiserSpec:
             raise ValueError(unknown("prediction", self.prediction, PREDICTIONS))
         if self.prediction == "edm" and self.schedule.kind != "ve":
             raise ValueError("prediction 'edm' needs a VESchedule, as VESchedule.edm()")
+        self._check_told_level()
         if not (math.isfinite(self.training_step) and self.training_step > 0.0):
             raise ValueError(f"training_step must be positive; got {self.training_step}")
         if not (math.isfinite(self.sigma_data) and self.sigma_data > 0.0):
             raise ValueError(f"sigma_data must be positive; got {self.sigma_data}")
+
+    def _check_told_level(self) -> None:
+        """Refuses a time input that has no finite number for the last training index."""
+        if self.time.kind not in LEVEL_KINDS:
+            return
+        kind, schedule = self.time.kind, self.schedule
+        alpha, _ = schedule.alpha_sigma(schedule.from_index(schedule.steps - 1))
+        if alpha == 0.0 and (schedule.kind != "flow" or kind == "log_snr"):
+            raise ValueError(
+                f"a network that is fed {kind!r} can't be told the last training index, where "
+                "alpha = 0 and the noise level is infinite (zero terminal SNR, or a flow's t = 1): "
+                "feed it 'index', 'unit' or 'thousand', or give the schedule that it was trained "
+                "with, such as VPSchedule.from_sigmas(...)"
+            )
 
     def _check_sampling(self) -> None:
         if self.value_range is not None and not (

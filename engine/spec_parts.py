@@ -16,9 +16,10 @@ from revstep.engine.spec_checks import (
     check_whole,
 )
 
-__all__ = ["TIME_KINDS", "Condition", "Decoder", "TimeInput"]
+__all__ = ["LEVEL_KINDS", "TIME_KINDS", "Condition", "Decoder", "TimeInput"]
 
-TIME_KINDS = ("index", "unit", "thousand", "sigma", "log_sigma")
+LEVEL_KINDS = ("sigma", "log_sigma", "log_snr")
+TIME_KINDS = ("index", "unit", "thousand", *LEVEL_KINDS)
 CONDITION_DTYPES = ("float32", "int64")
 
 
@@ -26,11 +27,29 @@ CONDITION_DTYPES = ("float32", "int64")
 class TimeInput:
     """The network's time input: float32 (B,) at revstep's interface, whatever is inside.
 
+    What each kind feeds the network, where the state is alpha x0 + sigma eps:
+
+    =============  ========================  ===================  =========================
+    kind           VP                        VE                   flow
+    =============  ========================  ===================  =========================
+    ``index``      i, 0 to T - 1             i                    i = T t - 1
+    ``unit``       i / (T - 1)               i / (T - 1)          t
+    ``thousand``   1000 i / (T - 1)          1000 i / (T - 1)     1000 t
+    ``sigma``      sigma / alpha             sigma                t
+    ``log_sigma``  log(sigma / alpha) / 4    log(sigma) / 4       log(t) / 4
+    ``log_snr``    log(alpha² / sigma²)      -2 log(sigma)        refused
+    =============  ========================  ===================  =========================
+
+    ``sigma`` is the noise level that grids are written in (``Schedule.level``): the sigma of
+    k-diffusion, EDM and diffusers' Euler, not VP's sqrt(1 - abar). ``log_sigma`` is EDM's c_noise,
+    that of Stable Video Diffusion too. Where alpha = 0 at the last training index (zero terminal
+    SNR; flow as ``log_snr``) there is no finite number to tell: such a spec is refused.
+
     Attributes:
         name: The input's name.
-        kind: What the network is fed: ``index`` (training index i), ``unit`` (flow's t, else
-            i / (T - 1)), ``thousand`` (1000 x unit), ``sigma``, or ``log_sigma`` (log(sigma) / 4).
-        fractions: Whether times between training indices are allowed.
+        kind: A row of the table.
+        fractions: Whether the first three may be told times between training indices; the last
+            three always may.
     """
 
     name: str = "timestep"

@@ -20,6 +20,7 @@ CASES = [
     (VP, "sample", "unit"),
     (VP, "v_prediction", "thousand"),
     (VP, "score", "sigma"),
+    (VP, "epsilon", "log_snr"),
     (VP, "mean", "index"),
     (VPSchedule(betas="scaled_linear", zero_terminal_snr=True), "v_prediction", "index"),
     (VE, "epsilon", "sigma"),
@@ -34,8 +35,11 @@ def natural_time(spec, time):
     """The schedule's time of what the network was fed."""
     schedule, kind = spec.schedule, spec.time.kind
     if kind == "sigma" and schedule.kind == "vp":
-        _, table = schedule.alpha_sigma(np.arange(schedule.steps))
-        return np.abs(table - time).argmin()
+        alpha, sigma = schedule.alpha_sigma(np.arange(schedule.steps))
+        return np.abs(np.log(sigma / alpha / time)).argmin()
+    if kind == "log_snr" and schedule.kind == "vp":
+        alpha, sigma = schedule.alpha_sigma(np.arange(schedule.steps))
+        return np.abs(2 * np.log(alpha / sigma) - time).argmin()
     if kind in ("sigma", "log_sigma"):
         return time if kind == "sigma" else np.exp(4 * time)
     unit = time / 1000 if kind == "thousand" else time

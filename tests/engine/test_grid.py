@@ -73,6 +73,9 @@ def test_a_point_is_found_by_its_log_snr(spec):
         ("thousand", FLOW, 600.0),
         ("sigma", EDM, 3.0),
         ("log_sigma", EDM, np.log(3.0) / 4),
+        ("log_snr", EDM, -2 * np.log(3.0)),
+        ("sigma", FLOW, 0.6),
+        ("log_sigma", FLOW, np.log(0.6) / 4),
     ],
 )
 def test_a_network_is_told_the_time_in_its_own_unit(kind, spec, want):

@@ -83,18 +83,11 @@ def test_compat_runs_what_the_pipelines_run(name, kind):
 def test_inversion_goes_as_far_as_the_way_back():
     x0 = np.random.default_rng(0).normal(0.5, 0.25, (2, *SHAPE)).astype(np.float32)
     for compat, calls in ((None, 5), ("diffusers", 4)):
-        counted = []
-        z = engine().invert(
-            x0,
-            steps=9,
-            strength=0.5,
-            compat=compat,
-            progress=lambda _, n, counted=counted: counted.append(n),
-        )
-        back = engine().sample(
-            start=x0, noise=z, steps=9, strength=0.5, compat=compat, sampler="ddim"
-        )
-        assert back.calls == counted[-1] == calls
+        given = {"steps": 9, "strength": 0.5, "compat": compat}
+        told = []
+        z = engine().invert(x0, progress=lambda *done, told=told: told.append(done), **given)
+        back = engine().sample(start=x0, noise=z, sampler="ddim", **given)
+        assert back.calls == len(told) == calls
 
 
 @pytest.mark.parametrize("run", ["sample", "invert"])
