@@ -191,16 +191,19 @@ def _whole(spec: DenoiserSpec, index: float) -> float:
     return nearest
 
 
-def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> None:
+def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
     """Warns where the nearest whole index is of quite another noise level than the point.
 
     So at the noisy end of a squared-cosine schedule, whose last levels are far apart.
+
+    Returns:
+        Whether it warned.
     """
     schedule = spec.schedule
     if spec.time.kind in LEVEL_KINDS:
-        return
+        return False
     if schedule.kind == "flow" and spec.time.kind != "index":
-        return
+        return False
     for at in points:
         if math.isnan(at.index) or at.sigma <= DATA_COUNTS * at.alpha:
             continue
@@ -217,4 +220,5 @@ def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> None:
                 "network takes fractions, the spec's TimeInput(fractions=True)",
                 *(at.sigma / at.alpha, sigma / alpha if alpha else math.inf),
             )
-            return
+            return True
+    return False

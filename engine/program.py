@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.errors import ProgramError
-from revstep.engine.grid import Point, warn_of_rounding
+from revstep.engine.grid import Point
 from revstep.engine.guidance_weight import GuidanceWeight, check_guidance_weight
 from revstep.engine.nearest import unknown
 from revstep.engine.prediction import edm_input_scale
+from revstep.engine.program_warnings import warn_of_program
 from revstep.engine.samplers import resolve_sampler
 from revstep.engine.slots import Storage, allocate
 from revstep.engine.spacing import Spacing
@@ -104,7 +105,7 @@ def build_program(
     run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)
     run.finish(trace(run), entered[-1][1])
     program = _table(run, inpaint)
-    warn_of_rounding(spec, program.points[:-1])
+    warn_of_program(spec, program.rows, program.points, clip=clip)
     alpha, sigma = run.start
     pure = compat == "diffusers" and (from_noise or (inpaint and strength == 1.0))
     unit = pure and spec.schedule.kind == "vp"

@@ -1,0 +1,123 @@
+"""Warnings of programs that run but give broken samples; known from their numbers beforehand."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.grid import Point, warn_of_rounding
+from revstep.engine.spec import DenoiserSpec
+from revstep.kernels import columns as col
+
+__all__ = ["error_gains", "warn_of_program"]
+
+SAME = 1e-6  # noise levels that differ by a smaller part are one
+DIVIDES_BY_ALPHA = ("epsilon", "score", "mean")  # predictions; the others' errors stay small
+GROWN = 100.0  # an error of 1 % of the noise, good for a network, is then as large as the data
+
+log = logging.getLogger("revstep")
+
+Float64 = NDArray[np.float64]
+
+
+def warn_of_program(
+    spec: DenoiserSpec, rows: Float64, points: Sequence[Point], *, clip: bool
+) -> None:
+    """Warns, where the network is told wrong times or its error grows.
+
+    Args:
+        spec: The denoiser.
+        rows: The program's rows, float64 (N + 1, 32).
+        points: Of the N calls, and of the end.
+        clip: Whether x0 is clipped, which bounds what an error does.
+    """
+    if not warn_of_rounding(spec, points[:-1]):
+        _warn_of_repeats(points[:-1])
+    if spec.prediction in DIVIDES_BY_ALPHA and not clip:
+        _warn_of_growth(spec, rows, points)
+
+
+def _warn_of_repeats(calls: Sequence[Point]) -> None:
+    """Warns where the network is told one time for states of several noise levels."""
+    told: dict[float, Point] = {}
+    repeated = []
+    for at in calls:
+        first = told.setdefault(at.time, at)
+        if not math.isclose(first.level, at.level, rel_tol=SAME):
+            repeated.append((first, at))
+    if repeated:
+        first, at = max(repeated, key=lambda pair: abs(pair[0].level - pair[1].level))
+        log.warning(
+            "the network takes whole training indices, and %d of its %d calls tell it one that "
+            "another call told for another noise level, as %g for %.4g and for %.4g: samples may "
+            "be off. Use fewer steps, a spacing in indices (trailing, leading, linspace), or, "
+            "where the network takes fractions, the spec's TimeInput(fractions=True)",
+            *(len(repeated), len(calls), at.time, first.level, at.level),
+        )
+
+
+def _warn_of_growth(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) -> None:
+    """Warns where an error of the network comes out far larger than it went in.
+
+    So where a run begins next to alpha = 0, as on squared-cosine betas, and takes large steps: x0
+    is (x - sigma eps) / alpha there.
+    """
+    gains = error_gains(spec, rows, points)
+    worst = int(np.argmax(gains))
+    if gains[worst] > GROWN:
+        at = points[worst]
+        log.warning(
+            "call %d of the network is at noise level sigma / alpha = %.4g, from where an error of "
+            "the noise that it predicts comes out %.3g times as large in the samples: they will be "
+            "broken. Use spacing=KarrasGrid(sigma_max=80) or 'leading', more steps, clip=True "
+            "where the data has fixed ends, or a network that predicts 'v_prediction'",
+            *(worst + 1, at.sigma / at.alpha if at.alpha else math.inf, gains[worst]),
+        )
+
+
+def error_gains(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) -> Float64:
+    """How much of the final state, in parts of its spread, an error of each call becomes.
+
+    The error is one of the noise: 1 for ``epsilon``, and what that is for ``score`` and ``mean``.
+    The rows are run on errors alone; the network answers them as that of data N(0, 1) does, where
+    x0 is alpha / (alpha² + sigma²) of the state. Clipping is left out.
+
+    Returns:
+        float64 (N,) for N calls. Measured on data N(1, 1/4) with an error of 1 %, standard
+        deviations of samples are 7 % off at a gain of 60, 40 % at 160, 130 % at 310.
+    """
+    count = len(points) - 1
+    x = np.zeros(count)
+    history = [np.zeros(count) for _ in range(3)]
+    for number, at in enumerate(points[:-1]):
+        row = rows[number].tolist()
+        p_x, p_m = row[col.P_X], row[col.P_M]
+        m = (at.alpha / (at.alpha**2 + at.sigma**2) - p_x) * x / p_m if p_m else np.zeros(count)
+        m[number] += _unit_error(spec, at, p_m)
+        values = (x, m, p_x * x + p_m * m, *history)
+        x = _combined(row[col.C_X : col.H_3 + 1], values)
+        if row[col.SLOT] >= 0.0:
+            history[int(row[col.SLOT])] = _combined(row[col.K_X : col.KH_3 + 1], values)
+    end = points[-1]
+    return np.asarray(np.abs(x) / math.hypot(end.alpha, end.sigma))
+
+
+def _unit_error(spec: DenoiserSpec, at: Point, p_m: float) -> float:
+    """The error of the network's output that an error of 1 of the noise is."""
+    if spec.prediction == "score":
+        return 1.0 / at.sigma if at.sigma else 0.0
+    if spec.prediction == "mean":
+        return at.sigma / (at.alpha * p_m) if at.alpha and p_m else 0.0
+    return 1.0
+
+
+def _combined(factors: Sequence[float], values: Sequence[Float64]) -> Float64:
+    total = np.zeros_like(values[0])
+    for factor, value in zip(factors, values, strict=True):
+        if factor:
+            total += factor * value
+    return total
