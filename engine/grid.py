@@ -18,7 +18,11 @@ __all__ = [
     "DATA_COUNTS",
     "DEFAULT_STEPS",
     "Point",
+    "check_falling",
+    "checked_steps",
+    "final_time",
     "lambda_point",
+    "network_time",
     "point",
     "time_grid",
     "training_end",
@@ -72,7 +76,7 @@ def point(spec: DenoiserSpec, t: float) -> Point:
     alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
     at = t if t != schedule.clean else float(schedule.from_index(0))
     index, level = float(schedule.index(t)), float(schedule.level(t))
-    return Point(float(t), _network_time(spec, at), alpha, sigma, index, level)
+    return Point(float(t), network_time(spec, at), alpha, sigma, index, level)
 
 
 def lambda_point(spec: DenoiserSpec, lam: float) -> Point:
@@ -95,7 +99,6 @@ def time_grid(
     spec: DenoiserSpec,
     steps: int | None = None,
     spacing: str | Spacing | None = None,
-    compat: str | None = None,
 ) -> tuple[tuple[Point, Point], ...]:
     """``steps`` pairs (point of the network call, point that the step arrives at).
 
@@ -106,32 +109,27 @@ def time_grid(
         spec: The denoiser; gives the schedule and the defaults.
         steps: 1 to the schedule's training steps; None is 20, or what a given grid has.
         spacing: A grid's name or a grid (``revstep.engine.spacing``); None is the spec's.
-        compat: ``diffusers-ddim`` arrives at index t - T // steps, as diffusers' DDIM does;
-            ``diffusers-multistep`` leaves out the last point of the leading and linspace
-            spacings, as diffusers' multistep solvers do.
 
     Raises:
         TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
         ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
     """
     grid = resolve_spacing(spec.spacing if spacing is None else spacing)
-    steps = _steps(spec, steps, grid)
-    if compat == "diffusers-multistep":
-        grid = grid.without_last()
+    steps = checked_steps(spec, steps, grid)
     times = grid.natural_times(spec, steps)
-    end = grid.end(spec)
-    last = point(spec, _final_time(spec) if end is None else end)
-    _check_falling(times, last, grid)
+    last = point(spec, final_time(spec, grid))
+    check_falling(times, last, grid)
     points = [point(spec, float(t)) for t in times]
-    arrive = [*points[1:], last]
-    if compat == "diffusers-ddim" and grid.by_index:
-        stride = spec.schedule.steps // steps
-        ends = [p.index - stride for p in points]
-        arrive = [point(spec, float(spec.schedule.from_index(i))) if i >= 0 else last for i in ends]
-    return tuple(zip(points, arrive, strict=True))
+    return tuple(zip(points, [*points[1:], last], strict=True))
 
 
-def _steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
+def checked_steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
+    """The number of steps, where None is the default, or what a given grid has.
+
+    Raises:
+        TypeError: No whole number.
+        ValueError: Out of range.
+    """
     own, total = grid.count, spec.schedule.steps
     if steps is None:
         return own or min(DEFAULT_STEPS, total)
@@ -144,7 +142,8 @@ def _steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
     return int(steps)
 
 
-def _check_falling(times: NDArray[np.float64], last: Point, grid: Spacing) -> None:
+def check_falling(times: NDArray[np.float64], last: Point, grid: Spacing) -> None:
+    """Refuses times that do not fall, or that end below ``last``."""
     falling = np.all(np.diff(times) < 0.0) and times[-1] >= last.t
     if not falling:
         raise ValueError(
@@ -154,11 +153,16 @@ def _check_falling(times: NDArray[np.float64], last: Point, grid: Spacing) -> No
         )
 
 
-def _final_time(spec: DenoiserSpec) -> float:
+def final_time(spec: DenoiserSpec, grid: Spacing) -> float:
+    """Natural time where the last step over ``grid`` arrives."""
+    end = grid.end(spec)
+    if end is not None:
+        return end
     return spec.schedule.clean if spec.final == "clean" else float(spec.schedule.from_index(0))
 
 
-def _network_time(spec: DenoiserSpec, t: float) -> float:
+def network_time(spec: DenoiserSpec, t: float) -> float:
+    """What the network is fed at natural time ``t``."""
     schedule, kind = spec.schedule, spec.time.kind
     if kind == "log_snr":
         alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))

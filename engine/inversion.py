@@ -14,6 +14,7 @@ eq. 6), an error that falls with their number too.
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ class DDIMInversion(BaseSampler):
         strength: In (0, 1]: only the first steps from the data, as many as ``steps_run`` says.
     """
 
+    like_ddim: ClassVar[bool] = True
     iterations: int = 1
     strength: float = 1.0
 

@@ -16,7 +16,7 @@ from revstep.engine.guidance_weight import GuidanceWeight, check_guidance_weight
 from revstep.engine.nearest import unknown
 from revstep.engine.prediction import edm_input_scale
 from revstep.engine.program_warnings import warn_of_program
-from revstep.engine.samplers import resolve_sampler
+from revstep.engine.samplers import BaseSampler, resolve_sampler
 from revstep.engine.slots import Storage, allocate
 from revstep.engine.spacing import Spacing
 from revstep.engine.spec import DenoiserSpec
@@ -27,6 +27,7 @@ from revstep.kernels import columns as col
 __all__ = ["COMPAT", "StepProgram", "build_program"]
 
 COMPAT = ("diffusers",)
+FINALS = ("clean", "first")
 FINITE_COLUMNS = [c for c in range(col.COLUMNS) if c not in (col.LO, col.HI)]
 
 
@@ -69,6 +70,7 @@ def build_program(
     from_noise: bool = True,
     inpaint: bool = False,
     guidance_weight: GuidanceWeight | None = None,
+    final: str | None = None,
 ) -> StepProgram:
     """Traces ``sampler`` over ``steps`` steps.
 
@@ -78,14 +80,18 @@ def build_program(
         steps: Steps of the whole grid, 1 to the schedule's training steps; None is 20, or what a
             given grid has.
         spacing: A grid's name or a grid (``revstep.engine.spacing``); None is the spec's.
-        compat: ``diffusers`` reproduces that library's stepping, start and final noise.
-        clip: Whether x0 is clipped to the spec's value range; None is the spec's.
+        compat: ``diffusers`` is the run of that library's scheduler of the sampler's name: its
+            calls, stepping, start, clipping and final noise (docs/diffusers-configs.md).
+        clip: Whether x0 is clipped to the spec's value range; None is the spec's (and with compat
+            no, where the scheduler doesn't know ``clip_sample``).
         strength: In (0, 1]: only the last ceil(strength * steps) steps run (Meng et al. 2022);
             with compat int(strength * steps), as in that library's pipelines (``steps_run``).
         from_noise: Whether the run starts at sigma z (y = 0) rather than at alpha y + sigma z.
         inpaint: Whether rows carry the known pixels' (alpha, sigma).
         guidance_weight: w of the effective guidance 1 + w (g - 1), as a function of the point of
             the network call; None is 1.
+        final: Where the run ends: ``clean`` (sigma = 0) or ``first`` (training index 0); None is
+            the spec's.
 
     Raises:
         TypeError: A guidance weight that is no hashable function, or gives no number.
@@ -95,11 +101,16 @@ def build_program(
     if compat is not None and compat not in COMPAT:
         raise ValueError(unknown("compat", compat, COMPAT, " or None"))
     check_strength(strength)
-    clip = spec.clip if clip is None else clip
+    trace = resolve_sampler(sampler)
+    spec = dataclasses.replace(spec, final=_final(spec, trace, final))
+    stepping = trace.stepping if compat else None
+    if clip is None:
+        clip = spec.clip and (stepping is None or stepping.clips)
     if clip and spec.value_range is None:
         raise ValueError("clip=True needs a spec with a value_range; this one has none")
     check_guidance_weight(guidance_weight)
-    trace = resolve_sampler(sampler)
+    if stepping is not None:
+        spec = stepping.spec(spec)
     grid = trace.grid(spec, steps, spacing, compat)
     entered = grid[len(grid) - steps_run(len(grid), strength, compat, spec.schedule.kind) :]
     run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)
@@ -107,9 +118,23 @@ def build_program(
     program = _table(run, inpaint)
     warn_of_program(spec, program.rows, program.points, clip=clip)
     alpha, sigma = run.start
-    pure = compat == "diffusers" and (from_noise or (inpaint and strength == 1.0))
-    unit = pure and spec.schedule.kind == "vp"
-    return dataclasses.replace(program, start=(alpha * (not pure), 1.0 if unit else sigma))
+    pure = compat is not None and (from_noise or (inpaint and strength == 1.0))
+    if pure and stepping is not None:
+        sigma = stepping.start(spec, spacing, run.steps[0][0])
+    elif pure and spec.schedule.kind == "vp":
+        sigma = 1.0
+    return dataclasses.replace(program, start=(alpha * (not pure), sigma))
+
+
+def _final(spec: DenoiserSpec, trace: BaseSampler, final: str | None) -> str:
+    """``clean`` or ``first``: the run's own, or the spec's for this sampler."""
+    if final is not None:
+        if final not in FINALS:
+            raise ValueError(unknown("final", final, FINALS, " or None"))
+        return final
+    if spec.final == "first_ddim":
+        return "first" if trace.like_ddim else "clean"
+    return spec.final
 
 
 def _table(run: Run, inpaint: bool) -> StepProgram:

@@ -55,7 +55,9 @@ class DenoiserSpec:
         clip: Whether samplers clip the denoised estimate to ``value_range`` by default.
         spacing: Default time grid: a name or a grid (``revstep.engine.spacing``).
         spacing_offset: Added to the indices of the ``leading`` spacing.
-        final: Where sampling ends: ``clean`` (sigma = 0) or ``first`` (training index 0).
+        final: Where sampling ends: ``clean`` (sigma = 0), ``first`` (training index 0), or
+            ``first_ddim``: index 0 for DDIM and PNDM, clean for other samplers, as diffusers has it
+            with ``set_alpha_to_one=False``.
         decoder: The latent decoder's description, if the bundle has one.
         batch: (least, most) network rows a call.
     """
@@ -189,8 +191,8 @@ class DenoiserSpec:
                 f"spacing_offset={self.spacing_offset} is out of range; it is a training index, "
                 f"0 to {self.schedule.steps - 1}"
             )
-        if self.final not in ("clean", "first"):
-            raise ValueError(f"final must be 'clean' or 'first'; got {self.final!r}")
+        if self.final not in ("clean", "first", "first_ddim"):
+            raise ValueError(f"final must be 'clean', 'first' or 'first_ddim'; got {self.final!r}")
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -149,24 +149,29 @@ def _vp(name: str, values: dict[str, Any]) -> Sampling:
         )
     clip = bool(values.get("clip_sample", False))
     bound = float(values.get("clip_sample_range") or 1.0)
-    first = not values.get("set_alpha_to_one", True)
-    first |= values.get("final_sigmas_type", "zero") == "sigma_min"
+    schedule = _vp_schedule(values)
     return Sampling(
         spec_fields={
-            "schedule": _vp_schedule(values),
+            "schedule": schedule,
             "prediction": prediction,
             "value_range": (-bound, bound) if clip else None,
             "clip": clip,
-            "spacing": vp_grid(name, values),
+            "spacing": vp_grid(name, values, schedule),
             "spacing_offset": int(values.get("steps_offset", 0)),
-            "final": "first" if first else "clean",
+            "final": _vp_final(values),
         },
         time_kind="index",
         learned_variance=variance == "learned_range",
     )
 
 
-def _vp_schedule(values: dict[str, Any]) -> Schedule:
+def _vp_final(values: dict[str, Any]) -> str:
+    if values.get("final_sigmas_type", "zero") == "sigma_min":
+        return "first"
+    return "clean" if values.get("set_alpha_to_one", True) else "first_ddim"
+
+
+def _vp_schedule(values: dict[str, Any]) -> VPSchedule:
     steps, kind = values["num_train_timesteps"], values["beta_schedule"]
     start, end = values["beta_start"], values["beta_end"]
     zero_snr = bool(values.get("rescale_betas_zero_snr", False))

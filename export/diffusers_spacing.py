@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from typing import Any
 
+import numpy as np
+
 from revstep.engine.errors import ExportError
+from revstep.engine.schedule import VPSchedule
 from revstep.engine.spacing import (
     BetaGrid,
     ExponentialGrid,
     KarrasGrid,
+    LeadingGrid,
     LinspaceGrid,
+    LuGrid,
     ShiftedGrid,
     Spacing,
+    TrailingGrid,
 )
 
 __all__ = ["flow_grid", "flow_sigmas_grid", "vp_grid"]
@@ -21,34 +27,58 @@ NOISE_GRIDS: dict[str, type[KarrasGrid] | type[ExponentialGrid] | type[BetaGrid]
     "use_karras_sigmas": KarrasGrid,
     "use_exponential_sigmas": ExponentialGrid,
     "use_beta_sigmas": BetaGrid,
-    "use_lu_lambdas": ExponentialGrid,  # uniform in lambda, which is log-linear in sigma / alpha
+    "use_lu_lambdas": LuGrid,
 }
 ENDS_OF_THE_SPACING = (
     "EulerDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler",
     "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
 )  # fmt: skip
+INDEX_GRIDS: dict[str, type[LeadingGrid] | type[LinspaceGrid] | type[TrailingGrid]] = {
+    "leading": LeadingGrid,
+    "linspace": LinspaceGrid,
+    "trailing": TrailingGrid,
+}
 
-logger = logging.getLogger(__name__)
 
-
-def vp_grid(name: str, values: dict[str, Any]) -> str | Spacing:
+def vp_grid(name: str, values: dict[str, Any], schedule: VPSchedule) -> str | Spacing:
     """The grid of a VP scheduler's config.
 
-    diffusers' own ends of a noise grid are those of the table, except in its Euler, Heun, LMS and
-    KDPM2 schedulers with another spacing than linspace: theirs then move with the number of steps.
+    The ends of a noise grid are those of the table; in diffusers' Euler, Heun, LMS and KDPM2
+    schedulers those of their spacing, which move with the number of steps.
+
+    Raises:
+        ExportError: An unknown spacing, or two kinds of noise grid.
     """
-    spacing = str(values.get("timestep_spacing", "leading"))
+    spacing = str(values.get("timestep_spacing", "linspace"))  # singlestep has no other
+    if spacing not in INDEX_GRIDS:
+        raise ExportError(
+            f"the scheduler has timestep_spacing={spacing!r}; allowed: {', '.join(INDEX_GRIDS)}"
+        )
     chosen = _noise_grid(values)
     if chosen is None:
-        return spacing
-    if name in ENDS_OF_THE_SPACING and spacing != "linspace":
-        logger.warning(
-            "%s with timestep_spacing=%r begins its noise grid at the first time of that spacing; "
-            "the bundle's begins at the training's noisiest time",
-            name,
-            spacing,
+        first = _clipped_first(values, schedule)
+        return spacing if first is None else INDEX_GRIDS[spacing](first=first)
+    own = name in ENDS_OF_THE_SPACING and spacing != "linspace"
+    return chosen(
+        sigma_min=values.get("sigma_min"),
+        sigma_max=values.get("sigma_max"),
+        ends=INDEX_GRIDS[spacing]() if own else None,
+    )
+
+
+def _clipped_first(values: dict[str, Any], schedule: VPSchedule) -> float | None:
+    """The noisiest index whose log(alpha / sigma) is not below ``lambda_min_clipped``."""
+    least = float(values.get("lambda_min_clipped", -math.inf))
+    abar = schedule.alphas_cumprod
+    with np.errstate(divide="ignore"):
+        lam = 0.5 * (np.log(abar) - np.log1p(-abar))
+    kept = int(np.count_nonzero(lam >= least))
+    if kept == 0:
+        raise ExportError(
+            f"the scheduler has lambda_min_clipped={least:g}, above log(alpha / sigma) of every "
+            f"training index (at most {lam[0]:g})"
         )
-    return chosen(sigma_min=values.get("sigma_min"), sigma_max=values.get("sigma_max"))
+    return None if kept == schedule.steps else kept - 1.0
 
 
 def flow_grid(values: dict[str, Any]) -> str | Spacing:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.errors import ProgramError
 from revstep.engine.grid import DATA_COUNTS, Point, time_grid
 from revstep.engine.spacing import Spacing
@@ -38,10 +39,12 @@ class BaseSampler(ABC):
     """A sampler: called on a ``Run``, it returns the final state.
 
     Attributes:
-        stepping: What compat makes of the grid (``time_grid``); None leaves it as it is.
+        stepping: What compat makes of the grid and of the spec's defaults; None leaves them.
+        like_ddim: Whether a spec's ``final="first_ddim"`` is ``first`` for it.
     """
 
-    stepping: ClassVar[str | None] = None
+    stepping: ClassVar[Stepping | None] = None
+    like_ddim: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, run: Run) -> Vector:
@@ -55,7 +58,9 @@ class BaseSampler(ABC):
         compat: str | None,
     ) -> tuple[tuple[Point, Point], ...]:
         """The pairs of points to walk over; with compat, those of the other library."""
-        return time_grid(spec, steps, spacing, self.stepping if compat else None)
+        if compat and self.stepping is not None:
+            return self.stepping.grid(spec, steps, spacing)
+        return time_grid(spec, steps, spacing)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,9 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler, check_range
 from revstep.engine.trace import Run
@@ -38,24 +40,27 @@ class DDIM(BaseSampler):
     Attributes:
         eta: 0 is deterministic; 1 is DDPM with the small variance.
         epsilon: ``rederive`` takes eps from the clipped x0 (the original code); ``keep`` takes the
-            network's own (diffusers' default). The same without clipping.
+            network's own (diffusers' default). The same without clipping. None is ``rederive``, or
+            with compat ``keep``.
     """
 
-    stepping: ClassVar[str | None] = "diffusers-ddim"
+    stepping: ClassVar[Stepping | None] = diffusers_grid.DDIM
+    like_ddim: ClassVar[bool] = True
     eta: float = 0.0
-    epsilon: str = "rederive"
+    epsilon: str | None = None
 
     def __post_init__(self) -> None:
         check_range("eta", self.eta, 0.0, 1.0)
-        if self.epsilon not in ("rederive", "keep"):
+        if self.epsilon not in (None, "rederive", "keep"):
             raise ValueError(f"epsilon={self.epsilon!r}; allowed: rederive, keep")
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
         x = run.x
+        keep = self.epsilon == "keep" or (self.epsilon is None and run.compat)
         for now, then in run.steps:
             d = run.denoise(x, now)
-            eps = d.eps if self.epsilon == "rederive" else d.raw_eps
+            eps = d.raw_eps if keep else d.eps
             std = 0.0 if run.ends_at(then) else self.eta * ancestral_sigma(now, then)
             x = then.alpha * d.x0 + math.sqrt(max(then.sigma**2 - std**2, 0.0)) * eps
             if std > 0.0:

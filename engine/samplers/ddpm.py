@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler
 from revstep.engine.samplers.ddim import ancestral_sigma
@@ -34,6 +37,7 @@ class DDPM(BaseSampler):
             ``spec.learned_variance``). The last step adds no noise.
     """
 
+    stepping: ClassVar[Stepping | None] = diffusers_grid.DDPM
     variance: str = "small"
 
     def __post_init__(self) -> None:

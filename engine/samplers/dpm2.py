@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.grid import lambda_point
 from revstep.engine.samplers.base import BaseSampler, check_range, noise_level, warn_long_step
 from revstep.engine.samplers.ddim import ancestral_sigma
@@ -29,6 +32,7 @@ class DPM2(BaseSampler):
         eta: Part of each step that goes too far down and comes back as noise; 0 is none.
     """
 
+    stepping: ClassVar[Stepping | None] = diffusers_grid.KDPM2
     eta: float = 0.0
 
     def __post_init__(self) -> None:

@@ -22,7 +22,9 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler, check_range
 from revstep.engine.trace import Run
@@ -55,7 +57,7 @@ class _DPMSolverPP(BaseSampler):
             k-diffusion do, which leaves them of order 2; ``taylor`` takes 2 D2 phi_3: order 3.
     """
 
-    stepping: ClassVar[str | None] = "diffusers-multistep"
+    stepping: ClassVar[Stepping | None] = diffusers_grid.MULTISTEP
     order: ClassVar[int]
     lower_order_final: bool = True
     eta: float = 0.0
@@ -183,6 +185,7 @@ class DPMSolverPP2S(_DPMSolverPP):
     sigma = 0, is of first order.
     """
 
+    stepping: ClassVar[Stepping | None] = diffusers_grid.SINGLESTEP
     order: ClassVar[int] = 2
 
     def __call__(self, run: Run) -> Vector:

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.samplers.base import BaseSampler, check_range
 from revstep.engine.samplers.ddim import ancestral_sigma
 from revstep.engine.trace import Run
@@ -27,6 +30,8 @@ class Euler(BaseSampler):
     x / alpha_t - (sigma_t / alpha_t) eps is x0. In this form it has a limit where alpha_t = 0.
     The same step as DDIM without noise, and, on a flow schedule, as Euler on the velocity.
     """
+
+    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
@@ -45,6 +50,7 @@ class EulerAncestral(BaseSampler):
         eta: 0 is Euler; 1 takes sigma_up from the posterior.
     """
 
+    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
     eta: float = 1.0
 
     def __post_init__(self) -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from typing import ClassVar
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.grid import Point, lambda_point
 from revstep.engine.samplers.base import BaseSampler, check_range, noise_level, warn_long_step
 from revstep.engine.spec import DenoiserSpec
@@ -42,6 +45,8 @@ class Heun(BaseSampler):
 
     Two network calls a step; a last step to sigma = 0 is Euler's.
     """
+
+    stepping: ClassVar[Stepping | None] = diffusers_grid.HEUN
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""

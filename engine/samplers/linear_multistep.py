@@ -13,11 +13,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.errors import ProgramError
-from revstep.engine.grid import Point
+from revstep.engine.grid import Point, point
 from revstep.engine.samplers.base import BaseSampler, check_count, noise_level, warn_long_step
-from revstep.engine.trace import Run
+from revstep.engine.trace import Estimate, Run
 
 __all__ = ["IPNDM", "LMS", "PNDM"]
 
@@ -63,6 +65,7 @@ class LMS(BaseSampler):
         order: 1 to 4: the noises of so many calls.
     """
 
+    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
     order: int = 3
 
     def __post_init__(self) -> None:
@@ -140,7 +143,8 @@ class PNDM(BaseSampler):
         skip_prk_steps: True; False, the paper's start, is refused.
     """
 
-    stepping: ClassVar[str | None] = "diffusers-ddim"
+    stepping: ClassVar[Stepping | None] = diffusers_grid.PNDM
+    like_ddim: ClassVar[bool] = True
     skip_prk_steps: bool = True
 
     def __post_init__(self) -> None:
@@ -153,6 +157,8 @@ class PNDM(BaseSampler):
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
+        if run.compat and run.spec.schedule.kind == "vp" and len(run.steps) > 1:
+            return self._as_diffusers(run)
         x = run.x
         past: list[Vector] = []
         for number, (now, then) in enumerate(run.steps):
@@ -171,3 +177,36 @@ class PNDM(BaseSampler):
             past = [d.eps, *past][:4]
             x = transfer(base, adams_bashforth(past), now, then)
         return x
+
+    def _as_diffusers(self, run: Run) -> Vector:
+        """With compat: diffusers' PNDMScheduler, also where its steps are not the grid's.
+
+        Every step is T // N indices long. The second call is told the grid's own next time, and
+        corrects a step of that length that ends there; outputs of a v-prediction network are
+        averaged as they are, though they belong to different times.
+        """
+        (start, end), (second, _) = run.steps[:2]
+        warn_long_step("pndm", noise_level(start), noise_level(end))  # refuses alpha = 0
+        base = run.x
+        d = run.denoise(base, start)
+        first = self._output(run, d)
+        x = transfer(base, self._noise(run, first, base, start), start, end)
+        e = run.denoise(x, second)
+        mean = 0.5 * first + 0.5 * self._output(run, e)
+        stride = start.index - end.index if end.index >= 0.0 else start.index - second.index
+        above = point(run.spec, float(run.spec.schedule.from_index(second.index + stride)))
+        x = transfer(base, self._noise(run, mean, base, above), above, second)
+        past = [first]
+        for now, then in run.steps[1:]:
+            d = run.denoise(x, now)
+            past = [self._output(run, d), *past][:4]
+            x = transfer(x, self._noise(run, adams_bashforth(past), x, now), now, then)
+        return x
+
+    @staticmethod
+    def _output(run: Run, d: Estimate) -> Vector:
+        return d.m if run.spec.prediction == "v_prediction" else d.eps
+
+    @staticmethod
+    def _noise(run: Run, output: Vector, x: Vector, at: Point) -> Vector:
+        return at.alpha * output + at.sigma * x if run.spec.prediction == "v_prediction" else output

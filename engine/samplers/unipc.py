@@ -13,7 +13,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine import diffusers_grid
 from revstep.engine.affine import Vector
+from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler, check_count
 from revstep.engine.trace import Run
@@ -41,7 +43,7 @@ class UniPC(BaseSampler):
         lower_order_final: Whether the last steps are of lower order, down to 1.
     """
 
-    stepping: ClassVar[str | None] = "diffusers-multistep"
+    stepping: ClassVar[Stepping | None] = diffusers_grid.UNIPC
     order: int = 2
     b: str = "bh2"
     corrector: bool = True

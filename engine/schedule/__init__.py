@@ -26,10 +26,17 @@ from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import Schedule
 from revstep.engine.schedule.flow import FlowSchedule
 from revstep.engine.schedule.ve import VESchedule
-from revstep.engine.schedule.vp import VPSchedule
+from revstep.engine.schedule.vp import NearlyZeroSNR, VPSchedule
 from revstep.engine.spec_checks import fields_from
 
-__all__ = ["FlowSchedule", "Schedule", "VESchedule", "VPSchedule", "schedule_from_dict"]
+__all__ = [
+    "FlowSchedule",
+    "NearlyZeroSNR",
+    "Schedule",
+    "VESchedule",
+    "VPSchedule",
+    "schedule_from_dict",
+]
 
 SCHEDULES: dict[str, type[VPSchedule] | type[VESchedule] | type[FlowSchedule]] = {
     cls.kind: cls for cls in (VPSchedule, VESchedule, FlowSchedule)

@@ -15,10 +15,11 @@ from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 from revstep.engine.spec_checks import check_bool
 
-__all__ = ["BETA_SCHEDULES", "VPSchedule"]
+__all__ = ["BETA_SCHEDULES", "LAST_ABAR", "NearlyZeroSNR", "VPSchedule"]
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "trained")
 MAX_COSINE_BETA = 0.999
+LAST_ABAR = 2.0**-24  # float16's least number: what diffusers' solvers have for 0
 SIGMOID_ENDS = 6.0  # Xu et al. 2022 (GeoDiff), as diffusers' "sigmoid"
 
 
@@ -102,14 +103,16 @@ class VPSchedule(Schedule):
     @cached_property
     def alphas_cumprod(self) -> Float64:
         """abar_t for t = 0 .. T - 1, float64 (T,)."""
-        abar: Float64 = np.cumprod(1.0 - self._betas(), dtype=np.float64)
+        abar: Float64 = np.cumprod(1.0 - self.beta_table, dtype=np.float64)
         if self.zero_terminal_snr:
             root = np.sqrt(abar)
             root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
             abar = root**2
         return abar
 
-    def _betas(self) -> Float64:
+    @cached_property
+    def beta_table(self) -> Float64:
+        """beta_t for t = 0 .. T - 1, before any rescaling, float64 (T,)."""
         if self.trained_betas is not None:
             return np.asarray(self.trained_betas, dtype=np.float64)
         if self.betas == "linear":
@@ -180,3 +183,20 @@ class VPSchedule(Schedule):
             )
         found = np.where(level == math.inf, float(self.steps - 1), found)
         return np.where(level == 0.0, self.clean, found)
+
+
+@dataclasses.dataclass(frozen=True)
+class NearlyZeroSNR(VPSchedule):
+    """A schedule of zero terminal SNR as diffusers' solvers over sigma / alpha have it.
+
+    Their last abar is 2^-24 (sigma / alpha = 4096), so that no level is infinite; their DDIM, DDPM
+    and the training have 0.
+    """
+
+    @cached_property
+    def alphas_cumprod(self) -> Float64:
+        """abar_t for t = 0 .. T - 1, float64 (T,)."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        abar = VPSchedule(**fields).alphas_cumprod.copy()
+        abar[-1] = LAST_ABAR
+        return abar

@@ -24,9 +24,21 @@ from typing import Any
 from revstep.engine.nearest import unknown
 from revstep.engine.spacing.base import Spacing
 from revstep.engine.spacing.given import AYS_SD15, AYS_SDXL, AYS_SVD, TimeGrid
-from revstep.engine.spacing.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
+from revstep.engine.spacing.index_grids import (
+    IndexGrid,
+    LeadingGrid,
+    LinspaceGrid,
+    TrailingGrid,
+)
 from revstep.engine.spacing.names import SPACINGS, resolve_spacing
-from revstep.engine.spacing.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
+from revstep.engine.spacing.noise_grids import (
+    BetaGrid,
+    ExponentialGrid,
+    KarrasGrid,
+    LogSNRGrid,
+    LuGrid,
+    NoiseGrid,
+)
 from revstep.engine.spacing.shifted import ShiftedGrid, flow_shift
 from revstep.engine.spec_checks import fields_from
 
@@ -37,10 +49,13 @@ __all__ = [
     "SPACINGS",
     "BetaGrid",
     "ExponentialGrid",
+    "IndexGrid",
     "KarrasGrid",
     "LeadingGrid",
     "LinspaceGrid",
     "LogSNRGrid",
+    "LuGrid",
+    "NoiseGrid",
     "ShiftedGrid",
     "Spacing",
     "TimeGrid",
@@ -54,7 +69,7 @@ KINDS: dict[str, type[Spacing]] = {
     cls.kind: cls
     for cls in (
         *(TrailingGrid, LeadingGrid, LinspaceGrid, KarrasGrid, ExponentialGrid, BetaGrid),
-        *(LogSNRGrid, TimeGrid, ShiftedGrid),
+        *(LogSNRGrid, LuGrid, TimeGrid, ShiftedGrid),
     )
 }
 
@@ -74,6 +89,7 @@ def spacing_from_value(value: object) -> str | Spacing:
         raise ValueError(unknown("kind of grid", kind, KINDS))
     cls = KINDS[kind]
     fields = fields_from(cls, fields, f"the {kind} grid")
-    if isinstance(inner := fields.get("spacing"), dict):
-        fields["spacing"] = spacing_from_value(inner)
+    for name in ("spacing", "ends"):
+        if isinstance(inner := fields.get(name), dict):
+            fields[name] = spacing_from_value(inner)
     return cls(**fields)

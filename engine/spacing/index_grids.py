@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -19,26 +20,53 @@ from revstep.engine.spec_checks import check_bool, check_whole
 if TYPE_CHECKING:
     from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["LeadingGrid", "LinspaceGrid", "TrailingGrid"]
+__all__ = ["IndexGrid", "LeadingGrid", "LinspaceGrid", "TrailingGrid"]
 
 
-@dataclasses.dataclass(frozen=True)
-class TrailingGrid(Spacing):
-    """Indices T - 1, T - 1 - T/N, ...: the last training index and N even strides down."""
+class IndexGrid(Spacing):
+    """A grid of training indices."""
 
-    kind: ClassVar[str] = "trailing"
     by_index: ClassVar[bool] = True
 
+    @abstractmethod
+    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
+        """The falling indices of the ``steps`` calls, as the formula has them: not yet whole."""
+
     def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
-        """round(T - k T/N) - 1 for k = 0 .. N - 1 (rounded first, as diffusers does)."""
-        total = spec.schedule.steps
-        found = np.asarray(np.arange(total, 0, -total / steps)[:steps], dtype=np.float64)
-        whole = in_whole_indices(spec)
-        return index_times(spec, (np.round(found) if whole else found) - 1.0, "spacing 'trailing'")
+        """Natural times of the indices, whole ones where training had them."""
+        return index_times(spec, self.indices(spec, steps), f"spacing {self.kind!r}")
 
 
 @dataclasses.dataclass(frozen=True)
-class LeadingGrid(Spacing):
+class TrailingGrid(IndexGrid):
+    """Indices T - 1, T - 1 - T/N, ...: the last training index and N even strides down.
+
+    Attributes:
+        first: The first call's index, from where the strides, of the same length, go down; None is
+            T - 1.
+    """
+
+    kind: ClassVar[str] = "trailing"
+    first: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_first(self.first)
+
+    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
+        """round(T - k T/N) - 1 for k = 0 .. N - 1 (rounded first, as diffusers does)."""
+        total = spec.schedule.steps
+        top = total if self.first is None else self.first + 1.0
+        found = np.asarray(np.arange(top, 0, -total / steps)[:steps], dtype=np.float64)
+        if len(found) < steps:
+            raise ValueError(
+                f"spacing 'trailing' from index {top - 1.0:g} has {len(found)} strides of "
+                f"{total}/{steps} indices; take fewer steps, or spacing='linspace'"
+            )
+        return (np.round(found) if in_whole_indices(spec) else found) - 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LeadingGrid(IndexGrid):
     """Indices (N - 1) S, ..., S, 0 with S = T // N, all moved up by an offset.
 
     It misses the noisiest times, and a single step would start at index 0, where there is next to
@@ -47,30 +75,39 @@ class LeadingGrid(Spacing):
     Attributes:
         offset: Added to the indices; None is the spec's ``spacing_offset``.
         drop_last: N + 1 points without the last, as diffusers' multistep solvers have it.
+        first: The noisiest index that may be called: S = (first + 1) // N; None is T - 1.
     """
 
     kind: ClassVar[str] = "leading"
-    by_index: ClassVar[bool] = True
     offset: int | None = None
     drop_last: bool = False
+    first: float | None = None
 
     def __post_init__(self) -> None:
+        _check_first(self.first)
         if self.offset is not None:
             check_whole(self.offset, "a grid's offset")
         check_bool(self.drop_last, "a grid's drop_last")
 
     def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
-        """Indices k (T // N) + offset for k = N - 1 .. 0."""
-        count = steps + 1 if self.drop_last else steps
-        if count == 1:
+        """Natural times of the indices; one step is refused."""
+        if steps == 1 and not self.drop_last:
             raise ValueError(
                 "spacing 'leading' with one step calls the network at the start of the training "
                 "indices only, where next to nothing is left to remove; use spacing='trailing'"
             )
-        offset = spec.spacing_offset if self.offset is None else self.offset
-        stride = float(spec.schedule.steps // count)
-        found = np.asarray(np.arange(count)[::-1] * stride + offset, dtype=np.float64)
-        return index_times(spec, found[:steps], f"spacing 'leading' with offset {offset}")
+        what = f"spacing 'leading' with offset {self._offset(spec)}"
+        return index_times(spec, self.indices(spec, steps), what)
+
+    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
+        """Indices k (T // N) + offset for k = N - 1 .. 0."""
+        count = steps + 1 if self.drop_last else steps
+        total = spec.schedule.steps if self.first is None else self.first + 1.0
+        found = np.arange(count)[::-1] * float(total // count) + self._offset(spec)
+        return np.asarray(found[:steps], dtype=np.float64)
+
+    def _offset(self, spec: DenoiserSpec) -> int:
+        return spec.spacing_offset if self.offset is None else self.offset
 
     def without_last(self) -> LeadingGrid:
         """With ``drop_last``."""
@@ -78,7 +115,7 @@ class LeadingGrid(Spacing):
 
 
 @dataclasses.dataclass(frozen=True)
-class LinspaceGrid(Spacing):
+class LinspaceGrid(IndexGrid):
     """Indices evenly from ``first`` down to ``last``, both taken; one step is ``first`` alone.
 
     Attributes:
@@ -88,7 +125,6 @@ class LinspaceGrid(Spacing):
     """
 
     kind: ClassVar[str] = "linspace"
-    by_index: ClassVar[bool] = True
     first: float | None = None
     last: float | None = None
     drop_last: bool = False
@@ -99,12 +135,17 @@ class LinspaceGrid(Spacing):
                 check_finite(value, f"a grid's {name}")
         check_bool(self.drop_last, "a grid's drop_last")
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
         """linspace(first, last, N), or the first N of N + 1."""
         first = spec.schedule.steps - 1.0 if self.first is None else self.first
         found = np.linspace(first, self.last or 0.0, steps + 1 if self.drop_last else steps)
-        return index_times(spec, found[:steps], f"spacing {self.kind!r}")
+        return np.asarray(found[:steps])
 
     def without_last(self) -> LinspaceGrid:
         """With ``drop_last``."""
         return dataclasses.replace(self, drop_last=True)
+
+
+def _check_first(value: float | None) -> None:
+    if value is not None:
+        check_finite(value, "a grid's first")

@@ -19,27 +19,37 @@ import numpy as np
 from revstep.engine.nearest import unknown
 from revstep.engine.spacing.base import Float64, Spacing, check_finite, index_times
 from revstep.engine.spacing.beta_quantile import beta_quantile
+from revstep.engine.spacing.index_grids import IndexGrid
 
 if TYPE_CHECKING:
     from revstep.engine.schedule import Schedule
     from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["BetaGrid", "ExponentialGrid", "KarrasGrid", "LogSNRGrid"]
+__all__ = ["BetaGrid", "ExponentialGrid", "KarrasGrid", "LogSNRGrid", "LuGrid", "NoiseGrid"]
 
 
 @dataclasses.dataclass(frozen=True)
-class _NoiseGrid(Spacing):
+class NoiseGrid(Spacing):
     """Levels from ``sigma_max`` down to ``sigma_min``, both taken.
 
     Attributes:
         sigma_min: The last call's level; None is that of training index 0.
         sigma_max: The first call's level; None is that of training index T - 1.
+        ends: A grid of training indices whose first and last call give the levels that are None
+            instead, as diffusers' Euler, Heun, LMS and KDPM2 have it; they move with the number of
+            steps.
     """
 
     sigma_min: float | None = None
     sigma_max: float | None = None
+    ends: IndexGrid | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.ends, IndexGrid | None):
+            raise TypeError(
+                "a grid's ends are those of a grid of training indices, such as LeadingGrid(); "
+                f"got {self.ends!r}"
+            )
         for name in ("sigma_min", "sigma_max"):
             value = getattr(self, name)
             if value is None:
@@ -55,7 +65,7 @@ class _NoiseGrid(Spacing):
     def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
         """Natural times of the levels."""
         schedule = spec.schedule
-        least, most = schedule.level_range
+        least, most = self._range(spec, steps)
         low = least if self.sigma_min is None else float(self.sigma_min)
         high = most if self.sigma_max is None else float(self.sigma_max)
         if low >= high:
@@ -65,8 +75,19 @@ class _NoiseGrid(Spacing):
         found = schedule.from_level(np.clip(self.levels(high, low, steps), low, high))
         return self._with_ends(schedule, np.array(found))
 
+    def _range(self, spec: DenoiserSpec, steps: int) -> tuple[float, float]:
+        """(least, most) level where no other is given."""
+        if self.ends is None:
+            return spec.schedule.level_range
+        times = self.ends.natural_times(spec, steps)
+        low, high = spec.schedule.level(times[[-1, 0]])
+        least, most = spec.schedule.level_range
+        return max(least, float(low)), min(most, float(high))
+
     def _with_ends(self, schedule: Schedule, found: Float64) -> Float64:
         """The training's own ends exactly, without the rounding of the inverse."""
+        if self.ends is not None:
+            return found
         if self.sigma_min is None and len(found) > 1:
             found[-1] = schedule.from_index(0)
         if self.sigma_max is None:
@@ -75,7 +96,7 @@ class _NoiseGrid(Spacing):
 
 
 @dataclasses.dataclass(frozen=True)
-class KarrasGrid(_NoiseGrid):
+class KarrasGrid(NoiseGrid):
     """Levels linear in level^(1/rho) (Karras et al. 2022, eq. 5).
 
     Attributes:
@@ -98,7 +119,7 @@ class KarrasGrid(_NoiseGrid):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExponentialGrid(_NoiseGrid):
+class ExponentialGrid(NoiseGrid):
     """Levels linear in their logarithm."""
 
     kind: ClassVar[str] = "exponential"
@@ -109,7 +130,18 @@ class ExponentialGrid(_NoiseGrid):
 
 
 @dataclasses.dataclass(frozen=True)
-class BetaGrid(_NoiseGrid):
+class LuGrid(ExponentialGrid):
+    """``exponential``, as diffusers' ``use_lu_lambdas`` names it: even steps in lambda.
+
+    It differs in a run with compat only: that scheduler rounds the times of these levels, where it
+    cuts those of its exponential ones.
+    """
+
+    kind: ClassVar[str] = "lu"
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaGrid(NoiseGrid):
     """Quantiles of the beta distribution: dense at both ends (Lee et al. 2024, Beta sampling).
 
     Attributes:

@@ -26,6 +26,7 @@ from revstep.engine import (
     build_program,
     flow_shift,
 )
+from revstep.engine.diffusers_grid import MULTISTEP
 from revstep.engine.grid import time_grid
 from revstep.engine.spacing.beta_quantile import beta_quantile
 from revstep.kernels import columns as col
@@ -236,7 +237,7 @@ def test_one_step_of_linspace_starts_at_the_noise():
 def test_one_step_of_leading_is_refused_with_the_cure():
     with pytest.raises(ValueError, match=r"one step .*spacing='trailing'"):
         time_grid(spec_of(VPSchedule()), 1, "leading")
-    assert time_grid(spec_of(VPSchedule()), 1, "leading", "diffusers-multistep")[0][0].index == 500
+    assert MULTISTEP.grid(spec_of(VPSchedule()), 1, "leading")[0][0].index == 500
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

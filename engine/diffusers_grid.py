@@ -1,0 +1,269 @@
+"""``compat="diffusers"``: the points of a run as that library's schedulers (0.42) have them.
+
+Each sampler has a ``Stepping``, that of the scheduler of its name; the spec's grid gives the
+options of the config: its spacing, kind of sigmas and ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from typing import Literal
+
+import numpy as np
+
+from revstep.engine.grid import (
+    Point,
+    check_falling,
+    checked_steps,
+    final_time,
+    network_time,
+    point,
+)
+from revstep.engine.schedule import NearlyZeroSNR, VPSchedule
+from revstep.engine.schedule.float32_levels import float32_levels
+from revstep.engine.spacing import (
+    BetaGrid,
+    IndexGrid,
+    KarrasGrid,
+    LeadingGrid,
+    LinspaceGrid,
+    LuGrid,
+    NoiseGrid,
+    ShiftedGrid,
+    Spacing,
+    resolve_spacing,
+)
+from revstep.engine.spacing.base import Float64
+from revstep.engine.spec import DenoiserSpec
+
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "EULER",
+    "HEUN",
+    "KDPM2",
+    "MULTISTEP",
+    "PNDM",
+    "SINGLESTEP",
+    "UNIPC",
+    "Stepping",
+]
+
+FIRST_FLOW_SIGMA = 1.0 - 1e-6  # UniPC's for 1, where alpha is 0
+
+log = logging.getLogger("revstep")
+
+Pairs = tuple[tuple[Point, Point], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepping:
+    """What a scheduler makes of a grid, and of the other defaults of a spec.
+
+    Attributes:
+        arrive: ``next``: a step arrives at the grid's next call; ``stride``: at index t - T // N.
+        drop_last: Whether leading and linspace spacings are those of N + 1 calls without the last.
+        whole: Whether times are cut to whole ones; else the network is told fractions, and noise
+            levels between indices are linear in sigma / alpha.
+        karras: Times of Karras' grid are rounded all the same; ``linear``: but for squared-cosine
+            betas.
+        own_end: Whether ``final="first"`` over a noise grid is its own last level.
+        scaled: Whether the state is x / alpha: the start is its largest level, and 1 over leading
+            spacings; else it is 1.
+        zero_snr: Whether alpha is 0 where the schedule has zero terminal SNR; else abar is 2^-24.
+        clips: Whether the scheduler knows ``clip_sample``.
+    """
+
+    arrive: Literal["next", "stride"] = "next"
+    drop_last: bool = False
+    whole: bool = True
+    karras: Literal["round", "linear", "exact"] = "round"
+    own_end: bool = False
+    scaled: bool = False
+    zero_snr: bool = False
+    clips: bool = False
+
+    def spec(self, spec: DenoiserSpec) -> DenoiserSpec:
+        """The spec with the scheduler's own end of a schedule of zero terminal SNR."""
+        schedule = spec.schedule
+        if self.zero_snr or not isinstance(schedule, VPSchedule) or not schedule.zero_terminal_snr:
+            return spec
+        fields = {f.name: getattr(schedule, f.name) for f in dataclasses.fields(schedule)}
+        return dataclasses.replace(spec, schedule=NearlyZeroSNR(**fields))
+
+    def start(self, spec: DenoiserSpec, spacing: str | Spacing | None, first: Point) -> float:
+        """Deviation of the initial noise, in the state's coordinates."""
+        if spec.prediction == "edm":
+            return math.hypot(first.sigma, 1.0)
+        if spec.schedule.kind == "ve":
+            return first.sigma
+        leading = isinstance(_index_grid(spec, spacing), LeadingGrid)
+        return first.sigma if self.scaled and spec.schedule.kind == "vp" and not leading else 1.0
+
+    def grid(self, spec: DenoiserSpec, steps: int | None, spacing: str | Spacing | None) -> Pairs:
+        """The pairs (point of the network call, point that the step arrives at).
+
+        Raises:
+            TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
+            ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
+        """
+        grid = resolve_spacing(spec.spacing if spacing is None else spacing)
+        steps = checked_steps(spec, steps, grid)
+        if self.drop_last:
+            grid = grid.without_last()
+        points = self._points(spec, grid, steps)
+        last = point(spec, final_time(spec, grid))
+        if self.own_end and isinstance(grid, NoiseGrid) and spec.final != "clean":
+            last = points[-1]
+        check_falling(np.array([p.t for p in points]), last, grid)
+        if self.scaled and spec.schedule.kind == "vp":  # what comes out is x / alpha
+            last = dataclasses.replace(last, alpha=1.0, sigma=last.level)
+        arrive = [*points[1:], last]
+        if self.arrive == "stride" and grid.by_index:
+            stride = spec.schedule.steps // steps
+            ends = (p.index - stride for p in points)
+            arrive = [_at_index(spec, i) if i >= 0 else last for i in ends]
+        return tuple(zip(points, arrive, strict=True))
+
+    def _points(self, spec: DenoiserSpec, grid: Spacing, steps: int) -> list[Point]:
+        if spec.schedule.kind == "flow" and self.whole and isinstance(grid, ShiftedGrid):
+            return _flow_points(spec, grid, steps)
+        if not isinstance(spec.schedule, VPSchedule):
+            return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
+        if isinstance(grid, NoiseGrid) and not (
+            isinstance(grid, BetaGrid) and grid.over != "sigma"
+        ):
+            return self._noise_points(spec, spec.schedule, grid, steps)
+        if isinstance(grid, IndexGrid) and _is_diffusers(grid):
+            return self._index_points(spec, grid, steps)
+        return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
+
+    def _index_points(self, spec: DenoiserSpec, grid: IndexGrid, steps: int) -> list[Point]:
+        if steps == 1 and not self.drop_last and isinstance(grid, LinspaceGrid | LeadingGrid):
+            indices = _one_step(spec, grid)
+        elif self.whole:
+            return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
+        else:
+            indices = grid.indices(spec, steps)
+        return [_at_index(spec, float(i)) for i in indices]
+
+    def _noise_points(
+        self, spec: DenoiserSpec, schedule: VPSchedule, grid: NoiseGrid, steps: int
+    ) -> list[Point]:
+        grid = (
+            dataclasses.replace(grid, ends=None) if self.whole else self._ended(spec, grid, steps)
+        )
+        points = [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
+        squared = schedule.betas == "squaredcos_cap_v2" and self.karras == "linear"
+        if isinstance(grid, KarrasGrid | LuGrid) and self.karras != "exact" and not squared:
+            return [_told(spec, p, float(np.round(p.index))) for p in points]
+        if self.whole:
+            cut = _cut_times(float32_levels(schedule), grid, steps)
+            return [_told(spec, p, float(i)) for p, i in zip(points, cut, strict=True)]
+        return points
+
+    def _ended(self, spec: DenoiserSpec, grid: NoiseGrid, steps: int) -> NoiseGrid:
+        """The grid between the levels of the first and last call of its spacing."""
+        ends = self._index_points(spec, grid.ends or LinspaceGrid(), steps)
+        low = ends[-1].level if grid.sigma_min is None else grid.sigma_min
+        high = ends[0].level if grid.sigma_max is None else grid.sigma_max
+        low = low if steps > 1 else 0.5 * high  # one step: the first level alone
+        return dataclasses.replace(grid, ends=None, sigma_min=low, sigma_max=high)
+
+
+DDIM = Stepping(arrive="stride", zero_snr=True, clips=True)
+PNDM = Stepping(arrive="stride", zero_snr=True)
+DDPM = Stepping(zero_snr=True, clips=True)
+EULER = Stepping(whole=False, karras="exact", scaled=True)
+HEUN = dataclasses.replace(EULER, clips=True)
+KDPM2 = Stepping(whole=False, scaled=True)
+MULTISTEP = Stepping(drop_last=True, karras="linear")
+SINGLESTEP = Stepping(drop_last=True)
+UNIPC = Stepping(drop_last=True, own_end=True)
+
+
+def _is_diffusers(grid: IndexGrid) -> bool:
+    return not (isinstance(grid, LinspaceGrid) and grid.last is not None)
+
+
+def _index_grid(spec: DenoiserSpec, spacing: str | Spacing | None) -> Spacing:
+    """The spacing of training indices under a grid; the spec's own under a given one."""
+    for chosen in (spec.spacing if spacing is None else spacing, spec.spacing):
+        grid = resolve_spacing(chosen)
+        found = (grid.ends or LinspaceGrid()) if isinstance(grid, NoiseGrid) else grid
+        if isinstance(found, IndexGrid):
+            return found
+    return LinspaceGrid()
+
+
+def _one_step(spec: DenoiserSpec, grid: LinspaceGrid | LeadingGrid) -> Float64:
+    """The last index of the spacing, where diffusers has the one call: not the first."""
+    index = grid.indices(spec, 1)[0] if isinstance(grid, LeadingGrid) else grid.last or 0.0
+    log.warning(
+        "one step over spacing %r calls the network at training index %g, as in diffusers: on next "
+        "to no noise, so that samples are noise. Use spacing='trailing'",
+        grid.kind,
+        index,
+    )
+    return np.array([index])
+
+
+def _at_index(spec: DenoiserSpec, index: float) -> Point:
+    """The point at a fraction of an index, between two of them linear in sigma / alpha."""
+    schedule = spec.schedule
+    low = math.floor(index)
+    if index == low:
+        return point(spec, float(schedule.from_index(index)))
+    before, after = schedule.level(schedule.from_index([low, low + 1]))
+    level = before + (index - low) * (after - before)
+    return _told(spec, point(spec, float(schedule.from_level(level))), index)
+
+
+def _told(spec: DenoiserSpec, at: Point, index: float) -> Point:
+    """The point, with the network told a training index that is not quite its own."""
+    if spec.time.kind in ("sigma", "log_sigma"):
+        return at
+    return dataclasses.replace(at, time=network_time(spec, float(spec.schedule.from_index(index))))
+
+
+def _cut_times(table: np.ndarray, grid: NoiseGrid, steps: int) -> Float64:
+    """The indices of a grid's levels in diffusers' float32 table, cut to whole ones."""
+    low = float(table[0]) if grid.sigma_min is None else grid.sigma_min
+    high = float(table[-1]) if grid.sigma_max is None else grid.sigma_max
+    logs, levels = np.log(table), np.log(grid.levels(high, low, steps))
+    below = np.searchsorted(logs, levels, side="right") - 1
+    below = np.clip(below, 0, len(logs) - 2)
+    share = (logs[below] - levels) / (logs[below] - logs[below + 1])
+    share = np.clip(share, 0.0, 1.0)
+    return np.trunc((1.0 - share) * below + share * (below + 1))
+
+
+def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Point]:
+    """A flow's points, with the network's times cut to whole thousandths.
+
+    In diffusers' own order of operations: the cut depends on the last bit.
+    """
+    total, inner = spec.schedule.steps, resolve_spacing(grid.spacing)
+    times = grid.natural_times(spec, steps)
+    told = times
+    if isinstance(inner, LinspaceGrid) and inner.drop_last:
+        even = np.linspace(1.0, 1.0 / total, steps + 1)
+        even = even[:-1] if inner.first is None else (1.0 - even)[:0:-1]
+        told = grid.shift * even / (1.0 + (grid.shift - 1.0) * even)
+        if grid.terminal is not None:
+            told = times
+    top = told[0] > FIRST_FLOW_SIGMA
+    told = np.where(told > FIRST_FLOW_SIGMA, FIRST_FLOW_SIGMA, told)
+    if top:
+        times = np.concatenate([[FIRST_FLOW_SIGMA], times[1:]])
+    points = [point(spec, float(t)) for t in times]
+    cut = np.trunc(told * total)
+    return [_of_thousand(spec, p, float(c) / total) for p, c in zip(points, cut, strict=True)]
+
+
+def _of_thousand(spec: DenoiserSpec, at: Point, t: float) -> Point:
+    if spec.time.kind in ("sigma", "log_sigma"):
+        return at
+    return dataclasses.replace(at, time=network_time(spec, t))
