@@ -14,7 +14,7 @@ from typing import Any
 
 from revstep.engine.errors import ExportError
 from revstep.engine.reductions import REDUCTIONS
-from revstep.engine.schedule import FlowSchedule, Schedule, VESchedule, VPSchedule
+from revstep.engine.schedule import FlowSchedule, VESchedule, VPSchedule
 from revstep.engine.spacing import KarrasGrid, Spacing
 from revstep.export.diffusers_spacing import flow_grid, flow_sigmas_grid, vp_grid
 
