@@ -156,12 +156,14 @@ def _runs_in_all(done: int, elapsed: float, runs: int, seconds: float) -> int:
 
 
 def example_conditions(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
-    """Valid conditions for ``batch`` samples: classes in turn (the null class left out), else 0."""
+    """Valid conditions for ``batch`` samples: whole numbers in turn (without the null), else 0."""
     found: dict[str, NDArray[Any]] = {}
     for c in engine.spec.conditions:
-        values = np.zeros((batch, *c.shape), c.dtype)
-        if c.classes is not None:
-            classes = [i for i in range(c.classes) if i != c.null] or [0]
+        values = np.zeros((batch, *c.shape), c.interface)
+        if c.allowed is not None:
+            least, most = c.allowed
+            first = range(least, min(most, least + batch) + 1)  # limits may be any
+            classes = [i for i in first if i != c.null] or [least]
             cycle: Sequence[int] = [classes[i % len(classes)] for i in range(batch)]
             values += np.reshape(cycle, (batch, *(1 for _ in c.shape)))
         found[c.name] = values

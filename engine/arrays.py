@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["array_from", "data_values", "floats", "integers", "rows_of", "rows_view"]
+__all__ = [
+    "array_from",
+    "booleans",
+    "data_values",
+    "floats",
+    "integers",
+    "rows_of",
+    "rows_view",
+    "typed_values",
+]
+
+HALVES = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127")}  # their largest numbers
 
 
 def array_from(value: Any, what: str) -> NDArray[Any]:
@@ -20,9 +31,10 @@ def array_from(value: Any, what: str) -> NDArray[Any]:
         value = value.detach().cpu()
         value = value.float() if value.is_floating_point() else value
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} can't be read as an array: {error}") from error
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # JAX's, say
 
 
 def floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
@@ -63,20 +75,61 @@ def data_values(
     return floats(value, what)
 
 
-def integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
-    """Whole numbers, int64.
+def integers(value: ArrayLike, what: str, dtype: str = "int64") -> NDArray[Any]:
+    """Whole numbers, int64 or int32.
 
     Raises:
         TypeError: No integers.
-        ValueError: A value beyond int64.
+        ValueError: A value beyond the dtype.
     """
     array = array_from(value, what)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{what} must be integers; got {array.dtype}")
-    most = np.iinfo(np.int64).max
-    if array.dtype == np.uint64 and np.any(array > most):
-        raise ValueError(f"{what} holds {array.max()}; an integer is at most 2^63 - 1 = {most}")
-    return array.astype(np.int64)
+    ends, bits = np.iinfo(dtype), np.iinfo(dtype).bits
+    if array.size and int(array.max()) > ends.max:
+        most = f"2^{bits - 1} - 1 = {ends.max}"
+        raise ValueError(f"{what} holds {array.max()}; an integer is at most {most}")
+    if array.size and int(array.min()) < ends.min:
+        least = f"-2^{bits - 1} = {ends.min}"
+        raise ValueError(f"{what} holds {array.min()}; an integer is at least {least}")
+    return array.astype(dtype)
+
+
+def booleans(value: ArrayLike, what: str) -> NDArray[np.bool_]:
+    """True and False, also written as the integers 1 and 0.
+
+    Raises:
+        TypeError: Neither bools nor integers.
+        ValueError: Another integer.
+    """
+    array = array_from(value, what)
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"{what} must be bools, or the integers 0 and 1; got {array.dtype}")
+    if array.dtype.kind != "b" and np.any(other := (array != 0) & (array != 1)):
+        raise ValueError(f"{what} holds {array[other].flat[0]}; a bool is True, False, 0 or 1")
+    return array.astype(np.bool_)
+
+
+def typed_values(value: ArrayLike, dtype: str, what: str) -> NDArray[Any]:
+    """Values of a condition's dtype: bool, int32, int64, or float32 for the floats.
+
+    numpy has no bfloat16, so float16 and bfloat16 are float32 here; whoever calls the network
+    rounds them.
+
+    Raises:
+        TypeError: Values of another kind.
+        ValueError: NaN, infinity, or a value beyond the dtype.
+    """
+    if dtype == "bool":
+        return booleans(value, what)
+    if dtype in ("int32", "int64"):
+        return integers(value, what, dtype)
+    array = floats(value, what)
+    if dtype in HALVES and np.any(over := np.abs(array) > HALVES[dtype]):
+        raise ValueError(
+            f"{what} holds {array[over].flat[0]:g}; a {dtype} is at most {HALVES[dtype]:g}"
+        )
+    return array
 
 
 def rows_of(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> NDArray[Any]:

@@ -137,6 +137,8 @@ class Bundle:
         match source:
             case {"kind": "factory", "name": str(name)}:
                 where = name
+                if isinstance(output := source.get("output"), str):
+                    where += f" --module-output {output}"
             case {"kind": "diffusers"}:  # its path is not kept: bundles travel
                 nulls = [c.null for c in self.spec.conditions if c.null is not None]
                 where = " ".join(["--diffusers DIR", *(f"--null-class {null}" for null in nulls)])
@@ -152,12 +154,12 @@ def _parity_shapes(
         yield f"{part}t", f"{part}x", (), "float32"
         yield f"{part}out", f"{part}x", spec.output_shape, "float32"
         for c in spec.conditions:
-            yield f"{part}cond.{c.name}", f"{part}x", c.shape, c.dtype
+            yield f"{part}cond.{c.name}", f"{part}x", c.shape, c.interface
     yield "ddim20.final", "ddim20.final", spec.shape, "float32"
     if spec.decoder is not None:
         yield "decoder.out", "ddim20.final", spec.decoder.shape, "float32"
     for c in spec.conditions:
-        yield f"ddim20.cond.{c.name}", "ddim20.final", c.shape, c.dtype
+        yield f"ddim20.cond.{c.name}", "ddim20.final", c.shape, c.interface
 
 
 def _check_parity(where: Path, arrays: dict[str, NDArray[Any]], spec: DenoiserSpec) -> None:

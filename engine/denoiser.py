@@ -21,7 +21,7 @@ class NetworkBuffers:
     Attributes:
         x: (N, *shape) float32, the network's input.
         t: (N,) float32, the network's times.
-        conditions: name -> (N, *condition shape), of the spec's dtype.
+        conditions: name -> (N, *condition shape), of the interface's dtype (``Condition``).
         out: (N, *output shape) float32.
     """
 
@@ -34,8 +34,7 @@ class NetworkBuffers:
     def allocate(cls, spec: DenoiserSpec, rows: int) -> NetworkBuffers:
         """Zeros, with every condition at its null value: what unused rows hold."""
         conditions = {
-            c.name: np.full((rows, *c.shape), 0 if c.null is None else c.null, dtype=c.dtype)
-            for c in spec.conditions
+            c.name: np.array(np.broadcast_to(c.filler, (rows, *c.shape))) for c in spec.conditions
         }
         return cls(
             x=np.zeros((rows, *spec.shape), dtype=np.float32),

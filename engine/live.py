@@ -36,6 +36,7 @@ def from_module(
     decoder: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
     warm_up: bool = True,
     max_program_rows: int = MAX_PROGRAM_ROWS,
+    output: str | int | None = None,
 ) -> Engine:
     """An engine that samples a live module: the ``torch`` backend.
 
@@ -44,7 +45,8 @@ def from_module(
 
     Args:
         module: Takes x (N, *shape), t (N,) float32 and the conditions in the spec's order; returns
-            (N, *output shape).
+            (N, *output shape). Keyword-only parameters get the spec's inputs of their names; the
+            tensor may be the only one in a tuple, dict or output object.
         spec: The denoiser's spec.
         device: ``auto`` (a GPU if torch has one), ``cpu``, ``cuda`` or ``cuda:<i>``.
         precision: ``fp32``, ``fp16`` or ``bf16``: of weights, x and output; the time stays
@@ -62,11 +64,13 @@ def from_module(
         decoder: Decodes final states.
         warm_up: On CUDA: prepare all buckets now, not at first use.
         max_program_rows: On CUDA: rows of sampler tables held at once.
+        output: Which of the module's outputs, where it returns several: a name
+            (``output="sample"``) or an index.
 
     Raises:
         BackendError: No torch, or no GPU where one is asked for.
         DeviceMemoryError: The GPU's memory is short.
-        TypeError: ``module`` is no torch module, or ``spec`` no spec.
+        TypeError: ``module`` is no torch module, ``spec`` no spec, or ``output`` no name or index.
         ValueError: An unknown device or precision, or buckets outside the spec's batch range.
     """
     check_device(device)
@@ -76,6 +80,7 @@ def from_module(
         raise BackendError(
             "from_module needs torch, which is not installed; pip install 'revstep[cuda]'"
         ) from error
+    from revstep.engine.backends.module_call import ModuleCall
     from revstep.engine.backends.torch_module import DTYPES, TorchModuleDenoiser, prepare_module
 
     if not isinstance(module, torch.nn.Module):
@@ -89,7 +94,7 @@ def from_module(
     where = torch.device("cpu") if device == "cpu" else cuda_device(device)
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, "loading the module", mend):
-        prepared = prepare_module(module, where, DTYPES[precision])
+        prepared = prepare_module(ModuleCall(module, spec, output), where, DTYPES[precision])
     options: dict[str, Any] = {"dtype": DTYPES[precision], "compile": compile, "tf32": tf32}
     denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
     if where.type == "cpu":

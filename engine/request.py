@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revstep.engine.arrays import array_from, data_values, floats, integers, rows_of
+from revstep.engine.arrays import array_from, data_values, floats, rows_of
 from revstep.engine.grid import DEFAULT_STEPS
 from revstep.engine.inpainting import known_pixels
 from revstep.engine.loop import Batch
@@ -87,12 +87,19 @@ def make_request(
     if noise is not None:
         z = rows_of(floats(noise, "noise"), spec.shape, n, "noise")
     pixels = known_pixels(spec, n, mask, known, begin)
+    fed = {c.name: _condition(c, given.get(c.name), n) for c in spec.conditions}
+    none = {  # without a null value nobody reads it; but rows to spare are filled with it
+        c.name: fed[c.name]
+        if nulls.get(c.name) is None and c.null is None
+        else _condition(c, nulls.get(c.name), n)
+        for c in spec.conditions
+    }
     return Request(
         Batch(
             seeds=sample_seeds(seed, n),
             guidance=scale,
-            conditions={c.name: _condition(c, given.get(c.name), n) for c in spec.conditions},
-            null_conditions={c.name: _null(c, nulls.get(c.name), n) for c in spec.conditions},
+            conditions=fed,
+            null_conditions=none,
             start=begin if pixels is None else pixels.start,
             noise=z,
             mask=None if pixels is None else pixels.mask,
@@ -183,7 +190,7 @@ def _count(
     shaped += [(name, value, spec.shape) for name, value in states.items() if value is not None]
     for name, value, shape in shaped:
         array = array_from(value, name)
-        if array.ndim == len(shape) + 1:
+        if array.ndim == len(shape) + 1 or (array.ndim == 1 and set(shape) == {1}):
             return max(1, len(array))
     return 1
 
@@ -214,23 +221,13 @@ def _guidance(
 
 
 def _condition(condition: Condition, value: ArrayLike | None, n: int) -> NDArray[Any]:
-    if value is None:
-        if condition.null is None:
-            raise ValueError(
-                f"condition {condition.name!r} is missing; pass conditions={{{condition.name!r}: "
-                f"{condition.dtype} of shape (n, {', '.join(map(str, condition.shape))})}}"
-            )
-        value = condition.null
-        return np.full((n, *condition.shape), value, dtype=condition.dtype)
-    what = f"condition {condition.name!r}"
-    array = integers(value, what) if condition.dtype == "int64" else floats(value, what)
-    if condition.classes is not None and np.any((array < 0) | (array >= condition.classes)):
-        bad = array[(array < 0) | (array >= condition.classes)].flat[0]
-        raise ValueError(f"{what} holds {bad}; allowed: 0 to {condition.classes - 1}")
-    return rows_of(array, condition.shape, n, what)
-
-
-def _null(condition: Condition, value: ArrayLike | None, n: int) -> NDArray[Any]:
     if value is None and condition.null is None:
-        return np.zeros((n, *condition.shape), dtype=condition.dtype)  # never fed: guidance is 1
-    return _condition(condition, value, n)
+        raise ValueError(
+            f"condition {condition.name!r} is missing; pass conditions={{{condition.name!r}: "
+            f"{condition.dtype} of shape (n, {', '.join(map(str, condition.shape))})}}"
+        )
+    what, shape = f"condition {condition.name!r}", condition.shape
+    array = condition.filler if value is None else condition.values(value, what)
+    if array.shape == (n,) and set(shape) == {1}:  # numbers, for a module that takes (n, 1)
+        array = array.reshape(n, *shape)
+    return rows_of(array, shape, n, what)

@@ -213,6 +213,7 @@ class DenoiserSpec:
         """The spec as plain JSON values."""
         values = dataclasses.asdict(self)
         values["schedule"] = self.schedule.to_dict()
+        values["conditions"] = tuple(c.to_dict() for c in self.conditions)
         if isinstance(self.spacing, Spacing):
             values["spacing"] = self.spacing.to_dict()
         return values
@@ -229,9 +230,7 @@ class DenoiserSpec:
         fields["schedule"] = schedule_from_dict(fields["schedule"])
         fields["spacing"] = spacing_from_value(fields["spacing"])
         fields["time"] = TimeInput(**fields_from(TimeInput, fields["time"], "the time input"))
-        fields["conditions"] = tuple(
-            Condition(**fields_from(Condition, c, "a condition")) for c in fields["conditions"]
-        )
+        fields["conditions"] = tuple(Condition.from_dict(c) for c in fields["conditions"])
         if fields["decoder"] is not None:
             fields["decoder"] = Decoder(**fields_from(Decoder, fields["decoder"], "the decoder"))
         return cls(**fields)

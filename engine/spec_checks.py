@@ -27,6 +27,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Fields that a manifest may lack, at their defaults: bundles were written before there were any.
 LATER: dict[str, tuple[str, ...]] = {
     "VESchedule": ("levels", "rho", "sigmas"),
+    "Condition": ("limits", "example"),
     "CompiledEntry": ("tuned",),
 }
 MOST = 2**31 - 1  # elements a sample

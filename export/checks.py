@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from revstep.engine.backends.module_call import CallError, ModuleCall
+from revstep.engine.backends.module_output import OutputError
 from revstep.engine.errors import ExportError
 from revstep.engine.grid import point
 from revstep.engine.prediction import edm_input_scale
-from revstep.engine.spec import Condition, DenoiserSpec
+from revstep.engine.spec import DenoiserSpec
+from revstep.export.example_conditions import example_condition
 from revstep.export.given import Form, calling
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
 __all__ = [
     "ROW_TOLERANCE",
+    "called_module",
     "check_decoder",
     "check_kind",
     "check_module",
@@ -51,6 +55,21 @@ def check_kind(module: object, what: str) -> None:
             f"{what} is a TorchScript module ({type(module).__name__}), which torch.export can't "
             "trace; give the torch.nn.Module it was made from, with its state_dict loaded"
         )
+
+
+def called_module(
+    module: torch.nn.Module, spec: DenoiserSpec, output: str | int | None
+) -> ModuleCall:
+    """The module as revstep calls it.
+
+    Raises:
+        ExportError: Its ``forward`` can't take the spec's inputs.
+        TypeError: ``output`` is no name, index or None.
+    """
+    try:
+        return ModuleCall(module, spec, output)
+    except CallError as error:
+        raise ExportError(str(error)) from error
 
 
 def scan_weights(module: torch.nn.Module) -> None:
@@ -99,21 +118,7 @@ def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
     y, z = rng.standard_normal((2, rows, *spec.shape))
     x = (c_in * (alpha * 0.5 * y + sigma * z)).astype(np.float32)
     t = np.array([p.time for p in at], dtype=np.float32)
-    return (x, t, *(_condition(c, rows, rng) for c in spec.conditions))
-
-
-def _condition(c: Condition, rows: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """Valid values: every class in turn, the null value in the last row if there is one."""
-    shape = (rows, *c.shape)
-    if c.dtype == "float32":
-        value = rng.standard_normal(shape).astype(np.float32)
-    elif c.classes is not None:
-        value = (np.arange(int(np.prod(shape))).reshape(shape) % c.classes).astype(np.int64)
-    else:
-        value = np.full(shape, 0 if c.null is None else c.null, dtype=np.int64)
-    if c.null is not None and rows > 1:
-        value[-1] = c.null
-    return value
+    return (x, t, *(example_condition(c, rows, rng) for c in spec.conditions))
 
 
 def run_module(
@@ -137,10 +142,13 @@ def run_module(
     try:
         with calling(form.device):
             out: object = module(*form.place(*(torch.from_numpy(i.copy()) for i in inputs)))
+    except OutputError as error:
+        raise ExportError(f"for {given}, {error}") from error
     except Exception as error:  # a user's module may raise anything
         raise ExportError(
             f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
             f"order, float32 t of shape (B,): adapt it in the factory{_lookup_hint(error, spec)}"
+            f"{_example_hint(spec)}"
         ) from error
     if not isinstance(out, torch.Tensor):
         raise ExportError(
@@ -169,6 +177,21 @@ def _lookup_hint(error: Exception, spec: DenoiserSpec) -> str:
     return ""
 
 
+def _example_hint(spec: DenoiserSpec) -> str:
+    """That conditions may be tried with values of the user's own, where they were not."""
+    made_up = [
+        c.name
+        for c in spec.conditions
+        if c.example is None and c.allowed is None and c.null is None
+    ]
+    if not made_up:
+        return ""
+    return (
+        f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers; if the module "
+        "can't take such, give the spec's Condition(example=...) some that it can"
+    )
+
+
 def _describe(inputs: Arrays, spec: DenoiserSpec) -> str:
     names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
     return ", ".join(
@@ -189,7 +212,7 @@ def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
     if not bool(torch.isfinite(three).all()):
         raise ExportError(
             "the module's output holds NaN or infinity for finite inputs "
-            f"({_describe(inputs, spec)}); nothing was exported"
+            f"({_describe(inputs, spec)}); nothing was exported{_example_hint(spec)}"
         )
     again = run_module(module, inputs, spec)
     if not torch.equal(three, again):

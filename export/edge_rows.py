@@ -32,7 +32,7 @@ def edge_rows(spec: DenoiserSpec) -> Rows:
     """``x``, ``t`` and ``cond.<name>`` of up to 12 rows, each with a condition at an edge.
 
     The first row has every null value there is; the others change one condition of an ordinary row:
-    its null value, zeros (a mask all off), the last class (a mask all on), 5 standard deviations.
+    its null value, zeros (a mask all off), the ends of its range, 5 standard deviations.
     Empty where the spec has no condition.
     """
     conditions = spec.conditions
@@ -48,7 +48,7 @@ def edge_rows(spec: DenoiserSpec) -> Rows:
         for row, change in enumerate(changes):
             if c.name in change:
                 edge = change[c.name]
-                value[row] = edge(value[row]) if callable(edge) else edge
+                value[row] = edge(value[row]) if callable(edge) else np.asarray(edge)
         rows[f"cond.{c.name}"] = value
     return rows
 
@@ -56,12 +56,13 @@ def edge_rows(spec: DenoiserSpec) -> Rows:
 def _edges(c: Condition) -> Iterator[object]:
     if c.null is not None:
         yield c.null
+    if c.allowed is not None:
+        yield from dict.fromkeys(c.allowed)
+        return
     yield 0
     if c.dtype == "bool":
         yield 1
-    elif c.classes is not None:
-        yield c.classes - 1
-    elif not c.dtype.startswith("int"):
+    elif c.interface == "float32":
         yield _large
 
 

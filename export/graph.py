@@ -28,7 +28,12 @@ from revstep.export.graph_passes import mend
 __all__ = ["OPSETS", "cast_module", "export_decoder", "export_graph"]
 
 OUTPUT = "out"
-ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
+ONNX_TYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "int64": onnx.TensorProto.INT64,
+    "int32": onnx.TensorProto.INT32,
+    "bool": onnx.TensorProto.BOOL,
+}
 LOGGERS = ("torch", "onnxscript", "onnx_ir")
 
 logger = logging.getLogger(__name__)
@@ -72,7 +77,7 @@ def export_graph(
         shapes = (*shapes, tuple(batch for _ in spec.conditions))
     others = _export(module, example, path, opset, names, OUTPUT, shapes, spec.batch)
     rows = [spec.shape, (), *(c.shape for c in spec.conditions)]
-    types = ["float32", "float32", *(c.dtype for c in spec.conditions)]
+    types = ["float32", "float32", *(c.interface for c in spec.conditions)]
     inputs = list(zip(names, types, rows, strict=True))
     _check_graph(path, inputs, (OUTPUT, "float32", spec.output_shape))
     return set(others)

@@ -42,6 +42,7 @@ def export_module(
     precisions: Sequence[str] = ("fp32",),
     opset: int = 20,
     decoder: torch.nn.Module | None = None,
+    output: str | int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     source: dict[str, str] | None = None,
@@ -54,14 +55,18 @@ def export_module(
 
     Args:
         module: Takes (x, t, *conditions): float32 x (B, *spec.shape), float32 t (B,), and the
-            spec's conditions in their order; returns (B, *spec.output_shape). Rows must not
-            depend on each other. With weights of 16 bits it may take x and float conditions in
-            their dtype, with float64 weights t too; 16 bits widen the parity bounds to theirs.
+            spec's conditions in their order; returns (B, *spec.output_shape). Keyword-only
+            parameters get the spec's inputs of their names; the tensor may be the only one in a
+            tuple, dict or output object. Rows must not depend on each other. With weights of 16
+            bits it may take x and float conditions in their dtype, with float64 weights t too; 16
+            bits widen the parity bounds to theirs.
         spec: The denoiser's spec.
         path: The bundle's directory; it appears when all is done, or not at all.
         precisions: Of ``fp32``, ``fp16``, ``bf16``; one graph each.
         opset: ONNX opset, 18 to 22; 20 runs everywhere.
         decoder: Latents (B, *spec.shape) to images (B, *spec.decoder.shape), float32.
+        output: Which of the module's outputs, where it returns several: a name
+            (``output="sample"``) or an index; the one tensor that there is needs none.
         overwrite: Replace an existing bundle.
         progress: Called with (description, done, total).
         source: Where the module comes from, for the provenance: ``{"kind": "factory", "name":
@@ -77,9 +82,16 @@ def export_module(
     import torch
 
     from revstep.export.batch_range import check_batch
-    from revstep.export.checks import check_decoder, check_kind, check_module, scan_weights
+    from revstep.export.checks import (
+        called_module,
+        check_decoder,
+        check_kind,
+        check_module,
+        scan_weights,
+    )
     from revstep.export.graph import cast_module, export_decoder, export_graph
     from revstep.export.graph_check import check_runs
+    from revstep.export.index_limits import check_limits, with_limits
     from revstep.export.parity import STEPS
     from revstep.export.precision import reduced_graphs, remove_graph
     from revstep.export.provenance import provenance, revstep_version
@@ -102,11 +114,12 @@ def export_module(
         check_surroundings()
         check_weight_types(module)
         scan_weights(module)
-        given, given_decoder = module, decoder
+        given, given_decoder = called_module(module, spec, output), decoder
         module = float32_copy(given)
         with no_autocast(torch.device("cpu")):
             check_module(module, spec)
         check_batch(module, spec, spec.batch[1])
+        check_limits(module, spec)
         if decoder is not None:
             check_weight_types(decoder, "the decoder")
             scan_weights(decoder)
@@ -129,6 +142,7 @@ def export_module(
         check_runs(graphs["fp32"], spec, reference, limits["fp32"])
         for rows in sorted(others):
             check_batch(module, spec, rows)
+        spec = with_limits(module, spec, graphs["fp32"])
         stages.advance("exporting the graph", GRAPH_UNITS)
         targets = {p: graphs[p] for p in precisions if p != "fp32"}
         reduced = reduced_graphs(
@@ -211,5 +225,3 @@ def _threads(module: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-

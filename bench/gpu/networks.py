@@ -103,7 +103,7 @@ def conditions_for(spec: DenoiserSpec, batch: int) -> dict[str, NDArray[Any]]:
             found[c.name] = np.arange(batch) % (c.classes - 1)
         else:
             shape = (batch, *c.shape)
-            found[c.name] = np.random.default_rng(0).uniform(-1, 1, shape).astype(c.dtype)
+            found[c.name] = np.random.default_rng(0).uniform(-1, 1, shape).astype(c.interface)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.ort_session import check_inputs, onnx_session
 from revstep.engine.cuda.device import Queue
 from revstep.engine.errors import BackendError
@@ -86,6 +87,7 @@ class OrtCudaDenoiser:
             except Exception as error:  # ONNX Runtime's own error classes share no base
                 raise BackendError(
                     f"ONNX Runtime {ort.__version__} failed on {self.device}: {error}"
+                    f"{index_hint(spec)}"
                 ) from error
 
         return call

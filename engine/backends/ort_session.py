@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.cores import usable_threads
 from revstep.engine.denoiser import NetworkBuffers
 from revstep.engine.errors import BackendError
@@ -19,7 +20,12 @@ from revstep.engine.spec import DenoiserSpec
 __all__ = ["CpuSession", "OrtDenoiser", "check_dims", "check_inputs", "onnx_session"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-TYPES = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
+TYPES = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(bool)": np.dtype(np.bool_),
+}
 
 
 def onnx_session(
@@ -178,7 +184,12 @@ class OrtDenoiser:
             with shared as session:
                 if bound[0] is not session:  # another one, since a fork
                     bound = session, self._binding(session, buffers)
-                session.run_with_iobinding(bound[1])
+                try:
+                    session.run_with_iobinding(bound[1])
+                except Exception as error:  # ONNX Runtime's own error classes share no base
+                    raise BackendError(
+                        f"ONNX Runtime failed: {error}{index_hint(self.spec)}"
+                    ) from error
 
         return call
 

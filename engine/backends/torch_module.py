@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from revstep.engine.backends.index_hint import index_hint
+from revstep.engine.backends.module_call import ModuleCall
 from revstep.engine.backends.module_cast import (
     cast_dtype,
     cast_module,
@@ -54,9 +56,10 @@ class TorchModuleDenoiser:
     """Runs ``module(x, t, *conditions)`` on bound buffers, without gradients.
 
     Args:
-        module: Takes x (N, *shape), t (N,) and the conditions in the spec's order; returns
-            (N, *output_shape). x and float conditions come in ``dtype``, t in float32. It is used
-            as it is: in eval mode, on the device, with weights of the dtype (``prepare_module``).
+        module: Takes x (N, *shape), t (N,) and the conditions in the spec's order (``ModuleCall``
+            takes other forms); returns (N, *output_shape). x and float32 conditions come in
+            ``dtype``, t in float32. It is used as it is: in eval mode, on the device, with weights
+            of the dtype (``prepare_module``).
         spec: The denoiser's spec.
         device: Where it runs.
         dtype: Of its weights: float32, float16 or bfloat16.
@@ -80,7 +83,7 @@ class TorchModuleDenoiser:
         self.spec = spec
         self.device = torch.device(device)
         self.dtype = dtype
-        self._module = module
+        self._module = module = ModuleCall.of(module, spec)
         self._run: Callable[..., torch.Tensor] = module
         self._compiled = compile
         if compile:  # graphs of its own would nest in ours
@@ -136,12 +139,18 @@ class TorchModuleDenoiser:
         mode: Callable[[], contextlib.AbstractContextManager[Any]] = torch.inference_mode,
     ) -> Callable[[], None]:
         conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
+        own = [c.dtype == "float32" for c in self.spec.conditions]  # others say what they are
         x, t, out, dtype = buffers.x, buffers.t, buffers.out, self.dtype
 
         def call() -> None:
             with mode(), _products(self.device, self._tf32):
-                cast = [c.to(dtype) if c.is_floating_point() else c for c in conditions]
-                out.copy_(_checked(run(x.to(dtype), t, *cast), tuple(out.shape)))
+                cast = [c.to(dtype) if yes else c for c, yes in zip(conditions, own, strict=True)]
+                try:
+                    result = run(x.to(dtype), t, *cast)
+                except IndexError as error:
+                    hint = index_hint(self.spec)
+                    raise BackendError(f"the module failed: {error}{hint}") from error
+                out.copy_(_checked(result, tuple(out.shape)))
 
         if run is self._module:
             return call
@@ -156,12 +165,7 @@ class TorchModuleDenoiser:
         return first_compiles
 
 
-def _checked(result: object, shape: tuple[int, ...]) -> torch.Tensor:
-    if not isinstance(result, torch.Tensor):
-        raise BackendError(
-            f"the module returned a {type(result).__name__}, expected a tensor {shape}; wrap it in "
-            "a module that returns the tensor alone"
-        )
+def _checked(result: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     if tuple(result.shape) != shape:  # copy_ would broadcast
         raise BackendError(f"the module returned shape {tuple(result.shape)}, expected {shape}")
     return result

@@ -204,7 +204,7 @@ def _check_engine(engine: TrtEngine, spec: DenoiserSpec) -> None:
     wanted = {
         spec.name: (spec.shape, None),
         spec.time.name: ((), "float32"),
-        **{c.name: (c.shape, c.dtype) for c in spec.conditions},
+        **{c.name: (c.shape, c.interface) for c in spec.conditions},
     }
     if set(engine.inputs) != set(wanted):
         raise BackendError(

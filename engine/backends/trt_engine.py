@@ -23,6 +23,7 @@ log = logging.getLogger("revstep")
 
 DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT64": "int64", "INT32": "int32",
+    "BOOL": "bool",
 }  # fmt: skip
 
 

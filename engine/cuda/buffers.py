@@ -31,7 +31,7 @@ class DeviceNetworkBuffers:
     Attributes:
         x: (N, *shape), in the denoiser's dtype.
         t: (N,) float32.
-        conditions: name -> (N, *condition shape), of the spec's dtype.
+        conditions: name -> (N, *condition shape), of the interface's dtype (``Condition``).
         out: (N, *output shape), in the denoiser's dtype.
     """
 
@@ -54,7 +54,9 @@ class DeviceNetworkBuffers:
             x=zeros(spec.shape, dtype),
             t=zeros((), torch.float32),
             conditions={
-                c.name: zeros(c.shape, getattr(torch, c.dtype)).fill_(c.null or 0)
+                c.name: zeros(c.shape, getattr(torch, c.interface)).copy_(
+                    torch.from_numpy(np.array(c.filler))
+                )
                 for c in spec.conditions
             },
             out=zeros(spec.output_shape, dtype),

@@ -173,7 +173,7 @@ def branch_on_value(f, x, t):
 
 REFUSED = {
     "shape": (lambda f, x, t: f(x, t)[:, :3], r"returned shape \(2, 3\).*expected \(2, 6\)"),
-    "tuple": (lambda f, x, t: (f(x, t),), "returned tuple.*one tensor"),
+    "tuple": (lambda f, x, t: (f(x, t), t), "returned tuple.*one tensor"),
     "integers": (lambda f, x, t: f(x, t).long(), "torch.int64.*float32"),
     "raises": (lambda f, x, t: f(x, t[:, None]), "the module failed on row float32"),
     "baked": (lambda f, x, t: f(x.reshape(2, 6), t.reshape(2)), "not at batch 3.*a reshape"),
@@ -285,7 +285,7 @@ def test_an_existing_bundle_is_kept_unless_told(tabular_bundle, copy_of):
     before = snapshot(path)
     with pytest.raises(ExportError, match="exists; pass --overwrite"):
         export_module(*build("tabular")[:2], path)
-    broken = Changed(lambda f, x, t: (f(x, t),))
+    broken = Changed(lambda f, x, t: (f(x, t), t))
     with pytest.raises(ExportError, match="one tensor"):
         export_module(broken, TABULAR, path, overwrite=True)
     assert snapshot(path) == before

@@ -40,6 +40,13 @@ def export(
         int | None,
         typer.Option(help="With --diffusers: the class that means none, for guidance.", min=0),
     ] = None,
+    module_output: Annotated[
+        str | None,
+        typer.Option(
+            help="Which output, where a factory's module returns several: a name or an index.",
+            metavar="NAME",
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="Graphs to write, comma-separated: fp32, fp16, bf16.")
     ] = "fp32",
@@ -52,6 +59,8 @@ def export(
         raise ValueError("name either a factory (package.module:function) or --diffusers DIR")
     if null_class is not None and diffusers is None:
         raise ValueError("--null-class goes with --diffusers; a factory's spec says it itself")
+    if module_output is not None and diffusers is not None:
+        raise ValueError("--module-output goes with a factory; a --diffusers network has one")
     precisions = names(precision, "--precision")
     if others := [p for p in precisions if p not in PRECISIONS]:
         raise ValueError(unknown_names("unknown --precision", others, PRECISIONS))
@@ -88,7 +97,9 @@ def export(
                 decoder=decoder,
                 overwrite=overwrite,
                 progress=report,
-                source={"kind": "factory", "name": factory},
+                output=_output(module_output),
+                source={"kind": "factory", "name": factory}
+                | ({} if module_output is None else {"output": module_output}),
             )
     total = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     if as_json:
@@ -96,3 +107,8 @@ def export(
         return
     typer.echo(f"{bundle.path}: {', '.join(bundle.precisions)}, {size(total)}")
     typer.echo(f"Next: revstep compile {bundle.path}")
+
+
+def _output(text: str | None) -> str | int | None:
+    """An index where it is a number, else a name."""
+    return int(text) if text is not None and text.removeprefix("-").isdecimal() else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from revstep.commands.output import out, print_json, size
 
 if TYPE_CHECKING:
     from revstep.engine.bundle import Bundle
+    from revstep.engine.spec import Condition
 
 __all__ = ["info"]
 
@@ -49,7 +51,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         ("time", f"{spec.time.name}: {spec.time.kind}"),
     ]
     for c in spec.conditions:
-        classes = f", {c.classes} classes" if c.classes is not None else ""
+        classes = f", {c.classes} classes" if c.classes is not None else _limits(c)
         null = "no null value" if c.null is None else f"null {c.null}"
         rows.append(("condition", f"{c.name} {_shape(c.shape)} {c.dtype}{classes}, {null}"))
     learned = ", learned variance" if spec.learned_variance else ""
@@ -90,6 +92,15 @@ def _nodes(found: dict[str, Any]) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in found["fp32"].items())
     kept = sum(found["fp32"].values())
     return f"{found['nodes']} nodes in 16 bits, {kept} float32{f': {why}' if why else ''}"
+
+
+def _limits(condition: Condition) -> str:
+    if condition.limits is None:
+        return ""
+    (low, high), ends = condition.limits, np.iinfo(condition.interface)
+    if low == ends.min:
+        return f", at most {high}"
+    return f", at least {low}" if high == ends.max else f", {low} to {high}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

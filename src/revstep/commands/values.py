@@ -156,7 +156,7 @@ def class_condition(spec: DenoiserSpec) -> Condition:
     Raises:
         ValueError: There is none, or more than one.
     """
-    labels = [c for c in spec.conditions if c.dtype == "int64" and c.shape == ()]
+    labels = [c for c in spec.conditions if "int" in c.dtype and set(c.shape) <= {1}]
     if len(labels) != 1:
         if not spec.conditions:
             raise ValueError("--class needs a class label; this denoiser has no conditions at all")
@@ -171,8 +171,8 @@ def class_condition(spec: DenoiserSpec) -> Condition:
 def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
     """The values of one condition: (m, *shape) in its dtype, one for each group of samples.
 
-    A scalar condition takes a list or range (m values); another takes its elements, one value
-    for all samples (m = 1), or a ``.npy`` file of shape ``shape`` or (m, *shape).
+    A condition of one number takes a list or range (m values); another takes its elements, one
+    value for all samples (m = 1), or a ``.npy`` file of shape ``shape`` or (m, *shape).
 
     Raises:
         ValueError: An unknown name, a wrong number of values, or fractions for whole numbers.
@@ -188,7 +188,9 @@ def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
         array = load_array(Path(text), what)
     else:
         array = np.asarray(numbers(text, what), np.float64)
-        if condition.shape:
+        if set(condition.shape) == {1}:
+            array = array.reshape(-1, *condition.shape)
+        elif condition.shape:
             if array.size != math.prod(condition.shape):
                 raise ValueError(
                     f"{what} has shape {condition.shape}: give {math.prod(condition.shape)} "
@@ -205,9 +207,9 @@ def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
 
 
 def _cast(array: NDArray[Any], condition: Condition, what: str) -> NDArray[Any]:
-    if condition.dtype == "int64":
-        whole = np.asarray(array, np.int64)
+    if condition.interface != "float32":
+        whole = array if array.dtype == bool else np.asarray(array, np.int64)
         if not np.array_equal(whole, array):
             raise ValueError(f"{what} takes whole numbers")
-        return whole
+        return condition.values(whole, what)
     return np.asarray(array, np.float32)
