@@ -1,0 +1,90 @@
+"""Random small modules: what export takes equals the module, what it refuses leaves nothing."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from random_modules import Case, cases  # noqa: E402
+
+from revstep.engine.backends.ort_session import onnx_session  # noqa: E402
+from revstep.engine.errors import ExportError  # noqa: E402
+from revstep.export import export_module  # noqa: E402
+
+ROWS = 3
+BOUND = 1e-4  # of the RMS: fp32's, as parity has it
+QUICK = settings(
+    max_examples=8, derandomize=True, deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+
+
+def inputs_of(spec):
+    rng = np.random.default_rng(5)
+    high = 999 if spec.time.kind == "index" else 1
+    inputs = {
+        spec.name: rng.standard_normal((ROWS, *spec.shape)),
+        spec.time.name: np.round(rng.random(ROWS) * high, 0 if high > 1 else 6),
+    }
+    for c in spec.conditions:
+        inputs[c.name] = rng.standard_normal((ROWS, *c.shape))
+        if c.classes is not None:
+            inputs[c.name] = rng.integers(0, c.classes, ROWS)
+    return {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in inputs.items()}
+
+
+def in_float64(module, inputs):
+    """The module's own output, weights and inputs in float64."""
+    wide = [torch.from_numpy(v).double() if v.dtype.kind == "f" else torch.from_numpy(v)
+            for v in inputs.values()]  # fmt: skip
+    with torch.no_grad():
+        return module.double().eval()(*wide).numpy()
+
+
+def check(case):
+    with tempfile.TemporaryDirectory() as folder:
+        spec, path = case.spec(), Path(folder) / "x.revstep"
+        if case.fault is not None:
+            with pytest.raises(ExportError):
+                export_module(case.build(), spec, path)
+            assert list(Path(folder).iterdir()) == []
+            return
+        inputs = inputs_of(spec)
+        want = in_float64(case.build(), inputs)
+        session = onnx_session(export_module(case.build(), spec, path).graph("fp32"), threads=1)
+        for rows in (ROWS, 1):
+            got = session.run(None, {name: value[:rows] for name, value in inputs.items()})[0]
+            error = np.abs(got - want[:rows]).max() / np.sqrt(np.mean(want**2))
+            assert error < BOUND, error
+
+
+@QUICK
+@given(case=cases(faults=False))
+def test_a_random_module_is_exported_as_it_is(case):
+    check(case)
+
+
+@settings(QUICK, max_examples=6)
+@given(case=cases().filter(lambda case: case.fault is not None))
+def test_a_random_module_with_a_fault_is_refused_before_anything_is_written(case):
+    check(case)
+
+
+@pytest.mark.slow
+@settings(QUICK, max_examples=150)
+@given(case=cases())
+def test_many_random_modules(case):
+    check(case)
+
+
+def test_the_oracle_sees_a_difference():
+    case = Case("row", (5,), ("linear",), False, (), None)
+    inputs = inputs_of(case.spec())
+    other = Case("row", (5,), ("linear", "tanh"), False, (), None)
+    assert np.abs(in_float64(case.build(), inputs) - in_float64(other.build(), inputs)).max() > 0.1
