@@ -13,6 +13,7 @@ from revstep.engine.cuda.device import check_device, cuda_device, memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.nearest import unknown
+from revstep.engine.runner import CpuRunner, Runner
 from revstep.engine.spec import DenoiserSpec
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def from_module(
 ) -> Engine:
     """An engine that samples a live module: the ``torch`` backend.
 
-    The module is used as it is where it is in eval mode, on the device and of the precision;
-    otherwise a copy of it is made.
+    The module's own weights are used where they are on the device and of the precision: what an
+    optimizer or ``load_state_dict`` writes into them is followed. Otherwise they are copied, as
+    they are now. Samples are those of eval mode whatever mode the module is in, and the module
+    itself never runs in another mode than its owner has it in: where it is in train mode, a copy
+    that shares its weights runs instead.
 
     Args:
         module: Takes x (N, *shape), t (N,) float32 and the conditions in the spec's order; returns
@@ -68,7 +72,9 @@ def from_module(
             (``output="sample"``) or an index.
 
     Raises:
-        BackendError: No torch, or no GPU where one is asked for.
+        BackendError: No torch, or no GPU where one is asked for. ``sample`` raises it where the
+            module was moved, cast or given other weights since, or is in train mode and can't be
+            copied.
         DeviceMemoryError: The GPU's memory is short.
         TypeError: ``module`` is no torch module, ``spec`` no spec, or ``output`` no name or index.
         ValueError: An unknown device or precision, or buckets outside the spec's batch range.
@@ -80,8 +86,10 @@ def from_module(
         raise BackendError(
             "from_module needs torch, which is not installed; pip install 'revstep[cuda]'"
         ) from error
+    from revstep.engine.backends.live_runner import LiveRunner
     from revstep.engine.backends.module_call import ModuleCall
     from revstep.engine.backends.torch_module import DTYPES, TorchModuleDenoiser, prepare_module
+    from revstep.engine.backends.weights_place import WeightsPlace
 
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}")
@@ -94,21 +102,28 @@ def from_module(
     where = torch.device("cpu") if device == "cpu" else cuda_device(device)
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, "loading the module", mend):
-        prepared = prepare_module(ModuleCall(module, spec, output), where, DTYPES[precision])
+        called = ModuleCall(module, spec, output)
+        prepared = prepare_module(called, where, DTYPES[precision])
     options: dict[str, Any] = {"dtype": DTYPES[precision], "compile": compile, "tf32": tf32}
     denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
     if where.type == "cpu":
         if unroll or buckets is not None:
             raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
-        return Engine(denoiser, decoder=decoder, reproducible=reproducible)
-    from revstep.engine.cuda.runner import CudaRunner
+        runner: Runner = CpuRunner(denoiser)
+    else:
+        from revstep.engine.cuda.runner import CudaRunner
 
-    runner = CudaRunner(
-        denoiser,
-        buckets=buckets,
-        graphs=graphs,
-        unroll=unroll,
-        warm_up=warm_up,
-        max_program_rows=max_program_rows,
-    )
-    return Engine(runner=runner, decoder=decoder, reproducible=reproducible)
+        runner = CudaRunner(
+            denoiser,
+            buckets=buckets,
+            graphs=graphs,
+            unroll=unroll,
+            warm_up=warm_up,
+            max_program_rows=max_program_rows,
+        )
+    shared = prepared is called
+    if shared:
+        place = WeightsPlace(module, captured=graphs and where.type == "cuda")
+        runner = LiveRunner(runner, denoiser, place)
+    details = {"weights": "the module's own" if shared else "copied from the module"}
+    return Engine(runner=runner, decoder=decoder, reproducible=reproducible, details=details)

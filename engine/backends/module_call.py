@@ -54,16 +54,17 @@ class ModuleCall(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.module = module
-        self.training = module.training
+        self.training = False  # the module's own flags count, which its owner may turn
         self._output = check_output(output)
         inputs = [spec.name, spec.time.name, *(c.name for c in spec.conditions)]
         self._names = _names(module, inputs)
         self._halves = [_half(module, c.dtype) for c in spec.conditions]
 
     @classmethod
-    def of(cls, module: torch.nn.Module, spec: DenoiserSpec) -> ModuleCall:
-        """The module's call; a ``ModuleCall`` is its own."""
-        return module if isinstance(module, ModuleCall) else cls(module, spec)
+    def of(cls, module: torch.nn.Module, spec: DenoiserSpec) -> torch.nn.Module:
+        """The module's call; a ``ModuleCall``, or a wrapper around one, is its own."""
+        called = isinstance(module, cls) or isinstance(getattr(module, "module", None), cls)
+        return module if called else cls(module, spec)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
         """The module's output for the spec's inputs in their order.

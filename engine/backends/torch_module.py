@@ -6,10 +6,12 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from revstep.engine.backends.eval_form import EvalForm
 from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.module_call import ModuleCall
 from revstep.engine.backends.module_cast import (
@@ -19,6 +21,8 @@ from revstep.engine.backends.module_cast import (
     weight_dtype,
 )
 from revstep.engine.backends.sync_watch import sync_reason
+from revstep.engine.backends.torch_threads import check_threads
+from revstep.engine.cores import usable_cpus
 from revstep.engine.cuda.buffers import DeviceNetworkBuffers
 from revstep.engine.denoiser import NetworkBuffers
 from revstep.engine.errors import BackendError
@@ -38,16 +42,14 @@ _switches = threading.RLock()  # torch's TF32 switches are the process's
 def prepare_module(
     module: torch.nn.Module, device: torch.device, dtype: torch.dtype
 ) -> torch.nn.Module:
-    """The module in eval mode on a device, its floating-point weights of ``dtype``.
+    """The module on a device, its floating-point weights of ``dtype``.
 
-    What a cast leaves as it is: ``module_cast``.
-
-    It is the given module where nothing must change, else a copy: the caller's stays as it is.
+    What a cast leaves as it is: ``module_cast``. It is the given module where nothing must be moved
+    or cast, whatever its mode, else a copy in eval mode: the caller's stays as it is.
     """
     tensors = [*module.parameters(), *module.buffers()]
     weights = weight_dtype(module)
-    fits = all(t.device == device and t.dtype == cast_dtype(t, dtype, weights) for t in tensors)
-    if fits and not any(m.training for m in module.modules()):
+    if all(t.device == device and t.dtype == cast_dtype(t, dtype, weights) for t in tensors):
         return module
     return cast_module(copy_module(module), dtype, device, weights=weights).eval()
 
@@ -58,8 +60,9 @@ class TorchModuleDenoiser:
     Args:
         module: Takes x (N, *shape), t (N,) and the conditions in the spec's order (``ModuleCall``
             takes other forms); returns (N, *output_shape). x and float32 conditions come in
-            ``dtype``, t in float32. It is used as it is: in eval mode, on the device, with weights
-            of the dtype (``prepare_module``).
+            ``dtype``, t in float32. It is used as it is, on the device, with weights of the dtype
+            (``prepare_module``); where it is in train mode, a copy in eval mode that shares its
+            weights runs instead (``EvalForm``).
         spec: The denoiser's spec.
         device: Where it runs.
         dtype: Of its weights: float32, float16 or bfloat16.
@@ -83,12 +86,12 @@ class TorchModuleDenoiser:
         self.spec = spec
         self.device = torch.device(device)
         self.dtype = dtype
-        self._module = module = ModuleCall.of(module, spec)
-        self._run: Callable[..., torch.Tensor] = module
+        called = ModuleCall.of(module, spec)
+        self._eager = self._run = EvalForm(called)
         self._compiled = compile
         if compile:  # graphs of its own would nest in ours
             off: dict[str, Any] = {"triton.cudagraphs": False}
-            self._run = torch.compile(module, dynamic=False, options=off)
+            self._run = EvalForm(called, partial(torch.compile, dynamic=False, options=off))
         self._tf32 = tf32
         if self.device.type == "cuda":
             _hush_switches()
@@ -100,10 +103,13 @@ class TorchModuleDenoiser:
         if self._reason is None:
             rows = self.spec.batch[0]
             buffers = DeviceNetworkBuffers.allocate(self.spec, rows, self.dtype, self.device)
-            # inference mode would hide which operators the composite ones call
-            call = self._call(buffers, self._module, torch.no_grad)
+            call = self._call(buffers, self._eager)
             self._reason = (sync_reason(call, self.device),)
         return self._reason[0]
+
+    def refresh(self) -> None:
+        """Takes up what was changed in the module; to be called before a run."""
+        self._run.refresh()
 
     def bind(self, buffers: NetworkBuffers | DeviceNetworkBuffers) -> Callable[[], None]:
         """A call that runs the module from ``buffers`` into ``buffers.out``.
@@ -130,20 +136,25 @@ class TorchModuleDenoiser:
         }
         if self.device.type == "cuda":
             return {**told, "gpu": torch.cuda.get_device_name(self.device), "tf32": self._tf32}
-        return {**told, "threads": torch.get_num_threads()}
+        threads, usable = torch.get_num_threads(), usable_cpus()
+        told["threads"] = threads  # torch's, for the whole process: not ours to change
+        return told if threads <= usable else {**told, "usable_cores": usable}
 
     def _call(
         self,
         buffers: DeviceNetworkBuffers,
         run: Callable[..., torch.Tensor],
-        mode: Callable[[], contextlib.AbstractContextManager[Any]] = torch.inference_mode,
     ) -> Callable[[], None]:
         conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
         own = [c.dtype == "float32" for c in self.spec.conditions]  # others say what they are
         x, t, out, dtype = buffers.x, buffers.t, buffers.out, self.dtype
+        on_cpu = self.device.type == "cpu"
 
         def call() -> None:
-            with mode(), _products(self.device, self._tf32):
+            if on_cpu:
+                check_threads()
+            # inference mode would leave tensors in the module that can't be trained with
+            with torch.no_grad(), _products(self.device, self._tf32):
                 cast = [c.to(dtype) if yes else c for c, yes in zip(conditions, own, strict=True)]
                 try:
                     result = run(x.to(dtype), t, *cast)
@@ -152,7 +163,7 @@ class TorchModuleDenoiser:
                     raise BackendError(f"the module failed: {error}{hint}") from error
                 out.copy_(_checked(result, tuple(out.shape)))
 
-        if run is self._module:
+        if run is self._eager:
             return call
         compiled = False
 

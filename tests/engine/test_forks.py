@@ -141,6 +141,32 @@ print(child(work), kept.renewed)
     assert told == ["0 0"]
 
 
+@pytest.mark.parametrize(
+    ("parents", "childs", "how"),
+    [(2, 2, "7"), (2, 1, "0"), (1, 1, "0"), (1, 2, "0")],
+)
+def test_a_live_module_that_ran_on_several_threads_is_refused_in_a_child(parents, childs, how):
+    pytest.importorskip("torch")
+    told = _run(f"""
+import torch
+torch.set_num_threads({parents})
+spec = revstep.DenoiserSpec(shape=(4,), schedule=revstep.VPSchedule(), prediction="epsilon")
+class Net(torch.nn.Module):  # too small for torch to start a thread: the guard is tested alone
+    def forward(self, x, t):
+        return x * 0.5
+engine = revstep.from_module(Net(), spec, device="cpu")
+engine.sample(1, steps=1)
+def work():
+    torch.set_num_threads({childs})
+    engine.sample(1, steps=1)
+print(child(work))
+engine.sample(1, steps=1)
+""")
+    assert told[-1] == how
+    if how == "7":
+        assert "call torch.set_num_threads(1) in the child" in told[0]
+
+
 def test_a_gpu_is_refused_in_another_process_by_name():
     refuse_forked(os.getpid(), "cuda:0")
     with pytest.raises(BackendError, match=r"cuda:0.*forked child.*'spawn'.*load the engine there"):

@@ -78,10 +78,10 @@ def test_a_module_that_fits_is_used_as_it_is_and_others_are_copied():
     assert prepare_module(module, CPU, torch.float32) is module
     half = prepare_module(module, CPU, torch.float16)
     assert half is not module
-    module.train()
-    ready = prepare_module(module, CPU, torch.float32)
+    module.train()  # its owner's business: what runs then is a copy that shares its weights
+    assert prepare_module(module, CPU, torch.float32) is module
+    assert not prepare_module(module, CPU, torch.float16).training
     assert module.training
-    assert not ready.training
     module.eval()
 
 
