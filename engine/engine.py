@@ -52,6 +52,7 @@ class Engine:
             don't depend on what else is in its batch.
         details: Further lines for ``describe``.
         runner: Where batches run; a ``CpuRunner`` of the denoiser if None.
+        again: Makes an equal engine: what ``copy`` and ``pickle`` take in place of this one.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class Engine:
         reproducible: bool = False,
         details: Mapping[str, Any] | None = None,
         runner: Runner | None = None,
+        again: Callable[[], Engine] | None = None,
     ) -> None:
         if denoiser is None and runner is None:
             raise TypeError("an engine needs a denoiser or a runner")
         self._runner = runner or CpuRunner(cast(Denoiser, denoiser))
         self._decoder = decoder
+        self._again = again
         self._details = dict(details or {})
         least, most = self.spec.batch
         self._fixed_rows = max(least, min(most, REPRODUCIBLE_ROWS)) if reproducible else None
@@ -78,6 +81,16 @@ class Engine:
         self._inversion: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(
             partial(inversion_program, self.spec)
         )
+
+    def __reduce__(self) -> tuple[Callable[[], Engine], tuple[()]]:
+        """An engine of a bundle is copied, and sent to another process, as its ``load`` call."""
+        if self._again is None:
+            raise TypeError(
+                "only an engine that revstep.load made can be copied or pickled, as its load() "
+                "call; call from_module in the other process, on a module that was sent there, or "
+                "export the module and load its bundle there"
+            )
+        return self._again, ()
 
     @property
     def spec(self) -> DenoiserSpec:

@@ -17,6 +17,7 @@ from revstep.engine.decoder import LatentDecoder
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.kernel_files import CHOICES, choose_kernels
+from revstep.engine.load_call import LoadCall
 from revstep.engine.nearest import unknown
 from revstep.engine.runner import CpuRunner, Runner
 
@@ -66,7 +67,9 @@ def load(
 
     ``auto`` takes the best that works here: on a GPU TensorRT, then ONNX Runtime's CUDA provider;
     else ONNX Runtime on the CPU. What it passes over is said in a warning; ``Engine.describe``
-    tells what runs.
+    tells what runs. A copy of the engine, by ``copy`` or ``pickle``, is this call again: a worker
+    process, such as multiprocessing's, a DataLoader's or Ray's, loads the bundle for itself, by
+    its absolute path.
 
     Args:
         path: A ``.revstep`` directory.
@@ -133,6 +136,21 @@ def load(
         decoder=_decoder(bundle, threads, where),
         reproducible=reproducible,
         details={"bundle": str(path), "precision": chosen, "checked": checked},
+        again=LoadCall(
+            Path(path).absolute(),
+            bundle.manifest["digest"],
+            {
+                "backend": backend,
+                "device": device,
+                "precision": precision,
+                "verify": verify,
+                "reproducible": reproducible,
+                "threads": threads,
+                "buckets": buckets,
+                "kernels": kernels,
+                **cuda,
+            },
+        ),
     )
 
 
