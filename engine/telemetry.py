@@ -7,14 +7,16 @@ sends nothing. docs/privacy.md says what each library does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["OPT_IN", "SWITCHES", "Switch", "keep_quiet", "telemetry"]
+__all__ = ["OPT_IN", "SWITCHES", "Switch", "keep_quiet", "quiet_openvino", "telemetry"]
 
 OPT_IN = "REVSTEP_TELEMETRY"
-NO = ("", "0")  # of OPT_IN
+SENDER = "openvino_telemetry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ _before: set[str] = set()  # modules that were imported before revstep
 def keep_quiet() -> None:
     """Sets every switch that the user hasn't set; run by ``import revstep``."""
     _before.update(switch.module for switch in SWITCHES if switch.module in sys.modules)
-    if os.environ.get(OPT_IN, "") not in NO:
+    if _opted_in():
         return
     for switch in SWITCHES:
         if switch.variable not in os.environ:
@@ -61,9 +63,32 @@ def keep_quiet() -> None:
             _set_here.add(switch.variable)
 
 
+@contextlib.contextmanager
+def quiet_openvino() -> Iterator[None]:
+    """For ``import openvino``, which no variable keeps from reporting that it was imported.
+
+    It does without ``openvino_telemetry``, the package that sends, where that can't be imported.
+    """
+    if _opted_in() or SENDER in sys.modules:
+        yield
+        return
+    sys.modules[SENDER] = None  # type: ignore[assignment]  # how the import system knows "none"
+    try:
+        yield
+    finally:
+        del sys.modules[SENDER]
+
+
 def telemetry() -> dict[str, str]:
     """What every library does, by module: ``off``, ``on`` or ``its default``, with the reason."""
-    return {switch.module: _state(switch) for switch in SWITCHES}
+    openvino = f"its default: {OPT_IN}={os.environ.get(OPT_IN, '')}"
+    if not _opted_in():
+        openvino = f"off: where revstep imports it, it does without {SENDER}"
+    return {**{switch.module: _state(switch) for switch in SWITCHES}, "openvino": openvino}
+
+
+def _opted_in() -> bool:
+    return os.environ.get(OPT_IN, "") not in ("", "0")
 
 
 def _state(switch: Switch) -> str:

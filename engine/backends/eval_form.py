@@ -89,7 +89,8 @@ def _eval_copy(module: torch.nn.Module, parts: list[torch.nn.Module]) -> torch.n
     held = (d.values() for p in parts for d in (p.__dict__, p._parameters, p._buffers))
     shared = {id(v): v for values in held for v in values if isinstance(v, torch.Tensor)}
     try:
-        return copy.deepcopy(module, shared).eval()
+        with torch.inference_mode(False):  # it outlives the caller's mode
+            return copy.deepcopy(module, shared).eval()
     except Exception as error:  # a lock, a process group, a graph's tensor: each its own error
         raise BackendError(
             f"the module is in train mode, and no copy of it in eval mode can be made ({error}); "

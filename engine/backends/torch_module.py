@@ -117,12 +117,13 @@ class TorchModuleDenoiser:
         Numpy buffers are taken on the CPU; tensors on the denoiser's device.
         """
         if isinstance(buffers, NetworkBuffers):
-            buffers = DeviceNetworkBuffers(
-                torch.from_numpy(buffers.x),
-                torch.from_numpy(buffers.t),
-                {name: torch.from_numpy(value) for name, value in buffers.conditions.items()},
-                torch.from_numpy(buffers.out),
-            )
+            with torch.inference_mode(False):  # they outlive the caller's mode
+                buffers = DeviceNetworkBuffers(
+                    torch.from_numpy(buffers.x),
+                    torch.from_numpy(buffers.t),
+                    {name: torch.from_numpy(value) for name, value in buffers.conditions.items()},
+                    torch.from_numpy(buffers.out),
+                )
         return self._call(buffers, self._run)
 
     def describe(self) -> dict[str, Any]:
@@ -148,13 +149,13 @@ class TorchModuleDenoiser:
         conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
         own = [c.dtype == "float32" for c in self.spec.conditions]  # others say what they are
         x, t, out, dtype = buffers.x, buffers.t, buffers.out, self.dtype
-        on_cpu = self.device.type == "cpu"
+        kind = self.device.type
 
         def call() -> None:
-            if on_cpu:
+            if kind == "cpu":
                 check_threads()
             # inference mode would leave tensors in the module that can't be trained with
-            with torch.no_grad(), _products(self.device, self._tf32):
+            with torch.no_grad(), _no_autocast(kind), _products(self.device, self._tf32):
                 cast = [c.to(dtype) if yes else c for c, yes in zip(conditions, own, strict=True)]
                 try:
                     result = run(x.to(dtype), t, *cast)
@@ -180,6 +181,13 @@ def _checked(result: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     if tuple(result.shape) != shape:  # copy_ would broadcast
         raise BackendError(f"the module returned shape {tuple(result.shape)}, expected {shape}")
     return result
+
+
+def _no_autocast(kind: str) -> contextlib.AbstractContextManager[Any]:
+    """The caller's autocast off: an engine has one precision, whoever calls it."""
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return contextlib.nullcontext()
 
 
 def _many_shapes() -> contextlib.AbstractContextManager[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from revstep.engine.errors import BackendError
 
@@ -26,7 +27,8 @@ class WeightsPlace:
             for prefix, part in module.named_modules()
             for held in (part._parameters, part._buffers)
         ]
-        self._captured = captured
+        tensors = (t for _, held in self._held for t in held.values())
+        self._captured = captured and not any(is_lazy(t) for t in tensors)  # those have none yet
         self._places = self._now()
         self._names = self._named()
 

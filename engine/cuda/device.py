@@ -69,8 +69,8 @@ def cuda_device(device: str = "cuda") -> torch.device:
     """The CUDA device of that name, with its number.
 
     Raises:
-        BackendError: No torch, a torch without CUDA, no driver, or no such GPU; the message says
-            what to do.
+        BackendError: No torch, a torch without CUDA, no driver, no such GPU, or a process forked
+            from one that used CUDA; the message says what to do.
     """
     try:
         import torch
@@ -88,6 +88,12 @@ def cuda_device(device: str = "cuda") -> torch.device:
         raise BackendError(
             f"torch {torch.__version__} is built without CUDA; install a CUDA build of torch "
             "(pip install 'revstep[cuda]'), or use device='cpu'"
+        )
+    if torch.cuda._is_in_bad_fork():
+        raise BackendError(
+            "this process was forked from one that used CUDA, and CUDA doesn't work in such a "
+            "child: start it with multiprocessing's 'spawn' or 'forkserver' and load the engine "
+            "there, or use device='cpu'"
         )
     if not torch.cuda.is_available():
         have = "the NVIDIA driver sees no GPU" if _has_driver() else "there is no NVIDIA driver"

@@ -8,6 +8,7 @@ from typing import Any
 
 from revstep import __version__, gpu_checks
 from revstep.check import NO_GPU, Check, install
+from revstep.engine.cores import usable_threads
 from revstep.engine.machine import (
     Gpu,
     cpu_count,
@@ -66,7 +67,12 @@ def examine() -> Report:
         revstep=__version__,
         python=f"{platform.python_implementation()} {platform.python_version()}",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu={"name": cpu_name(), "usable_cores": cpu_count(), "features": list(cpu_features())},
+        cpu={
+            "name": cpu_name(),
+            "usable_cores": cpu_count(),
+            "threads": usable_threads(),
+            "features": list(cpu_features()),
+        },
         telemetry=telemetry(),
         gpus=gpus,
         kernels=_kernels(),

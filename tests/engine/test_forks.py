@@ -191,6 +191,16 @@ def test_a_device_runner_of_another_process_refuses_its_run():
         engine.sample(1, steps=1)
 
 
+def test_cuda_in_a_child_of_a_process_that_used_it_is_named(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from revstep.engine.cuda.device import cuda_device
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with pytest.raises(BackendError, match=r"forked from one that used CUDA.*'spawn'"):
+        cuda_device("cuda")
+
+
 def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
     from networks import NumpyDenoiser, gaussian_epsilon
 

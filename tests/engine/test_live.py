@@ -141,6 +141,36 @@ def test_no_gradient_is_recorded_and_the_callers_mode_is_as_before():
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_the_callers_inference_mode_and_autocast_change_nothing_now_or_later(training):
+    net = _net()
+    net.train(training)
+    want = _engine(net).sample(2, **RUN).x
+    engine = _engine(net)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(engine.sample(2, **RUN).x, want)
+    np.testing.assert_array_equal(engine.sample(2, **RUN).x, want)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(engine.sample(2, **RUN).x, want)
+
+
+def test_a_module_with_lazy_layers_may_be_given_before_its_first_call():
+    torch.manual_seed(0)
+
+    class Lazy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.LazyConv2d(1, 3, padding=1)
+
+        def forward(self, x, t):
+            return self.f(x)
+
+    net = Lazy().eval()
+    place, engine = WeightsPlace(net, captured=True), _engine(net)
+    np.testing.assert_array_equal(engine.sample(1, **RUN).x, engine.sample(1, **RUN).x)
+    place.check()
+
+
 def _through_a_closure(net):
     inner = net.f
     net.g.forward = lambda x: inner(x[:, :1])[:, :1]

@@ -144,3 +144,23 @@ def test_a_library_that_came_first_is_told(tmp_path):
 def test_doctor_shows_it(tmp_path):
     code = "import sys; sys.argv = ['revstep', 'doctor']; from revstep.cli import main; main()"
     assert "onnxruntime: off: ORT_DISABLE_TELEMETRY=1" in _run(code, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"), [({}, "without"), ({"REVSTEP_TELEMETRY": "1"}, "with")]
+)
+def test_openvino_is_imported_without_what_reports_it(variables, told, tmp_path):
+    """Packages that import each other as OpenVINO 2026.4 and openvino_telemetry 2025.2 do."""
+    (tmp_path / "openvino_telemetry.py").write_text("")
+    (tmp_path / "openvino.py").write_text(
+        "try:\n    import openvino_telemetry\nexcept ImportError:\n    told = 'without'\n"
+        "else:\n    told = 'with'\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from revstep.engine.telemetry import quiet_openvino\n"
+        "with quiet_openvino():\n    import openvino\n"
+        "import openvino_telemetry\n"  # it is hidden no longer
+        "print(openvino.told)"
+    )
+    assert _run(code, tmp_path, **variables).strip() == told

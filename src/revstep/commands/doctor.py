@@ -40,7 +40,10 @@ def doctor(
         print_json(report.to_dict())
     else:
         typer.echo(f"revstep {report.revstep}, {report.python}, {report.system}")
-        typer.echo(f"CPU: {report.cpu['name']}, {report.cpu['usable_cores']} usable cores")
+        typer.echo(
+            f"CPU: {report.cpu['name']}, {report.cpu['usable_cores']} usable cores; load() starts "
+            f"{report.cpu['threads']} threads"
+        )
         typer.echo(f"     {' '.join(report.cpu['features'])}")
         for gpu in report.gpus:
             typer.echo(
