@@ -67,14 +67,15 @@ def attention(
     from onnxscript.onnx_opset import opset18 as op
 
     masked = attn_mask is not None
-    if len(query.shape) == USUAL_RANK and not (masked and attn_mask.dtype == ir.DataType.BOOL):
+    rank = len(query.shape)
+    if rank == USUAL_RANK and not (masked and attn_mask.dtype == ir.DataType.BOOL):
         out = usual(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
         return _zero_where_all_off(op, attn_mask, out) if masked else out
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         key, value = (_repeated(op, part, query.shape[-3]) for part in (key, value))
     if is_causal:
         attn_mask = _causal(op, query, key)
-    scores = _scores(op, ir, query, key, scale)
+    scores = _scores(op, ir, rank, query, key, scale)
     if attn_mask is None:
         return op.MatMul(op.Softmax(scores, axis=-1), value)
     if attn_mask.dtype == ir.DataType.BOOL:
@@ -89,11 +90,11 @@ def _number(op: Any, ir: Any, number: float, like: Any) -> Any:
     return op.Constant(value=ir.tensor(number, dtype=like.dtype))
 
 
-def _scores(op: Any, ir: Any, query: Any, key: Any, scale: float | None) -> Any:
+def _scores(op: Any, ir: Any, rank: int, query: Any, key: Any, scale: float | None) -> Any:
     if scale is None:
         scale = 1.0 / math.sqrt(query.shape[-1])
     root = _number(op, ir, math.sqrt(scale), query)
-    axes = list(range(len(key.shape)))
+    axes = list(range(rank))
     axes[-2:] = axes[:-3:-1]
     return op.MatMul(op.Mul(query, root), op.Mul(op.Transpose(key, perm=axes), root))
 

@@ -22,6 +22,10 @@ UNKNOWN = (
     "torch.onnx.export has no ONNX form of an operator, or of how the module uses it: write it "
     "with other operators"
 )
+COMPLEX = (
+    "an operator on complex numbers has no ONNX form: compute with the real and imaginary parts "
+    "(torch.view_as_real), or make its result in __init__"
+)
 OTHER = (
     "torch.onnx.export failed: the module must be traceable by torch.export (no branches on tensor "
     "values, no numpy in forward)"
@@ -31,11 +35,13 @@ OTHER = (
 def failure(error: Exception) -> ExportError:
     """The error that an export ends with: the likely cause, the line, and the exporter's reason."""
     chain = list(causes(error))
-    text = "\n".join(str(cause) for cause in chain[:2])
+    text = "\n".join(map(str, chain))
     if "specialized" in text or "onstraint" in text:
         why = BATCH
     elif "data-dependent" in text:
         why = VALUES
+    elif "complex-valued" in text:
+        why = COMPLEX
     elif type(error).__name__ == "ConversionError":
         why = UNKNOWN
     else:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,8 +20,6 @@ from revstep.engine.spec import DenoiserSpec
 __all__ = ["Form", "GivenDenoiser", "calling", "find_form", "in_eval_mode"]
 
 CPU = torch.device("cpu")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +63,17 @@ def in_eval_mode(module: torch.nn.Module) -> torch.nn.Module:
     return copy_module(module).eval()
 
 
-def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form | None:
+def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form:
     """The form that a module takes: the first of these with which ``run`` raises no ExportError.
 
     1. float32 x, time and conditions, as revstep has them;
     2. x and the floating-point conditions in the dtype of most of its weights, float32 time;
     3. for float64 weights: all three in float64.
 
-    None where it takes none. A time of 16 bits isn't tried: it rounds 937 to 936.
+    A time of 16 bits isn't tried: it rounds 937 to 936.
+
+    Raises:
+        ExportError: It takes none; what it said of the first.
     """
     first = next((t for t in (*module.parameters(), *module.buffers())), None)
     device = CPU if first is None else first.device
@@ -83,14 +83,15 @@ def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form | 
         forms.append(Form(device, weights))
     if weights == torch.float64:
         forms.append(Form(device, weights, weights))
+    said: list[ExportError] = []
     for form in forms:
         try:
             run(form)
         except ExportError as error:
-            logger.debug("the module does not take %s: %s", form, error)
+            said.append(error)
         else:
             return form
-    return None
+    raise said[0]
 
 
 class GivenDenoiser:

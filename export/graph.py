@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import onnx
 import torch
 
+from revstep.engine.backends.module_cast import cast_weights, copy_module
 from revstep.engine.decoder import ROWS_A_CALL
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import MAX_BATCH, DenoiserSpec
@@ -111,20 +112,17 @@ def _export(
     rows: tuple[int, int],
 ) -> list[int]:
     """Writes the graph; returns batches of ``rows`` for which it was not traced."""
+    told: dict[str, Any] = {
+        "dynamo": True,
+        "opset_version": opset,
+        "input_names": names,
+        "output_names": [output],
+        "custom_translation_table": translations(),
+        "verbose": False,
+    }
     try:
         with _quiet(), torch.no_grad(), masks_as_given():
-            program = torch.onnx.export(
-                module,
-                example,
-                dynamo=True,
-                opset_version=opset,
-                input_names=names,
-                output_names=[output],
-                dynamic_shapes=shapes,
-                custom_translation_table=translations(),
-                verbose=False,
-            )
-            assert program is not None
+            program = _captured(module, example, shapes, told)
             outside = _outside_range(program.exported_program, rows)
             mend(program.model)
             program.save(path)
@@ -133,6 +131,45 @@ def _export(
         raise  # a full disk is the writer's to report
     except Exception as error:  # torch.export passes on whatever the user's module raises
         raise failure(error) from error
+
+
+def _captured(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    shapes: tuple[object, ...],
+    told: dict[str, Any],
+) -> torch.onnx.ONNXProgram:
+    """The graph; through a plain ``torch.export`` where the ONNX exporter's own way fails.
+
+    That one takes the inputs' batches for different ones, and so fails where a view of an
+    attention mask takes its batch from another input.
+    """
+    try:
+        program = torch.onnx.export(module, example, dynamic_shapes=shapes, **told)
+    except Exception as error:  # whatever the module raises
+        if type(error).__name__ != "TorchExportError":
+            raise
+        try:
+            program = torch.onnx.export(_plain(module, example, shapes), (), **told)
+        except Exception:
+            raise error from error.__cause__
+    assert program is not None
+    return program
+
+
+def _plain(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], shapes: tuple[object, ...]
+) -> torch.export.ExportedProgram:
+    """``torch.export``'s program, again with the batches that it found to work where it says so."""
+    from torch.export.dynamic_shapes import refine_dynamic_shapes_from_suggested_fixes as refined
+
+    try:
+        return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        before, mark, fixes = str(error).partition("Suggested fixes:")
+        advice = before + mark + fixes.partition("\n\n")[0]  # what follows is for people
+        fits: Any = refined(advice, shapes)  # type: ignore[arg-type]
+        return torch.export.export(module, example, dynamic_shapes=fits, strict=False)
 
 
 def _outside_range(

@@ -46,10 +46,13 @@ def check_runs(
     """
     if find_spec("onnxruntime") is None:
         return None
+    import torch
+
     from revstep.engine.backends.ort_session import OrtDenoiser
 
     try:
-        return check_forward(OrtDenoiser(path, spec, threads=1), parity, limit)
+        denoiser = OrtDenoiser(path, spec, threads=torch.get_num_threads())
+        return check_forward(denoiser, parity, limit)
     except ParityError as error:
         raise ExportError(
             f"the graph does not do what the module does; nothing was exported: {error}"

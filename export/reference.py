@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.module_cast import (
     cast_dtype,
-    cast_module,
+    cast_weights,
     copy_module,
     weight_dtype,
 )
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.spec import DenoiserSpec
-from revstep.export.checks import example_inputs, run_module
+from revstep.export.checks import example_inputs, run_decoder, run_module
 from revstep.export.given import Form, GivenDenoiser, find_form, in_eval_mode
 from revstep.export.parity import (
     BOUNDS,
@@ -61,7 +61,7 @@ class Reference:
 
 def float32_copy(module: torch.nn.Module) -> torch.nn.Module:
     """A copy on the CPU in float32 and eval mode, without gradients; what a cast leaves stays."""
-    copy = cast_module(copy_module(module), torch.float32, "cpu")
+    copy = cast_weights(copy_module(module), torch.float32, "cpu")
     return copy.eval().requires_grad_(False)
 
 
@@ -83,13 +83,9 @@ def make_reference(
         ExportError: It gives NaN, enters autocast, or the copy differs from it beyond the bound.
     """
     given = in_eval_mode(module)
-    form = _form(given, spec)
+    inputs = example_inputs(spec, max(2, spec.batch[0]))
+    form = _form(given, lambda form: run_module(given, inputs, spec, form), "the module")
     if form is None:
-        logger.warning(
-            "the module can't be run in its own dtype (%s) on float32 times, so the bundle is held "
-            "to its float32 copy: give the export module.float() to say so",
-            _name(weight_dtype(module)),
-        )
         given, form = copy, Form()
     own = _own_bounds(given)
     limits = {p: wider(BOUNDS[p], own) for p in ("fp32", *precisions)}
@@ -114,8 +110,9 @@ def make_decoder_reference(
         ExportError: NaN, or the float32 copy differs from it beyond the bound.
     """
     given = in_eval_mode(module)
-    form = find_form(given, lambda form: decoder_parity(given, spec, final[:1], form))
-    given, form = (copy, Form()) if form is None else (given, form)
+    form = _form(given, lambda form: run_decoder(given, final[:1], spec, form), "the decoder")
+    if form is None:
+        given, form = copy, Form()
     images = decoder_parity(given, spec, final, form)
     limit = wider(BOUNDS["fp32"], _own_bounds(given))
     error = relative_error(decoder_parity(copy, spec, final, Form()), images)
@@ -125,11 +122,19 @@ def make_decoder_reference(
     return images, limit
 
 
-def _form(given: torch.nn.Module, spec: DenoiserSpec) -> Form | None:
-    inputs = example_inputs(spec, max(2, spec.batch[0]))
-    device = next((t.device for t in given.parameters()), torch.device("cpu"))
+def _form(module: torch.nn.Module, run: Callable[[Form], object], what: str) -> Form | None:
+    """The form that a module takes; None, with a warning, where it takes none."""
+    device = next((t.device for t in module.parameters()), torch.device("cpu"))
     with no_autocast(device):
-        return find_form(given, lambda form: run_module(given, inputs, spec, form))
+        try:
+            return find_form(module, run)
+        except ExportError as error:
+            logger.warning(
+                "%s can't be run as it was given (weights of %s, float32 time), so the bundle is "
+                "held to its float32 copy; export %s.float() to say so. It said: %s",
+                what, _name(weight_dtype(module)), what.removeprefix("the "), error,
+            )  # fmt: skip
+    return None
 
 
 def _own_bounds(module: torch.nn.Module) -> Bounds:

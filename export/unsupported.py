@@ -90,7 +90,7 @@ def no_autocast(device: torch.device) -> Iterator[None]:
     kind.__enter__ = watched  # type: ignore[method-assign]
     try:
         yield
-    except ExportError:  # autocast explains it better than what it leads to
+    except ExportError:  # autocast explains what it leads to
         if not entered:
             raise
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["cast_dtype", "cast_module", "copy_module", "weight_dtype"]
+__all__ = ["cast_dtype", "cast_weights", "copy_module", "weight_dtype"]
 
 NARROW = 2  # bytes: fp8 and below hold quantised values, whose scales lie elsewhere
 DEFAULT = torch.float32
@@ -45,7 +45,7 @@ def cast_dtype(
     return dtype
 
 
-def cast_module(
+def cast_weights(
     module: torch.nn.Module,
     dtype: torch.dtype,
     device: torch.device | str,

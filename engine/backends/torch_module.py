@@ -16,7 +16,7 @@ from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.module_call import ModuleCall
 from revstep.engine.backends.module_cast import (
     cast_dtype,
-    cast_module,
+    cast_weights,
     copy_module,
     weight_dtype,
 )
@@ -51,7 +51,7 @@ def prepare_module(
     weights = weight_dtype(module)
     if all(t.device == device and t.dtype == cast_dtype(t, dtype, weights) for t in tensors):
         return module
-    return cast_module(copy_module(module), dtype, device, weights=weights).eval()
+    return cast_weights(copy_module(module), dtype, device, weights=weights).eval()
 
 
 class TorchModuleDenoiser:
