@@ -41,11 +41,12 @@ def from_module(
 ) -> Engine:
     """An engine that samples a live module: the ``torch`` backend.
 
-    The module's own weights are used where they are on the device and of the precision: what an
+    In fp32 the module's own weights are used where they are on the device and float32: what an
     optimizer or ``load_state_dict`` writes into them is followed. Otherwise they are copied, as
-    they are now. Samples are those of eval mode whatever mode the module is in, and the module
-    itself never runs in another mode than its owner has it in: where it is in train mode, a copy
-    that shares its weights runs instead.
+    they are now; in fp16 and bf16 the copy runs under autocast, its weights cast once. Samples are
+    those of eval mode whatever mode the module is in, and the module itself never runs in another
+    mode than its owner has it in: where it is in train mode, a copy that shares its weights runs
+    instead.
 
     Args:
         module: Takes x (N, *shape), t (N,) float32 and the conditions in the spec's order; returns
@@ -53,8 +54,9 @@ def from_module(
             tensor may be the only one in a tuple, dict or output object.
         spec: The denoiser's spec.
         device: ``auto`` (a GPU if torch has one), ``cpu``, ``cuda`` or ``cuda:<i>``.
-        precision: ``fp32``, ``fp16`` or ``bf16``: of weights, x and output; the time stays
-            float32, and so does the sampler's state.
+        precision: ``fp32``, ``fp16`` or ``bf16``: of products. x, the time, float conditions and
+            the sampler's state are float32 in each, norms and softmax too. The module needs no
+            casts of its own.
         compile: Run it through ``torch.compile``, once for every bucket.
         graphs: On CUDA: capture steps in CUDA graphs. A module that waits for the GPU can't be
             captured; it runs eagerly then, with a warning that names its operator.
@@ -88,7 +90,8 @@ def from_module(
         ) from error
     from revstep.engine.backends.live_runner import LiveRunner
     from revstep.engine.backends.module_call import ModuleCall
-    from revstep.engine.backends.torch_module import DTYPES, TorchModuleDenoiser, prepare_module
+    from revstep.engine.backends.reduced_module import live_module
+    from revstep.engine.backends.torch_module import DTYPES, TorchModuleDenoiser
     from revstep.engine.backends.weights_place import WeightsPlace
 
     if not isinstance(module, torch.nn.Module):
@@ -103,8 +106,8 @@ def from_module(
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, "loading the module", mend):
         called = ModuleCall(module, spec, output)
-        prepared = prepare_module(called, where, DTYPES[precision])
-    options: dict[str, Any] = {"dtype": DTYPES[precision], "compile": compile, "tf32": tf32}
+        prepared = live_module(called, spec, precision, where)
+    options: dict[str, Any] = {"compile": compile, "tf32": tf32, "precision": precision}
     denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
     if where.type == "cpu":
         if unroll or buckets is not None:

@@ -14,7 +14,6 @@ from typing import Any, TextIO
 import onnx
 import torch
 
-from revstep.engine.backends.module_cast import cast_weights, copy_module
 from revstep.engine.decoder import ROWS_A_CALL
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import MAX_BATCH, DenoiserSpec

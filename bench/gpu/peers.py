@@ -52,11 +52,11 @@ def torch_engine(
 
     float32 products may be TF32, as the peers' may.
     """
-    from revstep.engine.backends.torch_module import DTYPES, TorchModuleDenoiser
+    from revstep.engine.backends.reduced_module import live_module
+    from revstep.engine.backends.torch_module import TorchModuleDenoiser
 
-    dtype = DTYPES[precision]
-    module = prepared(run, network, dtype)
-    options: dict[str, Any] = {"dtype": dtype, "compile": compile, "tf32": True}
+    module = live_module(network.module, network.spec, precision, run.device)
+    options: dict[str, Any] = {"precision": precision, "compile": compile, "tf32": True}
     denoiser = TorchModuleDenoiser(module, network.spec, device=run.device, **options)
     return Engine(runner=CudaRunner(denoiser, buckets=buckets, graphs=graphs, unroll=unroll))
 

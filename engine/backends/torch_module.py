@@ -61,13 +61,15 @@ class TorchModuleDenoiser:
         module: Takes x (N, *shape), t (N,) and the conditions in the spec's order (``ModuleCall``
             takes other forms); returns (N, *output_shape). x and float32 conditions come in
             ``dtype``, t in float32. It is used as it is, on the device, with weights of the dtype
-            (``prepare_module``); where it is in train mode, a copy in eval mode that shares its
-            weights runs instead (``EvalForm``).
+            (``prepare_module``), or float32 outside and 16 bits inside (``reduced_module``); where
+            it is in train mode, a copy in eval mode that shares its weights runs instead
+            (``EvalForm``).
         spec: The denoiser's spec.
         device: Where it runs.
         dtype: Of its weights: float32, float16 or bfloat16.
         compile: Whether it runs through ``torch.compile``, once for every number of rows.
         tf32: Whether float32 products may be rounded to TF32, on GPUs that have it.
+        precision: What ``describe`` tells; None: the dtype.
 
     Attributes:
         spec, device, dtype: As given.
@@ -82,8 +84,10 @@ class TorchModuleDenoiser:
         dtype: torch.dtype = torch.float32,
         compile: bool = False,
         tf32: bool = False,
+        precision: str | None = None,
     ) -> None:
         self.spec = spec
+        self._precision = precision or NAMES[dtype]
         self.device = torch.device(device)
         self.dtype = dtype
         called = ModuleCall.of(module, spec)
@@ -132,7 +136,7 @@ class TorchModuleDenoiser:
             "backend": "torch",
             "version": torch.__version__,
             "device": str(self.device),
-            "precision": NAMES[self.dtype],
+            "precision": self._precision,
             "compiled": self._compiled,
         }
         if self.device.type == "cuda":

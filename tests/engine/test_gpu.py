@@ -255,7 +255,7 @@ def test_fp16_overflow_is_named_with_its_cure(policy):
 
     class Large(torch.nn.Module):
         def forward(self, x, t, observation):
-            return x * 60000.0
+            return x @ (60000.0 * torch.eye(2, device=x.device))
 
     engine = revstep.from_module(Large(), spec, device="cuda", precision="fp16", buckets=(4,))
     with pytest.raises(NonFiniteError, match="precision='bf16' or 'fp32'"):

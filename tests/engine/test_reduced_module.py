@@ -1,0 +1,185 @@
+"""Live modules in 16 bits, without edits: what is cast, what stays float32, and how near it is."""
+
+import copy
+import logging
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from toys import build, embed  # noqa: E402
+
+import revstep  # noqa: E402
+from revstep.engine.backends.reduced_module import BOUNDS, live_module  # noqa: E402
+from revstep.engine.backends.torch_module import TorchModuleDenoiser  # noqa: E402
+
+CPU = torch.device("cpu")
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+SPEC = revstep.DenoiserSpec(shape=(8,), schedule=revstep.VPSchedule(), prediction="epsilon")
+PRECISIONS = pytest.mark.parametrize("precision", ["fp16", "bf16"])
+
+
+class HandWritten(nn.Module):
+    """A float32 time embedding beside layers that would be of half weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.time = nn.Sequential(nn.Linear(16, 32), nn.SiLU(), nn.Linear(32, 32))
+        self.first, self.norm = nn.Linear(8, 32), nn.LayerNorm(32)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.last = nn.Linear(32, 8)
+
+    def forward(self, x, t):
+        h = self.norm(self.first(x) + self.time(embed(t, 16)))[:, None]
+        return self.last(torch.stack([h[:, 0], self.attention(h, h, h)[0][:, 0]], 1).sum(1))
+
+
+class RawTime(nn.Module):
+    """Feeds the time itself to a layer, as tabular networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.time, self.state = nn.Linear(1, 32), nn.Linear(8, 32)
+        self.last = nn.Linear(32, 8)
+
+    def forward(self, x, t):
+        return self.last(torch.sin(self.time(t[:, None])) + self.state(x))
+
+
+class Outside(nn.Module):
+    """Runs one layer in float32 by itself, outside of autocast."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.last = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x, t):
+        with torch.autocast("cpu", enabled=False):
+            h = self.inner(x.float()) * torch.cos(t)[:, None]
+        return self.last(h)
+
+
+class Tied(nn.Module):
+    """A layer whose weight is an embedding's too."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.last = nn.Embedding(8, 8), nn.Linear(8, 8)
+        self.last.weight = self.table.weight
+
+    def forward(self, x, t):
+        return self.last(x) + self.table(t.long() % 8)
+
+
+def far(module, reduced, rows=64):
+    """The largest error over the RMS of the float32 output, at times spread over the schedule."""
+    rng = torch.Generator().manual_seed(1)
+    x, t = torch.randn(rows, 8, generator=rng), torch.linspace(0, 999, rows)
+    with torch.no_grad():
+        want, got = module(x, t).double(), reduced(x, t).double()
+    return float((got - want).abs().max() / want.square().mean().sqrt())
+
+
+@PRECISIONS
+@pytest.mark.parametrize("kind", [HandWritten, RawTime, Outside, Tied])
+def test_a_module_runs_unedited_within_the_bound_of_an_export(kind, precision):
+    torch.manual_seed(0)
+    module = kind().eval()
+    before = copy.deepcopy(module.state_dict())
+    reduced = live_module(module, SPEC, precision, CPU)
+    assert 0.0 < far(module, reduced) < BOUNDS[DTYPES[precision]]
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+@PRECISIONS
+def test_products_of_the_state_are_cast_and_what_sees_the_time_alone_is_not(precision):
+    reduced = live_module(HandWritten().eval(), SPEC, precision, CPU).module
+    cast = {name for name, p in reduced.named_parameters() if p.dtype == DTYPES[precision]}
+    wide = {name for name, p in reduced.named_parameters() if p.dtype == torch.float32}
+    assert cast == {name for name in cast | wide if name.split(".")[0] not in ("time", "norm")}
+    assert wide >= {"time.0.weight", "time.2.bias", "norm.weight"}
+
+
+def test_a_layer_outside_of_autocast_and_one_tied_to_a_table_keep_their_weights():
+    reduced = live_module(Outside().eval(), SPEC, "bf16", CPU).module
+    assert reduced.inner.weight.dtype == torch.float32
+    assert reduced.last.weight.dtype == torch.bfloat16
+    assert live_module(Tied().eval(), SPEC, "bf16", CPU).module.last.weight.dtype == torch.float32
+
+
+def test_half_weights_as_given_are_taken():
+    module = RawTime().eval().half()
+    reduced = live_module(module, SPEC, "bf16", CPU)
+    assert reduced.module.state.weight.dtype == torch.bfloat16
+    assert reduced.module.time.weight.dtype == torch.float32
+    assert module.time.weight.dtype == torch.float16
+
+
+def test_a_module_that_refuses_null_conditions_still_runs():
+    spec = revstep.DenoiserSpec(
+        shape=(8,), schedule=revstep.VPSchedule(), prediction="epsilon",
+        conditions=(revstep.Condition(name="length"),),
+    )  # fmt: skip
+
+    class Picky(HandWritten):
+        def forward(self, x, t, length):
+            if bool((length == 0).any()):
+                raise ValueError("a length of 0")
+            return super().forward(x, t) / length[:, None]
+
+    engine = revstep.from_module(Picky().eval(), spec, device="cpu", precision="bf16")
+    assert np.isfinite(engine.sample(2, steps=2, seed=0, conditions={"length": [1.0, 2.0]}).x).all()
+
+
+def test_a_condition_that_is_a_time_is_not_rounded():
+    spec = revstep.DenoiserSpec(
+        shape=(4,), schedule=revstep.VPSchedule(), prediction="epsilon",
+        conditions=(revstep.Condition(name="r"),),
+    )  # fmt: skip
+
+    class Jump(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.Linear(4, 4)
+
+        def forward(self, x, t, r):
+            return self.mix(x) * torch.cos(t - r)[:, None]
+
+    torch.manual_seed(0)
+    module, run = Jump().eval(), {"n": 2, "seed": 0, "steps": 1, "conditions": {"r": [999.0] * 2}}
+    want = revstep.from_module(module, spec, device="cpu").sample(**run).x
+    got = revstep.from_module(module, spec, device="cpu", precision="bf16").sample(**run).x
+    assert np.abs(got - want).max() < 0.02 * np.sqrt(np.mean(want**2))
+
+
+def test_a_module_that_16_bits_change_too_much_is_warned_of(caplog):
+    class Cancels(HandWritten):
+        def forward(self, x, t):
+            return self.last(1000.0 + super().forward(x, t)[:, :1].expand(-1, 32)) - self.last(
+                torch.full((len(x), 32), 1000.0)
+            )
+
+    with caplog.at_level(logging.WARNING, "revstep"):
+        live_module(Cancels().eval(), SPEC, "bf16", CPU)
+    assert "in bfloat16 the module differs from float32 by" in caplog.text
+
+
+@PRECISIONS
+def test_a_reduced_module_can_be_captured_and_says_its_precision(precision):
+    module, spec, _ = build("policy")
+    reduced = live_module(module, spec, precision, CPU)
+    denoiser = TorchModuleDenoiser(reduced, spec, precision=precision)
+    assert denoiser.capturable is None
+    assert denoiser.describe()["precision"] == precision
+    assert denoiser.dtype == torch.float32
+
+
+def test_a_reduced_module_goes_through_torch_compile():
+    module, spec, _ = build("policy")
+    reduced = live_module(module, spec, "bf16", CPU)
+    compiled = torch.compile(reduced, backend="eager", fullgraph=True)
+    inputs = torch.randn(2, *spec.shape), torch.tensor([3.0, 90.0]), torch.randn(2, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(*inputs), reduced(*inputs), rtol=0.02, atol=0.02)
