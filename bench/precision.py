@@ -13,7 +13,7 @@ import math
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,30 +49,25 @@ onnx.save(convert(onnx.load(source), keep_io_types=True, node_block_list=kept or
 """
 
 
-def measure(python: Path | None, names: Sequence[str] = tuple(NETWORKS)) -> list[dict[str, Any]]:
-    """A row for every network, precision and converter.
+def measure(python: Path | None, name: str) -> Iterator[dict[str, Any]]:
+    """A row for every precision and converter on one network.
 
     Args:
         python: Interpreter of the environment with the others' converters; None: revstep's alone.
-        names: Of ``NETWORKS``.
+        name: Of ``NETWORKS``.
     """
-    rows = []
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            start = time.perf_counter()
-            bundle = NETWORKS[name](work / "bundle.revstep")
-            seconds = time.perf_counter() - start
-            for precision in TYPES:
-                own = _row(bundle, bundle.graph(precision), precision, work)
-                own |= {"nodes": bundle.manifest["provenance"]["precision"][precision]}
-                rows.append(
-                    {"network": name, "converter": "revstep", "export_seconds": seconds, **own}
-                )
-                for converter, convert in _others(python).items():
-                    row = _converted(bundle, convert, precision, work)
-                    rows.append({"network": name, "converter": converter, **row})
-    return rows
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        start = time.perf_counter()
+        bundle = NETWORKS[name](work / "bundle.revstep")
+        seconds = time.perf_counter() - start
+        for precision in TYPES:
+            own = _row(bundle, bundle.graph(precision), precision, work)
+            own |= {"kept": bundle.manifest["provenance"]["precision"][precision]["fp32"]}
+            yield {"network": name, "converter": "revstep", "export_seconds": seconds, **own}
+            for converter, convert in _others(python).items():
+                row = _converted(bundle, convert, precision, work)
+                yield {"network": name, "converter": converter, **row}
 
 
 def _others(python: Path | None) -> dict[str, Converter]:
@@ -223,23 +218,20 @@ def _counts(graph: Path, precision: str) -> dict[str, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the rows, and append them to a file if one is named."""
+    """Measure, print each row, and append it to a file if one is named."""
     parser = argparse.ArgumentParser(prog="python -m revstep.bench.precision", description=__doc__)
     parser.add_argument("--output", type=Path, help="append the rows to this .jsonl file")
     parser.add_argument("--python", type=Path, help="of the environment with the converters")
     parser.add_argument("--network", action="append", choices=list(NETWORKS))
     options = parser.parse_args(arguments)
-    machine = machine_info()
-    rows = [
-        {"bench": "precision", **machine, **row}
-        for row in measure(options.python, options.network or tuple(NETWORKS))
-    ]
-    for row in rows:
-        print(json.dumps({k: v for k, v in row.items() if k not in machine}))
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+    for name in options.network or NETWORKS:
+        for row in measure(options.python, name):
+            print(json.dumps(row), flush=True)
+            if options.output:
+                with options.output.open("a") as file:
+                    file.write(json.dumps({"bench": "precision", **machine_info(), **row}) + "\n")
 
 
 if __name__ == "__main__":

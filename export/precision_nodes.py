@@ -212,8 +212,9 @@ def _head(graph: ir.Graph, kept: Kept) -> list[ir.Node]:
         if kept.get(node) == "embedding" or not _floats(node.inputs):
             wide.update(node.outputs)
         elif node not in kept and _elementwise(node) and all(v in wide for v in inputs):
-            found.append(node)
             wide.update(node.outputs)
+            if _floats(node.outputs):
+                found.append(node)
     return found
 
 
