@@ -34,7 +34,8 @@ class NetworkBuffers:
     def allocate(cls, spec: DenoiserSpec, rows: int) -> NetworkBuffers:
         """Zeros, with every condition at its null value: what unused rows hold."""
         conditions = {
-            c.name: np.array(np.broadcast_to(c.filler, (rows, *c.shape))) for c in spec.conditions
+            c.name: np.array(np.broadcast_to(c.filler, (rows, *c.shape)), order="C")
+            for c in spec.conditions
         }
         return cls(
             x=np.zeros((rows, *spec.shape), dtype=np.float32),

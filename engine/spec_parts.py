@@ -190,25 +190,27 @@ class Condition:
             object.__setattr__(self, "limits", ends)
 
     def _checked_null(self) -> ArrayLike | None:
-        value: Any = self.null
-        what = f"condition {self.name!r}'s null value"
-        if value is None:
+        if self.null is None:
             return None
-        if isinstance(value, int | float | str):
-            if not isinstance(value, bool) or self.dtype != "bool":
-                check_number(value, what)
-            if not math.isfinite(value):
-                raise ValueError(f"condition {self.name!r} has a non-finite null value {value}")
-            if isinstance(value, float) and value.is_integer() and self.interface != "float32":
-                value = int(value)
-            array = self.values(value, what)
-            return bool(array) if self.dtype == "bool" else cast(ArrayLike, value)
-        array = self.values(value, what)
+        what = f"condition {self.name!r}'s null value"
+        if isinstance(self.null, int | float | str):
+            return self._null_number(self.null, what)
+        array = self.values(self.null, what)
         if array.shape == ():
             return cast(ArrayLike, array.item())
         if array.shape != self.shape:
             raise ValueError(f"{what} has shape {array.shape}; give a number, or {self.shape}")
         return FrozenArray(array)
+
+    def _null_number(self, value: Any, what: str) -> float | int | bool:
+        if not isinstance(value, bool) or self.dtype != "bool":
+            check_number(value, what)
+        if not math.isfinite(value):
+            raise ValueError(f"condition {self.name!r} has a non-finite null value {value}")
+        if isinstance(value, float) and value.is_integer() and self.interface != "float32":
+            value = int(value)
+        array = self.values(value, what)
+        return bool(array) if self.dtype == "bool" else cast(float, value)
 
     def _checked_example(self) -> FrozenArray | None:
         if self.example is None:

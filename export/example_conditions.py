@@ -47,7 +47,7 @@ def _masks(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_
 def _integers(c: Condition, rows: int) -> NDArray[Any]:
     shape = (rows, *c.shape)
     if c.allowed is None:
-        return np.array(np.broadcast_to(c.filler, shape))
+        return np.array(np.broadcast_to(c.filler, shape), order="C")
     least, most = c.allowed
     count = np.arange(int(np.prod(shape))).reshape(shape)
     return (least + count % (most - least + 1)).astype(c.interface)

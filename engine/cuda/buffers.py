@@ -55,7 +55,7 @@ class DeviceNetworkBuffers:
             t=zeros((), torch.float32),
             conditions={
                 c.name: zeros(c.shape, getattr(torch, c.interface)).copy_(
-                    torch.from_numpy(np.array(c.filler))
+                    torch.from_numpy(np.array(c.filler, order="C"))
                 )
                 for c in spec.conditions
             },
