@@ -12,6 +12,7 @@ import math
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from revstep.engine.grid import (
     Point,
@@ -44,6 +45,7 @@ __all__ = [
     "EULER",
     "HEUN",
     "KDPM2",
+    "LMS",
     "MULTISTEP",
     "PNDM",
     "SINGLESTEP",
@@ -72,6 +74,7 @@ class Stepping:
         own_end: Whether ``final="first"`` over a noise grid is its own last level.
         scaled: Whether the state is x / alpha: the start is its largest level, and 1 over leading
             spacings; else it is 1.
+        float32_steps: Whether steps are float32 differences of levels, which counts at 2^12.
         zero_snr: Whether alpha is 0 where the schedule has zero terminal SNR; else abar is 2^-24.
         clips: Whether the scheduler knows ``clip_sample``.
     """
@@ -82,6 +85,7 @@ class Stepping:
     karras: Literal["round", "linear", "exact"] = "round"
     own_end: bool = False
     scaled: bool = False
+    float32_steps: bool = False
     zero_snr: bool = False
     clips: bool = False
 
@@ -125,6 +129,8 @@ class Stepping:
             stride = spec.schedule.steps // steps
             ends = (p.index - stride for p in points)
             arrive = [_at_index(spec, i) if i >= 0 else last for i in ends]
+        if self.float32_steps and isinstance(spec.schedule, NearlyZeroSNR):
+            arrive = [_float32_step(*pair) for pair in zip(points, arrive, strict=True)]
         return tuple(zip(points, arrive, strict=True))
 
     def _points(self, spec: DenoiserSpec, grid: Spacing, steps: int) -> list[Point]:
@@ -176,9 +182,10 @@ class Stepping:
 DDIM = Stepping(arrive="stride", zero_snr=True, clips=True)
 PNDM = Stepping(arrive="stride", zero_snr=True)
 DDPM = Stepping(zero_snr=True, clips=True)
-EULER = Stepping(whole=False, karras="exact", scaled=True)
-HEUN = dataclasses.replace(EULER, clips=True)
-KDPM2 = Stepping(whole=False, scaled=True)
+LMS = Stepping(whole=False, karras="exact", scaled=True)
+EULER = dataclasses.replace(LMS, float32_steps=True)
+HEUN = dataclasses.replace(LMS, clips=True)
+KDPM2 = dataclasses.replace(LMS, karras="round")
 MULTISTEP = Stepping(drop_last=True, karras="linear")
 SINGLESTEP = Stepping(drop_last=True)
 UNIPC = Stepping(drop_last=True, own_end=True)
@@ -221,6 +228,13 @@ def _at_index(spec: DenoiserSpec, index: float) -> Point:
     return _told(spec, point(spec, float(schedule.from_level(level))), index)
 
 
+def _float32_step(now: Point, then: Point) -> Point:
+    """Where a step arrives whose length in sigma / alpha is a float32 difference."""
+    level = now.level + float(np.float32(then.level) - np.float32(now.level))
+    alpha = then.alpha if level == 0.0 or then.alpha == 1.0 else 1.0 / math.hypot(1.0, level)
+    return dataclasses.replace(then, alpha=alpha, sigma=level * alpha)
+
+
 def _told(spec: DenoiserSpec, at: Point, index: float) -> Point:
     """The point, with the network told a training index that is not quite its own."""
     if spec.time.kind in ("sigma", "log_sigma"):
@@ -228,7 +242,7 @@ def _told(spec: DenoiserSpec, at: Point, index: float) -> Point:
     return dataclasses.replace(at, time=network_time(spec, float(spec.schedule.from_index(index))))
 
 
-def _cut_times(table: np.ndarray, grid: NoiseGrid, steps: int) -> Float64:
+def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float64:
     """The indices of a grid's levels in diffusers' float32 table, cut to whole ones."""
     low = float(table[0]) if grid.sigma_min is None else grid.sigma_min
     high = float(table[-1]) if grid.sigma_max is None else grid.sigma_max
@@ -237,7 +251,7 @@ def _cut_times(table: np.ndarray, grid: NoiseGrid, steps: int) -> Float64:
     below = np.clip(below, 0, len(logs) - 2)
     share = (logs[below] - levels) / (logs[below] - logs[below + 1])
     share = np.clip(share, 0.0, 1.0)
-    return np.trunc((1.0 - share) * below + share * (below + 1))
+    return np.asarray(np.trunc((1.0 - share) * below + share * (below + 1)), dtype=np.float64)
 
 
 def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Point]:

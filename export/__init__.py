@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from revstep.export.compile import compile_bundle
     from revstep.export.diffusers_import import export_diffusers, load_diffusers
+    from revstep.export.diffusers_schedule import Sampling, read_scheduler
     from revstep.export.factory import load_factory
     from revstep.export.kernel_compile import compile_kernels
     from revstep.export.module_export import export_module
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BOUNDS",
     "OPSETS",
+    "Sampling",
     "check_parity",
     "compile_bundle",
     "compile_kernels",
@@ -27,6 +29,7 @@ __all__ = [
     "load_diffusers",
     "load_factory",
     "make_parity",
+    "read_scheduler",
 ]
 
 OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
@@ -35,6 +38,7 @@ HOMES = {
     "BOUNDS": "parity",
     "BuildOptions": "trt_build",
     "Profile": "trt_build",
+    "Sampling": "diffusers_schedule",
     "check_parity": "parity",
     "compile_bundle": "compile",
     "compile_kernels": "kernel_compile",
@@ -43,6 +47,7 @@ HOMES = {
     "load_diffusers": "diffusers_import",
     "load_factory": "factory",
     "make_parity": "parity",
+    "read_scheduler": "diffusers_schedule",
 }
 
 

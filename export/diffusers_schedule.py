@@ -1,8 +1,8 @@
 """A diffusers scheduler config as the schedule, prediction and sampling defaults of a spec.
 
-A config mixes what the network was trained with (carried), defaults of sampling (carried), the
-choices of one sampler (left to the caller of ``sample``), and options that change the meaning of
-either in a way that a spec can't say (refused).
+A config mixes what the network was trained with and defaults of sampling (fields of the spec), the
+choices of one sampler (the sampler, to be given to ``sample``), and options that change the meaning
+of either in a way that none of them can say (refused by name).
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 
 from revstep.engine.errors import ExportError
 from revstep.engine.reductions import REDUCTIONS
+from revstep.engine.samplers import BaseSampler
 from revstep.engine.schedule import FlowSchedule, VESchedule, VPSchedule
 from revstep.engine.spacing import KarrasGrid, Spacing
+from revstep.export.diffusers_sampler import KEYS, scheduler_sampler
 from revstep.export.diffusers_spacing import flow_grid, flow_sigmas_grid, vp_grid
 
 __all__ = ["Sampling", "read_scheduler"]
@@ -35,7 +37,8 @@ CARRIED = {
     "set_alpha_to_one", "final_sigmas_type", "rescale_betas_zero_snr", "variance_type",
     "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
     "use_flow_sigmas", "flow_shift", "shift", "shift_terminal", "use_dynamic_shifting",
-    "sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho",
+    "sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho", "lambda_min_clipped",
+    *KEYS,
 }  # fmt: skip
 ONLY: dict[str, tuple[Any, ...]] = {
     "interpolation_type": ("linear",),
@@ -43,11 +46,9 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "invert_sigmas": (False,),
     "predict_epsilon": (True,),
 }
-LEFT_TO_THE_CALLER = {
-    "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
-    "lambda_min_clipped", "skip_prk_steps", "predict_x0", "disable_corrector", "solver_p",
+OF_WHAT_IS_REFUSED = {  # without effect where thresholding and use_dynamic_shifting are off
     "dynamic_thresholding_ratio", "sample_max_value", "time_shift_type", "base_shift",
-    "max_shift", "base_image_seq_len", "max_image_seq_len", "stochastic_sampling",
+    "max_shift", "base_image_seq_len", "max_image_seq_len",
 }  # fmt: skip
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 BETA_KINDS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
@@ -64,15 +65,30 @@ class Sampling:
             sigma_data for EDM.
         time_kind: What the network is fed.
         learned_variance: Whether the config says that the network predicts a variance.
+        sampler: The scheduler itself: ``engine.sample(sampler=..., compat="diffusers")`` is its
+            run. None where there is no such sampler here, which a warning says.
     """
 
     spec_fields: dict[str, Any]
     time_kind: str
     learned_variance: bool
+    sampler: BaseSampler | None = None
 
 
 def read_scheduler(config: dict[str, Any]) -> Sampling:
-    """The meaning of a ``scheduler_config.json``.
+    """The meaning of a ``scheduler_config.json``, as of diffusers 0.42.
+
+    What a key means that is left out is taken from the scheduler's own signature. For a spec of
+    one's own, with the scheduler's run::
+
+        read = read_scheduler(json.load(open("scheduler_config.json")))
+        time = TimeInput(kind=read.time_kind, fractions=True)
+        spec = DenoiserSpec(shape=(4, 64, 64), time=time, **read.spec_fields)
+        engine = revstep.from_module(network, spec)
+        engine.sample(4, steps=20, sampler=read.sampler, compat="diffusers")
+
+    Args:
+        config: The file's values, or ``dict(scheduler.config)`` and its ``_class_name``.
 
     Raises:
         ExportError: An unknown scheduler or field, or one that a spec can't carry.
@@ -94,15 +110,19 @@ def read_scheduler(config: dict[str, Any]) -> Sampling:
         )
     name = config["_class_name"]
     try:
-        if name in FLOW_SCHEDULERS:
-            return _flow(values, flow_grid(values))
-        if name in EDM_SCHEDULERS:
-            return _edm(values)
-        if values.get("use_flow_sigmas"):
-            return _flow_sigmas(name, values)
-        return _vp(name, values)
+        return dataclasses.replace(_read(name, values), sampler=scheduler_sampler(name, values))
     except (TypeError, ValueError) as error:
         raise ExportError(f"the scheduler's config is not valid: {error}") from error
+
+
+def _read(name: str, values: dict[str, Any]) -> Sampling:
+    if name in FLOW_SCHEDULERS:
+        return _flow(values, flow_grid(values))
+    if name in EDM_SCHEDULERS:
+        return _edm(values)
+    if values.get("use_flow_sigmas"):
+        return _flow_sigmas(name, values)
+    return _vp(name, values)
 
 
 def _values(config: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +140,7 @@ def _values(config: dict[str, Any]) -> dict[str, Any]:
     del parameters["self"]
     values = {k: p.default for k, p in parameters.items()}
     for key, value in config.items():
-        known = key in CARRIED or key in ONLY or key in LEFT_TO_THE_CALLER or key in REDUCTIONS
+        known = key in CARRIED or key in ONLY or key in OF_WHAT_IS_REFUSED or key in REDUCTIONS
         if key.startswith("_") or (key in parameters and not known and value == values[key]):
             continue
         if not known:

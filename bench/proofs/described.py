@@ -132,14 +132,16 @@ DIFFERENCES = """\
   weight in the third multistep order, which leaves it of second order. `dpmpp_3m` agrees with
   them; `third="taylor"` has the whole weight.
 - `PNDMScheduler` averages the outputs of a `v_prediction` network, which belong to different
-  times; the paper, and `pndm`, average ε. It is given ε. It also takes every step to be
-  T // N training indices long: only step counts that divide T are compared.
+  times, and takes every step to be T // N training indices long. With `compat="diffusers"`, as
+  compared here, `pndm` does so, too; else it averages ε, as the paper does, and its steps are the
+  grid's.
 - `UniPCMultistepScheduler` with `bh1` gives NaN in a step to σ = 0, where B(h) is infinite; it is
   compared down to training index 0. `unipc` takes the limit.
 - `IPNDMScheduler` has a process of its own, with α = 0 at its start, where it loses the network's
   answer; it is compared over our noise levels.
 - `UniPC` and `DPMSolverMultistepScheduler` cut the times of noise-level grids other than Karras'
-  to whole indices; `revstep` takes the nearest. Those grids are compared through Euler and LMS.
+  to whole indices; so does `revstep` with `compat="diffusers"`, else it takes the nearest. Those
+  grids are compared through Euler and LMS here, and in `tests/export/test_scheduler_sweep.py`.
 - RePaint of diffusers adds the noise of the stride after the one that it goes up; the oracle is
   the paper's algorithm.
 - A `lcm` step mixes x into its estimate, and `ddpm`'s large variance is that of a step in x: over

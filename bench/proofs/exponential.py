@@ -55,6 +55,9 @@ def multistep() -> Iterator[Case]:
         peer = Peer("DPMSolverMultistepScheduler", settings=own)
         spec = spec_for(VPSchedule(), "epsilon", final="first")
         yield Case(name, Scheduler(peer), spec, 10, {"lower_order_final": False})
+        peer = Peer("DPMSolverMultistepScheduler", settings=own | {"euler_at_final": True})
+        options = {"lower_order_final": False, "euler_at_final": True}
+        yield Case(name, Scheduler(peer), spec, 16, options)
         own = {"solver_order": order, "use_karras_sigmas": True, "timestep_spacing": "linspace"}
         spec = spec_for(VPSchedule(), "epsilon", spacing="karras")
         peer = Peer("DPMSolverMultistepScheduler", settings=own)
@@ -130,6 +133,9 @@ def unipc() -> Iterator[Case]:
         alone: dict[str, Any] = {"solver_order": order, "disable_corrector": list(range(20))}
         options = {"order": order, "corrector": False}
         yield Case("unipc", Scheduler(Peer(name, settings=alone)), spec, 20, options)
+        some: dict[str, Any] = {"solver_order": order, "disable_corrector": [0, 1, 6]}
+        options = {"order": order, "disable_corrector": (0, 1, 6)}
+        yield Case("unipc", Scheduler(Peer(name, settings=some)), spec, 12, options)
         own = {"solver_order": order, "use_karras_sigmas": True, "timestep_spacing": "linspace"}
         spec = spec_for(VPSchedule(), "epsilon", spacing="karras")
         yield Case("unipc", Scheduler(Peer(name, settings=own)), spec, 12, {"order": order})

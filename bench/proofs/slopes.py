@@ -29,7 +29,7 @@ GRIDS = (("linear", "trailing", 8), ("scaled_linear", "linspace", 10), ("linear"
 FEW = (("linear", "trailing", 8), ("scaled_linear", "linspace", 4))  # slow peers
 NO_SAMPLE = ("epsilon", "v_prediction")
 
-PNDM = Peer("PNDMScheduler", predictions=("epsilon",), settings={"skip_prk_steps": True})
+PNDM = Peer("PNDMScheduler", predictions=NO_SAMPLE, settings={"skip_prk_steps": True})
 HEUN = Peer("HeunDiscreteScheduler", "scaled")
 DPM2 = Peer(
     "KDPM2DiscreteScheduler",

@@ -45,6 +45,11 @@ SECOND = ("midpoint", "heun")
 THIRD = ("published", "taylor")
 
 
+def _check_bool(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}; allowed: True, False")
+
+
 @dataclasses.dataclass(frozen=True)
 class _DPMSolverPP(BaseSampler):
     """The step and the options of all of them.
@@ -66,8 +71,7 @@ class _DPMSolverPP(BaseSampler):
 
     def __post_init__(self) -> None:
         check_range("eta", self.eta, 0.0, 1.0)
-        if not isinstance(self.lower_order_final, bool):
-            raise ValueError(f"lower_order_final={self.lower_order_final!r}; allowed: True, False")
+        _check_bool("lower_order_final", self.lower_order_final)
         if self.second not in SECOND:
             raise ValueError(f"second={self.second!r}; allowed: {', '.join(SECOND)}")
         if self.third not in THIRD:
@@ -99,7 +103,16 @@ class _Multistep(_DPMSolverPP):
 
     The first steps, a step to sigma = 0, steps from alpha = 0, and (``lower_order_final``) the
     last ones of fewer than 15, are of lower order.
+
+    Attributes:
+        euler_at_final: Whether the last step is of first order in a run of any length.
     """
+
+    euler_at_final: bool = dataclasses.field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_bool("euler_at_final", self.euler_at_final)
 
     def __call__(self, run: Run) -> Vector:
         """Walks the grid."""
@@ -110,6 +123,8 @@ class _Multistep(_DPMSolverPP):
             order = min(self.order, 1 + len(past))
             if self.lower_order_final and len(run.steps) < FEW_STEPS:
                 order = min(order, len(run.steps) - number)
+            if self.euler_at_final and number == len(run.steps) - 1:
+                order = 1
             h = then.lam - now.lam
             if not math.isfinite(h) or h == 0.0:
                 order = 1

@@ -65,7 +65,7 @@ class LMS(BaseSampler):
         order: 1 to 4: the noises of so many calls.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
+    stepping: ClassVar[Stepping | None] = diffusers_grid.LMS
     order: int = 3
 
     def __post_init__(self) -> None:

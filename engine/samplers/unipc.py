@@ -18,6 +18,7 @@ from revstep.engine.affine import Vector
 from revstep.engine.diffusers_grid import Stepping
 from revstep.engine.grid import Point
 from revstep.engine.samplers.base import BaseSampler, check_count
+from revstep.engine.spec_checks import as_tuple
 from revstep.engine.trace import Run
 
 __all__ = ["UniPC"]
@@ -41,6 +42,7 @@ class UniPC(BaseSampler):
         b: B(h): ``bh1`` is -h, ``bh2`` is e^{-h} - 1.
         corrector: Whether states are corrected; without it this is the predictor alone.
         lower_order_final: Whether the last steps are of lower order, down to 1.
+        disable_corrector: Steps, from 0, whose end is not corrected.
     """
 
     stepping: ClassVar[Stepping | None] = diffusers_grid.UNIPC
@@ -48,11 +50,16 @@ class UniPC(BaseSampler):
     b: str = "bh2"
     corrector: bool = True
     lower_order_final: bool = True
+    disable_corrector: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_count("order", self.order, 1, 3)
         if self.b not in ("bh1", "bh2"):
             raise ValueError(f"b={self.b!r}; allowed: bh1, bh2")
+        steps = as_tuple(self.disable_corrector, "disable_corrector", "a tuple of step numbers")
+        object.__setattr__(self, "disable_corrector", steps)
+        for step in steps:
+            check_count("disable_corrector", step, 0)
         for name in ("corrector", "lower_order_final"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed: True, False")
@@ -63,7 +70,7 @@ class UniPC(BaseSampler):
         past: Past = []
         for number, (now, then) in enumerate(run.steps):
             d = run.denoise(x, now)
-            if self.corrector and past:
+            if self.corrector and past and number - 1 not in self.disable_corrector:
                 before = run.steps[number - 1][0]
                 new = (now.lam, d.x0)
                 corrected = self._move(corrected, before, now, [*past[:order], new], order)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.schedule.vp import LAST_ABAR, VPSchedule
+from revstep.engine.schedule.vp import LAST_LEVEL, VPSchedule
 
 __all__ = ["float32_levels"]
 
@@ -24,9 +24,11 @@ def float32_levels(schedule: VPSchedule) -> Float32:
     if schedule.zero_terminal_snr:
         betas = _rescaled(betas)
     abar = _cumprod(ONE - betas)
+    with np.errstate(divide="ignore"):
+        levels: Float32 = np.sqrt((ONE - abar) / abar)
     if schedule.zero_terminal_snr:
-        abar[-1] = LAST_ABAR
-    return np.sqrt((ONE - abar) / abar)
+        levels[-1] = LAST_LEVEL
+    return levels
 
 
 def _betas(schedule: VPSchedule) -> Float32:

@@ -15,11 +15,11 @@ from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 from revstep.engine.spec_checks import check_bool
 
-__all__ = ["BETA_SCHEDULES", "LAST_ABAR", "NearlyZeroSNR", "VPSchedule"]
+__all__ = ["BETA_SCHEDULES", "LAST_LEVEL", "NearlyZeroSNR", "VPSchedule"]
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "trained")
 MAX_COSINE_BETA = 0.999
-LAST_ABAR = 2.0**-24  # float16's least number: what diffusers' solvers have for 0
+LAST_LEVEL = 2.0**12  # diffusers' sigma / alpha for an infinite one: its abar is 2^-24
 SIGMOID_ENDS = 6.0  # Xu et al. 2022 (GeoDiff), as diffusers' "sigmoid"
 
 
@@ -189,7 +189,7 @@ class VPSchedule(Schedule):
 class NearlyZeroSNR(VPSchedule):
     """A schedule of zero terminal SNR as diffusers' solvers over sigma / alpha have it.
 
-    Their last abar is 2^-24 (sigma / alpha = 4096), so that no level is infinite; their DDIM, DDPM
+    Their last abar is 2^-24, sigma / alpha = 4096, so that no level is infinite; their DDIM, DDPM
     and the training have 0.
     """
 
@@ -198,5 +198,5 @@ class NearlyZeroSNR(VPSchedule):
         """abar_t for t = 0 .. T - 1, float64 (T,)."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         abar = VPSchedule(**fields).alphas_cumprod.copy()
-        abar[-1] = LAST_ABAR
+        abar[-1] = 1.0 / (1.0 + LAST_LEVEL**2)
         return abar
