@@ -127,6 +127,7 @@ class Engine:
         spacing: str | Spacing | None = None,
         compat: str | None = None,
         clip: bool | None = None,
+        final: str | None = None,
         batch_size: int | None = None,
         decode: bool = True,
         progress: Callable[[int, int], object] | None = None,
@@ -166,9 +167,12 @@ class Engine:
             noise: Standard normal (n, *shape) to start from, instead of the seeds' own.
             spacing: A grid's name, such as ``trailing`` or ``karras``, or a grid such as
                 ``KarrasGrid(rho=5)``; None is the spec's.
-            compat: ``diffusers`` reproduces that library's stepping and start, and with ``start``
-                or ``mask`` those of its pipelines (docs/pipelines.md).
+            compat: ``diffusers`` is the run of that library's scheduler of the sampler's name: its
+                calls, stepping, start, clipping and end (docs/diffusers-configs.md), and with
+                ``start`` or ``mask`` those of its pipelines (docs/pipelines.md).
             clip: Whether the denoised estimate is clipped; None is the spec's.
+            final: Where the run ends: ``clean`` (sigma = 0) or ``first`` (training index 0); None
+                is the spec's.
             batch_size: Samples a network call at most; None fills the spec's batch range.
             decode: Whether a bundle's latent decoder runs on the result.
             progress: Called with (steps done, steps in all) after every step.
@@ -221,6 +225,7 @@ class Engine:
             from_noise=start is None,
             inpaint=mask is not None,
             guidance_weight=guidance_weight,
+            final=final,
         )
         trace = None
         if trace_x0 is not None and trace_x0 is not False:

@@ -102,7 +102,7 @@ def build_program(
         raise ValueError(unknown("compat", compat, COMPAT, " or None"))
     check_strength(strength)
     trace = resolve_sampler(sampler)
-    spec = dataclasses.replace(spec, final=_final(spec, trace, final))
+    spec = _ending(spec, trace, final)
     stepping = trace.stepping if compat else None
     if clip is None:
         clip = spec.clip and (stepping is None or stepping.clips)
@@ -126,15 +126,15 @@ def build_program(
     return dataclasses.replace(program, start=(alpha * (not pure), sigma))
 
 
-def _final(spec: DenoiserSpec, trace: BaseSampler, final: str | None) -> str:
-    """``clean`` or ``first``: the run's own, or the spec's for this sampler."""
-    if final is not None:
-        if final not in FINALS:
-            raise ValueError(unknown("final", final, FINALS, " or None"))
-        return final
-    if spec.final == "first_ddim":
-        return "first" if trace.like_ddim else "clean"
-    return spec.final
+def _ending(spec: DenoiserSpec, trace: BaseSampler, final: str | None) -> DenoiserSpec:
+    """The spec, with ``final`` of this run and sampler: ``clean`` or ``first``."""
+    if final is not None and final not in FINALS:
+        raise ValueError(unknown("final", final, FINALS, " or None"))
+    if final is None and spec.final == "first_ddim":
+        final = "first" if trace.like_ddim else "clean"
+    if final in (None, spec.final):
+        return spec
+    return dataclasses.replace(spec, final=final)
 
 
 def _table(run: Run, inpaint: bool) -> StepProgram:

@@ -148,8 +148,8 @@ def test_an_old_config_takes_the_schedulers_defaults():
     [
         ("DDIMScheduler", {"clip_sample_range": 3.0}, "value_range", (-3.0, 3.0)),
         ("DDIMScheduler", {"clip_sample": False}, "clip", False),
-        ("DDIMScheduler", {"set_alpha_to_one": False}, "final", "first"),
-        ("PNDMScheduler", {}, "final", "first"),
+        ("DDIMScheduler", {"set_alpha_to_one": False}, "final", "first_ddim"),
+        ("PNDMScheduler", {}, "final", "first_ddim"),
         ("PNDMScheduler", {}, "clip", False),
         ("DDIMScheduler", {}, "final", "clean"),
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, "final", "first"),

@@ -59,9 +59,14 @@ def test_noise_grids_of_a_config_are_diffusers(name, settings, noise):
             assert pairs[-1][1].level == pytest.approx(end, rel=TABLE_ROUNDING)
 
 
-def test_a_noise_grid_over_another_spacing_is_told(caplog):
-    made("EulerDiscreteScheduler", use_karras_sigmas=True, timestep_spacing="leading")
-    assert "timestep_spacing='leading'" in caplog.text
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_a_noise_grid_over_another_spacing_has_its_ends(spacing):
+    options = {"use_karras_sigmas": True, "timestep_spacing": spacing, "steps_offset": 1}
+    scheduler, spec = made("EulerDiscreteScheduler", **options)
+    for steps in (3, 20):
+        scheduler.set_timesteps(steps)
+        got = [now.level for now, _ in time_grid(spec, steps)]
+        np.testing.assert_allclose(got, scheduler.sigmas[:steps].numpy(), rtol=TABLE_ROUNDING)
 
 
 @pytest.mark.parametrize(
