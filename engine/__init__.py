@@ -37,7 +37,13 @@ from revstep.engine.samplers import (
     sampler,
 )
 from revstep.engine.samples import Samples, images_from
-from revstep.engine.schedule import FlowSchedule, Schedule, VESchedule, VPSchedule
+from revstep.engine.schedule import (
+    ContinuousVPSchedule,
+    FlowSchedule,
+    Schedule,
+    VESchedule,
+    VPSchedule,
+)
 from revstep.engine.spacing import (
     AYS_SD15,
     AYS_SDXL,
@@ -74,6 +80,7 @@ __all__ = [
     "CapacityError",
     "CompileError",
     "Condition",
+    "ContinuousVPSchedule",
     "DPMSolverPP2M",
     "Decoder",
     "Denoiser",

@@ -170,7 +170,7 @@ def network_time(spec: DenoiserSpec, t: float) -> float:
     if kind in LEVEL_KINDS:
         level = float(schedule.level(t))
         return level if kind == "sigma" else math.log(level) / 4.0
-    if schedule.kind == "flow" and kind != "index":
+    if schedule.unit_time and kind != "index":
         return t if kind == "unit" else 1000.0 * t
     index = _whole(spec, float(schedule.index(t)))
     if kind == "index":
@@ -206,7 +206,7 @@ def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
     schedule = spec.schedule
     if spec.time.kind in LEVEL_KINDS:
         return False
-    if schedule.kind == "flow" and spec.time.kind != "index":
+    if schedule.unit_time and spec.time.kind != "index":
         return False
     for at in points:
         if math.isnan(at.index) or at.sigma <= DATA_COUNTS * at.alpha:

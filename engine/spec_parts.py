@@ -51,6 +51,8 @@ class TimeInput:
     ``log_snr``    log(alpha² / sigma²)      -2 log(sigma)        refused
     =============  ========================  ===================  =========================
 
+    A ``ContinuousVPSchedule`` has flow's first three rows and VP's last three.
+
     ``sigma`` is the noise level that grids are written in (``Schedule.level``): the sigma of
     k-diffusion, EDM and diffusers' Euler, not VP's sqrt(1 - abar). ``log_sigma`` is EDM's c_noise,
     that of Stable Video Diffusion too. Where alpha = 0 at the last training index (zero terminal

@@ -2,13 +2,14 @@
 
 Each schedule has its own *natural time* ``t``, running from noise to data:
 
-===========  =============================  ==================================
-schedule     natural time                   (alpha, sigma)
-===========  =============================  ==================================
-``vp``       training index, 0 to T - 1     (sqrt(abar_t), sqrt(1 - abar_t))
-``ve``       sigma itself                   (1, t)
-``flow``     t in [0, 1]                    (1 - t, t)
-===========  =============================  ==================================
+=================  =============================  ====================================
+schedule           natural time                   (alpha, sigma)
+=================  =============================  ====================================
+``vp``             training index, 0 to T - 1     (sqrt(abar_t), sqrt(1 - abar_t))
+``vp_continuous``  t in [0, 1]                    (sqrt(abar(t)), sqrt(1 - abar(t)))
+``ve``             sigma itself                   (1, t)
+``flow``           t in [0, 1]                    (1 - t, t)
+=================  =============================  ====================================
 
 The clean end (alpha = 1, sigma = 0) is ``schedule.clean``: index -1, sigma 0, t = 0. EDM is the
 ``ve`` schedule of ``VESchedule.edm()`` with the ``edm`` prediction.
@@ -24,12 +25,14 @@ from typing import Any
 
 from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import Schedule
+from revstep.engine.schedule.continuous import ContinuousVPSchedule
 from revstep.engine.schedule.flow import FlowSchedule
 from revstep.engine.schedule.ve import VESchedule
 from revstep.engine.schedule.vp import NearlyZeroSNR, VPSchedule
 from revstep.engine.spec_checks import fields_from
 
 __all__ = [
+    "ContinuousVPSchedule",
     "FlowSchedule",
     "NearlyZeroSNR",
     "Schedule",
@@ -38,9 +41,9 @@ __all__ = [
     "schedule_from_dict",
 ]
 
-SCHEDULES: dict[str, type[VPSchedule] | type[VESchedule] | type[FlowSchedule]] = {
-    cls.kind: cls for cls in (VPSchedule, VESchedule, FlowSchedule)
-}
+SCHEDULES: dict[
+    str, type[VPSchedule] | type[ContinuousVPSchedule] | type[VESchedule] | type[FlowSchedule]
+] = {cls.kind: cls for cls in (VPSchedule, ContinuousVPSchedule, VESchedule, FlowSchedule)}
 
 
 def schedule_from_dict(values: dict[str, Any]) -> Schedule:

@@ -25,6 +25,8 @@ class Schedule(ABC):
     steps: int
     clean: ClassVar[float]
     """The natural time of the clean end, where alpha = 1 and sigma = 0."""
+    unit_time: ClassVar[bool] = False
+    """Whether the natural time runs from 0 to 1 and is what a network of ``unit`` time is told."""
 
     @abstractmethod
     def alpha_sigma(self, t: ArrayLike) -> tuple[Float64, Float64]:

@@ -22,6 +22,7 @@ class FlowSchedule(Schedule):
     """
 
     kind: ClassVar[str] = "flow"
+    unit_time: ClassVar[bool] = True
     steps: int = 1000
     clean: ClassVar[float] = 0.0
 

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike
 
 from revstep.engine.nearest import unknown
 from revstep.engine.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
+from revstep.engine.schedule.continuous import sigmoid_alphas_cumprod
 from revstep.engine.spec_checks import check_bool
 
 __all__ = ["BETA_SCHEDULES", "LAST_LEVEL", "NearlyZeroSNR", "VPSchedule"]
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "trained")
-MAX_COSINE_BETA = 0.999
+MAX_BETA = 0.999
 LAST_LEVEL = 2.0**12  # diffusers' sigma / alpha for an infinite one: its abar is 2^-24
 SIGMOID_ENDS = 6.0  # Xu et al. 2022 (GeoDiff), as diffusers' "sigmoid"
 
@@ -29,10 +30,15 @@ class VPSchedule(Schedule):
 
     Own tables: ``from_betas``, ``from_alphas_cumprod``, ``from_sigmas``.
 
+    Two schedules are called sigmoid. ``betas="sigmoid"`` is diffusers' (GeoDiff's): the *betas*
+    rise along one, beta_start + (beta_end - beta_start) S(u), u from -6 to 6. That of
+    denoising-diffusion-pytorch and Jabri et al. has an *abar* that falls along one, and other
+    noise levels at every index: ``VPSchedule.sigmoid()``.
+
     Attributes:
         steps: Training steps T.
         betas: ``linear``, ``scaled_linear`` (linear in the square root), ``squaredcos_cap_v2``,
-            ``sigmoid`` (of a ramp from -6 to 6), or ``trained`` with ``trained_betas``.
+            ``sigmoid`` (diffusers'), or ``trained`` with ``trained_betas``.
         beta_start: First beta of the linear kinds; the sigmoid's lower limit.
         beta_end: Last beta of the linear kinds; the sigmoid's upper limit.
         zero_terminal_snr: Rescale so that alpha is exactly 0 at the last step (Lin et al. 2023).
@@ -73,6 +79,22 @@ class VPSchedule(Schedule):
         return cls(
             steps=len(own), betas="trained", trained_betas=own, zero_terminal_snr=zero_terminal_snr
         )
+
+    @classmethod
+    def sigmoid(
+        cls, steps: int = 1000, *, start: float = -3.0, end: float = 3.0, tau: float = 1.0
+    ) -> VPSchedule:
+        """The schedule whose abar is a sigmoid of t = (i + 1) / T, its betas at most 0.999.
+
+        denoising-diffusion-pytorch's ``beta_schedule="sigmoid"`` (its default), of Jabri, Fleet &
+        Chen 2022, "Scalable adaptive computation for iterative generation". The function itself,
+        without the cut, is ``ContinuousVPSchedule(curve="sigmoid")``.
+        """
+        check_steps(steps)
+        if not (start < end and tau > 0.0):
+            raise ValueError(f"sigmoid needs start < end and tau > 0; got {start}, {end}, {tau}")
+        abar = sigmoid_alphas_cumprod(np.arange(steps + 1) / steps, start, end, tau)
+        return cls.from_betas(np.minimum(1.0 - abar[1:] / abar[:-1], MAX_BETA))
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: Iterable[float]) -> VPSchedule:
@@ -124,7 +146,7 @@ class VPSchedule(Schedule):
             return self.beta_start + (self.beta_end - self.beta_start) / (1.0 + np.exp(-ramp))
         edges = np.arange(self.steps + 1) / self.steps
         bar = np.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
-        return np.asarray(np.minimum(1.0 - bar[1:] / bar[:-1], MAX_COSINE_BETA), np.float64)
+        return np.asarray(np.minimum(1.0 - bar[1:] / bar[:-1], MAX_BETA), np.float64)
 
     @cached_property
     def _log_snr(self) -> Float64:

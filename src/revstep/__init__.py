@@ -43,7 +43,13 @@ from revstep.engine.samplers import (
     sampler,
 )
 from revstep.engine.samples import Samples
-from revstep.engine.schedule import FlowSchedule, Schedule, VESchedule, VPSchedule
+from revstep.engine.schedule import (
+    ContinuousVPSchedule,
+    FlowSchedule,
+    Schedule,
+    VESchedule,
+    VPSchedule,
+)
 from revstep.engine.spacing import (
     AYS_SD15,
     AYS_SDXL,
@@ -86,6 +92,7 @@ __all__ = [
     "CompileError",
     "CompiledEntry",
     "Condition",
+    "ContinuousVPSchedule",
     "DPMSolverPP2M",
     "Decoder",
     "Denoiser",

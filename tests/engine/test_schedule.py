@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from revstep.engine import FlowSchedule, VESchedule, VPSchedule
+from revstep.engine import ContinuousVPSchedule, FlowSchedule, VESchedule, VPSchedule
 from revstep.engine.schedule import schedule_from_dict
 
 
@@ -33,7 +33,9 @@ def test_trained_betas_are_the_table():
     np.testing.assert_allclose(schedule.alphas_cumprod, np.cumprod(1 - betas), rtol=1e-15)
 
 
-@pytest.mark.parametrize("schedule", [VPSchedule(), VESchedule(), FlowSchedule()])
+@pytest.mark.parametrize(
+    "schedule", [VPSchedule(), VESchedule(), FlowSchedule(), ContinuousVPSchedule()]
+)
 def test_clean_end_is_index_minus_one(schedule):
     alpha, sigma = schedule.alpha_sigma(schedule.clean)
     assert (alpha, sigma) == (1.0, 0.0)
@@ -109,6 +111,8 @@ EVERY = [
     VESchedule.edm(),
     VESchedule.from_sigmas(np.geomspace(0.01, 9.0, 1000)),
     FlowSchedule(),
+    ContinuousVPSchedule(),
+    ContinuousVPSchedule(curve="sigmoid"),
 ]
 
 
@@ -181,7 +185,7 @@ def test_vp_and_ve_describe_one_process():
         (lambda: VPSchedule().alpha_sigma(1000), r"\[0, 999\]"),
         (lambda: FlowSchedule().alpha_sigma(1.5), r"\[0, 1\]"),
         (lambda: VESchedule().alpha_sigma(-1.0), "not negative"),
-        (lambda: schedule_from_dict({"kind": "vpp"}), "allowed: vp, ve, flow"),
+        (lambda: schedule_from_dict({"kind": "vpp"}), "allowed: vp, vp_continuous, ve, flow"),
         (lambda: schedule_from_dict({"kind": "ve", "beta": 1}), "unknown field"),
     ],
 )
