@@ -5,6 +5,8 @@ where it starts, how many steps it runs, what it clips, and how it keeps known p
 within the loop is handed to both.
 """
 
+import importlib
+
 import numpy as np
 import pytest
 from networks import NumpyDenoiser
@@ -27,6 +29,9 @@ PEERS = {
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
+    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
 }
 STRENGTHS = [(10, 0.55), (9, 0.5), (7, 0.3)]
 
@@ -188,7 +193,19 @@ def transformers():
 
 @pytest.mark.parametrize(("steps", "strength"), [*STRENGTHS, (6, 1.0)])
 @pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("sampler", ["ddim", "euler", "heun", "dpmpp_2m", "unipc"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "ddim",
+        "euler",
+        "heun",
+        "dpmpp_2m",
+        "unipc",
+        "ddpm",
+        "euler_ancestral",
+        "dpmpp_2m_sde",
+    ],
+)
 @pytest.mark.usefixtures("transformers")
 def test_stable_diffusions_image_to_image(
     conditional, sampler, spacing, steps, strength, monkeypatch
@@ -197,6 +214,9 @@ def test_stable_diffusions_image_to_image(
 
     hand_out(monkeypatch, module, [noise()])
     scheduler = scheduler_of(sampler, spacing)
+    own = importlib.import_module(type(scheduler).__module__)
+    if hasattr(own, "randn_tensor"):
+        hand_out(monkeypatch, own, [noise(k, UPDATE) for k in range(steps)])
     pipeline = pipeline_of("StableDiffusionImg2ImgPipeline", conditional, scheduler)
     want = run_pipeline(pipeline, image=picture(), strength=strength, num_inference_steps=steps)
     given = {"sampler": sampler, "steps": steps, "strength": strength, "seed": SEED}
