@@ -21,12 +21,10 @@ Arrays = tuple[np.ndarray[Any, Any], ...]
 __all__ = [
     "ROW_TOLERANCE",
     "called_module",
-    "check_decoder",
     "check_kind",
     "check_module",
     "example_inputs",
     "other_batch",
-    "run_decoder",
     "run_module",
     "scan_weights",
 ]
@@ -251,47 +249,3 @@ def other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> 
         ) from error
 
 
-def check_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> None:
-    """Runs the decoder at batch 2.
-
-    Raises:
-        ExportError: It does not fit the spec's decoder.
-    """
-    if (decoder is None) != (spec.decoder is None):
-        have = "the spec describes a decoder but no decoder module was given"
-        if spec.decoder is None:
-            have = "a decoder module was given but spec.decoder is None"
-        raise ExportError(f"{have}; give both or neither")
-    if decoder is None or spec.decoder is None:
-        return
-    run_decoder(decoder, example_inputs(spec, 2)[0], spec)
-
-
-def run_decoder(
-    decoder: torch.nn.Module,
-    latents: np.ndarray[Any, Any],
-    spec: DenoiserSpec,
-    form: Form = AS_IT_IS,
-) -> torch.Tensor:
-    """The decoder's float32 output for latents (B, *shape), checked to be of the spec's shape.
-
-    Raises:
-        ExportError: It fails, or returns something else.
-    """
-    assert spec.decoder is not None
-    given = torch.from_numpy(latents.copy()).to(device=form.device, dtype=form.dtype)
-    try:
-        with calling(form.device):
-            out: object = decoder(given)
-    except Exception as error:  # a user's module may raise anything
-        raise ExportError(
-            f"the decoder failed on float32 {latents.shape}: {type(error).__name__}: {error}"
-        ) from error
-    want = (len(latents), *spec.decoder.shape)
-    if not isinstance(out, torch.Tensor) or tuple(out.shape) != want:
-        found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ExportError(
-            f"the decoder returned {found} for {latents.shape}, expected {want}; "
-            "mend spec.decoder.shape or the decoder"
-        )
-    return out.detach().to(device="cpu", dtype=torch.float32)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from revstep.engine.errors import BackendError, ExportError, ParityError
 from revstep.engine.spec import DenoiserSpec
+from revstep.export.bounds import Bounds
 from revstep.export.module_line import line_of_node
-from revstep.export.parity import Bounds, check_forward
+from revstep.export.parity import check_forward
 
 __all__ = ["check_loads", "check_runs"]
 

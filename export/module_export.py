@@ -84,11 +84,11 @@ def export_module(
     from revstep.export.batch_range import check_batch
     from revstep.export.checks import (
         called_module,
-        check_decoder,
         check_kind,
         check_module,
         scan_weights,
     )
+    from revstep.export.decoder_check import check_decoder
     from revstep.export.graph import cast_module, export_decoder, export_graph
     from revstep.export.graph_check import check_runs
     from revstep.export.index_limits import check_limits, with_limits

@@ -9,7 +9,6 @@ edge row stands alone, with ten times the bound: it finds what is wrong in kind,
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 from revstep.engine.denoiser import Denoiser, NetworkBuffers
 from revstep.engine.errors import ExportError, NonFiniteError, ParityError, ProgramError
 from revstep.engine.loop import Batch, run_batch
-from revstep.engine.nearest import unknown_names
 from revstep.engine.program import build_program
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.workspace import Workspace
+from revstep.export.bounds import BOUNDS, Bounds, recorded, resolve_bounds, wider
 from revstep.export.progress import Stages
 
 if TYPE_CHECKING:
@@ -46,76 +45,12 @@ __all__ = [
 ]
 
 EDGE = "edge."
+EDGE_FACTOR = 10.0  # of the forward bound: large conditions amplify rounding
 EDGES = "one forward pass of a condition at an edge (null, zeros, a mask all off or on, large)"
 TIMES = 8
 RUNS = 4
 STEPS = 20
 SEED = 20
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Bounds:
-    """Largest allowed errors, relative to the reference's RMS.
-
-    Attributes:
-        forward: Of one forward pass, in the largest absolute error (``forward_error``).
-        ddim20: Of the final state of a DDIM-20 run, in the RMS error.
-    """
-
-    forward: float
-    ddim20: float
-
-    def __post_init__(self) -> None:
-        for name in ("forward", "ddim20"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0.0 < value < math.inf):
-                raise ValueError(f"the parity bound {name!r} must be positive; got {value!r}")
-
-
-EDGE_FACTOR = 10.0  # of the forward bound: large conditions amplify rounding
-
-BOUNDS = {"fp32": Bounds(1e-4, 1e-3), "fp16": Bounds(1e-2, 3e-2), "bf16": Bounds(5e-2, 1e-1)}
-
-
-def resolve_bounds(
-    precision: str,
-    bounds: Bounds | Mapping[str, float] | None,
-    manifest: Mapping[str, Any] | None = None,
-) -> Bounds:
-    """The precision's bounds, with those that ``bounds`` names (forward, ddim20) changed.
-
-    Args:
-        precision: ``fp32``, ``fp16`` or ``bf16``.
-        bounds: What to change.
-        manifest: Of the bundle: a module that was given in 16 bits has wider bounds there.
-
-    Raises:
-        ValueError: An unknown name, or a bound that is not positive.
-    """
-    default = BOUNDS[precision]
-    if manifest is not None:
-        default = _recorded(manifest, precision, default)
-    if bounds is None:
-        return default
-    if isinstance(bounds, Bounds):
-        return bounds
-    if others := set(bounds) - {"forward", "ddim20"}:
-        raise ValueError(unknown_names("unknown parity bound", others, ("forward", "ddim20")))
-    return dataclasses.replace(default, **bounds)
-
-
-def _recorded(manifest: Mapping[str, Any], precision: str, default: Bounds) -> Bounds:
-    """The bounds of a manifest, where it holds sound ones."""
-    try:
-        found = manifest["parity"]["bounds"][precision]
-        return Bounds(found["forward"], found["ddim20"])
-    except (KeyError, TypeError, ValueError):
-        return default
-
-
-def wider(one: Bounds, other: Bounds) -> Bounds:
-    """Of each bound, the larger: 16 bits on either side limit the agreement."""
-    return Bounds(max(one.forward, other.forward), max(one.ddim20, other.ddim20))
 
 
 def make_parity(
@@ -237,7 +172,7 @@ def decoder_parity(
     Raises:
         ExportError: It fails, or they hold NaN or infinity.
     """
-    from revstep.export.checks import run_decoder
+    from revstep.export.decoder_check import run_decoder
     from revstep.export.given import Form
 
     assert spec.decoder is not None
@@ -268,7 +203,7 @@ def check_decoder_parity(
     """
     limit = BOUNDS["fp32"]
     if manifest is not None:
-        limit = _recorded(manifest, "decoder", limit)
+        limit = recorded(manifest, "decoder", limit)
     try:
         error = relative_error(decode(parity["ddim20.final"]), parity["decoder.out"])
     except NonFiniteError:

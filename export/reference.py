@@ -19,17 +19,11 @@ from revstep.engine.backends.module_cast import (
 )
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.spec import DenoiserSpec
-from revstep.export.checks import example_inputs, run_decoder, run_module
+from revstep.export.bounds import BOUNDS, Bounds, wider
+from revstep.export.checks import example_inputs, run_module
+from revstep.export.decoder_check import run_decoder
 from revstep.export.given import Form, GivenDenoiser, find_form, in_eval_mode
-from revstep.export.parity import (
-    BOUNDS,
-    Bounds,
-    check_forward,
-    decoder_parity,
-    make_parity,
-    relative_error,
-    wider,
-)
+from revstep.export.parity import check_forward, decoder_parity, make_parity, relative_error
 from revstep.export.progress import Stages
 from revstep.export.unsupported import no_autocast
 

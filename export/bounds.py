@@ -1,0 +1,75 @@
+"""The largest errors that the parity check allows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from revstep.engine.nearest import unknown_names
+
+__all__ = ["BOUNDS", "Bounds", "recorded", "resolve_bounds", "wider"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """Largest allowed errors, relative to the reference's RMS.
+
+    Attributes:
+        forward: Of one forward pass, in the largest absolute error (``forward_error``).
+        ddim20: Of the final state of a DDIM-20 run, in the RMS error.
+    """
+
+    forward: float
+    ddim20: float
+
+    def __post_init__(self) -> None:
+        for name in ("forward", "ddim20"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0.0 < value < math.inf):
+                raise ValueError(f"the parity bound {name!r} must be positive; got {value!r}")
+
+
+BOUNDS = {"fp32": Bounds(1e-4, 1e-3), "fp16": Bounds(1e-2, 3e-2), "bf16": Bounds(5e-2, 1e-1)}
+
+
+def resolve_bounds(
+    precision: str,
+    bounds: Bounds | Mapping[str, float] | None,
+    manifest: Mapping[str, Any] | None = None,
+) -> Bounds:
+    """The precision's bounds, with those that ``bounds`` names (forward, ddim20) changed.
+
+    Args:
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        bounds: What to change.
+        manifest: Of the bundle: a module that was given in 16 bits has wider bounds there.
+
+    Raises:
+        ValueError: An unknown name, or a bound that is not positive.
+    """
+    default = BOUNDS[precision]
+    if manifest is not None:
+        default = recorded(manifest, precision, default)
+    if bounds is None:
+        return default
+    if isinstance(bounds, Bounds):
+        return bounds
+    if others := set(bounds) - {"forward", "ddim20"}:
+        raise ValueError(unknown_names("unknown parity bound", others, ("forward", "ddim20")))
+    return dataclasses.replace(default, **bounds)
+
+
+def recorded(manifest: Mapping[str, Any], precision: str, default: Bounds) -> Bounds:
+    """The bounds of a manifest, where it holds sound ones."""
+    try:
+        found = manifest["parity"]["bounds"][precision]
+        return Bounds(found["forward"], found["ddim20"])
+    except (KeyError, TypeError, ValueError):
+        return default
+
+
+def wider(one: Bounds, other: Bounds) -> Bounds:
+    """Of each bound, the larger: 16 bits on either side limit the agreement."""
+    return Bounds(max(one.forward, other.forward), max(one.ddim20, other.ddim20))
