@@ -59,77 +59,93 @@ def attention(
 ) -> Any:
     """``scaled_dot_product_attention`` in ONNX operators: (..., L, E), (..., S, E), (..., S, V).
 
-    With four axes and no bool mask it is the exporter's own, and a row whose float mask is all
-    -inf gives 0. Otherwise softmax(Q sqrt(s) (K sqrt(s))^T), of which masked weights are 0.
+    The exporter's own where there are four axes. A mask is a float bias, and a row that it turns
+    off whole gives 0: of a mask that is the same for all L by values of 0, which costs nothing.
     """
-    from onnxscript import ir
     from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention as usual
     from onnxscript.onnx_opset import opset18 as op
 
-    masked = attn_mask is not None
-    rank = len(query.shape)
-    if rank == USUAL_RANK and not (masked and attn_mask.dtype == ir.DataType.BOOL):
-        out = usual(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
-        return _zero_where_all_off(op, attn_mask, out) if masked else out
-    if enable_gqa and query.shape[-3] != key.shape[-3]:
+    rank, off = len(query.shape), None
+    if enable_gqa and (attn_mask is not None or rank != USUAL_RANK):
         key, value = (_repeated(op, part, query.shape[-3]) for part in (key, value))
-    if is_causal:
-        attn_mask = _causal(op, query, key)
-    scores = _scores(op, ir, rank, query, key, scale)
-    if attn_mask is None:
-        return op.MatMul(op.Softmax(scores, axis=-1), value)
-    if attn_mask.dtype == ir.DataType.BOOL:
-        zero, least = (_number(op, ir, n, query) for n in (0.0, query.dtype.min))
-        weights = op.Softmax(op.Where(attn_mask, scores, least), axis=-1)
-        return op.MatMul(op.Where(attn_mask, weights, zero), value)
-    out = op.MatMul(op.Softmax(op.Add(scores, attn_mask), axis=-1), value)
-    return _zero_where_all_off(op, attn_mask, out)
+        enable_gqa = False
+    if is_causal and rank != USUAL_RANK:
+        attn_mask, is_causal = _causal(op, query, key), False
+    if attn_mask is not None:
+        shape = attn_mask.shape
+        same = shape is not None and (len(shape) < 2 or shape[-2] == 1)
+        attn_mask, off = _bias_and_off(op, query, attn_mask)
+        if same:
+            zero = _number(op, 0.0, query)
+            attn_mask = op.Where(off, zero, attn_mask)
+            value, off = _like(op.Where(off, zero, value), value), None
+    if rank == USUAL_RANK:
+        out = usual(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    else:
+        scores = _scores(op, query, key, scale)
+        scores = scores if attn_mask is None else op.Add(scores, attn_mask)
+        out = op.MatMul(op.Softmax(scores, axis=-1), value)
+    return out if off is None else op.Where(off, _number(op, 0.0, query), out)
 
 
-def _number(op: Any, ir: Any, number: float, like: Any) -> Any:
+def _bias_and_off(op: Any, query: Any, mask: Any) -> tuple[Any, Any]:
+    """A mask (..., L, S) as what is added to the scores, and (..., L, 1): is a row off whole?"""
+    from onnxscript import ir
+
+    last = op.Constant(value_ints=[-1])
+    if mask.dtype != ir.DataType.BOOL:
+        return mask, op.IsInf(op.ReduceMax(mask, last, keepdims=1), detect_positive=0)
+    zero, least = (_number(op, n, query) for n in (0.0, query.dtype.min))
+    on = op.ReduceMax(op.Cast(mask, to=ir.DataType.INT32), last, keepdims=1)
+    return op.Where(mask, zero, least), op.Not(op.Cast(on, to=ir.DataType.BOOL))
+
+
+def _like(made: Any, value: Any) -> Any:
+    made.shape, made.dtype = value.shape, value.dtype
+    return made
+
+
+def _number(op: Any, number: float, like: Any) -> Any:
+    from onnxscript import ir
+
     return op.Constant(value=ir.tensor(number, dtype=like.dtype))
 
 
-def _scores(op: Any, ir: Any, rank: int, query: Any, key: Any, scale: float | None) -> Any:
+def _scores(op: Any, query: Any, key: Any, scale: float | None) -> Any:
+    """Q sqrt(s) (K sqrt(s))^T, as PyTorch rounds it."""
     if scale is None:
         scale = 1.0 / math.sqrt(query.shape[-1])
-    root = _number(op, ir, math.sqrt(scale), query)
-    axes = list(range(rank))
+    root = _number(op, math.sqrt(scale), query)
+    axes = list(range(len(key.shape)))
     axes[-2:] = axes[:-3:-1]
     return op.MatMul(op.Mul(query, root), op.Mul(op.Transpose(key, perm=axes), root))
 
 
-def _zero_where_all_off(op: Any, mask: Any, out: Any) -> Any:
-    """``out`` (..., L, V), 0 where the float mask (..., L, S) is -inf in a whole row."""
-    largest = op.ReduceMax(mask, op.Constant(value_ints=[-1]), keepdims=1)
-    off = op.IsInf(largest, detect_positive=0)
-    off.dtype = _bool()
-    return op.Where(off, op.CastLike(op.Constant(value_float=0.0), out), out)
-
-
-def _bool() -> Any:
-    from onnxscript import ir
-
-    return ir.DataType.BOOL
-
-
 def _causal(op: Any, query: Any, key: Any) -> Any:
     """A bool mask (L, S), True at and below the diagonal."""
+    from onnxscript import ir
+
     ends = op.Constant(value_ints=[-2]), op.Constant(value_ints=[-1])
     lengths = [op.Slice(op.Shape(part), *ends) for part in (query, key)]
     ones = op.Expand(op.Constant(value_float=1.0), op.Concat(*lengths, axis=0))
-    mask = op.Cast(op.Trilu(ones, upper=0), to=_bool())
-    mask.dtype = _bool()
+    mask = op.Cast(op.Trilu(ones, upper=0), to=ir.DataType.BOOL)
+    mask.dtype = ir.DataType.BOOL
     return mask
 
 
 def _repeated(op: Any, part: Any, heads: int) -> Any:
     """Keys or values (..., H, S, E), each head ``heads / H`` times in turn."""
+    from onnxscript import ir
+
     times = heads // part.shape[-3]
+    if times == 1:
+        return part
     rank = len(part.shape)
     counted = op.Unsqueeze(part, op.Constant(value_ints=[rank - 2]))
     shape = [1] * (rank + 1)
     shape[rank - 2] = times
     spread = op.Expand(counted, op.Constant(value_ints=shape))
     whole = [0] * (rank - 3) + [heads, -1, part.shape[-1]]
-    return op.Reshape(spread, op.Constant(value_ints=whole))
+    made = _like(op.Reshape(spread, op.Constant(value_ints=whole)), part)
+    made.shape = ir.Shape([*part.shape[:-3], heads, *part.shape[-2:]])
+    return made
