@@ -23,7 +23,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from revstep.bench.machine import machine_info
-from revstep.bench.precision_networks import NETWORKS
+from revstep.bench.precision_networks import NETWORKS, make
 from revstep.engine.backends.ort_session import OrtDenoiser
 from revstep.engine.bundle import Bundle
 from revstep.engine.denoiser import Denoiser
@@ -59,7 +59,7 @@ def measure(python: Path | None, name: str) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         start = time.perf_counter()
-        bundle = NETWORKS[name](work / "bundle.revstep")
+        bundle = make(name, work / "bundle.revstep")
         seconds = time.perf_counter() - start
         for precision in TYPES:
             own = _row(bundle, bundle.graph(precision), precision, work)

@@ -16,7 +16,7 @@ from revstep.engine.spec import Condition, DenoiserSpec, TimeInput
 from revstep.export.diffusers_import import export_diffusers
 from revstep.export.module_export import export_module
 
-__all__ = ["NETWORKS"]
+__all__ = ["NETWORKS", "make"]
 
 ALL = ("fp32", "fp16", "bf16")
 FASHION = "examples/fashion_mnist_unet"
@@ -124,12 +124,17 @@ def _stable(path: Path) -> Bundle:
 
 
 def _exported(module: nn.Module, spec: DenoiserSpec, path: Path) -> Bundle:
-    torch.manual_seed(3)
     with torch.no_grad():  # what starts at zero would hide half of a network
         for p in module.parameters():
             if not p.any():
                 p.normal_(std=0.02)
     return export_module(module.eval(), spec, path, precisions=ALL)
+
+
+def make(name: str, path: Path) -> Bundle:
+    """The bundle of one of ``NETWORKS`` in every precision, with the same weights every time."""
+    torch.manual_seed(3)
+    return NETWORKS[name](path)
 
 
 NETWORKS: dict[str, Callable[[Path], Bundle]] = {

@@ -51,6 +51,8 @@ def test_info_prints_the_spec(cli, image_bundle):
         "label",
         "5 classes",
         "fp16.onnx",
+        "nodes in 16 bits",
+        "norm",
         "decoder",
     ):
         assert text in result.stdout

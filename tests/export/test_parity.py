@@ -13,6 +13,7 @@ from revstep.engine.denoiser import NetworkBuffers  # noqa: E402
 from revstep.engine.errors import BackendError, ExportError, ParityError  # noqa: E402
 from revstep.export import BOUNDS, check_parity, make_parity  # noqa: E402
 from revstep.export.checks import example_inputs  # noqa: E402
+from revstep.export.parity import forward_error, relative_error  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
 
 INITIAL_STREAM = 1
@@ -101,6 +102,32 @@ def test_an_error_at_one_time_only_is_found(policy):
     rms = float(np.sqrt(np.mean(parity["out"] ** 2)))
     with pytest.raises(ParityError, match="one forward pass"):
         check_parity(shifted(module, spec, 1e-2 * rms, only_above=98), parity, "fp32")
+
+
+def test_a_large_outputs_error_is_in_proportion_to_itself():
+    want = np.array([[100.0, -100.0]] + [[1.0, -1.0]] * 7)
+    got = want * 1.009  # a rounding of 0.009 of each output, as 16 bits make it
+    assert forward_error(got, want) == pytest.approx(9e-3)
+    assert relative_error(got, want) > 2 * 9e-3  # over the RMS of all times: refused for nothing
+
+
+def test_a_small_outputs_error_is_held_to_the_rms_over_all_times():
+    want = np.array([[1e-3, -1e-3]] + [[1.0, -1.0]] * 7)
+    got = want + 5e-3  # values of ordinary size were rounded; their difference is small
+    assert forward_error(got, want) == pytest.approx(5e-3 / np.sqrt(7 / 8), rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_bundle_that_passed_is_refused_by_the_bound_per_time(seed):
+    rng = np.random.default_rng(seed)
+    want = rng.standard_normal((8, 3, 4)) * np.exp(rng.normal(0, 3, (8, 1, 1)))
+    got = want + 1e-2 * rng.standard_normal(want.shape)
+    assert forward_error(got, want) <= relative_error(got, want) * (1 + 1e-12)
+
+
+def test_an_output_of_zeros_is_held_to_absolute_errors():
+    assert forward_error(np.full((8, 2), 0.25), np.zeros((8, 2))) == 0.25
+    assert forward_error(np.full((8, 2), np.nan), np.zeros((8, 2))) == np.inf
 
 
 def test_the_run_is_bounded_on_its_own(policy):

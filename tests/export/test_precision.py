@@ -42,6 +42,12 @@ def export(module, path, *precisions, spec=SPEC):
     return export_module(module.eval(), spec, path / "x.revstep", precisions=precisions)
 
 
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory):
+    """The bundle of ``Mlp`` in every precision."""
+    return export(Mlp(), tmp_path_factory.mktemp("mlp"), "fp32", "fp16", "bf16")
+
+
 def inputs(spec=SPEC):
     x = np.random.default_rng(5).standard_normal((len(TIMES), *spec.shape)).astype(np.float32)
     return {spec.name: x, spec.time.name: TIMES}
@@ -68,34 +74,25 @@ def types(path):
     return {n.name: known[n.output[0]] for n in model.graph.node}, model.graph
 
 
-def test_a_hand_written_embedding_needs_no_casts_in_fp16(tmp_path):
-    bundle = export(Mlp(), tmp_path, "fp32", "fp16")
+def test_a_hand_written_embedding_needs_no_casts_in_fp16(mlp, copy_of):
     feeds = inputs()
     want = module_output(Mlp().eval(), feeds)
-    got = run(bundle.graph("fp16"), feeds)
+    got = run(mlp.graph("fp16"), feeds)
     rms = np.sqrt(np.mean(want**2))
     assert np.abs(got - want).max() < 5e-3 * rms  # a time in fp16 gives 0.05
-    assert compile_bundle(bundle.path, precision="fp16").parity["forward"]["error"] < 1e-2
+    copy = copy_of(mlp.path)
+    assert compile_bundle(copy, precision="fp16").parity["forward"]["error"] < 1e-2
 
 
 @pytest.mark.parametrize(("precision", "low"), [("fp16", F16), ("bf16", BF16)])
-def test_products_of_the_state_are_16_bits_and_the_embedding_float32(tmp_path, precision, low):
-    found, graph = types(export(Mlp(), tmp_path, precision).graph(precision))
+def test_products_of_the_state_are_16_bits_and_the_embedding_float32(mlp, precision, low):
+    found, graph = types(mlp.graph(precision))
     gemms = [found[n.name] for n in graph.node if n.op_type == "Gemm"]
     assert gemms.count(low) == 2 + 1  # first, last, and the embedding's own last projection
     assert gemms.count(F32) == 1
     assert {found[n.name] for n in graph.node if n.op_type in ("Sin", "Cos")} == {F32}
     assert [v.type.tensor_type.elem_type for v in (*graph.input, *graph.output)] == [F32] * 3
     assert [o.name for o in graph.output] == ["out"]
-
-
-def test_norms_and_softmax_stay_float32(tmp_path):
-    norm = nn.LayerNorm(32)
-    module = Mlp(lambda h: torch.softmax(norm(h), -1) @ torch.ones(32, 32) * h)
-    found, graph = types(export(module, tmp_path, "fp16").graph("fp16"))
-    ops = {n.op_type: found[n.name] for n in graph.node}
-    assert ops["LayerNormalization"] == ops["Softmax"] == F32
-    assert ops["MatMul"] == F16
 
 
 def test_what_overflows_on_the_trajectory_stays_float32(tmp_path):
@@ -105,14 +102,6 @@ def test_what_overflows_on_the_trajectory_stays_float32(tmp_path):
     want = module_output(module.eval(), feeds)
     assert np.abs(run(bundle.graph("fp16"), feeds) - want).max() < 1e-2 * np.sqrt(np.mean(want**2))
     assert bundle.manifest["provenance"]["precision"]["fp16"]["fp32"]["range"] >= 2
-
-
-@pytest.mark.parametrize("weight", [7e4, 1e-9])
-def test_a_constant_that_fp16_has_not_keeps_its_node_in_float32(tmp_path, weight):
-    module = Mlp(lambda h: h / (h.abs() + weight) if weight < 1 else torch.minimum(h, h + weight))
-    found, graph = types(export(module, tmp_path, "fp16").graph("fp16"))
-    wide = [n for n in graph.node if n.op_type == "Add" and found[n.name] == F32]
-    assert any(n.op_type == "Div" or "add" in n.name for n in wide)
 
 
 def test_a_masked_attention_of_large_negative_numbers_survives_fp16(tmp_path):
@@ -145,8 +134,9 @@ def test_stacking_a_state_and_a_float32_wave_gives_types_that_agree(tmp_path):
             wave = torch.sin(t[:, None] * torch.arange(1.0, 33.0) * 1e-3)
             return self.last(torch.stack([self.first(x), wave], 1).sum(1))
 
+    bundle = export(Stacks(), tmp_path, "fp16", "bf16")
     for precision in ("fp16", "bf16"):
-        types(export(Stacks(), tmp_path / precision, precision).graph(precision))
+        types(bundle.graph(precision))
 
 
 class Cancels(nn.Module):
@@ -190,33 +180,28 @@ def test_a_module_of_which_no_product_can_be_reduced_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_counts_of_nodes_are_those_of_the_graph(tmp_path):
-    bundle = export(Mlp(), tmp_path, "fp16")
-    told = bundle.manifest["provenance"]["precision"]["fp16"]
-    found, graph = types(bundle.graph("fp16"))
+def test_the_counts_of_nodes_are_those_of_the_graph(mlp):
+    told = mlp.manifest["provenance"]["precision"]["fp16"]
+    found, graph = types(mlp.graph("fp16"))
     low = [n for n in graph.node if found[n.name] == F16 and n.op_type != "Cast"]
     assert told["nodes"] == len(low)
     assert told["fp32"]["embedding"] > 0
     assert set(told["fp32"]) <= {"embedding", "edge", "between"}
 
 
-def test_bf16_is_emulated_as_onnxs_own_evaluator_computes_it(tmp_path):
+def test_bf16_is_emulated_as_onnxs_own_evaluator_computes_it(mlp):
     from onnx.reference import ReferenceEvaluator
 
-    module = nn.Sequential()
-    module = Mlp()
-    bundle = export(module, tmp_path, "bf16")
-    parity = bundle.parity()
+    parity = mlp.parity()
     feeds = {SPEC.name: parity["x"], SPEC.time.name: parity["t"]}
-    got = ReferenceEvaluator(str(bundle.graph("bf16"))).run(None, feeds)[0]
+    got = ReferenceEvaluator(str(mlp.graph("bf16"))).run(None, feeds)[0]
     error = np.abs(got - parity["out"]).max() / np.sqrt(np.mean(parity["out"] ** 2))
-    told = bundle.manifest["parity"]["figures"]["graph.bf16"]["forward"]["error"]
+    told = mlp.manifest["parity"]["figures"]["graph.bf16"]["forward"]["error"]
     assert 0.3 * error < told < 3 * error  # its products sum in bfloat16
 
 
-def test_nodes_keep_their_names_and_stack_traces(tmp_path):
-    bundle = export(Mlp(), tmp_path, "fp32", "fp16")
-    full, low = (onnx.load(bundle.graph(p)).graph.node for p in ("fp32", "fp16"))
+def test_nodes_keep_their_names_and_stack_traces(mlp):
+    full, low = (onnx.load(mlp.graph(p)).graph.node for p in ("fp32", "fp16"))
 
     def traces(nodes):
         return {n.name: {p.key: p.value for p in n.metadata_props} for n in nodes}
