@@ -1,0 +1,64 @@
+"""The table of converters in docs/precision.md, from the measured rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main", "table"]
+
+ROWS, PAGE = Path("bench/results/precision.jsonl"), Path("docs/precision.md")
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
+HEAD = (
+    "| network | by | fp16 error | fp16 in ONNX Runtime | products in 16 bits | casts | bf16 error "
+    "| onnx's full check | TensorRT-RTX |",
+    "|---|---|---:|---:|---:|---:|---:|---|---|",
+)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for every network and converter: the last row of each and precision counts."""
+    found = {(r["network"], r["converter"], r["precision"]): r for r in rows}
+    lines = list(HEAD)
+    for network, by in dict.fromkeys(key[:2] for key in found):
+        fp16, bf16 = (found.get((network, by, p), {}) for p in ("fp16", "bf16"))
+        cells = [
+            network,
+            by,
+            _error(fp16.get("error")),
+            _error(fp16.get("onnxruntime_cpu")),
+            f"{fp16['products_16']} of {fp16['products']}" if "products" in fp16 else "-",
+            str(fp16.get("casts", "-")),
+            _error(bf16.get("error")),
+            _passed(fp16.get("full_check"), bf16.get("full_check")),
+            _passed(fp16.get("tensorrt_rtx"), bf16.get("tensorrt_rtx")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _error(value: float | str | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.1e}"
+    return "-" if value is None else "fails"
+
+
+def _passed(fp16: bool | str | None, bf16: bool | str | None) -> str:
+    words = {p: v is True for p, v in (("fp16", fp16), ("bf16", bf16)) if v is not None}
+    good = [p for p, ok in words.items() if ok]
+    bad = [f"{p} fails" for p, ok in words.items() if not ok]
+    return ", ".join([*good, *bad]) or "-"
+
+
+def main() -> None:
+    """Rewrite the page's table, in a checkout's root."""
+    rows = [json.loads(line) for line in ROWS.read_text().splitlines()]
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    PAGE.write_text(before + BEGIN + table(rows) + END + rest.partition(END)[2], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
