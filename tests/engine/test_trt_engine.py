@@ -20,6 +20,7 @@ from revstep.engine.backends.trt_library import (  # noqa: E402
     trt_library,
 )
 from revstep.engine.errors import BackendError  # noqa: E402
+from revstep.engine.spec import Condition  # noqa: E402
 
 MEND = "revstep compile x.revstep --target tensorrt --precision fp32 --batch 4"
 
@@ -35,8 +36,8 @@ def rows(spec, count, seed=0):
     rng = np.random.default_rng(seed)
     conditions = {
         c.name: torch.from_numpy(
-            rng.integers(0, 4, (count, *c.shape))
-            if c.dtype == "int64"
+            rng.integers(0, 2, (count, *c.shape)).astype(c.interface)
+            if c.interface != "float32"
             else rng.standard_normal((count, *c.shape)).astype(np.float32)
         )
         for c in spec.conditions
@@ -57,7 +58,19 @@ def expected(buffers):
     return total
 
 
-@pytest.mark.parametrize("spec", [POLICY, TABULAR], ids=["policy", "tabular"])
+EVERY = dataclasses.replace(
+    POLICY,
+    conditions=(
+        Condition(name="mask", dtype="bool", shape=(5,)),
+        Condition(name="tokens", dtype="int32", shape=(2,)),
+        Condition(name="label", dtype="int64"),
+        Condition(name="prompt", dtype="float16", shape=(3,)),
+        Condition(name="scale", dtype="bfloat16"),
+    ),
+)
+
+
+@pytest.mark.parametrize("spec", [POLICY, TABULAR, EVERY], ids=["policy", "tabular", "every"])
 def test_a_bound_engine_reads_and_writes_the_buffers_in_place(spec):
     denoiser = TrtDenoiser([engine(spec, 4, 4, 4)], spec, device="cpu")
     buffers = rows(spec, 4)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -178,3 +179,29 @@ def test_one_engine_for_several_gpus(demo_bundle, copy_of):
     assert dataclasses.replace(one, key=entry.key, device=entry.device, file=entry.file) == entry
     assert (path / entry.file).is_file()
     assert (path / one.file).is_file()
+
+
+def test_conditions_of_every_dtype_build_as_the_spec_has_them(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(9, 4)
+
+        def forward(self, x, t, mask, tokens, prompt, scale):
+            text = self.table(tokens) + prompt.float()[:, None]
+            kept = text.masked_fill(~mask[..., None], 0.0).sum(1)
+            return x * scale.float()[:, None] + kept + 1e-3 * t[:, None]
+
+    conditions = (
+        Condition(name="mask", dtype="bool", shape=(3,), null=True),
+        Condition(name="tokens", dtype="int32", shape=(3,), null=0),
+        Condition(name="prompt", dtype="float16", shape=(4,), null=np.arange(4)),
+        Condition(name="scale", dtype="bfloat16", null=1.0),
+    )
+    spec = DenoiserSpec(
+        shape=(4,), schedule=VPSchedule(), prediction="epsilon", conditions=conditions
+    )
+    path = tmp_path / "every.revstep"
+    export_module(Net().eval(), spec, path)
+    entry = compile_bundle(path, target="tensorrt_rtx", batch=Profile(1, 2, 8), options=ADA)
+    assert Bundle.open(path).compiled == (entry,)

@@ -13,6 +13,8 @@ import types
 
 import numpy as np
 
+TYPES = {"float32": "FLOAT", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
+
 
 @dataclasses.dataclass
 class Faults:
@@ -29,10 +31,7 @@ def plan(spec, least, tuned, most, change=lambda tensors: tensors):
     tensors = [
         [spec.name, "INPUT", [rows, *spec.shape], "FLOAT"],
         [spec.time.name, "INPUT", [rows], "FLOAT"],
-        *(
-            [c.name, "INPUT", [rows, *c.shape], "INT64" if c.dtype == "int64" else "FLOAT"]
-            for c in spec.conditions
-        ),
+        *([c.name, "INPUT", [rows, *c.shape], TYPES[c.interface]] for c in spec.conditions),
         ["out", "OUTPUT", [rows, *spec.output_shape], "FLOAT"],
     ]
     return json.dumps({"tensors": change(tensors), "profile": [least, tuned, most]}).encode()
@@ -50,6 +49,8 @@ def fake_trt(faults=None, rtx=False):
         FLOAT = 0
         HALF = 1
         INT64 = 2
+        INT32 = 3
+        BOOL = 4
 
     class ILogger:
         WARNING = 2
@@ -90,7 +91,7 @@ def fake_trt(faults=None, rtx=False):
 
         def array(self, name):
             _, _, dtype = self.engine.tensors[name]
-            kind = np.int64 if dtype == "INT64" else np.float32
+            kind = next(kind for kind, name in TYPES.items() if name == dtype)
             shape = self.get_tensor_shape(name)
             size = int(np.prod(shape)) * np.dtype(kind).itemsize
             raw = (ctypes.c_char * size).from_address(self.memory[name])
