@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from every_dtype import CONDITIONS, Every, spec, values  # noqa: E402
 from toys import build  # noqa: E402
 
 import revstep  # noqa: E402
@@ -318,3 +319,14 @@ def test_onnxruntime_on_cuda_agrees_with_the_cpu(demo_bundle):
     np.testing.assert_allclose(gpu.sample(4, **run).x, cpu.sample(4, **run).x, atol=5e-3)
     np.testing.assert_array_equal(gpu.sample(4, **run).x, eager.sample(4, **run).x)
     assert gpu.describe()["graphs"].startswith("refused: ONNX Runtime's runs can't be recorded")
+
+
+def test_conditions_of_every_dtype_reach_the_gpu():
+    form = spec(*CONDITIONS)
+    call = {"seed": 0, "steps": 3, "conditions": values(3), "null_conditions": {"shift": 0.25}}
+    want = revstep.from_module(Every().eval(), form, device="cpu")
+    gpu = revstep.from_module(Every().eval(), form, device="cuda", buckets=(8,))
+    assert gpu.describe()["graphs"] == "on"
+    for guidance in (1.0, 2.5):
+        got = gpu.sample(**call, guidance=guidance).x
+        np.testing.assert_allclose(got, want.sample(**call, guidance=guidance).x, atol=1e-3)

@@ -11,65 +11,15 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
+from every_dtype import CONDITIONS, KINDS, PROMPT, Every, spec, values  # noqa: E402
 from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import Condition, DenoiserSpec, Engine, VPSchedule  # noqa: E402
+from revstep.engine import Condition, Engine, VPSchedule  # noqa: E402
 from revstep.engine.backends.torch_module import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.cuda.runner import CudaRunner  # noqa: E402
 from revstep.engine.errors import BundleError, ExportError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
-
-PROMPT = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
-CONDITIONS = (
-    Condition(name="mask", dtype="bool", shape=(5,), null=[True, False, False, False, False]),
-    Condition(name="tokens", dtype="int32", shape=(2,), null=0),
-    Condition(name="label", dtype="int64", classes=4, null=3),
-    Condition(name="prompt", dtype="float16", shape=(5, 4), null=PROMPT),
-    Condition(name="scale", dtype="bfloat16", null=1.0),
-    Condition(name="shift"),
-)
-
-
-def spec(*conditions, **fields):
-    return DenoiserSpec(
-        shape=(4,),
-        schedule=VPSchedule(),
-        prediction="epsilon",
-        conditions=conditions,
-        batch=(1, 8),
-        **fields,
-    )
-
-
-class Every(nn.Module):
-    """A condition of each dtype, each as its module wants it."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.mix, self.tokens, self.labels = nn.Linear(4, 4), nn.Embedding(9, 4), nn.Embedding(4, 4)
-
-    def forward(self, x, t, mask, tokens, label, prompt, scale, shift):
-        kinds = [c.dtype for c in (mask, tokens, label, prompt, scale, shift)]
-        assert kinds == [
-            torch.bool, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32,
-        ]  # fmt: skip
-        text = prompt.float().masked_fill(~mask[..., None], 0.0).sum(1)
-        known = self.tokens(tokens).sum(1) + self.labels(label) + text
-        return self.mix(x) * scale.float()[:, None] + known + (shift + 1e-3 * t)[:, None]
-
-
-def values(n):
-    rng = np.random.default_rng(5)
-    return {
-        "mask": rng.random((n, 5)) < 0.5,
-        "tokens": rng.integers(0, 9, (n, 2)),
-        "label": np.arange(n) % 4,
-        "prompt": rng.standard_normal((n, 5, 4)).astype(np.float16),
-        "scale": rng.standard_normal(n),
-        "shift": rng.standard_normal(n),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +32,10 @@ def every(tmp_path_factory):
     return module, path
 
 
-def by_hand(module, n, given):
-    """The module's own DDIM-1 result, as x0 of the epsilon formula: one network call."""
-    kinds = (torch.bool, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32)
+def by_hand(module, given):
+    """The module itself, on its own tensors, as a function of x and t."""
     tensors = [
-        torch.from_numpy(np.asarray(v)).to(k) for v, k in zip(given.values(), kinds, strict=True)
+        torch.from_numpy(np.asarray(v)).to(k) for v, k in zip(given.values(), KINDS, strict=True)
     ]
 
     def network(x, t):
@@ -104,7 +53,7 @@ def test_a_bundle_feeds_every_dtype_as_the_module_takes_it(every):
     run = engine.sample(noise=noise, conditions=given, steps=1, spacing="trailing")
     alpha, sigma = VPSchedule().alpha_sigma(np.float64(999.0))
     x = (sigma * noise).astype(np.float32)  # the start of a run: sigma z
-    eps = by_hand(module, 3, given)(x, np.full(3, 999.0, np.float32))
+    eps = by_hand(module, given)(x, np.full(3, 999.0, np.float32))
     np.testing.assert_allclose(run.x, (x - sigma * eps) / alpha, rtol=2e-4, atol=1e-3)
 
 
@@ -265,3 +214,66 @@ def test_a_bundle_says_the_output_in_its_export_command(tmp_path):
     bundle = export_module(Several(), form, tmp_path / "x.revstep", output="noise", source=source)
     with pytest.raises(BundleError, match="export mine:build --module-output noise -o"):
         bundle.graph("fp16")
+
+
+FACTORY = """
+import torch
+from revstep.engine.schedule import VPSchedule
+from revstep.engine.spec import Condition, DenoiserSpec
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(9, 4)
+
+    def forward(self, x, t, label, mask):
+        return self.table(label[:, 0]) * mask.any(1)[:, None] + x, {"features": x}
+
+def build():
+    conditions = (
+        Condition(name="label", dtype="int32", shape=(1,), null=0),
+        Condition(name="mask", dtype="bool", shape=(3,), null=[True, False, False]),
+    )
+    spec = DenoiserSpec(
+        shape=(4,), schedule=VPSchedule(), prediction="epsilon", conditions=conditions
+    )
+    torch.manual_seed(0)
+    return Net().eval(), spec
+"""
+
+
+def test_the_command_line_exports_shows_and_samples_them(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from revstep.cli import app
+
+    def cli(*arguments):
+        return CliRunner().invoke(app, [str(a) for a in arguments])
+
+    (tmp_path / "own_net.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    refused = cli("export", "own_net:build", "-o", "x.revstep")
+    assert refused.exit_code == 2, refused.stderr
+    assert "with --module-output, such as 0" in " ".join(refused.stderr.split())
+    done = cli("export", "own_net:build", "-o", "x.revstep", "--module-output", "0")
+    assert done.exit_code == 0, done.stderr
+    assert cli("compile", "x.revstep").exit_code == 0
+    told = " ".join(cli("info", "x.revstep").stdout.split())
+    assert "label 1 int32, 0 to 8, null 0" in told
+    assert "mask 3 bool, null array of 3 bool" in told
+    run = ("sample", "x.revstep", "--steps", "1", "--seed", "0")
+    some = (*run, "--class", "0-2", "--condition", "mask=1,0,1", "-o", "some.npy")
+    result = cli(*some)
+    assert result.exit_code == 0, result.stderr
+    engine = revstep.load("x.revstep", device="cpu")
+    given = {"label": [0, 1, 2], "mask": [True, False, True]}
+    want = engine.sample(seed=0, steps=1, conditions=given).x
+    np.testing.assert_array_equal(np.load("some.npy"), want)
+    for wrong, message in (
+        ("mask=2,0,0", "holds 2"),
+        ("label=9", "0 to 8"),
+        ("label=0.5", "whole"),
+    ):
+        result = cli(*run, "--condition", wrong, "-o", "w.npy")
+        assert result.exit_code != 0
+        assert message in " ".join(result.stderr.split())

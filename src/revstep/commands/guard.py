@@ -35,6 +35,7 @@ REWORDED = (
     (r"pass conditions=\{'([^']+)': [^}]*\}", r"give --condition \1=VALUE"),
     (r"pass conditions=\{\.\.\.\}", "give --class or --condition"),
     (r"pass null_conditions=\{\.\.\.\}, or guidance=1", "use --guidance 1"),
+    (r"with output=, such as output='?([\w-]+)'?", r"with --module-output, such as \1"),
     (r"(?<!\S)clip=True\b", "--clip"),
 )
 
