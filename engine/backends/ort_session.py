@@ -75,8 +75,10 @@ def onnx_session(
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         else:
             providers.append(CPU)
-    # a pass that ONNX Runtime 1.32 does not survive on some half graphs
-    off = {"disabled_optimizers": ["NchwcTransformer"]} if ".fp16." in graph.name else {}
+    off: dict[str, Any] = {}
+    if gpu is None and ".fp16." in graph.name:
+        # a fusion that ONNX Runtime 1.32 does not survive on some half graphs
+        off = {"disabled_optimizers": ["MatmulTransposeFusion"]}
     try:
         session = ort.InferenceSession(str(graph), options, providers=providers, **off)
     except Exception as error:  # ONNX Runtime's own error classes share no base of their own
