@@ -19,7 +19,6 @@ from revstep.engine.grid import (
     check_falling,
     checked_steps,
     final_time,
-    network_time,
     point,
 )
 from revstep.engine.schedule import NearlyZeroSNR, VPSchedule
@@ -239,7 +238,8 @@ def _told(spec: DenoiserSpec, at: Point, index: float) -> Point:
     """The point, with the network told a training index that is not quite its own."""
     if spec.time.kind in ("sigma", "log_sigma"):
         return at
-    return dataclasses.replace(at, time=network_time(spec, float(spec.schedule.from_index(index))))
+    told = point(spec, float(spec.schedule.from_index(index)))
+    return dataclasses.replace(at, time=told.time)
 
 
 def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float64:
@@ -280,4 +280,4 @@ def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Poin
 def _of_thousand(spec: DenoiserSpec, at: Point, t: float) -> Point:
     if spec.time.kind in ("sigma", "log_sigma"):
         return at
-    return dataclasses.replace(at, time=network_time(spec, t))
+    return dataclasses.replace(at, time=point(spec, t).time)

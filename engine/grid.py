@@ -22,7 +22,6 @@ __all__ = [
     "checked_steps",
     "final_time",
     "lambda_point",
-    "network_time",
     "point",
     "time_grid",
     "training_end",
@@ -76,7 +75,7 @@ def point(spec: DenoiserSpec, t: float) -> Point:
     alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
     at = t if t != schedule.clean else float(schedule.from_index(0))
     index, level = float(schedule.index(t)), float(schedule.level(t))
-    return Point(float(t), network_time(spec, at), alpha, sigma, index, level)
+    return Point(float(t), _network_time(spec, at), alpha, sigma, index, level)
 
 
 def lambda_point(spec: DenoiserSpec, lam: float) -> Point:
@@ -161,8 +160,7 @@ def final_time(spec: DenoiserSpec, grid: Spacing) -> float:
     return spec.schedule.clean if spec.final == "clean" else float(spec.schedule.from_index(0))
 
 
-def network_time(spec: DenoiserSpec, t: float) -> float:
-    """What the network is fed at natural time ``t``."""
+def _network_time(spec: DenoiserSpec, t: float) -> float:
     schedule, kind = spec.schedule, spec.time.kind
     if kind == "log_snr":
         alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))

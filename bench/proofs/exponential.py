@@ -134,8 +134,8 @@ def unipc() -> Iterator[Case]:
         options = {"order": order, "corrector": False}
         yield Case("unipc", Scheduler(Peer(name, settings=alone)), spec, 20, options)
         some: dict[str, Any] = {"solver_order": order, "disable_corrector": [0, 1, 6]}
-        options = {"order": order, "disable_corrector": (0, 1, 6)}
-        yield Case("unipc", Scheduler(Peer(name, settings=some)), spec, 12, options)
+        left_out: dict[str, Any] = {"order": order, "disable_corrector": (0, 1, 6)}
+        yield Case("unipc", Scheduler(Peer(name, settings=some)), spec, 12, left_out)
         own = {"solver_order": order, "use_karras_sigmas": True, "timestep_spacing": "linspace"}
         spec = spec_for(VPSchedule(), "epsilon", spacing="karras")
         yield Case("unipc", Scheduler(Peer(name, settings=own)), spec, 12, {"order": order})
