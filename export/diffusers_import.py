@@ -55,8 +55,10 @@ def export_diffusers(
     check_arguments(path, precisions, opset, overwrite)
     if progress is not None:
         progress("loading the diffusers folder", 0, 1)
-    module, spec = load_diffusers(folder, null_class=null_class)
+    module, spec, sampling = _loaded(folder, null_class)
     source = {"kind": "diffusers", "name": Path(folder).resolve().name}
+    if sampling.sampler is not None:
+        source["sampler"] = repr(sampling.sampler)
     return export_module(
         module,
         spec,
@@ -75,18 +77,26 @@ def load_diffusers(
     """The (module, spec) of a diffusers ``UNet2DModel`` folder with its scheduler config.
 
     fp16 weights (``*.fp16.safetensors``) are found where there are no full ones. Pickled weights
-    are refused.
+    are refused. The scheduler's own sampler is ``read_scheduler(config).sampler``.
 
     Raises:
         ValueError: ``null_class`` out of range, or for a model without classes.
         ExportError: Files are missing, or the folder says something that a spec can't carry.
     """
+    module, spec, _ = _loaded(folder, null_class)
+    return module, spec
+
+
+def _loaded(
+    folder: str | Path, null_class: int | None
+) -> tuple[torch.nn.Module, DenoiserSpec, Sampling]:
     folder = Path(folder).expanduser()
     unet, scheduler = _find(folder)
     config = read_config(unet / "config.json")
     sampling = read_scheduler(read_config(scheduler))
     spec = _spec(unet / "config.json", config, sampling, null_class)
-    return _load(unet, config), spec
+    logger.info('the scheduler is sampler=%r with compat="diffusers"', sampling.sampler)
+    return _load(unet, config), spec, sampling
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def decorated(run):
         (ddim, "ddim"),
         (decorated, "decorated"),
         (lambda run: ddim(run), "<lambda>"),
-        (DDIM(eta=0.5), "DDIM(eta=0.5, epsilon='rederive')"),
+        (DDIM(eta=0.5), "DDIM(eta=0.5, epsilon=None)"),
     ],
 )
 def test_the_result_names_the_sampler(given, name):

@@ -331,3 +331,12 @@ def test_a_missing_precision_names_the_folder_and_the_null_class(demo_bundle):
         BundleError, match=r"--diffusers DIR --null-class 10 -o .* --precision fp32"
     ):
         Bundle.open(demo_bundle).graph("bf16")
+
+
+def test_the_schedulers_sampler_is_written_down(demo_folder, tmp_path, monkeypatch):
+    from revstep.export import diffusers_import
+
+    monkeypatch.setattr(diffusers_import, "export_module", lambda *args, source, **more: source)
+    source = diffusers_import.export_diffusers(demo_folder, tmp_path / "x.revstep", null_class=10)
+    assert source["kind"] == "diffusers"
+    assert source["sampler"] == "DDIM(eta=0.0, epsilon=None)"
