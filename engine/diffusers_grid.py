@@ -121,7 +121,8 @@ class Stepping:
         if self.own_end and isinstance(grid, NoiseGrid) and spec.final != "clean":
             last = points[-1]
         check_falling(np.array([p.t for p in points]), last, grid)
-        if self.scaled and spec.schedule.kind == "vp":  # what comes out is x / alpha
+        if self.scaled and spec.schedule.kind == "vp" and grid.end(spec) is None:
+            # what comes out is x / alpha
             last = dataclasses.replace(last, alpha=1.0, sigma=last.level)
         arrive = [*points[1:], last]
         if self.arrive == "stride" and grid.by_index:
@@ -133,22 +134,24 @@ class Stepping:
         return tuple(zip(points, arrive, strict=True))
 
     def _points(self, spec: DenoiserSpec, grid: Spacing, steps: int) -> list[Point]:
-        if spec.schedule.kind == "flow" and self.whole and isinstance(grid, ShiftedGrid):
+        if spec.schedule.kind == "flow" and self.drop_last and isinstance(grid, ShiftedGrid):
             return _flow_points(spec, grid, steps)
-        if not isinstance(spec.schedule, VPSchedule):
-            return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
-        if isinstance(grid, NoiseGrid) and not (
-            isinstance(grid, BetaGrid) and grid.over != "sigma"
-        ):
-            return self._noise_points(spec, spec.schedule, grid, steps)
-        if isinstance(grid, IndexGrid) and _is_diffusers(grid):
-            return self._index_points(spec, grid, steps)
+        if isinstance(spec.schedule, VPSchedule):
+            if isinstance(grid, NoiseGrid) and self._knows(grid):
+                return self._noise_points(spec, spec.schedule, grid, steps)
+            if isinstance(grid, IndexGrid) and not getattr(grid, "last", None):
+                return self._index_points(spec, grid, steps)
         return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
 
+    def _knows(self, grid: NoiseGrid) -> bool:
+        """Whether the scheduler has such a grid: DDIM, DDPM and PNDM have none."""
+        over_levels = not isinstance(grid, BetaGrid) or grid.over == "sigma"
+        return over_levels and (self.drop_last or self.scaled)
+
     def _index_points(self, spec: DenoiserSpec, grid: IndexGrid, steps: int) -> list[Point]:
-        if steps == 1 and not self.drop_last and isinstance(grid, LinspaceGrid | LeadingGrid):
+        if isinstance(grid, LinspaceGrid | LeadingGrid) and steps == 1 and not grid.drop_last:
             indices = _one_step(spec, grid)
-        elif self.whole:
+        elif self.whole or (isinstance(grid, LinspaceGrid) and grid.drop_last):
             return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
         else:
             indices = grid.indices(spec, steps)
@@ -188,10 +191,6 @@ KDPM2 = dataclasses.replace(LMS, karras="round")
 MULTISTEP = Stepping(drop_last=True, karras="linear")
 SINGLESTEP = Stepping(drop_last=True)
 UNIPC = Stepping(drop_last=True, own_end=True)
-
-
-def _is_diffusers(grid: IndexGrid) -> bool:
-    return not (isinstance(grid, LinspaceGrid) and grid.last is not None)
 
 
 def _index_grid(spec: DenoiserSpec, spacing: str | Spacing | None) -> Spacing:
