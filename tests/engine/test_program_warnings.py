@@ -131,7 +131,18 @@ def test_the_gain_is_what_an_error_of_one_call_does(name, prediction):
         assert abs(found[1] - found[0]) / 0.25 == pytest.approx(gains[wrong], rel=2e-3, abs=1e-4)
 
 
-INDEX, UNIT = TimeInput(), TimeInput(kind="unit", fractions=True)
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "ddpm"])
+def test_the_gain_of_an_error_of_the_noise_is_that_of_every_way_to_say_it(name):
+    gains = []
+    for prediction in ("epsilon", "score", "mean"):
+        spec = spec_of(SD, prediction)
+        program = build_program(spec, name, 12)
+        gains.append(error_gains(spec, program.rows, program.points))
+    np.testing.assert_allclose(gains[1], gains[0], rtol=1e-9)
+    np.testing.assert_allclose(gains[2], gains[0], rtol=1e-6)
+
+
+UNIT = TimeInput(kind="unit", fractions=True)
 SOUND = [
     spec_of(SD),
     spec_of(VPSchedule()),
