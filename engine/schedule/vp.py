@@ -19,7 +19,7 @@ from revstep.engine.spec_checks import check_bool
 __all__ = ["BETA_SCHEDULES", "LAST_LEVEL", "NearlyZeroSNR", "VPSchedule"]
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "trained")
-MAX_BETA = 0.999
+MAX_COSINE_BETA = 0.999
 LAST_LEVEL = 2.0**12  # diffusers' sigma / alpha for an infinite one: its abar is 2^-24
 SIGMOID_ENDS = 6.0  # Xu et al. 2022 (GeoDiff), as diffusers' "sigmoid"
 
@@ -94,7 +94,7 @@ class VPSchedule(Schedule):
         if not (start < end and tau > 0.0):
             raise ValueError(f"sigmoid needs start < end and tau > 0; got {start}, {end}, {tau}")
         abar = sigmoid_alphas_cumprod(np.arange(steps + 1) / steps, start, end, tau)
-        return cls.from_betas(np.minimum(1.0 - abar[1:] / abar[:-1], MAX_BETA))
+        return cls.from_betas(np.minimum(1.0 - abar[1:] / abar[:-1], MAX_COSINE_BETA))
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: Iterable[float]) -> VPSchedule:
@@ -146,7 +146,7 @@ class VPSchedule(Schedule):
             return self.beta_start + (self.beta_end - self.beta_start) / (1.0 + np.exp(-ramp))
         edges = np.arange(self.steps + 1) / self.steps
         bar = np.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
-        return np.asarray(np.minimum(1.0 - bar[1:] / bar[:-1], MAX_BETA), np.float64)
+        return np.asarray(np.minimum(1.0 - bar[1:] / bar[:-1], MAX_COSINE_BETA), np.float64)
 
     @cached_property
     def _log_snr(self) -> Float64:
