@@ -80,6 +80,7 @@ class ContinuousVPSchedule(Schedule):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{name} must be a number; got {value!r}")
+            object.__setattr__(self, name, float(value))
         ordered = 0.0 <= self.beta_min < self.beta_max and self.start < self.end
         finite = all(math.isfinite(getattr(self, name)) for name in names)
         if not (ordered and finite and self.s > 0.0 and self.tau > 0.0):
