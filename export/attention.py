@@ -62,6 +62,7 @@ def attention(
     The exporter's own where there are four axes. A mask is a float bias, and a row that it turns
     off whole gives 0: of a mask that is the same for all L by values of 0, which costs nothing.
     """
+    from onnxscript import ir
     from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention as usual
     from onnxscript.onnx_opset import opset18 as op
 
@@ -85,7 +86,11 @@ def attention(
         scores = _scores(op, query, key, scale)
         scores = scores if attn_mask is None else op.Add(scores, attn_mask)
         out = op.MatMul(op.Softmax(scores, axis=-1), value)
-    return out if off is None else op.Where(off, _number(op, 0.0, query), out)
+    if off is None:
+        return out
+    if query.shape[:-2] == value.shape[:-2]:  # known, a choice that is none can be dropped
+        out.shape = ir.Shape([*query.shape[:-1], value.shape[-1]])
+    return op.Where(off, _number(op, 0.0, query), out)
 
 
 def _bias_and_off(op: Any, query: Any, mask: Any) -> tuple[Any, Any]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["join_one_type", "mend", "squeeze_only_ones", "unique_names"]
+__all__ = ["drop_settled_choices", "join_one_type", "mend", "squeeze_only_ones", "unique_names"]
 
 
 def mend(model: ir.Model) -> None:
     """All passes, in place."""
     squeeze_only_ones(model)
     join_one_type(model)
+    drop_settled_choices(model)
     unique_names(model)
 
 
@@ -58,6 +59,30 @@ def join_one_type(model: ir.Model) -> None:
             if value is not None and value.dtype != to:
                 _give(node, number, "Cast", [value], {"to": to})
         node.outputs[0].dtype = to
+
+
+def drop_settled_choices(model: ir.Model) -> None:
+    """Takes out every Where whose condition is a constant of one value, and broadcasts nothing.
+
+    As of attention under a constant mask that turns no row off whole.
+    """
+    import onnx_ir as ir
+
+    for node in _nodes(model, "Where"):
+        tensor = None if node.inputs[0] is None else ir.convenience.get_const_tensor(node.inputs[0])
+        if tensor is None or tensor.size == 0:
+            continue
+        condition = tensor.numpy()
+        if condition.all() or not condition.any():
+            chosen = node.inputs[1 if condition.all() else 2]
+            if chosen is not None and _same_shape(chosen, node.outputs[0]):
+                node.op_type = "Identity"
+                node.resize_inputs(1)
+                node.replace_input_with(0, chosen)
+
+
+def _same_shape(one: ir.Value, other: ir.Value) -> bool:
+    return one.shape is not None and one.shape == other.shape
 
 
 def _promoted(types: list[Any]) -> ir.DataType:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 from revstep.export.graph_passes import (  # noqa: E402
+    drop_settled_choices,
     join_one_type,
     squeeze_only_ones,
     unique_names,
@@ -98,6 +99,27 @@ def test_a_concat_of_one_type_is_left_alone():
     inputs = [("a", "f16", [1, 2]), ("b", "f16", [1, 2])]
     proto = model([node], inputs, ("y", "f16", [2, 2]))
     assert [n.op_type for n in mended(proto, join_one_type).graph.node] == ["Concat"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind"),
+    [
+        ([[True], [True]], "Identity"),
+        ([[False], [False]], "Identity"),
+        ([[True], [False]], "Where"),
+        ([[[True]]], "Where"),  # adds an axis
+    ],
+)
+def test_a_choice_that_a_constant_settles_is_dropped(condition, kind):
+    node = helper.make_node("Where", ["on", "a", "b"], ["y"])
+    shape = [2, 3] if np.ndim(condition) == 2 else [1, 2, 3]
+    inputs = [("a", "f32", [2, 3]), ("b", "f32", [2, 3])]
+    proto = model([node], inputs, ("y", "f32", shape), [("on", condition)])
+    a, b = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
+    found = mended(proto, drop_settled_choices)
+    assert [n.op_type for n in found.graph.node] == [kind]
+    (got,) = ReferenceEvaluator(found).run(None, {"a": a, "b": b})
+    np.testing.assert_array_equal(got, np.where(condition, a, b))
 
 
 def test_inputs_keep_their_names_and_what_is_named_like_them_is_renamed():
