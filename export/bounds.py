@@ -49,9 +49,7 @@ def resolve_bounds(
     Raises:
         ValueError: An unknown name, or a bound that is not positive.
     """
-    default = BOUNDS[precision]
-    if manifest is not None:
-        default = recorded(manifest, precision, default)
+    default = BOUNDS[precision] if manifest is None else recorded(manifest, precision)
     if bounds is None:
         return default
     if isinstance(bounds, Bounds):
@@ -61,13 +59,16 @@ def resolve_bounds(
     return dataclasses.replace(default, **bounds)
 
 
-def recorded(manifest: Mapping[str, Any], precision: str, default: Bounds) -> Bounds:
-    """The bounds of a manifest, where it holds sound ones."""
+def recorded(manifest: Mapping[str, Any], name: str) -> Bounds:
+    """The bounds of a precision, or of ``decoder``, in a manifest; the defaults where it has none.
+
+    A module that was given in 16 bits has wider ones there.
+    """
     try:
-        found = manifest["parity"]["bounds"][precision]
+        found = manifest["parity"]["bounds"][name]
         return Bounds(found["forward"], found["ddim20"])
     except (KeyError, TypeError, ValueError):
-        return default
+        return BOUNDS.get(name, BOUNDS["fp32"])
 
 
 def wider(one: Bounds, other: Bounds) -> Bounds:

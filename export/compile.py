@@ -17,6 +17,7 @@ from revstep.engine.denoiser import Denoiser
 from revstep.engine.errors import CompileError
 from revstep.engine.manifest import PRECISIONS, CompiledEntry
 from revstep.engine.nearest import unknown
+from revstep.export.bounds import recorded
 from revstep.export.parity import STEPS, Bounds, check_decoder_parity, check_parity, resolve_bounds
 from revstep.export.progress import Progress, Stages
 from revstep.export.record import record
@@ -97,7 +98,9 @@ def compile_bundle(
     limit = resolve_bounds(precision, bounds, bundle.manifest)
     figures = check_parity(made.denoiser, parity, precision, limit, stages)
     if made.decoder is not None:
-        figures["decoder"] = check_decoder_parity(made.decoder, parity, bundle.manifest)
+        figures["decoder"] = check_decoder_parity(
+            made.decoder, parity, recorded(bundle.manifest, "decoder")
+        )
     key = _key(bundle, graph, made, precision)
     entry = CompiledEntry(
         key=key,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from revstep.engine.errors import BackendError, ExportError, ParityError
 from revstep.engine.spec import DenoiserSpec
 from revstep.export.bounds import Bounds
 from revstep.export.module_line import line_of_node
-from revstep.export.parity import check_forward
+from revstep.export.parity import check_decoder_parity, check_forward
 
-__all__ = ["check_loads", "check_runs"]
+__all__ = ["check_decoder_runs", "check_loads", "check_runs"]
 
 
 def check_loads(path: Path) -> None:
@@ -36,32 +37,49 @@ def check_loads(path: Path) -> None:
 
 def check_runs(
     path: Path, spec: DenoiserSpec, parity: Mapping[str, NDArray[Any]], limit: Bounds
-) -> dict[str, dict[str, float]] | None:
+) -> None:
     """Loads an fp32 graph in ONNX Runtime, if that is installed, and compares it with the module.
-
-    Returns:
-        The figures of ``check_forward``; None without ONNX Runtime.
 
     Raises:
         ExportError: It can't be loaded or run, or differs by more than the bound.
     """
-    if find_spec("onnxruntime") is None:
-        return None
+    with _running(path) as threads:
+        if threads is not None:
+            from revstep.engine.backends.ort_session import OrtDenoiser
+
+            check_forward(OrtDenoiser(path, spec, threads=threads), parity, limit)
+
+
+def check_decoder_runs(
+    path: Path, spec: DenoiserSpec, parity: Mapping[str, NDArray[Any]], limit: Bounds
+) -> None:
+    """``check_runs`` of the decoder's graph.
+
+    Raises:
+        ExportError: As ``check_runs``.
+    """
+    assert spec.decoder is not None
+    with _running(path) as threads:
+        if threads is not None:
+            from revstep.engine.decoder import LatentDecoder
+
+            decode = LatentDecoder(path, spec.decoder, threads=threads)
+            check_decoder_parity(decode, parity, limit)
+
+
+@contextlib.contextmanager
+def _running(path: Path) -> Iterator[int | None]:
+    """Gives the threads of a session, None without ONNX Runtime; names what fails meanwhile."""
     import torch
 
-    from revstep.engine.backends.ort_session import OrtDenoiser
-
     try:
-        denoiser = OrtDenoiser(path, spec, threads=torch.get_num_threads())
-        return check_forward(denoiser, parity, limit)
+        yield torch.get_num_threads() if find_spec("onnxruntime") is not None else None
     except ParityError as error:
         raise ExportError(
             f"the graph does not do what the module does; nothing was exported: {error}"
         ) from error
     except Exception as error:  # ONNX Runtime's own errors share no base
-        if isinstance(error, BackendError) and error.__cause__ is None:
-            raise
-        said = error.__cause__ if isinstance(error, BackendError) else error
+        said = error.__cause__ if isinstance(error, BackendError) and error.__cause__ else error
         raise ExportError(
             "ONNX Runtime can't run the graph, so nothing was exported. It says: "
             f"{joined(said)}{line_of_node(path, str(said))}"

@@ -82,6 +82,7 @@ def export_module(
     import torch
 
     from revstep.export.batch_range import check_batch
+    from revstep.export.bounds import Bounds
     from revstep.export.checks import (
         called_module,
         check_kind,
@@ -90,7 +91,7 @@ def export_module(
     )
     from revstep.export.decoder_check import check_decoder
     from revstep.export.graph import cast_module, export_decoder, export_graph
-    from revstep.export.graph_check import check_runs
+    from revstep.export.graph_check import check_decoder_runs, check_runs
     from revstep.export.index_limits import check_limits, with_limits
     from revstep.export.parity import STEPS
     from revstep.export.precision import reduced_graphs, remove_graph
@@ -153,6 +154,7 @@ def export_module(
         if decoder is not None:
             stages.start("exporting the decoder")
             export_decoder(decoder, spec, work / DECODER, opset=opset)
+            check_decoder_runs(work / DECODER, spec, reference, Bounds(**bounds["decoder"]))
             stages.advance("exporting the decoder", GRAPH_UNITS)
         stages.start("writing the bundle")
         body = {

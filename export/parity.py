@@ -22,7 +22,7 @@ from revstep.engine.loop import Batch, run_batch
 from revstep.engine.program import build_program
 from revstep.engine.spec import DenoiserSpec
 from revstep.engine.workspace import Workspace
-from revstep.export.bounds import BOUNDS, Bounds, recorded, resolve_bounds, wider
+from revstep.export.bounds import BOUNDS, Bounds, resolve_bounds, wider
 from revstep.export.progress import Stages
 
 if TYPE_CHECKING:
@@ -189,21 +189,18 @@ def decoder_parity(
 def check_decoder_parity(
     decode: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     parity: Mapping[str, NDArray[Any]],
-    manifest: Mapping[str, Any] | None = None,
+    limit: Bounds = BOUNDS["fp32"],
 ) -> dict[str, float]:
-    """The largest error of ``decode``, from final states to images, with the fp32 bound.
+    """The largest error of ``decode``, from final states to images, with its bound.
 
     Args:
         decode: From final states to images.
         parity: The reference.
-        manifest: Of the bundle: a decoder that was given in 16 bits has a wider bound there.
+        limit: The bounds: ``recorded`` has those of a decoder that was given in 16 bits.
 
     Raises:
         ParityError: NaN, infinity, or an error above the bound.
     """
-    limit = BOUNDS["fp32"]
-    if manifest is not None:
-        limit = recorded(manifest, "decoder", limit)
     try:
         error = relative_error(decode(parity["ddim20.final"]), parity["decoder.out"])
     except NonFiniteError:
