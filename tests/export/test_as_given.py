@@ -1,5 +1,6 @@
 """The bundle is the module as it was given: in its own dtypes, and usable afterwards."""
 
+import copy
 import logging
 import threading
 
@@ -11,12 +12,17 @@ ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from torch import nn  # noqa: E402
+from toys import build  # noqa: E402
 
 from revstep import Condition, DenoiserSpec, VPSchedule  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
 from revstep.export.given import Form, find_form  # noqa: E402
-from revstep.export.reference import float32_copy, make_reference  # noqa: E402
+from revstep.export.reference import (  # noqa: E402
+    float32_copy,
+    make_decoder_reference,
+    make_reference,
+)
 
 BOUND = {"forward": 1e-4, "ddim20": 1e-3}
 FP16 = {"forward": 1e-2, "ddim20": 3e-2}
@@ -253,3 +259,25 @@ def test_a_transformer_decoder_with_a_causal_mask_and_padding_is_exported(tmp_pa
     given["on"] = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 1]])  # the first row: all off
     assert error(module, bundle, **given) < 1e-5
     assert (bundle.parity()["edge.cond.on"] == 0).all(axis=1).any()
+
+
+def test_a_half_decoders_images_are_its_own_with_its_bound():
+    _, one, decoder = build("image")
+    decoder = decoder.half().eval()
+    final = np.random.default_rng(0).standard_normal((2, *one.shape)).astype(np.float32)
+    images, limit = make_decoder_reference(decoder, float32_copy(decoder), one, final)
+    scaled = final / np.float32(one.decoder.scale) + np.float32(one.decoder.shift)
+    with torch.no_grad():
+        want = decoder(torch.from_numpy(scaled).half()).float().numpy()
+    assert np.array_equal(images, want)
+    assert limit.forward == 1e-2
+
+
+def test_a_decoder_that_a_cast_changes_is_refused():
+    _, one, decoder = build("image")
+    other = copy.deepcopy(decoder)
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.01)
+    final = np.ones((1, *one.shape), np.float32)
+    with pytest.raises(ExportError, match=r"the decoder's float32 copy.*the bound is 0.0001"):
+        make_decoder_reference(decoder.eval(), other.eval(), one, final)
