@@ -4,7 +4,7 @@ Layout, version 1::
 
     manifest.json              spec, provenance, sha256 and size of every file, parity, engines
     denoiser.<precision>.onnx  the network: inputs named by the spec, output ``out``, fp32 I/O
-    parity.npz                 inputs, the PyTorch fp32 outputs, and the end of a DDIM-20 run
+    parity.npz                 inputs, the given module's outputs, and the end of a DDIM-20 run
     decoder.onnx               latents to images, where the spec has a decoder
     engines/<key>.plan         compiled networks, each with its entry in ``engines``
     kernels/<key>/             compiled kernels of the step, with their index ``kernels.json``

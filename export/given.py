@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from revstep.engine.backends.module_cast import copy_module, weight_dtype
 from revstep.engine.denoiser import NetworkBuffers
 from revstep.engine.errors import ExportError
 from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["Form", "GivenDenoiser", "calling", "find_form", "in_eval_mode"]
+__all__ = ["DtypeWatch", "Form", "GivenDenoiser", "calling", "find_form", "in_eval_mode"]
 
 CPU = torch.device("cpu")
 
@@ -92,6 +94,22 @@ def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form:
         else:
             return form
     raise said[0]
+
+
+class DtypeWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the dtypes of all that is computed while it is entered, in ``seen``."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.seen.update(tensor.dtype for tensor in made)
+        return result
 
 
 class GivenDenoiser:

@@ -22,7 +22,7 @@ from revstep.engine.spec import DenoiserSpec
 from revstep.export.bounds import BOUNDS, Bounds, wider
 from revstep.export.checks import example_inputs, run_module
 from revstep.export.decoder_check import run_decoder
-from revstep.export.given import Form, GivenDenoiser, find_form, in_eval_mode
+from revstep.export.given import DtypeWatch, Form, GivenDenoiser, find_form, in_eval_mode
 from revstep.export.parity import check_forward, decoder_parity, make_parity, relative_error
 from revstep.export.progress import Stages
 from revstep.export.unsupported import no_autocast
@@ -41,14 +41,16 @@ class Reference:
 
     Attributes:
         parity: The arrays of ``make_parity``.
-        limits: The bounds of every precision; a module that computes in 16 bits widens them, for
-            its own rounding limits the agreement.
+        limits: The bounds of every precision; weights of 16 bits widen them, for the module's own
+            rounding limits the agreement.
+        inner: The fp32 bounds, wider where the module computes any part in 16 bits.
         told: For the manifest: the dtype and device that the module was run in.
         figures: Of the float32 copy.
     """
 
     parity: dict[str, NDArray[Any]]
     limits: dict[str, Bounds]
+    inner: Bounds
     told: dict[str, str]
     figures: dict[str, dict[str, float]]
 
@@ -81,7 +83,9 @@ def make_reference(
     form = _form(given, lambda form: run_module(given, inputs, spec, form), "the module")
     if form is None:
         given, form = copy, Form()
-    own = _own_bounds(given)
+    own = _bounds_of({p.dtype for p in given.parameters()})
+    with DtypeWatch() as watch:
+        run_module(given, inputs, spec, form)
     limits = {p: wider(BOUNDS[p], own) for p in ("fp32", *precisions)}
     told = {"dtype": _name(weight_dtype(given)), "device": str(form.device)}
     runner = None
@@ -92,7 +96,8 @@ def make_reference(
         figures = check_forward(GivenDenoiser(copy, spec, Form()), parity, limits["fp32"])
     except ParityError as error:
         raise ExportError(_differs("the module", module, str(error))) from error
-    return Reference(parity, limits, told, figures)
+    inner = wider(limits["fp32"], _bounds_of(watch.seen))
+    return Reference(parity, limits, inner, told, figures)
 
 
 def make_decoder_reference(
@@ -108,7 +113,7 @@ def make_decoder_reference(
     if form is None:
         given, form = copy, Form()
     images = decoder_parity(given, spec, final, form)
-    limit = wider(BOUNDS["fp32"], _own_bounds(given))
+    limit = _bounds_of({p.dtype for p in given.parameters()})
     error = relative_error(decoder_parity(copy, spec, final, Form()), images)
     if not error <= limit.forward:
         found = f"by {error:.3g} of its RMS, the bound is {limit.forward:g}"
@@ -131,10 +136,10 @@ def _form(module: torch.nn.Module, run: Callable[[Form], object], what: str) -> 
     return None
 
 
-def _own_bounds(module: torch.nn.Module) -> Bounds:
-    """The bounds of the narrowest dtype that a module's parameters have."""
+def _bounds_of(dtypes: set[torch.dtype]) -> Bounds:
+    """The bounds of the narrowest of some dtypes."""
     found = BOUNDS["fp32"]
-    for dtype in {parameter.dtype for parameter in module.parameters()}:
+    for dtype in dtypes:
         found = wider(found, BOUNDS[HALVES.get(dtype, "fp32")])
     return found
 

@@ -169,6 +169,19 @@ def test_a_module_that_asks_for_its_dtype_is_refused():
         make_reference(module, float32_copy(module), spec(), ("fp32",))
 
 
+@pytest.mark.parametrize("power", [True, False])
+def test_a_part_in_16_bits_widens_the_bounds_where_it_must(power, tmp_path, caplog):
+    def part(self, y, t):  # ONNX Runtime rounds half powers otherwise than torch
+        return torch.pow(y.half().abs() + 1, y.half()) if power else y + 0 * y.half()
+
+    module = Net(lambda self, y, t: part(self, y, t).float() + 1e-3 * t).eval()
+    one = DenoiserSpec(shape=(8,), schedule=VPSchedule(), prediction="sample")
+    with caplog.at_level(logging.WARNING, "revstep"):
+        bundle = export_module(module, one, tmp_path / "x.revstep")
+    assert bundle.manifest["parity"]["bounds"]["fp32"] == (FP16 if power else BOUND)
+    assert ("computes a part in 16 bits" in caplog.text) == power
+
+
 def test_the_first_form_that_a_module_takes_is_used():
     def run(allowed):
         def once(form):
