@@ -159,12 +159,13 @@ def export_module(
             check_decoder_runs(work / DECODER, spec, reference, Bounds(**bounds["decoder"]))
             stages.advance("exporting the decoder", GRAPH_UNITS)
         stages.start("writing the bundle")
+        made_of = {p: {"nodes": r.nodes, "fp32": r.kept} for p, r in reduced.items()}
         body = {
             "revstep": revstep_version(),
             "spec": spec.to_dict(),
             "provenance": {
                 **provenance(module, opset=opset, source=source),
-                "precision": {p: {"nodes": r.nodes, "fp32": r.kept} for p, r in reduced.items()},
+                **({"precision": made_of} if made_of else {}),
             },
             "graphs": {p: graphs[p].name for p in precisions},
             "parity": {

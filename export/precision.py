@@ -169,7 +169,13 @@ def _loaded(path: Path, opset: int = 0) -> ir.Model:
     """A graph with the types of all values, of that opset or a later one."""
     model = ir.load(path)
     if model.graph.opset_imports[""] < opset:
-        convert_version(model, opset)
+        try:
+            convert_version(model, opset)
+        except Exception as error:  # the converter passes on whatever its rules raise
+            raise ExportError(
+                f"the graph can't be raised to opset {opset}, which bf16 needs: {error}; export it "
+                f"with opset={opset}, or without bf16"
+            ) from error
     if any(v.dtype is None for node in model.graph for v in node.outputs):
         from onnx_ir.passes.common import ShapeInferencePass
 

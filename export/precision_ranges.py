@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.ort_session import onnx_session
 from revstep.engine.denoiser import NetworkBuffers
+from revstep.engine.errors import BackendError
 from revstep.engine.spec import DenoiserSpec
 
 __all__ = ["RangeDenoiser", "add_ranges"]
@@ -94,12 +95,15 @@ class RangeDenoiser:
         return dict(zip(self._names, map(float, self._largest), strict=True))
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
-        """A call that runs the graph on the buffers."""
+        """A call that runs the graph on the buffers; a ``BackendError`` where it can't."""
         spec = self.spec
         feeds = {spec.name: buffers.x, spec.time.name: buffers.t, **buffers.conditions}
 
         def call() -> None:
-            out, ranges = self._session.run(None, feeds)
+            try:
+                out, ranges = self._session.run(None, feeds)
+            except Exception as error:  # ONNX Runtime's own classes share no base of their own
+                raise BackendError(f"ONNX Runtime can't run the fp32 graph: {error}") from error
             buffers.out[:] = out
             np.fmax(self._largest, ranges, out=self._largest)
 

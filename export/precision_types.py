@@ -30,7 +30,8 @@ def reduce_types(graph: ir.Graph, kept: Kept, low: ir.DataType) -> int:
     Returns:
         How many nodes turned.
     """
-    wide = {v for node in graph for v in (*node.inputs, *node.outputs) if v and v.dtype == FLOAT}
+    values = (v for node in graph for v in (*node.inputs, *node.outputs) if v is not None)
+    wide = dict.fromkeys(v for v in values if v.dtype == FLOAT)  # in order: files are the same
     slots = {node: low_slots(node, low) for node in can_turn(graph, kept, low)}
     for node, (_, outputs) in slots.items():
         for i in outputs:
@@ -73,7 +74,7 @@ def _cast_weight(
     """A weight in another type: the value itself, or one beside it."""
     source = value.const_value
     assert source is not None
-    name = value.name if in_place else f"{value.name}_{dtype.name.lower()}"
+    name = value.name if in_place else f"{value.name}/{dtype.name.lower()}"
     assert name is not None
     tensor = _converted(source, dtype, name)
     if in_place:
@@ -103,11 +104,11 @@ def _cast_after(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> ir.Valu
         "Cast",
         [value],
         [ir.AttrInt64("to", int(dtype))],
-        name=f"cast_{value.name}_{dtype.name.lower()}",
+        name=f"cast/{value.name}/{dtype.name.lower()}",
         metadata_props=dict(producer.metadata_props) if producer is not None else None,
     )
     out = node.outputs[0]
-    out.name = f"{value.name}_{dtype.name.lower()}"
+    out.name = f"{value.name}/{dtype.name.lower()}"
     out.shape, out.dtype = value.shape, dtype
     if producer is not None:
         assert producer.graph is not None
@@ -124,7 +125,7 @@ def _outputs(graph: ir.Graph) -> None:
             continue
         name, shape = value.name, value.shape
         out = _cast_after(graph, value, FLOAT)
-        value.name, out.name, out.shape = f"{name}_{value.dtype.name.lower()}", name, shape
+        value.name, out.name, out.shape = f"{name}/{value.dtype.name.lower()}", name, shape
         graph.outputs[number] = out
 
 

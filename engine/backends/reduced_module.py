@@ -31,6 +31,10 @@ __all__ = ["ReducedModule", "live_module", "reduced_module"]
 
 BOUNDS = {torch.float16: 1e-2, torch.bfloat16: 5e-2}  # of the output's RMS, as an export's
 PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear, nn.MultiheadAttention)
+WEIGHTS = frozenset({
+    "weight", "bias", "in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight",
+    "v_proj_weight", "bias_k", "bias_v",
+})  # fmt: skip
 TIMES = (0.94, 0.5)  # of the schedule's steps: a time of three digits and more, and a middle one
 VECTOR = 2  # axes: (N, features)
 TINY = 1e-12
@@ -94,17 +98,22 @@ def reduced_module(
     """
     reduced = ReducedModule(module, dtype, device)
     states, rest = _inputs(spec, device)
-    try:
+    seen = _Layers(module, device.type)
+
+    def run(network: nn.Module, x: torch.Tensor) -> object:
         with torch.inference_mode(False), torch.no_grad():
-            want = module(states[0], *rest)
-            seen = _Layers(module, device.type)
-            with seen.watched():
-                for x in states:
-                    reduced(x.clone(), *(r.clone() for r in rest))
-            seen.cast(dtype)
-            got = reduced(states[0], *rest)
+            return network(x.clone(), *(value.clone() for value in rest))
+
+    try:
+        want = run(module, states[0])
+        with seen.watched():
+            for x in states:
+                run(reduced, x)
+        seen.cast(dtype)
+        got = run(reduced, states[0])
     except Exception as error:  # null conditions may be nothing that the module takes
-        logger.debug("the module was not tried in %s: %s", dtype, error)
+        logger.debug("weights stay float32, as the module failed in %s: %s", dtype, error)
+        seen.restore()
         return reduced
     if isinstance(got, torch.Tensor) and isinstance(want, torch.Tensor):
         _warn(got.double(), want.double(), dtype)
@@ -140,6 +149,7 @@ class _Layers:
         self._sums: dict[nn.Module, list[torch.Tensor]] = {m: [] for m in self._layers}
         self._left: set[nn.Module] = set()  # the module runs them outside of autocast
         self._vectors: set[nn.Module] = set()
+        self._before: list[tuple[nn.Parameter, torch.Tensor]] = []
         others = (m for m in module.modules() if not isinstance(m, PRODUCTS))
         self._shared = {id(p) for m in others for p in m.parameters(recurse=False)}
 
@@ -168,6 +178,11 @@ class _Layers:
             else:
                 self._cast(layer, dtype)
 
+    def restore(self) -> None:
+        """Gives every weight its float32 values back."""
+        for parameter, values in self._before:
+            parameter.data = values
+
     def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.is_autocast_enabled(self._device_type):
             self._left.add(layer)
@@ -182,10 +197,12 @@ class _Layers:
         self._sums[layer].append(total)
 
     def _cast(self, layer: nn.Module, dtype: torch.dtype) -> None:
-        for parameter in layer.parameters():
-            plain = type(parameter.data) is torch.Tensor and parameter.dtype == torch.float32
-            if plain and id(parameter) not in self._shared:
-                parameter.data = parameter.data.to(dtype)
+        owners = (m for m in layer.modules() if isinstance(m, PRODUCTS))
+        for name, p in (named for m in owners for named in m.named_parameters(recurse=False)):
+            plain = type(p.data) is torch.Tensor and p.dtype == torch.float32
+            if name in WEIGHTS and plain and id(p) not in self._shared:
+                self._before.append((p, p.data))
+                p.data = p.data.to(dtype)
 
 
 def _keep_wide(layer: nn.Module, device_type: str) -> None:
@@ -193,11 +210,16 @@ def _keep_wide(layer: nn.Module, device_type: str) -> None:
     inner = layer.forward
 
     @functools.wraps(inner)
-    def forward(*inputs: torch.Tensor) -> Any:
+    def forward(*inputs: Any, **named: Any) -> Any:
         with torch.autocast(device_type, enabled=False):
-            return inner(*(v.float() for v in inputs))
+            return inner(*map(_float, inputs), **{k: _float(v) for k, v in named.items()})
 
     layer.forward = forward
+
+
+def _float(value: Any) -> Any:
+    wide = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.float() if wide else value
 
 
 def _warn(got: torch.Tensor, want: torch.Tensor, dtype: torch.dtype) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -73,6 +74,35 @@ class Tied(nn.Module):
         return self.last(x) + self.table(t.long() % 8)
 
 
+class Normed(nn.Module):
+    """Weights that are computed anew in every call, by hooks and by parametrisations."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.utils.parametrizations.weight_norm(nn.Linear(8, 32))
+        with warnings.catch_warnings(), torch.no_grad():  # torch copies no weight with a gradient
+            warnings.simplefilter("ignore")
+            self.middle = nn.utils.weight_norm(nn.Linear(32, 32))
+        self.last = nn.utils.spectral_norm(nn.Linear(32, 8))
+
+    def forward(self, x, t):
+        return self.last(torch.tanh(self.middle(torch.tanh(self.first(x)))))
+
+
+class ByHand(nn.Module):
+    """Products with its own tensors, a convolution, and a layer called by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(8, 8) / 3), nn.Parameter(torch.zeros(8))
+        self.conv, self.time = nn.Conv1d(1, 4, 3, padding=1), nn.Linear(16, 8)
+
+    def forward(self, x, t):
+        h = torch.addmm(self.bias, x, self.weight) + self.time(input=embed(t, 16))
+        h = self.conv(h[:, None]) * torch.nn.functional.linear(x, self.weight)[:, None]
+        return torch.einsum("bcd,de->be", h, self.weight)
+
+
 def far(module, reduced, rows=64):
     """The largest error over the RMS of the float32 output, at times spread over the schedule."""
     rng = torch.Generator().manual_seed(1)
@@ -83,7 +113,7 @@ def far(module, reduced, rows=64):
 
 
 @PRECISIONS
-@pytest.mark.parametrize("kind", [HandWritten, RawTime, Outside, Tied])
+@pytest.mark.parametrize("kind", [HandWritten, RawTime, Outside, Tied, Normed, ByHand])
 def test_a_module_runs_unedited_within_the_bound_of_an_export(kind, precision):
     torch.manual_seed(0)
     module = kind().eval()
@@ -107,6 +137,18 @@ def test_a_layer_outside_of_autocast_and_one_tied_to_a_table_keep_their_weights(
     assert reduced.inner.weight.dtype == torch.float32
     assert reduced.last.weight.dtype == torch.bfloat16
     assert live_module(Tied().eval(), SPEC, "bf16", CPU).module.last.weight.dtype == torch.float32
+
+
+def test_weights_that_fail_in_16_bits_are_given_back():
+    class Picky(HandWritten):
+        def forward(self, x, t):
+            if self.last.weight.dtype != torch.float32:
+                raise TypeError("a weight of another type")
+            return super().forward(x, t)
+
+    reduced = live_module(Picky().eval(), SPEC, "bf16", CPU)
+    assert {p.dtype for p in reduced.parameters()} == {torch.float32}
+    assert reduced(torch.ones(2, 8), torch.ones(2)).shape == (2, 8)
 
 
 def test_half_weights_as_given_are_taken():
