@@ -176,10 +176,11 @@ def _error(bundle: Bundle, make: Callable[[], Denoiser]) -> float | str:
     """The error of a forward pass at the times of the parity data, or why there is none."""
     parity = bundle.parity()
     try:
-        error = forward_error(forward_rows(make(), parity, parity["x"], parity["t"]), parity["out"])
+        out = forward_rows(make(), parity, parity["x"], parity["t"])
     except Exception as error:  # whatever a graph of others makes a runtime say
         return _short(error)
-    return error if error < math.inf else "NaN or infinity"
+    found = forward_error(out, parity["out"])
+    return found if found < math.inf else "NaN or infinity"
 
 
 def _build(bundle: Bundle, graph: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -68,10 +69,12 @@ def _fashion(path: Path) -> Bundle:
     return export_diffusers(FASHION, path, precisions=ALL, null_class=10)
 
 
-def _dit(path: Path) -> Bundle:
-    import diffusers
+def _diffusers() -> Any:
+    return importlib.import_module("diffusers")
 
-    net = diffusers.DiTTransformer2DModel(
+
+def _dit(path: Path) -> Bundle:
+    net = _diffusers().DiTTransformer2DModel(
         num_attention_heads=4, attention_head_dim=32, in_channels=4, out_channels=8,
         num_layers=4, sample_size=16, patch_size=2, num_embeds_ada_norm=10,
     )  # fmt: skip
@@ -98,9 +101,7 @@ def _policy(path: Path) -> Bundle:
 
 
 def _stable(path: Path) -> Bundle:
-    import diffusers
-
-    net = diffusers.UNet2DConditionModel(
+    net = _diffusers().UNet2DConditionModel(
         sample_size=16, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=32,
