@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -145,16 +147,17 @@ def _in_range(node: ir.Node, ranges: Mapping[str, float], low: ir.DataType) -> b
 
 
 def _constant_fits(tensor: ir.TensorProtocol, low: ir.DataType) -> bool:
-    """No value beyond the type; of a single number, none that it would flush."""
-    import numpy as np
-
-    size = np.abs(tensor.numpy())
-    size = size[np.isfinite(size)]
-    if not size.size:
+    """No finite value beyond the type; of a single number, none that it would flush."""
+    values = tensor.numpy()
+    if not values.size:
         return True
-    if low == ir.DataType.FLOAT16 and tensor.size == 1 and 0.0 < size.max() < SMALLEST:
-        return False
-    return bool(size.max() <= LARGEST[low])
+    least, most = float(values.min()), float(values.max())
+    if not math.isfinite(most - least):  # minus infinity is a mask's, and every type has it
+        finite = values[np.isfinite(values)]
+        least, most = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+    size = max(-least, most)
+    flushed = low == ir.DataType.FLOAT16 and values.size == 1 and 0.0 < size < SMALLEST
+    return size <= LARGEST[low] and not flushed
 
 
 def _embedding(graph: ir.Graph, state: str) -> set[ir.Node]:
