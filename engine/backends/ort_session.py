@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 from collections.abc import Callable, Mapping
@@ -118,6 +119,7 @@ class CpuSession:
     def __init__(self, graph: Path, *, threads: int | None = None) -> None:
         self.threads = threads or usable_threads()
         self._graph = graph
+        self._file = _identity(graph)
         self._lock = threading.Lock()
         self._inside: set[int] = set()  # threads
         self._session: Any = onnx_session(graph, threads=self.threads)
@@ -133,6 +135,11 @@ class CpuSession:
     def _opened(self) -> Any:
         with self._lock:
             if self._session is None:
+                if _identity(self._graph) != self._file:
+                    raise BackendError(
+                        f"{self._graph} was changed since it was loaded, and this forked child has "
+                        "to open it again: load the engine in the child"
+                    )
                 self._session = onnx_session(self._graph, threads=self.threads)
             return self._session
 
@@ -149,6 +156,14 @@ class CpuSession:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
         if others or self.threads > 1:
             self._session = None
+
+
+def _identity(file: Path) -> tuple[int, ...] | None:
+    """What tells a file from one that was put in its place; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return None
 
 
 class OrtDenoiser:
