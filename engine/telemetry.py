@@ -24,16 +24,18 @@ class Switch:
     """One library's variable.
 
     Attributes:
-        module: The module that reads it, when it is first imported.
+        module: The module that reads it.
         variable: The variable.
         off: Its values that send nothing, in lower case; the first is what is set.
         others: Further variables that turn the library off too, with the same values.
+        at_import: Whether it is read once, when the module is first imported.
     """
 
     module: str
     variable: str
     off: tuple[str, ...]
     others: tuple[str, ...] = ()
+    at_import: bool = True
 
 
 SWITCHES = (
@@ -45,7 +47,7 @@ SWITCHES = (
         ("1", "true", "yes", "on"),
         ("DISABLE_TELEMETRY", "DO_NOT_TRACK"),
     ),
-    Switch("ray", "RAY_USAGE_STATS_ENABLED", ("0",)),
+    Switch("ray", "RAY_USAGE_STATS_ENABLED", ("0",), at_import=False),  # when a cluster starts
 )
 
 _set_here: set[str] = set()  # variables, against a later change of the environment
@@ -54,7 +56,7 @@ _before: set[str] = set()  # modules that were imported before revstep
 
 def keep_quiet() -> None:
     """Sets every switch that the user hasn't set; run by ``import revstep``."""
-    _before.update(switch.module for switch in SWITCHES if switch.module in sys.modules)
+    _before.update(s.module for s in SWITCHES if s.at_import and s.module in sys.modules)
     if _opted_in():
         return
     for switch in SWITCHES:
