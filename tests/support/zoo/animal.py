@@ -27,6 +27,7 @@ class Animal:
         refused_in: The same for some precisions.
         oracle: ``float64``: a copy whose parameters and buffers are float64; ``given``: the module
             as it is, where float64 weights would mean something else.
+        keywords: Its forward takes all but the state by name.
         bounds: Precision -> largest error, where the module itself is of few bits.
         inputs: name -> values (rows, *shape) of a condition, where random ones are not the point.
     """
@@ -40,6 +41,7 @@ class Animal:
     refused: str | None = None
     refused_in: Mapping[str, str] = dataclasses.field(default_factory=dict)
     oracle: str = "float64"
+    keywords: bool = False
     bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     inputs: Mapping[str, object] = dataclasses.field(default_factory=dict)
 

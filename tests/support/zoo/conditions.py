@@ -242,7 +242,7 @@ CONDITIONS = (
         Condition(name="weight", shape=(1,)),)),
     *(Animal(name=f"a condition named {name!r}", build=Named, conditions=lambda name=name: (
         Condition(name=name, shape=(6,)),)) for name in VIEWS),
-    Animal(name="keyword-only inputs", build=KeywordOnly, conditions=lambda: (
+    Animal(name="keyword-only inputs", build=KeywordOnly, keywords=True, conditions=lambda: (
         Condition(name="obs", shape=(3,)),)),
     Animal(name="a tuple of one tensor", build=answering(lambda out: (out,))),
     Animal(name="a dict of one tensor", build=answering(lambda out: {"sample": out})),

@@ -57,6 +57,8 @@ def _export(animal, module, spec, path, precisions):
 def _graph_outcome(found, precision, inputs, want):
     if isinstance(found, ExportError):
         return Outcome(refusal=str(found))
+    if want is None:  # it should have been refused
+        return Outcome(error=np.inf)
     got = run_graph(found.graph(precision), inputs)
     one = run_graph(found.graph(precision), {name: value[:1] for name, value in inputs.items()})
     return Outcome(error=max(error_of(got, want), error_of(one, want[:1], want)))
@@ -104,10 +106,8 @@ def truth(animal, spec, inputs):
             tensor = tensor.to(getattr(torch, dtypes[name]))
         given[name] = tensor.to(real) if tensor.dtype == torch.float32 else tensor
     with torch.no_grad():
-        if animal.name == "keyword-only inputs":
-            out = module(given.pop(spec.name), **given)
-        else:
-            out = module(*given.values())
+        named = animal.keywords
+        out = module(given.pop(spec.name), **given) if named else module(*given.values())
     if isinstance(out, dict):
         out = out.get("sample")
     out = out[0] if isinstance(out, tuple) else out
