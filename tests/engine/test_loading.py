@@ -14,6 +14,7 @@ from revstep.engine.backends.ort_session import OrtDenoiser
 from revstep.engine.bundle import Bundle
 from revstep.engine.loop import Batch, run_batch
 from revstep.engine.program import build_program
+from revstep.engine.samplers import DDIM
 from revstep.engine.workspace import Workspace
 
 pytest.importorskip("onnxruntime")
@@ -47,6 +48,7 @@ def test_golden_ddim_run_holds(engine, golden):
         guidance=1.5,
         conditions=LABELS,
         noise=golden["ddim20_noise"],
+        sampler=DDIM(epsilon="rederive"),
         compat="diffusers",
         clip=True,
     )
@@ -67,7 +69,7 @@ def test_golden_state_after_five_steps_holds(demo_bundle, golden):
     )
     states = []
     run_batch(
-        build_program(bundle.spec, "ddim", 20, compat="diffusers"),
+        build_program(bundle.spec, DDIM(epsilon="rederive"), 20, compat="diffusers"),
         batch,
         Workspace(buffers, network),
         observe=lambda number, steps: states.append(steps.x.copy()) if number == 4 else None,

@@ -22,7 +22,10 @@ from revstep.engine.samplers import (  # noqa: E402
 )
 from revstep.export import read_scheduler  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of dpmsolver
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # of dpmsolver
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),  # diffusers' own, on numpy 2
+]
 MULTI, SINGLE = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
 UNIPC = "UniPCMultistepScheduler"
 TO_FIRST = {"final_sigmas_type": "sigma_min"}
