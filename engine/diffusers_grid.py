@@ -254,26 +254,22 @@ def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float
 
 
 def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Point]:
-    """A flow's points, with the network's times cut to whole thousandths.
+    """A flow's points, with the network's times cut to whole steps of training."""
+    times = np.minimum(grid.natural_times(spec, steps), FIRST_FLOW_SIGMA)
+    cut = np.trunc(_flow_sigmas(spec, grid, times) * spec.schedule.steps) / spec.schedule.steps
+    points = (point(spec, float(t)) for t in times)
+    return [_of_thousand(spec, p, float(c)) for p, c in zip(points, cut, strict=True)]
 
-    In diffusers' own order of operations: the cut depends on the last bit.
-    """
-    total, inner = spec.schedule.steps, resolve_spacing(grid.spacing)
-    times = grid.natural_times(spec, steps)
-    told = times
-    if isinstance(inner, LinspaceGrid) and inner.drop_last:
-        even = np.linspace(1.0, 1.0 / total, steps + 1)
-        even = even[:-1] if inner.first is None else (1.0 - even)[:0:-1]
-        told = grid.shift * even / (1.0 + (grid.shift - 1.0) * even)
-        if grid.terminal is not None:
-            told = times
-    top = told[0] > FIRST_FLOW_SIGMA
-    told = np.where(told > FIRST_FLOW_SIGMA, FIRST_FLOW_SIGMA, told)
-    if top:
-        times = np.concatenate([[FIRST_FLOW_SIGMA], times[1:]])
-    points = [point(spec, float(t)) for t in times]
-    cut = np.trunc(told * total)
-    return [_of_thousand(spec, p, float(c) / total) for p, c in zip(points, cut, strict=True)]
+
+def _flow_sigmas(spec: DenoiserSpec, grid: ShiftedGrid, times: Float64) -> Float64:
+    """The times in diffusers' own order of operations: a cut depends on the last bit."""
+    inner = resolve_spacing(grid.spacing)
+    if grid.terminal is not None or not (isinstance(inner, LinspaceGrid) and inner.drop_last):
+        return times
+    even = np.linspace(1.0, 1.0 / spec.schedule.steps, len(times) + 1)
+    even = even[:-1] if inner.first is None else (1.0 - even)[:0:-1]
+    shifted = grid.shift * even / (1.0 + (grid.shift - 1.0) * even)
+    return np.minimum(shifted, FIRST_FLOW_SIGMA)
 
 
 def _of_thousand(spec: DenoiserSpec, at: Point, t: float) -> Point:

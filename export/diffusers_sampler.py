@@ -36,6 +36,7 @@ KEYS = {
 
 PLUS_PLUS = ("dpmsolver++", "deis")  # diffusers' own change of what it doesn't have
 MIDPOINT = ("midpoint", "logrho", "bh1", "bh2")
+COSINE = "squaredcos_cap_v2"
 BH2 = ("bh2", "midpoint", "heun", "logrho")
 
 logger = logging.getLogger(__name__)
@@ -107,9 +108,6 @@ def _singlestep(values: dict[str, Any]) -> BaseSampler:
     if order == 1 and values["use_karras_sigmas"] and values["beta_schedule"] == COSINE:
         raise _NoCounterpartError(f"solver_order=1 over Karras' sigmas of {COSINE} betas")
     return DPMSolverPP2S(**options) if order == 2 else DPMSolverPP1S(**options)
-
-
-COSINE = "squaredcos_cap_v2"
 
 
 def _dpm_options(values: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -159,7 +159,8 @@ def configs(name):
     spacings = ("leading", "linspace", "trailing") if "timestep_spacing" in known else (None,)
     for spacing in spacings:
         for extra in EXTRAS:
-            if not all(key in known for key in extra):
+            refused = name in EDM_SCHEDULERS and "prediction_type" in extra
+            if refused or not all(key in known for key in extra):
                 continue
             options = dict(STABLE) if "beta_start" in known else {}
             if spacing is not None:
