@@ -205,8 +205,12 @@ class PNDM(BaseSampler):
 
     @staticmethod
     def _output(run: Run, d: Estimate) -> Vector:
-        return d.m if run.spec.prediction == "v_prediction" else d.eps
+        return d.m if _averages_v(run) else d.eps
 
     @staticmethod
     def _noise(run: Run, output: Vector, x: Vector, at: Point) -> Vector:
-        return at.alpha * output + at.sigma * x if run.spec.prediction == "v_prediction" else output
+        return at.alpha * output + at.sigma * x if _averages_v(run) else output
+
+
+def _averages_v(run: Run) -> bool:
+    return run.spec.prediction == "v_prediction" and not run.clip

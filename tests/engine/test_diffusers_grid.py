@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 import pytest
+from networks import NumpyDenoiser
 
-from revstep.engine import DenoiserSpec, KarrasGrid, TimeInput, VESchedule, VPSchedule
+from revstep.engine import DenoiserSpec, Engine, KarrasGrid, TimeInput, VESchedule, VPSchedule
 from revstep.engine.program import build_program
 from revstep.engine.samplers import DDIM, DDPM, SAMPLERS, UniPC
 from revstep.engine.schedule.float32_levels import float32_levels
@@ -229,6 +230,22 @@ def test_a_corrector_may_be_left_out_of_some_steps():
 def test_pndm_over_uneven_strides_calls_the_grids_own_times_twice():
     times = [p.time for p in program(spec_of(spacing="linspace"), "pndm", 4).points[:-1]]
     assert times == [999.0, 666.0, 666.0, 333.0, 0.0]
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_pndm_clips_where_it_is_asked_to(prediction):
+    spec = spec_of(prediction=prediction, value_range=(-1.0, 1.0))
+    rows = program(spec, "pndm", clip=True).rows[:-1]
+    assert np.all(rows[:, col.HI] == 1.0)
+    assert np.all((rows[:, col.C_0] != 0.0) | (rows[:, col.K_0] != 0.0))
+
+
+def test_an_engines_run_may_end_elsewhere_than_its_spec():
+    spec = spec_of(final="first")
+    engine = Engine(NumpyDenoiser(spec, lambda x, t, conditions: 0.5 * x))
+    ends = [engine.sample(seed=0, steps=5, final=final).x for final in (None, "first", "clean")]
+    np.testing.assert_array_equal(ends[0], ends[1])
+    assert not np.array_equal(ends[0], ends[2])
 
 
 def test_ddpm_draws_its_last_noise_where_the_time_is_not_0():
