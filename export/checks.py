@@ -85,7 +85,7 @@ def scan_weights(module: torch.nn.Module) -> None:
                 f"the weight {name!r} is on the meta device, so it has no values; load the "
                 "checkpoint first (load_state_dict(..., assign=True))"
             )
-        if not tensor.is_floating_point():
+        if not (tensor.is_floating_point() or tensor.is_complex()):
             continue
         value = tensor.detach()
         bad = torch.isnan(value) | (torch.isinf(value) & weight)

@@ -71,9 +71,9 @@ def make_reference(
     """Runs the module as it was given, in the form that it takes, and compares the copy with it.
 
     Its own dtypes and device are kept; where a part of it is in train mode, it is a copy in eval
-    mode. A float16 module on a CPU, where that is 80 times as slow, has its DDIM-20 run made by
-    the copy. One that takes no form at all (half weights after a float32 time embedding, say) is
-    warned of, and the copy is the reference.
+    mode. A float16 module on a CPU, which is slow at it, has its DDIM-20 run made by the copy. One
+    that takes no form at all (half weights after a float32 time embedding, say) is warned of, and
+    the copy is the reference.
 
     Raises:
         ExportError: It gives NaN, enters autocast, or the copy differs from it beyond the bound.
