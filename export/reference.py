@@ -56,9 +56,19 @@ class Reference:
 
 
 def float32_copy(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy on the CPU in float32 and eval mode, without gradients; what a cast leaves stays."""
-    copy = cast_weights(copy_module(module), torch.float32, "cpu")
-    return copy.eval().requires_grad_(False)
+    """A copy on the CPU in float32 and eval mode, without gradients; what a cast leaves stays.
+
+    Raises:
+        ExportError: The module can't be copied.
+    """
+    try:
+        copy = copy_module(module)
+    except Exception as error:  # whatever an attribute of the module says
+        raise ExportError(
+            f"the module can't be copied, and its graph is made of a float32 copy: "
+            f"{type(error).__name__}: {error}. Delete the attribute that it names before the export"
+        ) from error
+    return cast_weights(copy, torch.float32, "cpu").eval().requires_grad_(False)
 
 
 def make_reference(

@@ -75,6 +75,8 @@ def cast_weights(
 def copy_module(module: torch.nn.Module, memo: dict[int, Any] | None = None) -> torch.nn.Module:
     """A deep copy that shares what can't be copied: locks, files, python modules, processes.
 
+    Tensors that a forward pass with gradients has left on it (as weight norms do) are detached.
+
     Args:
         module: The module.
         memo: Objects by id that the copy shares or already has, as in ``copy.deepcopy``.
@@ -82,10 +84,14 @@ def copy_module(module: torch.nn.Module, memo: dict[int, Any] | None = None) -> 
     try:
         return copy.deepcopy(module, dict(memo or {}))
     except (TypeError, NotImplementedError, RuntimeError, AttributeError):
-        shared = {id(held): held for held in _uncopyable(module)}
-        if not shared:
+        known = {id(held): _detached(held) for held in _uncopyable(module)}
+        if not known:
             raise
-        return copy.deepcopy(module, {**shared, **(memo or {})})
+        return copy.deepcopy(module, {**known, **(memo or {})})
+
+
+def _detached(held: object) -> object:
+    return held.detach().clone() if isinstance(held, torch.Tensor) else held
 
 
 def _wide_float(tensor: torch.Tensor) -> bool:
@@ -94,7 +100,8 @@ def _wide_float(tensor: torch.Tensor) -> bool:
 
 def _uncopyable(root: object) -> list[object]:
     """The objects below ``root`` that ``copy.deepcopy`` refuses, but holds no more than."""
-    found, seen, waiting = [], set[int](), [root]
+    found: list[object] = []
+    seen, waiting = set[int](), [root]
     while waiting:
         held = waiting.pop()
         if id(held) in seen:
@@ -104,7 +111,9 @@ def _uncopyable(root: object) -> list[object]:
             waiting += [*held.keys(), *held.values()]
         elif isinstance(held, list | tuple | set | frozenset):
             waiting += held
-        elif isinstance(held, torch.Tensor) or type(held) in copy._deepcopy_dispatch:  # type: ignore[attr-defined]
+        elif isinstance(held, torch.Tensor):
+            found += [] if held.is_leaf else [held]
+        elif type(held) in copy._deepcopy_dispatch:  # type: ignore[attr-defined]
             continue
         elif _reduces(held):
             waiting += _parts(held)

@@ -99,6 +99,17 @@ def test_a_copy_shares_locks_and_modules_and_copies_the_rest():
     assert torch.equal(copied.weight, module.weight)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_copy_after_a_training_step_has_its_weight_norms():
+    module = nn.utils.weight_norm(nn.Linear(3, 3))
+    x = torch.ones(1, 3)
+    want = module(x)  # leaves a weight that is no leaf
+    copied = copy_module(module)
+    assert torch.equal(copied(x), want)
+    want.sum().backward()
+    assert module.weight_g.grad is not None
+
+
 def test_a_copy_that_fails_for_another_reason_says_so():
     class Never(nn.Module):
         def __deepcopy__(self, memo):

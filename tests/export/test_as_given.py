@@ -294,3 +294,12 @@ def test_a_decoder_that_a_cast_changes_is_refused():
     final = np.ones((1, *one.shape), np.float32)
     with pytest.raises(ExportError, match=r"the decoder's float32 copy.*the bound is 0.0001"):
         make_decoder_reference(decoder.eval(), other.eval(), one, final)
+
+
+def test_a_module_that_cant_be_copied_says_why(tmp_path):
+    class Never(Net):
+        def __deepcopy__(self, memo):
+            raise TypeError("it holds a socket")
+
+    with pytest.raises(ExportError, match=r"can't be copied.*TypeError: it holds a socket.*Delete"):
+        export_module(Never().eval(), spec(), tmp_path / "x.revstep")
