@@ -88,6 +88,15 @@ def test_an_operator_without_the_type_stays():
     assert keep(model.graph, {}, BF16, "x")[mish] == "unsupported"
 
 
+def test_transposed_convolutions_turn_in_fp16_alone():
+    model = graph(
+        "a = Reshape (x, wide)\n b = ConvTranspose (a, k)\n out = Reshape (b, back)",
+        wide=np.array([-1, 1, 4]), back=np.array([-1, 4]), k=np.ones((1, 1, 1), np.float32),
+    )  # fmt: skip
+    assert low_slots(model.graph[1], F16) == ([0, 1], [0])
+    assert low_slots(model.graph[1], BF16) == ([], [])
+
+
 def test_inputs_of_another_type_variable_stay():
     model = graph(
         "a = Reshape (x, shape)\n b = Resize <mode = \"nearest\"> (a, , scales)\n"
