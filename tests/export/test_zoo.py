@@ -22,6 +22,8 @@ from zoo.page import page
 
 ROOT = Path(__file__).parents[2]
 SLOW = {
+    "3-D state, Conv2d", "an int mask turned into -1e4", "float64 phases inside",
+    "a condition named 'out'", "a dict of one tensor", "a prompt in float16", "a float64 module",
     "parametrised spectral norm", "spectral norm by hooks", "lazy layers", "tied weights",
     "bfloat16 weights, cast in forward", "BatchNorm in eval", "a patched forward",
     "a counter of calls", "in-place work inside", "control flow on constants",
