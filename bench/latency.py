@@ -161,8 +161,9 @@ def example_conditions(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
     for c in engine.spec.conditions:
         values = np.zeros((batch, *c.shape), c.interface)
         if c.allowed is not None:
-            least, most = c.allowed
-            first = range(least, min(most, least + batch) + 1)  # limits may be any
+            most = c.allowed[1]
+            least = min(max(0, c.allowed[0]), most)
+            first = range(least, min(most, least + batch) + 1)  # limits may be far apart
             classes = [i for i in first if i != c.null] or [least]
             cycle: Sequence[int] = [classes[i % len(classes)] for i in range(batch)]
             values += np.reshape(cycle, (batch, *(1 for _ in c.shape)))

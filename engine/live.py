@@ -103,10 +103,10 @@ def from_module(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     where = torch.device("cpu") if device == "cpu" else cuda_device(device)
+    module = ModuleCall(module, spec, output)
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, "loading the module", mend):
-        called = ModuleCall(module, spec, output)
-        prepared = live_module(called, spec, precision, where)
+        prepared = live_module(module, spec, precision, where)
     options: dict[str, Any] = {"compile": compile, "tf32": tf32, "precision": precision}
     denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
     if where.type == "cpu":
@@ -124,9 +124,9 @@ def from_module(
             warm_up=warm_up,
             max_program_rows=max_program_rows,
         )
-    shared = prepared is called
+    shared = prepared is module
     if shared:
-        place = WeightsPlace(module, captured=graphs and where.type == "cuda")
+        place = WeightsPlace(module.module, captured=graphs and where.type == "cuda")
         runner = LiveRunner(runner, denoiser, place)
     details = {"weights": "the module's own" if shared else "copied from the module"}
     return Engine(runner=runner, decoder=decoder, reproducible=reproducible, details=details)

@@ -146,7 +146,7 @@ def run_module(
         raise ExportError(
             f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
             f"order, float32 t of shape (B,): adapt it in the factory{_lookup_hint(error, spec)}"
-            f"{_example_hint(spec)}"
+            f"{_half_hint(error, spec)}{_example_hint(spec)}"
         ) from error
     if not isinstance(out, torch.Tensor):
         raise ExportError(
@@ -188,6 +188,14 @@ def _example_hint(spec: DenoiserSpec) -> str:
         f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers; if the module "
         "can't take such, give the spec's Condition(example=...) some that it can"
     )
+
+
+def _half_hint(error: Exception, spec: DenoiserSpec) -> str:
+    halves = [c for c in spec.conditions if "float16" in c.dtype]
+    if not halves or not any(word in str(error) for word in ("Half", "BFloat16", "dtype")):
+        return ""
+    named = " and ".join(f"{c.name} as {c.dtype}" for c in halves)
+    return f". The spec has the module take {named}; dtype='float32' takes arrays in half too"
 
 
 def _describe(inputs: Arrays, spec: DenoiserSpec) -> str:

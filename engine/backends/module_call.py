@@ -9,15 +9,17 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from torch.nn import Parameter
 
 from revstep.engine.backends.module_output import check_output, picked
 from revstep.engine.errors import BackendError
 from revstep.engine.spec import DenoiserSpec
 
-__all__ = ["CallError", "ModuleCall"]
+__all__ = ["CallError", "ModuleCall", "called"]
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 SELF_CONDITION = re.compile(r"self_?cond", re.IGNORECASE)
@@ -60,12 +62,6 @@ class ModuleCall(torch.nn.Module):
         self._names = _names(module, inputs)
         self._halves = [_half(module, c.dtype) for c in spec.conditions]
 
-    @classmethod
-    def of(cls, module: torch.nn.Module, spec: DenoiserSpec) -> torch.nn.Module:
-        """The module's call; a ``ModuleCall``, or a wrapper around one, is its own."""
-        called = isinstance(module, cls) or isinstance(getattr(module, "module", None), cls)
-        return module if called else cls(module, spec)
-
     def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
         """The module's output for the spec's inputs in their order.
 
@@ -84,9 +80,23 @@ class ModuleCall(torch.nn.Module):
                 by_name[name] = value
         return picked(self.module(*by_place, **by_name), self._output)
 
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, Parameter]]:
+        """The module's, by the names that its owner knows."""
+        return self.module.named_parameters(*args, **kwargs)
+
+    def named_buffers(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        """The module's, by the names that its owner knows."""
+        return self.module.named_buffers(*args, **kwargs)
+
     def _rounded(self, value: torch.Tensor, dtype: torch.dtype, weight: str | None) -> torch.Tensor:
         value = value.to(dtype)
         return value if weight is None else value.to(self.module.get_parameter(weight).dtype)
+
+
+def called(module: torch.nn.Module, spec: DenoiserSpec) -> torch.nn.Module:
+    """The module itself where a ``ModuleCall`` is in it, else its ``ModuleCall``."""
+    inside = any(isinstance(part, ModuleCall) for part in module.modules())
+    return module if inside else ModuleCall(module, spec)
 
 
 def _half(module: torch.nn.Module, dtype: str) -> tuple[torch.dtype, str | None] | None:

@@ -13,7 +13,7 @@ import torch
 
 from revstep.engine.backends.eval_form import EvalForm
 from revstep.engine.backends.index_hint import index_hint
-from revstep.engine.backends.module_call import ModuleCall
+from revstep.engine.backends.module_call import called
 from revstep.engine.backends.module_cast import (
     cast_dtype,
     cast_weights,
@@ -90,12 +90,12 @@ class TorchModuleDenoiser:
         self._precision = precision or NAMES[dtype]
         self.device = torch.device(device)
         self.dtype = dtype
-        called = ModuleCall.of(module, spec)
-        self._eager = self._run = EvalForm(called)
+        module = called(module, spec)
+        self._eager = self._run = EvalForm(module)
         self._compiled = compile
         if compile:  # graphs of its own would nest in ours
             off: dict[str, Any] = {"triton.cudagraphs": False}
-            self._run = EvalForm(called, partial(torch.compile, dynamic=False, options=off))
+            self._run = EvalForm(module, partial(torch.compile, dynamic=False, options=off))
         self._tf32 = tf32
         if self.device.type == "cuda":
             _hush_switches()

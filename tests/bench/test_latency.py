@@ -1,3 +1,4 @@
+import dataclasses
 import time
 
 import numpy as np
@@ -105,6 +106,21 @@ def test_guidance_doubles_the_networks_rows(denoiser):
 def test_too_little_to_measure_is_refused(denoiser, wrong):
     with pytest.raises(ValueError, match="must be at least"):
         measure(Engine(denoiser), 1, **wrong)
+
+
+def test_example_conditions_of_every_dtype_are_valid():
+    conditions = (
+        Condition(name="tokens", dtype="int32", shape=(2,), limits=(1, 3), null=1),
+        Condition(name="padded", dtype="int64", limits=(-(2**63), 9)),
+        Condition(name="mask", dtype="bool", shape=(2,)),
+        Condition(name="prompt", dtype="bfloat16"),
+    )
+    spec = dataclasses.replace(SPEC, conditions=conditions)
+    engine = Engine(NumpyDenoiser(spec, lambda x, t, c: x))
+    found = example_conditions(engine, 4)
+    assert found["tokens"].tolist() == [[2, 2], [3, 3], [2, 2], [3, 3]]
+    assert found["padded"].tolist() == [0, 1, 2, 3]
+    engine.sample(4, steps=1, conditions=found)
 
 
 def test_example_conditions_walk_the_classes_but_the_null_one(denoiser):

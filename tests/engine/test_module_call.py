@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
 from revstep.engine import BackendError, Condition, DenoiserSpec, VPSchedule  # noqa: E402
-from revstep.engine.backends.module_call import CallError, ModuleCall  # noqa: E402
+from revstep.engine.backends.module_call import CallError, ModuleCall, called  # noqa: E402
 from revstep.engine.backends.module_output import OutputError, picked  # noqa: E402
 
 Pair = collections.namedtuple("Pair", "mean logvar")
@@ -206,6 +206,20 @@ def test_a_half_condition_reaches_the_module_in_its_dtype(dtype):
     out = call(torch.zeros(2, 3), torch.zeros(2), value)
     assert seen == [getattr(torch, dtype)]
     torch.testing.assert_close(out[:, 0], value.to(getattr(torch, dtype)).float(), rtol=0, atol=0)
+
+
+def test_it_has_the_names_of_the_module_and_no_mode_of_its_own():
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    call = ModuleCall(net, spec())
+    assert [n for n, _ in call.named_parameters()] == [n for n, _ in net.named_parameters()]
+    assert [n for n, _ in call.named_buffers()] == [n for n, _ in net.named_buffers()]
+    assert list(call.parameters()) == list(net.parameters())
+    assert any(part.training for part in call.modules())
+    net.eval()
+    assert not any(part.training for part in call.modules())
+    assert called(call, spec()) is call
+    assert called(nn.Sequential(call), spec())[0] is call
+    assert called(net, spec()).module is net
 
 
 def test_a_half_condition_follows_the_half_weights_where_they_are_cast():

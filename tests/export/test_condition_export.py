@@ -150,6 +150,24 @@ def test_a_users_examples_let_such_conditions_be_exported(tmp_path):
     assert np.isfinite(engine.sample(conditions=given, steps=2, batch_size=2).x).all()
 
 
+def test_a_module_that_takes_no_half_is_told_of_float32(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Linear(3, 4)
+
+        def forward(self, x, t, prompt):
+            return x + self.net(prompt)
+
+    prompt = Condition(name="prompt", dtype="bfloat16", shape=(3,))
+    with pytest.raises(ExportError, match="take prompt as bfloat16; dtype='float32' takes arrays"):
+        export_module(Net(), spec(prompt), tmp_path / "x.revstep")
+    # where its weights are of that half, it does, and what they become is what it gets
+    export_module(Net().bfloat16(), spec(prompt), tmp_path / "x.revstep")
+    entry = compile_bundle(tmp_path / "x.revstep", threads=1)
+    assert entry.parity["forward"]["error"] < 1e-4
+
+
 class Several(nn.Module):
     def __init__(self):
         super().__init__()

@@ -136,6 +136,12 @@ def test_a_spec_that_allows_more_than_the_module_takes_is_refused(fields, tmp_pa
     assert not (tmp_path / "x.revstep").exists()
 
 
+def test_a_spec_may_allow_what_one_element_takes(tmp_path):
+    use = CASES["a table an element"][0]
+    form = spec(classes=50, example=[3, 40, 9])
+    assert export_module(Net(use), form, tmp_path / "x.revstep").spec == form
+
+
 def test_a_users_own_limits_stay(tmp_path):
     bundle = export_module(Net(CASES["embedding"][0]), spec(limits=(1, 4)), tmp_path / "x.revstep")
     assert bundle.spec == spec(limits=(1, 4))

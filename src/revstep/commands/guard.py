@@ -101,7 +101,8 @@ def describe(error: BaseException) -> str:
         extra = extra_of(error.name)
         if extra is not None:
             return f"{error.name} is not installed; pip install 'revstep[{extra}]'"
-    if isinstance(error, (BackendError, ProgramError, NonFiniteError, ValueError, TypeError)):
+    reworded = (BackendError, ExportError, ProgramError, NonFiniteError, ValueError, TypeError)
+    if isinstance(error, reworded):
         return _as_options(str(error)) or type(error).__name__
     if isinstance(error, (RevstepError, ImportError)):
         return str(error) or type(error).__name__
