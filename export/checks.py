@@ -255,5 +255,3 @@ def other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> 
             f"the module runs at batch 2 but not at batch {rows}, so its batch is baked in "
             f"({causes}?): {error}"
         ) from error
-
-

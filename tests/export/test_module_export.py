@@ -71,9 +71,9 @@ def test_fp16_keeps_float32_inputs_and_outputs(image_bundle):
     f32, i64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
     assert kinds == [f32, f32, i64, f32]
     weights = {i.name: i.data_type for i in graph.initializer if len(i.dims) > 1}
-    assert weights["module.first.weight"] == onnx.TensorProto.FLOAT16
-    assert weights["module.last.weight"] == onnx.TensorProto.FLOAT16
-    assert weights["module.time.weight"] == onnx.TensorProto.FLOAT
+    assert weights["module.module.first.weight"] == onnx.TensorProto.FLOAT16
+    assert weights["module.module.last.weight"] == onnx.TensorProto.FLOAT16
+    assert weights["module.module.time.weight"] == onnx.TensorProto.FLOAT
 
 
 def test_fp16_is_near_the_module_at_every_time(image_bundle):

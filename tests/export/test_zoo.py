@@ -38,45 +38,6 @@ SLOW = {
     "a condition named 'cos'", "a condition named 'val_0'", "a condition named 'add'",
     "a tuple of one tensor", "half inside", "a bool mask",
 }  # fmt: skip
-HALF = "fp16 and bf16 are casts of the module, not passes over the fp32 graph"
-LOST = "the export's own copy loses it"
-KIND = "no condition of this dtype"
-WORDS = "refused in a library's own words"
-NAMES = "the exporter names values after operators"
-MANY = "one bare tensor only"
-NOT_YET = {
-    "fp16": HALF,
-    "bf16": HALF,
-    "weight norm by hooks": "copy.deepcopy refuses a weight that was computed with gradients",
-    "spectral norm by hooks": "copy.deepcopy refuses a weight that was computed with gradients",
-    "orthogonal weights": HALF,
-    "a float64 table": LOST,
-    "a complex buffer": LOST,
-    "a quantised tensor": WORDS,
-    "fp8 weights": WORDS,
-    "autocast inside": WORDS,
-    "a stack of two dtypes": "the exporter writes a graph of mixed types",
-    "a squeeze that does nothing": "the exporter writes a Squeeze of an axis that isn't 1",
-    "an int mask, rows of which are empty": "the graph attends evenly there",
-    "a bool mask": KIND,
-    "a bool mask, rows of which are empty": KIND,
-    "a bool mask over written-out attention": KIND,
-    "token ids, int32": KIND,
-    "a prompt in float16": KIND,
-    "a prompt in bfloat16": KIND,
-    "a null prompt, an array": "null values are numbers",
-    "nn.TransformerDecoder, causal": "a branch on the values of a constant",
-    "a condition named 'view'": NAMES,
-    "a condition named 'linear'": NAMES,
-    "a condition named 'cos'": NAMES,
-    "a condition named 'out'": NAMES,
-    "keyword-only inputs": "inputs are given by position",
-    "a tuple of one tensor": MANY,
-    "a dict of one tensor": MANY,
-    "an output object of one tensor": MANY,
-    "a dict of several, by name": MANY,
-    "a dict of several, unnamed": MANY,
-}
 
 
 @functools.cache
@@ -93,9 +54,7 @@ def cases():
 
 
 @pytest.mark.parametrize(("name", "precision"), list(cases()))
-def test_an_animal_is_right_or_refused(name, precision, request):
-    if why := NOT_YET.get(name, NOT_YET.get(precision)):
-        request.applymarker(pytest.mark.xfail(reason=why, strict=False))
+def test_an_animal_is_right_or_refused(name, precision):
     animal, outcome = ZOO[name], outcomes(name)[precision]
     if (words := animal.refusal(precision)) is not None:
         assert outcome.refusal is not None, f"exported, with error {outcome.error:g}"
@@ -107,7 +66,6 @@ def test_an_animal_is_right_or_refused(name, precision, request):
 
 def test_the_named_ones_exist():
     assert set(ZOO) >= SLOW
-    assert {*ZOO, *PRECISIONS} >= set(NOT_YET)
 
 
 def test_a_wrong_graph_is_seen():
