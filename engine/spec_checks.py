@@ -27,6 +27,11 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Fields that a manifest may lack, at their defaults: bundles were written before there were any.
 LATER: dict[str, tuple[str, ...]] = {
     "VESchedule": ("levels", "rho", "sigmas"),
+    "TrailingGrid": ("first",),
+    "LeadingGrid": ("first",),
+    "KarrasGrid": ("ends",),
+    "ExponentialGrid": ("ends",),
+    "BetaGrid": ("ends",),
     "Condition": ("limits", "example"),
     "CompiledEntry": ("tuned",),
 }

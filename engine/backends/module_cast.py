@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 __all__ = ["cast_dtype", "cast_weights", "copy_module", "weight_dtype"]
 
@@ -22,7 +23,7 @@ def weight_dtype(module: torch.nn.Module) -> torch.dtype:
     """The floating-point dtype of most of a module's parameters; float32 where it has none."""
     sizes: Counter[torch.dtype] = Counter()
     for parameter in module.parameters():
-        if _wide_float(parameter):
+        if _wide_float(parameter) and not is_lazy(parameter):
             sizes[parameter.dtype] += parameter.numel()
     return sizes.most_common(1)[0][0] if sizes else DEFAULT
 
@@ -95,7 +96,7 @@ def _detached(held: object) -> object:
 
 
 def _wide_float(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.element_size() >= NARROW
+    return tensor.is_floating_point() and tensor.dtype.itemsize >= NARROW
 
 
 def _uncopyable(root: object) -> list[object]:

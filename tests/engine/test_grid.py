@@ -5,7 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from revstep.engine import DenoiserSpec, FlowSchedule, TimeInput, VESchedule, VPSchedule
+from revstep.engine import (
+    DenoiserSpec,
+    FlowSchedule,
+    TimeInput,
+    VESchedule,
+    VPSchedule,
+    diffusers_grid,
+)
 from revstep.engine.grid import lambda_point, point, time_grid, training_end
 from revstep.engine.program import build_program
 from revstep.kernels import columns as col
@@ -101,7 +108,7 @@ def test_the_clean_end_tells_the_network_its_first_time(spec):
 
 
 def test_diffusers_stepping_is_of_index_grids_only():
-    stepped = time_grid(VP, 7, "trailing", "diffusers-ddim")
+    stepped = diffusers_grid.DDIM.grid(VP, 7, "trailing")
     assert [now.index - then.index for now, then in stepped[:-1]] == [142.0] * 6
-    own = time_grid(VP, 7, "karras", "diffusers-ddim")
+    own = diffusers_grid.DDIM.grid(VP, 7, "karras")
     assert own == time_grid(VP, 7, "karras")

@@ -139,7 +139,7 @@ def test_coefficients_without_a_limit_are_refused_with_the_step():
         ({"steps": 0}, ValueError, "allows 1 to 1000"),
         ({"steps": 1001}, ValueError, "allows 1 to 1000"),
         ({"steps": 2.5}, TypeError, "whole number"),
-        ({"sampler": "euler9"}, ValueError, "unknown sampler 'euler9'; allowed: ddim, ddpm"),
+        ({"sampler": "euler9"}, ValueError, "unknown sampler 'euler9'; did you mean 'euler'"),
         ({"sampler": DDIM}, TypeError, "a sampler object such as DDIM"),
         ({"sampler": 3}, TypeError, "must be a name"),
         ({"spacing": "log"}, ValueError, "allowed: trailing, leading, linspace"),

@@ -76,7 +76,7 @@ def test_own_tables_are_met():
     sigmas = np.sqrt(1 / abar - 1)
     for made in (
         VPSchedule.from_alphas_cumprod(abar),
-        VPSchedule.from_betas(base._betas()),
+        VPSchedule.from_betas(base.beta_table),
         VPSchedule.from_sigmas(sigmas),
     ):
         assert made.steps == 200

@@ -165,7 +165,7 @@ def test_a_module_that_takes_no_half_is_told_of_float32(tmp_path):
     # where its weights are of that half, it does, and what they become is what it gets
     export_module(Net().bfloat16(), spec(prompt), tmp_path / "x.revstep")
     entry = compile_bundle(tmp_path / "x.revstep", threads=1)
-    assert entry.parity["forward"]["error"] < 1e-4
+    assert entry.parity["forward"]["error"] < 5e-2  # the reference itself is in bfloat16
 
 
 class Several(nn.Module):

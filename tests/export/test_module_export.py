@@ -250,7 +250,7 @@ def test_nan_in_a_complex_buffer_is_named():
     module = PolicyToy()
     module.register_buffer("turn", torch.tensor([1.0 + 1.0j, complex(0.0, float("nan"))]))
     with pytest.raises(ExportError, match=r"'turn' \(2,\) holds 1 NaN"):
-        scan_weights(module, half=True)
+        scan_weights(module)
 
 
 def test_a_mask_buffer_may_hold_infinity_but_not_nan(tmp_path):

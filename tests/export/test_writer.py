@@ -165,7 +165,7 @@ def test_a_really_full_disk_leaves_nothing(tiny_disk):
     assert list(tiny_disk.iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["exporting fp32", "writing the bundle"])
+@pytest.mark.parametrize("stage", ["exporting the graph", "writing the bundle"])
 @pytest.mark.skipif(os.name != "posix", reason="kills a process by signal")
 def test_a_killed_export_leaves_the_old_bundle_and_the_next_cleans_up(
     tabular_bundle, copy_of, stage
