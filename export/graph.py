@@ -21,6 +21,7 @@ from revstep.export import OPSETS
 from revstep.export.attention import masks_as_given, translations
 from revstep.export.batch_range import FREE_BATCH
 from revstep.export.checks import example_inputs
+from revstep.export.exact_constants import exact_constants
 from revstep.export.export_failure import failure
 from revstep.export.graph_check import check_loads
 from revstep.export.graph_passes import mend
@@ -120,8 +121,8 @@ def _export(
         "verbose": False,
     }
     try:
-        with _quiet(), torch.no_grad(), masks_as_given():
-            program = _captured(module, example, shapes, told)
+        with _quiet(), torch.no_grad(), masks_as_given(), exact_constants() as exact:
+            program = _captured(module, example, shapes, {**told, "optimize": exact})
             outside = _outside_range(program.exported_program, rows)
             mend(program.model)
             program.save(path)
