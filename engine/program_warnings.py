@@ -83,27 +83,35 @@ def error_gains(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) -> F
     """How much of the final state, in parts of its spread, an error of each call becomes.
 
     The error is one of the noise: 1 for ``epsilon``, and what that is for ``score`` and ``mean``.
-    The rows are run on errors alone; the network answers them as that of data N(0, 1) does, where
-    x0 is alpha / (alpha² + sigma²) of the state. Clipping is left out.
+    The network answers errors as that of data N(0, 1) does, where x0 is alpha / (alpha² + sigma²)
+    of the state. Clipping is left out. The rows are walked once, from the end: what a change of the
+    state or of a slot before a row makes of the final state.
 
     Returns:
         float64 (N,) for N calls. Measured on data N(1, 1/4) with an error of 1 %, standard
         deviations of samples are 7 % off at a gain of 60, 40 % at 160, 130 % at 310.
     """
-    count = len(points) - 1
-    x = np.zeros(count)
-    history = [np.zeros(count) for _ in range(3)]
-    for number, at in enumerate(points[:-1]):
-        row = rows[number].tolist()
-        p_x, p_m = row[col.P_X], row[col.P_M]
-        m = (at.alpha / (at.alpha**2 + at.sigma**2) - p_x) * x / p_m if p_m else np.zeros(count)
-        m[number] += _unit_error(spec, at, p_m)
-        values = (x, m, p_x * x + p_m * m, *history)
-        x = _combined(row[col.C_X : col.H_3 + 1], values)
-        if row[col.SLOT] >= 0.0:
-            history[int(row[col.SLOT])] = _combined(row[col.K_X : col.KH_3 + 1], values)
     end = points[-1]
-    return np.asarray(np.abs(x) / math.hypot(end.alpha, end.sigma))
+    of_x, of_slots = 1.0 / math.hypot(end.alpha, end.sigma), [0.0, 0.0, 0.0]
+    gains = np.zeros(len(points) - 1)
+    for number in range(len(gains) - 1, -1, -1):
+        row, at = rows[number].tolist(), points[number]
+        parts = [of_x * factor for factor in row[col.C_X : col.H_3 + 1]]
+        if row[col.SLOT] >= 0.0:
+            slot = int(row[col.SLOT])
+            kept, of_slots[slot] = of_slots[slot], 0.0
+            if kept:
+                stored = row[col.K_X : col.KH_3 + 1]
+                parts = [p + kept * factor for p, factor in zip(parts, stored, strict=True)]
+        of_x, of_m, of_x0, *of_history = parts
+        of_slots = [a + b for a, b in zip(of_slots, of_history, strict=True)]
+        p_x, p_m = row[col.P_X], row[col.P_M]
+        of_x += p_x * of_x0
+        of_m += p_m * of_x0
+        if p_m:
+            of_x += of_m * (at.alpha / (at.alpha**2 + at.sigma**2) - p_x) / p_m
+        gains[number] = abs(of_m * _unit_error(spec, at, p_m))
+    return gains
 
 
 def _unit_error(spec: DenoiserSpec, at: Point, p_m: float) -> float:
@@ -113,11 +121,3 @@ def _unit_error(spec: DenoiserSpec, at: Point, p_m: float) -> float:
     if spec.prediction == "mean":
         return at.sigma / (at.alpha * p_m) if at.alpha and p_m else 0.0
     return 1.0
-
-
-def _combined(factors: Sequence[float], values: Sequence[Float64]) -> Float64:
-    total = np.zeros_like(values[0])
-    for factor, value in zip(factors, values, strict=True):
-        if factor:
-            total += factor * value
-    return total
