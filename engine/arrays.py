@@ -34,7 +34,9 @@ def array_from(value: Any, what: str) -> NDArray[Any]:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} can't be read as an array: {error}") from error
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # JAX's, say
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # JAX's, say; names are slow
+        return array.astype(np.float32)
+    return array
 
 
 def floats(value: ArrayLike, what: str) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ __all__ = ["error_gains", "warn_of_program"]
 
 SAME = 1e-6  # noise levels that differ by a smaller part are one
 DIVIDES_BY_ALPHA = ("epsilon", "score", "mean")  # predictions; the others' errors stay small
+SMALL = 0.1  # differences of noise levels, where data is of size 1
 GROWN = 100.0  # an error of 1 % of the noise, good for a network, is then as large as the data
 
 log = logging.getLogger("revstep")
@@ -51,12 +52,14 @@ def _warn_of_repeats(calls: Sequence[Point]) -> None:
             repeated.append((first, at))
     if repeated:
         first, at = max(repeated, key=lambda pair: abs(pair[0].level - pair[1].level))
+        off = abs(first.level - at.level)  # measured: far less, for a good network
+        how = f"off by up to {off:.1g}, where data is of size 1" if off < SMALL else "off"
         log.warning(
             "the network takes whole training indices, and %d of its %d calls tell it one that "
             "another call told for another noise level, as %g for %.4g and for %.4g: samples may "
-            "be off. Use fewer steps, a spacing in indices (trailing, leading, linspace), or, "
+            "be %s. Use fewer steps, a spacing in indices (trailing, leading, linspace), or, "
             "where the network takes fractions, the spec's TimeInput(fractions=True)",
-            *(len(repeated), len(calls), at.time, first.level, at.level),
+            *(len(repeated), len(calls), at.time, first.level, at.level, how),
         )
 
 

@@ -111,6 +111,8 @@ class CpuSession:
 
     Attributes:
         threads: The number.
+        session: The session, or None where a fork took it.
+        inside: The threads that are in a call.
 
     Raises:
         BackendError: As ``onnx_session``.
@@ -121,41 +123,42 @@ class CpuSession:
         self._graph = graph
         self._file = _identity(graph)
         self._lock = threading.Lock()
-        self._inside: set[int] = set()  # threads
-        self._session: Any = onnx_session(graph, threads=self.threads)
+        self.inside: set[int] = set()
+        self.session: Any = onnx_session(graph, threads=self.threads)
         renew_in_children(self)
 
     def __enter__(self) -> Any:
-        self._inside.add(threading.get_ident())
-        return self._session or self._opened()
+        self.inside.add(threading.get_ident())
+        return self.current()
 
     def __exit__(self, *_: object) -> None:
-        self._inside.discard(threading.get_ident())
+        self.inside.discard(threading.get_ident())
 
-    def _opened(self) -> Any:
+    def current(self) -> Any:
+        """The session, opened again where a fork took it."""
         with self._lock:
-            if self._session is None:
+            if self.session is None:
                 if _identity(self._graph) != self._file:
                     raise BackendError(
                         f"{self._graph} was changed since it was loaded, and this forked child has "
                         "to open it again: load the engine in the child"
                     )
-                self._session = onnx_session(self._graph, threads=self.threads)
-            return self._session
+                self.session = onnx_session(self._graph, threads=self.threads)
+            return self.session
 
     def after_fork(self) -> None:
         """Keeps an inherited session from being destroyed, or used where it may wait for ever."""
         self._lock = threading.Lock()
-        others = self._inside - {threading.get_ident()}
-        self._inside.clear()
-        if self._session is None:
+        others = self.inside - {threading.get_ident()}
+        self.inside.clear()
+        if self.session is None:
             return
         if self.threads > 1:
             # onnxruntime 1.32 ends its workers when the session goes: a child that exits hangs or
             # crashes there, as they are not among its threads
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.session))
         if others or self.threads > 1:
-            self._session = None
+            self.session = None
 
 
 def _identity(file: Path) -> tuple[int, ...] | None:
@@ -194,21 +197,28 @@ class OrtDenoiser:
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """Binds the buffers once; the call runs the session on them."""
-        shared = self._session
+        shared, thread = self._session, threading.get_ident
         with shared as session:
-            bound = session, self._binding(session, buffers)
+            binding = self._binding(session, buffers)
+        inside = shared.inside
 
         def call() -> None:
-            nonlocal bound
-            with shared as session:
-                if bound[0] is not session:  # another one, since a fork
-                    bound = session, self._binding(session, buffers)
-                try:
-                    session.run_with_iobinding(bound[1])
-                except Exception as error:  # ONNX Runtime's own error classes share no base
-                    raise BackendError(
-                        f"ONNX Runtime failed: {error}{index_hint(self.spec)}"
-                    ) from error
+            nonlocal session, binding
+            me = thread()
+            inside.add(me)  # ``with shared`` in line: it runs every step
+            try:
+                if shared.session is not session:  # a fork took it
+                    opened = shared.current()
+                    session, binding = opened, self._binding(opened, buffers)
+                session.run_with_iobinding(binding)
+            except BackendError:
+                raise
+            except Exception as error:  # ONNX Runtime's own error classes share no base
+                raise BackendError(
+                    f"ONNX Runtime failed: {error}{index_hint(self.spec)}"
+                ) from error
+            finally:
+                inside.discard(me)
 
         return call
 

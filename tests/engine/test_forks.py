@@ -95,14 +95,14 @@ def hold():
 thread = threading.Thread(target=hold)
 thread.start()
 inside.wait()
-held = decoder._session
+held = decoder.session
 def work():
     assert engine.sample(1, steps=2, seed=0).decoded.tobytes() == want
-    assert decoder._session is not held
+    assert decoder.session is not held
 print(child(work))
 go.set()
 thread.join()
-assert decoder._session is held
+assert decoder.session is held
 """)
     assert told == ["0"]
 

@@ -1,6 +1,7 @@
 """Programs that would give broken samples say so when they are built, and no others do."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -199,6 +200,27 @@ def test_the_warning_names_the_index_and_its_levels(caplog):
     build_program(spec_of(SD), "dpmpp_2m", 50, spacing="karras")
     assert "1 of its 50 calls" in caplog.text
     assert "as 1 for 0.04339 and for 0.03568" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("schedule", "grid", "steps"),
+    [
+        (SD, "karras", 50),
+        (SD, "karras", 200),
+        (SD, "exponential", 60),
+        (VPSchedule(), "karras", 100),
+    ],
+)
+def test_the_warning_says_how_far_off_samples_are_at_most(schedule, grid, steps, caplog):
+    """Against the same network told the fractions, on data of size 1."""
+    spec = spec_of(schedule)
+    free = dataclasses.replace(spec, time=TimeInput(fractions=True))
+    options = {"sampler": "dpmpp_2m", "steps": steps, "spacing": grid}
+    found = noisy(spec, 0.0).sample(200, seed=0, **options).x
+    bound = re.search(r"samples may be off by up to ([0-9.e-]+), where", caplog.text)
+    assert bound is not None
+    right = noisy(free, 0.0).sample(200, seed=0, **options).x
+    assert 0.0 < np.abs(found - right).max() < float(bound[1]) < 0.1
 
 
 def test_points_that_are_called_again_are_no_repeats(caplog):
