@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from revstep.engine.bundle import Bundle
 from revstep.engine.errors import ExportError
-from revstep.engine.manifest import DECODER, PARITY, PRECISIONS
+from revstep.engine.manifest import PRECISIONS
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec import DenoiserSpec
 from revstep.export import OPSETS
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_arguments", "export_module"]
 
-GRAPH_UNITS = 10  # of a progress bar on which one reference step is 1
 SMALL = 5_000_000  # parameters
 MEASURED = (
     "fp16 and bf16 graphs are measured with ONNX Runtime, which is not installed; pip install "
@@ -79,25 +75,9 @@ def export_module(
             failed; the target is as it was.
     """
     _need("torch", "onnx", "onnxscript")
-    import torch
-
-    from revstep.export.batch_range import check_batch
-    from revstep.export.bounds import Bounds
-    from revstep.export.checks import (
-        called_module,
-        check_kind,
-        check_module,
-        scan_weights,
-    )
-    from revstep.export.decoder_check import check_decoder
-    from revstep.export.graph import cast_module, export_decoder, export_graph
-    from revstep.export.graph_check import check_decoder_runs, check_runs
-    from revstep.export.index_limits import check_limits, with_limits
-    from revstep.export.parity import STEPS
-    from revstep.export.precision import reduced_graphs, remove_graph
+    from revstep.export.checks import check_kind
+    from revstep.export.export_parts import Job, count_units, make_parts
     from revstep.export.provenance import provenance, revstep_version
-    from revstep.export.reference import float32_copy, make_decoder_reference, make_reference
-    from revstep.export.unsupported import check_surroundings, check_weight_types, no_autocast
 
     precisions = check_arguments(path, precisions, opset, overwrite)
     if precisions != ("fp32",) and find_spec("onnxruntime") is None:
@@ -107,77 +87,15 @@ def export_module(
         check_kind(decoder, "the decoder")
     if not isinstance(spec, DenoiserSpec):
         raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
-    made = 1 + sum(p != "fp32" for p in precisions) + (decoder is not None)
-    total = 3 + STEPS + GRAPH_UNITS * made
-    stages = Stages(progress, total)
+    stages = Stages(progress, count_units(precisions, decoder=decoder is not None))
     with _threads(module), writing_bundle(path, overwrite=overwrite) as work:
-        stages.start("checking the module")
-        check_surroundings()
-        check_weight_types(module)
-        scan_weights(module)
-        given, given_decoder = called_module(module, spec, output), decoder
-        module = float32_copy(given)
-        with no_autocast(torch.device("cpu")):
-            check_module(module, spec)
-        check_batch(module, spec, spec.batch[1])
-        check_limits(module, spec)
-        if decoder is not None:
-            check_weight_types(decoder, "the decoder")
-            scan_weights(decoder)
-            decoder = float32_copy(decoder)
-        with no_autocast(torch.device("cpu")):
-            check_decoder(decoder, spec)
-        stages.advance("checking the module")
-        held_to = make_reference(given, module, spec, precisions, stages)
-        reference, limits = held_to.parity, held_to.limits
-        bounds = {p: dataclasses.asdict(limits[p]) for p in precisions}
-        if decoder is not None and given_decoder is not None:
-            images, limit = make_decoder_reference(
-                given_decoder, decoder, spec, reference["ddim20.final"]
-            )
-            reference["decoder.out"], bounds["decoder"] = images, dataclasses.asdict(limit)
-        np.savez(work / PARITY, **reference)  # type: ignore[arg-type]
-        stages.start("exporting the graph")
-        graphs = {p: work / f"denoiser.{p}.onnx" for p in PRECISIONS}
-        others = export_graph(cast_module(module), spec, graphs["fp32"], opset=opset)
-        holds = check_runs(graphs["fp32"], spec, reference, limits["fp32"], held_to.inner)
-        if "fp32" in precisions:
-            bounds["fp32"] = dataclasses.asdict(holds)
-        for rows in sorted(others):
-            check_batch(module, spec, rows)
-        spec = with_limits(module, spec, graphs["fp32"])
-        stages.advance("exporting the graph", GRAPH_UNITS)
-        targets = {p: graphs[p] for p in precisions if p != "fp32"}
-        reduced = reduced_graphs(
-            graphs["fp32"], spec, reference, limits, targets, stages, GRAPH_UNITS
-        )
-        if "fp32" not in precisions:
-            remove_graph(graphs["fp32"])
-        if decoder is not None:
-            stages.start("exporting the decoder")
-            export_decoder(decoder, spec, work / DECODER, opset=opset)
-            check_decoder_runs(work / DECODER, spec, reference, Bounds(**bounds["decoder"]))
-            stages.advance("exporting the decoder", GRAPH_UNITS)
+        job = Job(spec, precisions, opset, work, stages)
+        made = make_parts(job, module, decoder, output)
         stages.start("writing the bundle")
-        made_of = {p: {"nodes": r.nodes, "fp32": r.kept} for p, r in reduced.items()}
-        body = {
-            "revstep": revstep_version(),
-            "spec": spec.to_dict(),
-            "provenance": {
-                **provenance(module, opset=opset, source=source),
-                **({"precision": made_of} if made_of else {}),
-            },
-            "graphs": {p: graphs[p].name for p in precisions},
-            "parity": {
-                "bounds": bounds,
-                "figures": {
-                    "copy": held_to.figures,
-                    **{f"graph.{p}": r.figures for p, r in reduced.items()},
-                },
-                "reference": held_to.told,
-            },
-            "engines": [],
-        }
+        origin = provenance(module, opset=opset, source=source)
+        if nodes := made.pop("precision"):
+            origin["precision"] = nodes
+        body = {"revstep": revstep_version(), "provenance": origin, **made, "engines": []}
         seal(work, body)
     bundle = Bundle.open(path)
     stages.advance("writing the bundle")
