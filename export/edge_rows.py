@@ -36,9 +36,10 @@ def edge_rows(spec: DenoiserSpec) -> Rows:
     Empty where the spec has no condition.
     """
     conditions = spec.conditions
-    changes: list[dict[str, object]] = [{c.name: c.null for c in conditions if c.null is not None}]
-    changes += [{c.name: value} for c in conditions for value in _edges(c)]
-    changes = [change for change in changes if change][:MOST]
+    nulls: dict[str, object] = {c.name: c.null for c in conditions if c.null is not None}
+    changes = [nulls] if len(nulls) > 1 else []  # one alone is among the others
+    changes += [{c.name: value} for c in conditions for value in dict.fromkeys(_edges(c))]
+    changes = changes[:MOST]
     if not changes:
         return {}
     x, t, *ordinary = example_inputs(spec, len(changes), seed=SEED)
@@ -57,7 +58,7 @@ def _edges(c: Condition) -> Iterator[object]:
     if c.null is not None:
         yield c.null
     if c.allowed is not None:
-        yield from dict.fromkeys(c.allowed)
+        yield from c.allowed
         return
     yield 0
     if c.dtype == "bool":

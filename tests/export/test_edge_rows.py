@@ -55,6 +55,15 @@ def test_whole_numbers_without_classes_are_tried_at_zero_only():
     assert edge_rows(spec(LENGTH))["cond.length"].tolist() == [0]
 
 
+def test_no_edge_is_tried_twice():
+    label = Condition(name="label", dtype="int64", classes=11, null=10)
+    assert edge_rows(spec(label))["cond.label"].tolist() == [10, 0]
+    mask = Condition(name="mask", shape=(2,), dtype="bool", null=False)
+    assert edge_rows(spec(mask))["cond.mask"].tolist() == [[False] * 2, [True] * 2]
+    zero = Condition(name="prompt", null=0.0)
+    assert len(edge_rows(spec(zero))["x"]) == 2
+
+
 def test_rows_on_which_the_module_fails_are_left_out():
     rows = {"x": np.zeros((3, 2), np.float32), "cond.c": np.arange(3.0, dtype=np.float32)}
 
