@@ -106,3 +106,21 @@ def test_a_module_that_gives_nan_where_a_mask_is_all_off_is_compared_elsewhere()
     parity = make_parity(Masked(torch.nan), spec(MASK))
     assert (parity["edge.cond.mask"] == 1).all()
     assert np.isfinite(parity["edge.out"]).all()
+
+
+def test_what_rounding_leaves_of_nothing_is_not_compared_with_itself():
+    class Gated(torch.nn.Module):
+        def __init__(self, rest):
+            super().__init__()
+            self.rest = rest
+
+        def forward(self, x, t, mask):
+            return x * torch.where(mask.any(-1, keepdim=True), 1.0, self.rest)
+
+    from revstep.engine.backends.torch_module import TorchModuleDenoiser
+
+    one = spec(MASK)
+    parity = make_parity(Gated(1e-8), one)
+    assert check_parity(TorchModuleDenoiser(Gated(-1e-8), one), parity, "fp32")
+    with pytest.raises(ParityError, match="condition at an edge"):
+        check_parity(TorchModuleDenoiser(Gated(1e-3), one), parity, "fp32")

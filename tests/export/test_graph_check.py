@@ -73,7 +73,9 @@ def test_an_operator_that_onnx_runtime_lacks_is_refused_with_its_line(tmp_path):
     pytest.importorskip("onnxruntime")
     node = helper.make_node("BitwiseNot", ["row"], ["out"], name="n")
     path = saved(tmp_path / "g.onnx", node)
-    with pytest.raises(ExportError, match=r"ONNX Runtime can't run.*BitwiseNot.*\(.*graph_check.py, line 7"):
+    with pytest.raises(
+        ExportError, match=r"ONNX Runtime can't run.*BitwiseNot.*\(.*graph_check.py, line 7"
+    ):
         check_runs(path, TABULAR, make_parity(TabularToy(), TABULAR), BOUNDS["fp32"])
 
 
