@@ -1,5 +1,7 @@
 """Kinds of parameters and buffers: how they are made, and of which dtype they are."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, weight_norm
@@ -130,7 +132,8 @@ def old_spectral():
 
 
 def quantised():
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's deprecation, a UserWarning, once a process
         weight = torch.quantize_per_tensor(torch.randn(6, 6), 0.05, 0, torch.qint8)
     net = Plain()
     net.register_buffer("q", weight)
@@ -148,8 +151,6 @@ class Float8(nn.Module):
 
 
 def weight_normed():
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls the older one deprecated
         return weight_norm(nn.Linear(6, 6))
