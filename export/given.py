@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from revstep.engine.backends.module_cast import copy_module, weight_dtype
 from revstep.engine.denoiser import NetworkBuffers
@@ -22,6 +23,7 @@ from revstep.engine.spec import DenoiserSpec
 __all__ = ["DtypeWatch", "Form", "GivenDenoiser", "calling", "find_form", "in_eval_mode"]
 
 CPU = torch.device("cpu")
+MOVES = (torch.ops.aten.lift_fresh.default, torch.ops.aten._to_copy.default)  # tensors from numpy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,18 +99,26 @@ def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form:
 
 
 class DtypeWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the dtypes of all that is computed while it is entered, in ``seen``."""
+    """Notes the dtypes of all that is computed while it is entered, in ``seen``.
+
+    A cast of what was there before, as of a condition of a half dtype, rounds alike everywhere and
+    computes nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen: set[torch.dtype] = set()
+        self._computed = WeakIdKeyDictionary()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        if func in MOVES and args[0] not in self._computed:
+            return result
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         self.seen.update(tensor.dtype for tensor in made)
+        self._computed.update(dict.fromkeys(made))
         return result
 
 

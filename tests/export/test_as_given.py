@@ -17,6 +17,7 @@ from toys import build  # noqa: E402
 from revstep import Condition, DenoiserSpec, VPSchedule  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
+from revstep.export.checks import called_module  # noqa: E402
 from revstep.export.given import Form, find_form  # noqa: E402
 from revstep.export.reference import (  # noqa: E402
     float32_copy,
@@ -180,6 +181,26 @@ def test_a_part_in_16_bits_widens_the_bounds_where_it_must(power, tmp_path, capl
         bundle = export_module(module, one, tmp_path / "x.revstep")
     assert bundle.manifest["parity"]["bounds"]["fp32"] == (FP16 if power else BOUND)
     assert ("computes a part in 16 bits" in caplog.text) == power
+
+
+@pytest.mark.parametrize(
+    ("take", "bound"),
+    [
+        (lambda c: c.float(), 1e-4),
+        (lambda c: (c * c).float(), 1e-2),  # which a runtime may round otherwise
+        (lambda c: (1.1 * c.float()).half().float(), 1e-2),
+    ],
+)
+def test_a_half_condition_alone_widens_no_bound(take, bound):
+    class Takes(Net):
+        def forward(self, x, t, c):
+            return self.f(x) + take(c) + 1e-3 * t[:, None]
+
+    one = spec((8,), Condition(name="c", shape=(8,), dtype="float16"))
+    module = called_module(Takes().eval(), one, None)
+    held = make_reference(module, float32_copy(module), one, ("fp32",))
+    assert held.limits["fp32"].forward == 1e-4
+    assert held.inner.forward == bound
 
 
 def test_the_first_form_that_a_module_takes_is_used():
