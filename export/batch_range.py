@@ -29,8 +29,8 @@ MOST_ELEMENTS = 1 << 18  # of one call's state: activations are hundreds of time
 MOST_VALUES = 1 << 12  # of a constant tensor, to be compared by its values
 COPIES = frozenset({"alias", "clone", "contiguous", "detach"})  # the same values
 FREE_BATCH = (
-    "no python branches on the batch, no python loop over its rows, and -1 or x.shape[0] instead "
-    "of a number in a reshape"
+    "no python branches on the batch, no python loop over its rows, y[:x.shape[0]] instead of "
+    "y.chunk(2), and -1 or x.shape[0] instead of a number in a reshape"
 )
 
 Call = tuple[str, tuple[object, ...]]

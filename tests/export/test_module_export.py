@@ -181,6 +181,10 @@ REFUSED = {
         lambda f, x, t: torch.cat([f(x[i : i + 1], t[i : i + 1]) for i in range(len(x))]),
         "no python loop over its rows",
     ),
+    "guidance inside": (  # torch.export's chunk of a free batch
+        lambda f, x, t: f(torch.cat([x, -x]), torch.cat([t, t])).chunk(2)[0],
+        r"fix(es|ed).* batch.*y\[:x.shape\[0\]\] instead of y.chunk",
+    ),
     "whole times": (
         lambda f, x, t: nn.functional.embedding(t, torch.ones(1000, 6)),
         r"'t' up in a table, call it with t.round\(\).long\(\)",
