@@ -177,16 +177,12 @@ def _lookup_hint(error: Exception, spec: DenoiserSpec) -> str:
 
 def _example_hint(spec: DenoiserSpec) -> str:
     """That conditions may be tried with values of the user's own, where they were not."""
-    made_up = [
-        c.name
-        for c in spec.conditions
-        if c.example is None and c.allowed is None and c.null is None
-    ]
+    made_up = [c.name for c in spec.conditions if c.example is None and c.allowed is None]
     if not made_up:
         return ""
     return (
-        f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers; if the module "
-        "can't take such, give the spec's Condition(example=...) some that it can"
+        f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers, masks "
+        "of both values; if the module can't take such, give the spec's Condition(example=...) some that it can"
     )
 
 

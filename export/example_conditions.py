@@ -15,8 +15,8 @@ __all__ = ["example_condition"]
 def example_condition(c: Condition, rows: int, rng: np.random.Generator) -> NDArray[Any]:
     """Valid values (rows, *shape): the condition's own example, or else made up.
 
-    Made up are N(0, 1), every class in turn, masks with at least one True, and 0 of integers that
-    nothing is known of. The null value is in the last row if there is one.
+    Made up are N(0, 1), every class in turn, masks with both values in each row, and 0 of integers
+    that nothing is known of. The null value is in the last row if there is one.
     """
     if c.example is not None:
         own = np.asarray(c.example)
@@ -33,14 +33,15 @@ def example_condition(c: Condition, rows: int, rng: np.random.Generator) -> NDAr
 
 
 def _masks(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """All True in the first row, then about half; one number a row is True and False in turn."""
+    """About half, and both values in every row; one number a row is True and False in turn."""
     value = rng.random(shape) < 0.5
     rows = value.reshape(len(value), -1)
     if rows.shape[1] == 1:
         rows[:, 0] = np.arange(len(rows)) % 2 == 0
     else:
-        rows[:, 0] |= ~rows.any(axis=1)  # attention over nothing is NaN in many modules
-        rows[0] = True
+        # attention over nothing is NaN in many modules, and True may mean to keep or to leave out
+        rows[:, 0] |= ~rows.any(axis=1)
+        rows[:, -1] &= ~rows.all(axis=1)
     return value
 
 

@@ -12,12 +12,12 @@ def made(rows=8, **fields):
     return example_condition(Condition(name="c", **fields), rows, np.random.default_rng(0))
 
 
-def test_masks_are_full_once_never_empty_and_of_both_values():
-    value = made(shape=(4,), dtype="bool")
+@pytest.mark.parametrize("length", [2, 4])
+def test_masks_are_never_empty_nor_full_whichever_value_means_to_attend(length):
+    value = made(32, shape=(length,), dtype="bool")
     assert value.dtype == bool
-    assert value[0].all()
     assert value.any(axis=1).all()
-    assert not value.all()
+    assert not value.all(axis=1).any()
     assert set(made(dtype="bool").tolist()) == {True, False}
 
 
