@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ WEIGHTS = frozenset({
 })  # fmt: skip
 TIMES = (0.94, 0.5)  # of the schedule's steps: a time of three digits and more, and a middle one
 VECTOR = 2  # axes: (N, features)
+PADDING = 2  # the place of an encoder's src_key_padding_mask
 TINY = 1e-12
 
 logger = logging.getLogger("revstep")
@@ -150,6 +151,13 @@ class _Layers:
         self._left: set[nn.Module] = set()  # the module runs them outside of autocast
         self._vectors: set[nn.Module] = set()
         self._before: list[tuple[nn.Parameter, torch.Tensor]] = []
+        self._module = module
+        self._encoders = [
+            m
+            for m in module.modules()
+            if isinstance(m, nn.TransformerEncoder) and getattr(m, "use_nested_tensor", False)
+        ]
+        self._padded: set[nn.Module] = set()  # encoders that are given a padding mask
         others = (m for m in module.modules() if not isinstance(m, PRODUCTS))
         self._shared = {id(p) for m in others for p in m.parameters(recurse=False)}
 
@@ -157,9 +165,14 @@ class _Layers:
     def watched(self) -> Iterator[None]:
         """Notes every call of a layer."""
         hooks = [m.register_forward_pre_hook(self._note, with_kwargs=True) for m in self._layers]
+        for m in self._encoders:
+            m.use_nested_tensor = False  # which layers with hooks don't take
+            hooks.append(m.register_forward_pre_hook(self._note_padding, with_kwargs=True))
         try:
             yield
         finally:
+            for m in self._encoders:
+                m.use_nested_tensor = True
             for hook in hooks:
                 hook.remove()
 
@@ -168,9 +181,10 @@ class _Layers:
 
         Those that turn vectors of the time and the conditions into others run in float32.
         """
+        wide = self._leave_fast_paths(self._padded)
         for layer, sums in self._sums.items():
             half = len(sums) // 2
-            if not half or layer in self._left:
+            if not half or layer in self._left or layer in wide:
                 continue
             same = all(bool(a == b) for a, b in zip(sums[:half], sums[half:], strict=False))
             if same and layer in self._vectors:
@@ -182,6 +196,30 @@ class _Layers:
         """Gives every weight its float32 values back."""
         for parameter, values in self._before:
             parameter.data = values
+        self._leave_fast_paths(self._encoders)
+
+    def _leave_fast_paths(self, encoders: Iterable[nn.Module]) -> set[nn.Module]:
+        """Runs these encoders in float32, and the layers of others without their fast path.
+
+        ``nn.TransformerEncoder``'s nested tensors, which make padded positions 0, and its layers'
+        fast path take weights and states of one dtype, and see no autocast but a GPU's.
+
+        Returns:
+            The parts of ``encoders``.
+        """
+        inner = {part for encoder in encoders for part in encoder.modules()}
+        for encoder in encoders:
+            _keep_wide(encoder, self._device_type)
+        for part in self._module.modules():
+            if isinstance(part, nn.TransformerEncoderLayer) and part not in inner:
+                part.activation_relu_or_gelu = 0
+        return inner
+
+    def _note_padding(
+        self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if kwargs.get("src_key_padding_mask", args[2] if len(args) > PADDING else None) is not None:
+            self._padded.add(encoder)
 
     def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.is_autocast_enabled(self._device_type):

@@ -1,6 +1,7 @@
 """Live modules in 16 bits, without edits: what is cast, what stays float32, and how near it is."""
 
 import copy
+import dataclasses
 import logging
 import warnings
 
@@ -35,6 +36,60 @@ class HandWritten(nn.Module):
     def forward(self, x, t):
         h = self.norm(self.first(x) + self.time(embed(t, 16)))[:, None]
         return self.last(torch.stack([h[:, 0], self.attention(h, h, h)[0][:, 0]], 1).sum(1))
+
+
+class Padded(nn.Module):
+    """PyTorch's encoder on padded sequences, whose nested tensors autocast doesn't reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 4)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x, t, mask):
+        return self.last(self.encoder(self.first(x), src_key_padding_mask=mask))
+
+
+@PRECISIONS
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("null", [False, True])  # with all True the trial run fails
+def test_padded_encoders_of_pytorch_run_as_in_float32(precision, null):
+    mask = revstep.Condition(name="mask", dtype="bool", shape=(6,), null=null)
+    spec = dataclasses.replace(SPEC, shape=(6, 4), conditions=(mask,))
+    torch.manual_seed(0)
+    module = Padded().eval()
+    x = torch.randn(2, 6, 4)
+    given = torch.tensor([[False] * 3 + [True] * 3, [False] * 5 + [True]])
+    with torch.no_grad():
+        want = module(x, None, given)
+        got = live_module(module, spec, precision, CPU)(x, torch.zeros(2), given)
+    assert torch.equal(want[0, 3:], module.last.bias.expand(3, 4))  # PyTorch's zeros
+    torch.testing.assert_close(got.float(), want, rtol=0, atol=BOUNDS[DTYPES[precision]])
+
+
+class Bare(nn.Module):
+    """A layer whose states autocast has in 16 bits."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 4)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+
+    def forward(self, x, t):
+        return self.last(self.layer(self.first(x)))
+
+
+@PRECISIONS
+def test_encoder_layers_of_pytorch_run_on_states_of_16_bits(precision):
+    torch.manual_seed(0)
+    module = Bare().eval()
+    x = torch.randn(2, 6, 4)
+    with torch.no_grad():
+        want = module(x, None)
+        live = live_module(module, dataclasses.replace(SPEC, shape=(6, 4)), precision, CPU)
+        got = live(x, torch.zeros(2))
+    torch.testing.assert_close(got.float(), want, rtol=0, atol=BOUNDS[DTYPES[precision]])
 
 
 class RawTime(nn.Module):
