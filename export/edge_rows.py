@@ -19,7 +19,7 @@ from revstep.export.parity import EDGE
 
 __all__ = ["edge_rows", "usable"]
 
-MOST = 12
+MOST = 16
 LARGE = 5.0  # standard deviations of the N(0, 1) that conditions are tried with
 SEED = 21
 
@@ -29,10 +29,11 @@ logger = logging.getLogger(__name__)
 
 
 def edge_rows(spec: DenoiserSpec) -> Rows:
-    """``x``, ``t`` and ``cond.<name>`` of up to 12 rows, each with a condition at an edge.
+    """``x``, ``t`` and ``cond.<name>`` of up to 16 rows, each with a condition at an edge.
 
     The first row has every null value there is; the others change one condition of an ordinary row:
-    its null value, zeros (a mask all off), the ends of its range, 5 standard deviations.
+    its null value, zeros (a mask all off), the ends of its range, a mask that is on up to its
+    middle, and from there on, 5 standard deviations.
     Empty where the spec has no condition.
     """
     conditions = spec.conditions
@@ -59,12 +60,22 @@ def _edges(c: Condition) -> Iterator[object]:
         yield c.null
     if c.allowed is not None:
         yield from c.allowed
+        if c.allowed == (0, 1):
+            yield from _halves(c)
         return
     yield 0
     if c.dtype == "bool":
         yield 1
+        yield from _halves(c)
     elif c.interface == "float32":
         yield _large
+
+
+def _halves(c: Condition) -> Iterator[object]:
+    """Masks of a padding at the end, of either sense: PyTorch has another way for those."""
+    if c.shape and c.shape[-1] > 1:
+        first = np.broadcast_to(np.arange(c.shape[-1]) < (c.shape[-1] + 1) // 2, c.shape)
+        yield from (first, ~first)
 
 
 def _large(value: NDArray[Any]) -> NDArray[Any]:

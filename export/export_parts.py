@@ -28,7 +28,12 @@ from revstep.export.reference import (
     make_decoder_reference,
     make_reference,
 )
-from revstep.export.unsupported import check_surroundings, check_weight_types, no_autocast
+from revstep.export.unsupported import (
+    check_surroundings,
+    check_weight_types,
+    naming_nested,
+    no_autocast,
+)
 
 __all__ = ["Job", "Pair", "count_units", "make_parts"]
 
@@ -121,7 +126,7 @@ def _checked_module(module: torch.nn.Module, spec: DenoiserSpec, output: str | i
     scan_weights(module)
     given = called_module(module, spec, output)
     copy = float32_copy(given)
-    with no_autocast(torch.device("cpu")):
+    with no_autocast(torch.device("cpu")), naming_nested(copy):
         check_module(copy, spec)
     check_batch(copy, spec, spec.batch[1])
     check_limits(copy, spec)
@@ -143,7 +148,8 @@ def _write_reference(
     job: Job, network: Pair, images: Pair | None
 ) -> tuple[Reference, Bounds | None]:
     """The reference, and the decoder's bounds."""
-    held_to = make_reference(network.given, network.copy, job.spec, job.precisions, job.stages)
+    with naming_nested(network.copy):
+        held_to = make_reference(network.given, network.copy, job.spec, job.precisions, job.stages)
     limit = None
     if images is not None:
         final = held_to.parity["ddim20.final"]
@@ -160,7 +166,8 @@ def _write_graph(
     job.stages.start(GRAPH)
     path = job.graph("fp32")
     others = export_graph(cast_module(copy), job.spec, path, opset=job.opset)
-    holds = check_runs(path, job.spec, held_to.parity, held_to.limits["fp32"], held_to.inner)
+    with naming_nested(copy):
+        holds = check_runs(path, job.spec, held_to.parity, held_to.limits["fp32"], held_to.inner)
     for rows in sorted(others):
         check_batch(copy, job.spec, rows)
     spec = with_limits(copy, job.spec, path)

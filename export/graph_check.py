@@ -16,7 +16,7 @@ from revstep.engine.errors import BackendError, ExportError, ParityError
 from revstep.engine.spec import DenoiserSpec
 from revstep.export.bounds import Bounds
 from revstep.export.module_line import line_of_node
-from revstep.export.parity import check_decoder_parity, check_forward
+from revstep.export.parity import check_decoder_parity, check_forward, finding
 
 __all__ = ["check_decoder_runs", "check_loads", "check_runs"]
 
@@ -106,9 +106,8 @@ def _running(path: Path) -> Iterator[int | None]:
     try:
         yield torch.get_num_threads() if find_spec("onnxruntime") is not None else None
     except ParityError as error:
-        found = str(error).split("; the bundle is")[0].removeprefix("parity: ")
         raise ExportError(
-            f"the graph does not do what the module does; nothing was exported: {found}"
+            f"the graph does not do what the module does; nothing was exported: {finding(error)}"
         ) from error
     except Exception as error:  # ONNX Runtime's own errors share no base
         said = error.__cause__ if isinstance(error, BackendError) and error.__cause__ else error

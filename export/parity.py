@@ -37,6 +37,7 @@ __all__ = [
     "check_decoder_parity",
     "check_forward",
     "check_parity",
+    "finding",
     "forward_error",
     "forward_rows",
     "make_parity",
@@ -47,7 +48,9 @@ __all__ = [
 
 EDGE = "edge."
 EDGE_FACTOR = 10.0  # of the forward bound: large conditions amplify rounding
-EDGES = "one forward pass of a condition at an edge (null, zeros, a mask all off or on, large)"
+EDGES = (
+    "one forward pass of a condition at an edge (null, zeros, a mask all off, on or half on, large)"
+)
 TIMES = 8
 RUNS = 4
 STEPS = 20
@@ -324,3 +327,8 @@ def _ddim(
         )
         final[chosen] = state.reshape(-1, *spec.shape)
     return final
+
+
+def finding(error: ParityError) -> str:
+    """What differs by how much, without what to do with a bundle that there is."""
+    return str(error).split("; the bundle is")[0].removeprefix("parity: ")

@@ -23,7 +23,13 @@ from revstep.export.bounds import BOUNDS, Bounds, wider
 from revstep.export.checks import example_inputs, run_module
 from revstep.export.decoder_check import run_decoder
 from revstep.export.given import DtypeWatch, Form, GivenDenoiser, find_form, in_eval_mode
-from revstep.export.parity import check_forward, decoder_parity, make_parity, relative_error
+from revstep.export.parity import (
+    check_forward,
+    decoder_parity,
+    finding,
+    make_parity,
+    relative_error,
+)
 from revstep.export.progress import Stages
 from revstep.export.unsupported import no_autocast
 
@@ -105,7 +111,7 @@ def make_reference(
     try:
         figures = check_forward(GivenDenoiser(copy, spec, Form()), parity, limits["fp32"])
     except ParityError as error:
-        raise ExportError(_differs("the module", module, str(error))) from error
+        raise ExportError(_differs("the module", module, finding(error))) from error
     inner = wider(limits["fp32"], _bounds_of(watch.seen))
     return Reference(parity, limits, inner, told, figures)
 

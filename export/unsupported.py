@@ -1,4 +1,4 @@
-"""What a graph can't hold of a module, found before any work: quantised weights, autocast."""
+"""What a graph can't hold of a module: quantised weights, autocast, nested tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from revstep.engine.errors import ExportError
 from revstep.export.module_line import line_of_stack
 
-__all__ = ["check_surroundings", "check_weight_types", "no_autocast"]
+__all__ = ["check_surroundings", "check_weight_types", "naming_nested", "no_autocast"]
 
 PACKAGES = ("torchao", "bitsandbytes", "optimum.quanto", "quanto", "compressed_tensors", "hqq")
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
@@ -101,3 +101,29 @@ def no_autocast(device: torch.device) -> Iterator[None]:
             "fix in every precision: take it out, or give it enabled=False, and let the export "
             "reduce the precision (precisions=...)"
         )
+
+
+@contextlib.contextmanager
+def naming_nested(module: torch.nn.Module) -> Iterator[None]:
+    """Says of a failed check that an ``nn.TransformerEncoder`` of the module may be its cause.
+
+    In eval mode, where every row of a batch has its padding at the end, it computes on nested
+    tensors: padded positions become 0, and a row without any other fails.
+    """
+    try:
+        yield
+    except ExportError as error:
+        encoders = [
+            name.removeprefix("module.")
+            for name, part in module.named_modules()
+            if isinstance(part, torch.nn.TransformerEncoder)
+            and getattr(part, "use_nested_tensor", False)
+        ]
+        if not encoders:
+            raise
+        raise ExportError(
+            f"{error}. The nn.TransformerEncoder {encoders[0]!r} sets padded positions to 0 in "
+            "eval mode, if a whole batch has its padding at the end, and else computes them as in "
+            "training; a graph has one way: if it is given a src_key_padding_mask, set its "
+            "use_nested_tensor = False, or make it with enable_nested_tensor=False"
+        ) from error

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from toys import TABULAR, TabularToy  # noqa: E402
 
+from revstep import Condition, DenoiserSpec, VPSchedule  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import export_module  # noqa: E402
 from revstep.export.unsupported import (  # noqa: E402
@@ -143,3 +144,25 @@ def test_an_autocast_around_the_export_is_refused(tmp_path):
         pytest.raises(ExportError, match=r"is on around the export.*outside of it"),
     ):
         export_module(TabularToy(), TABULAR, tmp_path / "x.revstep")
+
+
+class Padded(torch.nn.Module):
+    def __init__(self, **fields):
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.encoder = torch.nn.TransformerEncoder(layer, 1, **fields)
+
+    def forward(self, x, t, mask):
+        return self.encoder(x, src_key_padding_mask=mask)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_encoders_that_zero_padded_positions_are_refused_by_name(tmp_path):
+    mask = Condition(name="mask", dtype="bool", shape=(6,), null=False)
+    spec = DenoiserSpec(
+        shape=(6, 4), schedule=VPSchedule(), prediction="epsilon", conditions=(mask,)
+    )
+    with pytest.raises(ExportError, match=r"'encoder' sets padded .* use_nested_tensor = False"):
+        export_module(Padded().eval(), spec, tmp_path / "a.revstep")
+    assert not list(tmp_path.iterdir())
+    export_module(Padded(enable_nested_tensor=False).eval(), spec, tmp_path / "a.revstep")
