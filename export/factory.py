@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from revstep.engine.errors import ExportError
+from revstep.engine.nearest import nearest
 from revstep.engine.spec import DenoiserSpec
 
 if TYPE_CHECKING:
@@ -42,15 +43,17 @@ def load_factory(name: str) -> tuple[torch.nn.Module, DenoiserSpec, torch.nn.Mod
         sys.path.insert(0, here)
     try:
         found = import_module(module_name)
-        for attribute in attributes.split("."):
-            found = getattr(found, attribute)
-    except AttributeError as error:
-        raise ExportError(f"{module_name} has no {attributes!r} ({error})") from error
     except Exception as error:  # a user's file may raise anything while it is imported
         raise ExportError(
             f"importing {module_name!r} failed: {type(error).__name__}: {error}"
             f"{_where(error) or f'; it is looked for in {here} and in the installed packages'}"
         ) from error
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            near = nearest(attribute, dir(found))
+            hint = "" if near is None else f"; did you mean {near!r}?"
+            raise ExportError(f"{module_name} has no {attributes!r}{hint}")
+        found = getattr(found, attribute)
     if not callable(found):
         raise ExportError(f"{name} is {type(found).__name__}, not a function; {RETURNS}")
     try:

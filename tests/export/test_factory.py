@@ -59,6 +59,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "my_factory.py").write_text(SOURCE)
     (tmp_path / "unfinished_factory.py").write_text("x = 1\ndef good(:\n")
     (tmp_path / "broken_factory.py").write_text("import nothing_of_that_name\n")
+    (tmp_path / "older_factory.py").write_text("import math\nmath.nothing_of_that_name\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("my_factory", "broken_factory"):
@@ -93,7 +94,9 @@ def test_a_name_of_another_form_is_the_callers_mistake(project, name):
     [
         ("missing_module:good", "importing 'missing_module' failed: ModuleNotFoundError"),
         ("broken_factory:good", "nothing_of_that_name"),
+        ("older_factory:good", r"importing 'older_factory' failed: AttributeError.*py:2"),
         ("my_factory:absent", "has no 'absent'"),
+        ("my_factory:god", "has no 'god'; did you mean 'good'?"),
         ("my_factory:not_a_function", "is int, not a function"),
         ("my_factory:only_module", r"returned Linear; a factory returns \(module, spec\)"),
         ("my_factory:swapped", "returned DenoiserSpec as the module"),
