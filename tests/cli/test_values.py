@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
-from revstep.commands.values import numbers, options
+import revstep
+from revstep.commands.values import condition_values, load_array, numbers, options
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,32 @@ def test_options_are_typed():
 def test_options_are_given_once():
     with pytest.raises(ValueError, match="eta is given twice"):
         options(["eta=0", "eta=1"])
+
+
+def spec(**fields):
+    condition = revstep.Condition(name="keep", **fields)
+    return revstep.DenoiserSpec(
+        shape=(2,),
+        schedule=revstep.VPSchedule(),
+        prediction="epsilon",
+        conditions=(condition,),
+    )
+
+
+def test_bools_are_written_as_words_or_digits():
+    mask = condition_values(spec(dtype="bool", shape=(4,)), "keep", "true,False,1, 0")
+    assert mask.dtype == bool
+    assert mask.tolist() == [[True, False, True, False]]
+    with pytest.raises(ValueError, match="must be true, false, 1 or 0"):
+        condition_values(spec(dtype="bool"), "keep", "yes")
+    with pytest.raises(ValueError, match="must be numbers"):
+        condition_values(spec(), "keep", "true")
+
+
+def test_a_file_that_is_no_array_is_refused_without_advice_to_unpickle(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    (tmp_path / "text.npy").write_text("x")
+    for file in tmp_path.iterdir():
+        with pytest.raises(ValueError, match=r"no readable .npy file.*numpy.save") as caught:
+            load_array(file, "--start")
+        assert "allow_pickle" not in str(caught.value)

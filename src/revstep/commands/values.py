@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 MAX_VALUES = 1_000_000
+TRUTH = {"true": "1", "false": "0"}
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -143,8 +144,10 @@ def load_array(path: Path, what: str) -> NDArray[Any]:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{what}: {path} is no readable .npy file of numbers: {error}") from None
+    except (ValueError, EOFError):  # numpy's words advise to unpickle
+        raise ValueError(
+            f"{what}: {path} is no readable .npy file of numbers; write it with numpy.save"
+        ) from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise ValueError(f"{what}: {path} must hold one array of numbers")
     return array
@@ -187,7 +190,7 @@ def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
     if text.endswith(".npy"):
         array = load_array(Path(text), what)
     else:
-        array = np.asarray(numbers(text, what), np.float64)
+        array = np.asarray(_numbers(text, condition, what), np.float64)
         if set(condition.shape) == {1}:
             array = array.reshape(-1, *condition.shape)
         elif condition.shape:
@@ -204,6 +207,19 @@ def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
             f"{what} must have shape {condition.shape} or (m, *shape); got {array.shape}"
         )
     return _cast(array, condition, what)
+
+
+def _numbers(text: str, condition: Condition, what: str) -> list[float]:
+    """``numbers``, and true and false for bools."""
+    if condition.dtype != "bool":
+        return numbers(text, what)
+    parts = [part.strip().lower() for part in text.split(",")]
+    try:
+        return numbers(",".join(TRUTH.get(part, part) for part in parts), what)
+    except ValueError:
+        raise ValueError(
+            f"{what} must be true, false, 1 or 0, or a list of them; got {text!r}"
+        ) from None
 
 
 def _cast(array: NDArray[Any], condition: Condition, what: str) -> NDArray[Any]:
