@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 __all__ = ["nearest", "unknown", "unknown_names"]
 
+MEANT = {  # what other libraries call it
+    "gpu": "cuda", "ort": "onnxruntime", "trt": "tensorrt",
+    "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16",
+}  # fmt: skip
 ALIKE = 0.6  # difflib's own cutoff: below it, a suggestion is a guess
 WORD = 4  # letters from which on one name inside another is no chance
 
@@ -21,7 +25,7 @@ def nearest(name: object, allowed: Iterable[str]) -> str | None:
     import difflib
 
     plain = {_plain(other): other for other in allowed}
-    given = _plain(name)
+    given = _plain(MEANT.get(name.lower(), name))
     if found := difflib.get_close_matches(given, plain, 1, ALIKE):
         return plain[found[0]]
     longer = [p for p in plain if len(given) >= WORD and p.startswith(given)]

@@ -30,6 +30,19 @@ def test_the_nearest_sampler_is_what_the_caller_meant_or_none(given, want):
     assert nearest(given, SAMPLERS) == want
 
 
+@pytest.mark.parametrize(
+    ("given", "allowed", "want"),
+    [
+        ("gpu", ("auto", "cpu", "cuda"), "cuda"),
+        ("ort", ("onnxruntime", "tensorrt"), "onnxruntime"),
+        ("float16", ("fp32", "fp16", "bf16"), "fp16"),
+        ("half", SAMPLERS, None),
+    ],
+)
+def test_names_of_other_libraries_are_known(given, allowed, want):
+    assert nearest(given, allowed) == want
+
+
 def test_a_name_that_exists_is_its_own_nearest():
     assert all(nearest(name, SAMPLERS) == name for name in SAMPLERS)
     assert all(nearest(name, SPACINGS) == name for name in SPACINGS)
