@@ -202,7 +202,7 @@ def _gpu_candidates(bundle: Bundle) -> list[str]:
 def _cpu_runner(options: _Options) -> Runner:
     if options.precision == "bf16":
         raise BackendError(
-            "ONNX Runtime has no bf16 convolutions on a CPU; use precision='fp32' or 'fp16'"
+            "ONNX Runtime has no bf16 products on a CPU; use precision='fp32' or precision='fp16'"
         )
     if options.buckets is not None or options.cuda["unroll"]:
         raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")

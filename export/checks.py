@@ -181,8 +181,9 @@ def _example_hint(spec: DenoiserSpec) -> str:
     if not made_up:
         return ""
     return (
-        f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers, masks "
-        "of both values; if the module can't take such, give the spec's Condition(example=...) some that it can"
+        f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers, masks of both "
+        "values; if the module can't take such, give the spec's Condition(example=...) some that "
+        "it can"
     )
 
 
