@@ -52,6 +52,12 @@ class Watch:
     cancel: threading.Event | None = None
     trace: X0Trace | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("progress", "on_step"):
+            told = getattr(self, name)
+            if told is not None and not callable(told):
+                raise TypeError(f"{name} must be a function or None; got {type(told).__name__}")
+
     @property
     def wants_x0(self) -> bool:
         """Whether any step's estimate is read."""

@@ -208,6 +208,12 @@ def test_cancel_ends_the_run_at_the_next_step():
         engine().sample(2, steps=10, seed=0, cancel=event)
 
 
+@pytest.mark.parametrize("name", ["progress", "on_step"])
+def test_what_is_told_of_steps_is_a_function(name):
+    with pytest.raises(TypeError, match=f"{name} must be a function or None; got int"):
+        engine().sample(1, **{name: 3})
+
+
 def test_cancel_after_the_last_step_keeps_the_result():
     event = threading.Event()
     samples = engine().sample(
