@@ -166,6 +166,9 @@ class TorchModuleDenoiser:
                 except IndexError as error:
                     hint = index_hint(self.spec)
                     raise BackendError(f"the module failed: {error}{hint}") from error
+                except Exception as error:
+                    error.add_note(_told(self.spec, x, t, *cast))
+                    raise
                 out.copy_(_checked(result, tuple(out.shape)))
 
         if run is self._eager:
@@ -179,6 +182,16 @@ class TorchModuleDenoiser:
             compiled = True
 
         return first_compiles
+
+
+def _told(spec: DenoiserSpec, *inputs: torch.Tensor) -> str:
+    """How the module was called, for the traceback of what it raised."""
+    names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
+    given = (
+        f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+        for name, value in zip(names, inputs, strict=True)
+    )
+    return f"revstep called the module with {', '.join(given)}, in the spec's order"
 
 
 def _checked(result: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

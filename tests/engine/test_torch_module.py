@@ -275,3 +275,19 @@ def test_cuda_without_a_gpu_is_named_with_a_way_on():
     module, spec, _ = build("policy")
     with pytest.raises(BackendError, match="device='cpu'"):
         revstep.from_module(module, spec, device="cuda")
+
+
+def test_what_a_module_raises_says_how_it_was_called():
+    spec = revstep.DenoiserSpec(
+        shape=(3,),
+        schedule=revstep.VPSchedule(),
+        prediction="epsilon",
+        conditions=(revstep.Condition(name="goal", shape=(2,), null=0.0),),
+    )
+    engine = revstep.from_module(nn.Linear(3, 3).eval(), spec, device="cpu")
+    with pytest.raises(TypeError, match="positional arguments") as caught:
+        engine.sample(4)
+    assert caught.value.__notes__ == [
+        "revstep called the module with sample float32 (4, 3), timestep float32 (4,), "
+        "goal float32 (4, 2), in the spec's order"
+    ]
