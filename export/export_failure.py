@@ -9,7 +9,14 @@ from revstep.export.module_line import causes, line_of_error
 __all__ = ["failure"]
 
 LONGEST = 600  # characters of what the exporter says: its reason comes first, its stacks after it
-AFTER = ("\n\n", "Framework stack", "User Stack", "The following call raised", "For more info")
+AFTER = (
+    "\n\n",
+    "Please file",
+    "Framework stack",
+    "User Stack",
+    "The following call raised",
+    "For more info",
+)
 BATCH = (
     "the module fixes its batch (something in its forward holds only for the example's 2 rows), so "
     f"the graph can't take another: {FREE_BATCH}"

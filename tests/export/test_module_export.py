@@ -17,6 +17,7 @@ from toys import IMAGE, POLICY, TABULAR, PolicyToy, TabularToy, build  # noqa: E
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.engine.spec import Decoder  # noqa: E402
 from revstep.export import export_module  # noqa: E402
+from revstep.export.export_failure import failure  # noqa: E402
 
 
 def run_onnx(path, inputs, output="out"):
@@ -334,6 +335,11 @@ def test_the_exporters_own_words_come_last_and_short(tmp_path):
     own, _, theirs = str(caught.value).partition(" The exporter said: ")
     assert own.startswith("the module branches on a tensor's values")
     assert 0 < len(theirs) < 220
+
+
+def test_the_exporters_advice_to_report_an_issue_is_left_out():
+    said = "We found a fake tensor. Please file an issue on github."
+    assert str(failure(RuntimeError(said))).endswith("RuntimeError: We found a fake tensor.")
 
 
 def test_what_is_no_module_or_spec_is_told(tmp_path):
