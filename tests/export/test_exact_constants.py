@@ -6,10 +6,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
+from zoo.run_graph import run_graph  # noqa: E402
+
 from revstep.engine import Condition, DenoiserSpec, VPSchedule  # noqa: E402
 from revstep.export import export_module  # noqa: E402
 from revstep.export.exact_constants import exact_constants  # noqa: E402
-from zoo.run_graph import run_graph  # noqa: E402
 
 SPEC = DenoiserSpec(
     shape=(3,),
