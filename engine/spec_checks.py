@@ -34,11 +34,6 @@ LATER: dict[str, tuple[str, ...]] = {
     "BetaGrid": ("ends",),
     "Condition": ("limits", "example"),
     "CompiledEntry": ("tuned",),
-    "TrailingGrid": ("first",),
-    "LeadingGrid": ("first",),
-    "KarrasGrid": ("ends",),
-    "ExponentialGrid": ("ends",),
-    "BetaGrid": ("ends",),
 }
 MOST = 2**31 - 1  # elements a sample
 SHAPE = "a tuple of positive whole numbers, without the batch, as (3, 32, 32)"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.frozen_array import FrozenArray
 from revstep.engine.spec import Condition, DenoiserSpec
 from revstep.export.checks import example_inputs
 from revstep.export.parity import EDGE
@@ -75,7 +76,7 @@ def _halves(c: Condition) -> Iterator[object]:
     """Masks of a padding at the end, of either sense: PyTorch has another way for those."""
     if c.shape and c.shape[-1] > 1:
         first = np.broadcast_to(np.arange(c.shape[-1]) < (c.shape[-1] + 1) // 2, c.shape)
-        yield from (first, ~first)
+        yield from (FrozenArray(first), FrozenArray(~first))
 
 
 def _large(value: NDArray[Any]) -> NDArray[Any]:
