@@ -98,6 +98,7 @@ def reduced_module(
         The module. A warning says so if it differs from float32 by more than an export may.
     """
     reduced = ReducedModule(module, dtype, device)
+    reduced.eval()  # else every call is of another copy
     states, rest = _inputs(spec, device)
     seen = _Layers(module, device.type)
 

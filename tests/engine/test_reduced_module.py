@@ -68,6 +68,12 @@ def test_padded_encoders_of_pytorch_run_as_in_float32(precision, null):
     torch.testing.assert_close(got.float(), want, rtol=0, atol=BOUNDS[DTYPES[precision]])
 
 
+@PRECISIONS
+def test_a_reduced_module_runs_itself_not_a_copy_in_eval_mode(precision):
+    live = live_module(HandWritten().train(), SPEC, precision, CPU)
+    assert not any(part.training for part in live.modules())
+
+
 class Bare(nn.Module):
     """A layer whose states autocast has in 16 bits."""
 
