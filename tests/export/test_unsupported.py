@@ -156,6 +156,11 @@ class Padded(torch.nn.Module):
         return self.encoder(x, src_key_padding_mask=mask)
 
 
+class Hidden(Padded):
+    def forward(self, x, t, mask):
+        return super().forward(x, t, mask) * ~mask[:, :, None]
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_encoders_that_zero_padded_positions_are_refused_by_name(tmp_path):
     mask = Condition(name="mask", dtype="bool", shape=(6,), null=False)
@@ -166,3 +171,4 @@ def test_encoders_that_zero_padded_positions_are_refused_by_name(tmp_path):
         export_module(Padded().eval(), spec, tmp_path / "a.revstep")
     assert not list(tmp_path.iterdir())
     export_module(Padded(enable_nested_tensor=False).eval(), spec, tmp_path / "a.revstep")
+    export_module(Hidden().eval(), spec, tmp_path / "b.revstep")  # nobody sees those
