@@ -124,7 +124,7 @@ def naming_nested(module: torch.nn.Module) -> Iterator[None]:
         stop = "" if str(error).endswith("?") else "."
         raise ExportError(
             f"{error}{stop} The nn.TransformerEncoder {encoders[0]!r} sets padded positions to 0 "
-            "in eval mode, if a whole batch has its padding at the end, and else computes them as in "
-            "training; a graph has one way: if it is given a src_key_padding_mask, set its "
+            "in eval mode, if a whole batch has its padding at the end, and else computes them as "
+            "in training; a graph has one way: if it is given a src_key_padding_mask, set its "
             "use_nested_tensor = False, or make it with enable_nested_tensor=False"
         ) from error
