@@ -278,7 +278,8 @@ def check_parts(
         if precision not in PRECISIONS:
             raise bad_manifest(path, f"graphs: {unknown('precision', precision, PRECISIONS)}")
         if name not in files:
-            raise bad_manifest(path, f"graph {name!r} is not in 'files'")
+            what = f"graphs has for {precision} {name!r}"
+            raise bad_manifest(path, f"{what}, which is not in 'files'")
     if PARITY not in files:
         raise bad_manifest(path, f"{PARITY!r} is not in 'files'")
     if (DECODER in files) != (spec.decoder is not None):

@@ -186,7 +186,10 @@ def file_field(manifest):
         ),
         (lambda m: m.update(graphs={}), "lists no graph"),
         (lambda m: m.update(graphs={"fp8": "denoiser.fp32.onnx"}), "unknown precision 'fp8'"),
-        (lambda m: m.update(graphs={"fp32": "other.onnx"}), r"'other.onnx' is not in 'files'"),
+        (
+            lambda m: m.update(graphs={"fp32": "other.onnx"}),
+            r"graphs has for fp32 'other.onnx', which is not in",
+        ),
         (spec_field, "colour"),
         (condition_field, "colour"),
         (schedule_field, "colour"),
