@@ -261,5 +261,5 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendError, match=r"pip install 'revstep\[tensorrt\]'"):
         trt_library("tensorrt")
-    with pytest.raises(ValueError, match="unknown TensorRT package 'trt'; allowed: tensorrt,"):
+    with pytest.raises(ValueError, match="unknown TensorRT package 'trt'; did you mean 'tensorrt'"):
         trt_library("trt")
