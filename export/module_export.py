@@ -15,6 +15,7 @@ from revstep.engine.nearest import unknown_names
 from revstep.engine.spec import DenoiserSpec
 from revstep.export import OPSETS
 from revstep.export.progress import Progress, Stages
+from revstep.export.turns import TURNS
 from revstep.export.writer import check_target, seal, writing_bundle
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def export_module(
     if not isinstance(spec, DenoiserSpec):
         raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
     stages = Stages(progress, count_units(precisions, decoder=decoder is not None))
-    with _threads(module), writing_bundle(path, overwrite=overwrite) as work:
+    with TURNS, _threads(module), writing_bundle(path, overwrite=overwrite) as work:
         job = Job(spec, precisions, opset, work, stages)
         made = make_parts(job, module, decoder, output)
         stages.start("writing the bundle")
