@@ -10,6 +10,7 @@ import argparse
 import collections
 import json
 import math
+import re
 import subprocess
 import tempfile
 import time
@@ -200,7 +201,8 @@ def _said(work: Callable[[], object]) -> bool | str:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    said = re.sub(rf"{re.escape(tempfile.gettempdir())}/[^/\s]+/", "", str(error))
+    return " ".join(said.split())[:200]
 
 
 def _counts(graph: Path, precision: str) -> dict[str, int]:
