@@ -67,13 +67,13 @@ test-all: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p revstep
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 BENCH := build/bench/fashion_mnist_unet.revstep
 
 bench: env
-	$(BIN)/python -m revstep.bench.step
+	$(BIN)/python -m suites.step.step
 	@mkdir -p $(dir $(BENCH))
 	$(BIN)/revstep export --diffusers examples/fashion_mnist_unet --null-class 10 \
 		-o $(BENCH) --overwrite

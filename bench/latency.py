@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.engine import Engine
-from revstep.engine.loop import Timing
-from revstep.engine.trace import Sampler
+from revstep.engine.program.trace import Sampler
+from revstep.engine.runtime.loop import Timing
 
 __all__ = ["Latency", "example_conditions", "measure"]
 

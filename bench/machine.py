@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from revstep.engine.machine import cpu_count, cpu_name, nvidia_gpus, package_version
+from revstep.engine.system.machine import cpu_count, cpu_name, nvidia_gpus, package_version
 
 __all__ = ["machine_info"]
 

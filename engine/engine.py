@@ -10,22 +10,22 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revstep.engine.batching import run_batches, samples_a_batch
-from revstep.engine.denoiser import Denoiser
-from revstep.engine.guidance_weight import GuidanceWeight, check_guidance_weight
-from revstep.engine.inversion import check_iterations, inversion_program, noise_from
-from revstep.engine.loop import Timing
-from revstep.engine.observer import Preview, Watch
-from revstep.engine.program import StepProgram, build_program
-from revstep.engine.reductions import refuse_reductions
-from revstep.engine.request import Request, check_types, grid_steps, make_request
-from revstep.engine.runner import CpuRunner, Runner
-from revstep.engine.samplers import SAMPLERS, FunctionSampler, resolve_sampler
-from revstep.engine.samples import Samples
-from revstep.engine.spacing import Spacing
-from revstep.engine.spec import DenoiserSpec
-from revstep.engine.trace import Sampler
-from revstep.engine.x0_trace import X0Trace
+from revstep.engine.backends.protocol import Denoiser
+from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
+from revstep.engine.program.inversion import check_iterations, inversion_program, noise_from
+from revstep.engine.program.reductions import refuse_reductions
+from revstep.engine.program.samplers import SAMPLERS, FunctionSampler, resolve_sampler
+from revstep.engine.program.table import StepProgram, build_program
+from revstep.engine.program.trace import Sampler
+from revstep.engine.runtime.batching import run_batches, samples_a_batch
+from revstep.engine.runtime.kept_x0 import X0Trace
+from revstep.engine.runtime.loop import Timing
+from revstep.engine.runtime.request import Request, check_types, grid_steps, make_request
+from revstep.engine.runtime.runner import CpuRunner, Runner
+from revstep.engine.runtime.samples import Samples
+from revstep.engine.runtime.watch import Preview, Watch
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.grids import Spacing
 
 __all__ = ["Engine", "Preview"]
 

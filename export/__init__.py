@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from revstep.export.compile import compile_bundle
-    from revstep.export.diffusers_import import export_diffusers, load_diffusers
-    from revstep.export.diffusers_schedule import Sampling, read_scheduler
-    from revstep.export.factory import load_factory
-    from revstep.export.kernel_compile import compile_kernels
-    from revstep.export.module_export import export_module
-    from revstep.export.parity import BOUNDS, check_parity, make_parity
+    from revstep.export.parity.check import BOUNDS, check_parity, make_parity
+    from revstep.export.sources.diffusers_folder import export_diffusers, load_diffusers
+    from revstep.export.sources.diffusers_schedule import Sampling, read_scheduler
+    from revstep.export.sources.factory import load_factory
+    from revstep.export.sources.module import export_module
+    from revstep.export.targets.compile import compile_bundle
+    from revstep.export.targets.kernels import compile_kernels
 
 __all__ = [
     "BOUNDS",
@@ -35,19 +35,19 @@ __all__ = [
 OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
 
 HOMES = {
-    "BOUNDS": "parity",
-    "BuildOptions": "trt_build",
-    "Profile": "trt_build",
-    "Sampling": "diffusers_schedule",
-    "check_parity": "parity",
-    "compile_bundle": "compile",
-    "compile_kernels": "kernel_compile",
-    "export_diffusers": "diffusers_import",
-    "export_module": "module_export",
-    "load_diffusers": "diffusers_import",
-    "load_factory": "factory",
-    "make_parity": "parity",
-    "read_scheduler": "diffusers_schedule",
+    "BOUNDS": "parity.check",
+    "BuildOptions": "targets.trt_build",
+    "Profile": "targets.trt_build",
+    "Sampling": "sources.diffusers_schedule",
+    "check_parity": "parity.check",
+    "compile_bundle": "targets.compile",
+    "compile_kernels": "targets.kernels",
+    "export_diffusers": "sources.diffusers_folder",
+    "export_module": "sources.module",
+    "load_diffusers": "sources.diffusers_folder",
+    "load_factory": "sources.factory",
+    "make_parity": "parity.check",
+    "read_scheduler": "sources.diffusers_schedule",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from revstep.engine.forks import renew_in_children
+from revstep.engine.system.forks import renew_in_children
 
 __all__ = ["TURNS", "Turns"]
 

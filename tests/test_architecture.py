@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("kernels", "engine", "export", "bench", "src/revstep")
+FOLDERS = ("kernels", "engine", "export", "bench", "suites", "proofs", "src/revstep")
 SUFFIXES = {".py", ".pyi", ".cpp", ".h", ".cu"}
 
 
@@ -14,7 +14,7 @@ def _sources():
             inside = path.relative_to(ROOT)
             through_link = any((ROOT / p).is_symlink() for p in inside.parents)
             package = path.name == "__init__.py" and folder != "src/revstep"
-            commands = inside == Path("src/revstep/commands/__init__.py")
+            commands = path.name == "__init__.py" and "commands" in inside.parts
             if path.suffix in SUFFIXES and not (through_link or package or commands):
                 yield inside.as_posix()
 

@@ -1,1 +1,1 @@
-"""Backends: each file imports its library only when it is used."""
+"""The networks: one protocol, and what runs it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from revstep.engine.spec import DenoiserSpec
+from revstep.engine.spec.denoiser import DenoiserSpec
 
 __all__ = ["index_hint"]
 

@@ -9,10 +9,8 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 
 from __future__ import annotations
 
-from revstep.engine import samplers
-from revstep.engine.affine import Vector
-from revstep.engine.bundle import Bundle, CompiledEntry
-from revstep.engine.denoiser import Denoiser, NetworkBuffers
+from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
+from revstep.engine.bundle.reader import Bundle, CompiledEntry
 from revstep.engine.engine import Engine, Preview
 from revstep.engine.errors import (
     BackendError,
@@ -27,13 +25,12 @@ from revstep.engine.errors import (
     ProgramError,
     RevstepError,
 )
-from revstep.engine.grid import Point
-from revstep.engine.guidance_weight import GuidanceInterval, GuidanceWeight
-from revstep.engine.interpolation import initial_noise, slerp
-from revstep.engine.live import from_module
-from revstep.engine.loading import load
-from revstep.engine.program import StepProgram, build_program
-from revstep.engine.samplers import (
+from revstep.engine.open.bundle import load
+from revstep.engine.open.module import from_module
+from revstep.engine.program import samplers
+from revstep.engine.program.guidance import GuidanceInterval, GuidanceWeight
+from revstep.engine.program.points import Point
+from revstep.engine.program.samplers import (
     DDIM,
     DDPM,
     SAMPLERS,
@@ -42,15 +39,13 @@ from revstep.engine.samplers import (
     make_sampler,
     sampler,
 )
-from revstep.engine.samples import Samples
-from revstep.engine.schedule import (
-    ContinuousVPSchedule,
-    FlowSchedule,
-    Schedule,
-    VESchedule,
-    VPSchedule,
-)
-from revstep.engine.spacing import (
+from revstep.engine.program.table import StepProgram, build_program
+from revstep.engine.program.trace import Estimate, Run
+from revstep.engine.program.vector import Vector
+from revstep.engine.runtime.noise import initial_noise, slerp
+from revstep.engine.runtime.samples import Samples
+from revstep.engine.spec.denoiser import Condition, Decoder, DenoiserSpec, TimeInput
+from revstep.engine.spec.grids import (
     AYS_SD15,
     AYS_SDXL,
     AYS_SVD,
@@ -67,9 +62,14 @@ from revstep.engine.spacing import (
     TrailingGrid,
     flow_shift,
 )
-from revstep.engine.spec import Condition, Decoder, DenoiserSpec, TimeInput
-from revstep.engine.telemetry import keep_quiet as _keep_quiet
-from revstep.engine.trace import Estimate, Run
+from revstep.engine.spec.schedule import (
+    ContinuousVPSchedule,
+    FlowSchedule,
+    Schedule,
+    VESchedule,
+    VPSchedule,
+)
+from revstep.engine.system.telemetry import keep_quiet as _keep_quiet
 
 _keep_quiet()  # nothing above imports a library that reports home, and all below come later
 

@@ -12,7 +12,7 @@ from revstep import __version__
 from revstep.commands.bench import bench
 from revstep.commands.compile import compile_
 from revstep.commands.demo import demo
-from revstep.commands.doctor import doctor
+from revstep.commands.doctor.command import doctor
 from revstep.commands.export import export
 from revstep.commands.guard import INTERRUPTED, set_debug
 from revstep.commands.info import info

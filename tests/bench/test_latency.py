@@ -7,8 +7,8 @@ from networks import NumpyDenoiser
 
 from revstep.bench.latency import example_conditions, measure
 from revstep.engine.engine import Engine
-from revstep.engine.schedule import VPSchedule
-from revstep.engine.spec import Condition, DenoiserSpec
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+from revstep.engine.spec.schedule import VPSchedule
 
 NETWORK_S = 0.002
 SPEC = DenoiserSpec(

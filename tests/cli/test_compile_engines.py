@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx", exc_type=ImportError)
 
-from revstep.engine.bundle import Bundle
+from revstep.engine.bundle.reader import Bundle
 
 pytestmark = pytest.mark.tensorrt
 

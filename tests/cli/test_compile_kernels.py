@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from revstep.engine.bundle import Bundle
-from revstep.engine.kernel_files import KernelFiles
+from revstep.engine.bundle.kernels import KernelFiles
+from revstep.engine.bundle.reader import Bundle
 
 
 def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):

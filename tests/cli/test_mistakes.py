@@ -229,7 +229,7 @@ def test_the_unexpected_points_to_the_traceback(cli, tabular_bundle, monkeypatch
     def broken(*args, **kwargs):
         raise RuntimeError("the moon is full")
 
-    monkeypatch.setattr("revstep.engine.bundle.Bundle.open", broken)
+    monkeypatch.setattr("revstep.engine.bundle.reader.Bundle.open", broken)
     result = cli("info", tabular_bundle)
     assert result.exit_code == 1
     assert "RuntimeError: the moon is full" in result.stderr

@@ -70,7 +70,7 @@ def test_pictures_go_to_a_png_by_default(cli, image_bundle, tmp_path, monkeypatc
 )
 def test_what_pil_cannot_show_is_refused_before_the_run(tmp_path, shape, value_range):
     from revstep.commands.pictures import Target
-    from revstep.engine.samples import images_from
+    from revstep.engine.runtime.samples import images_from
 
     with pytest.raises(ValueError, match="images need"):
         images_from(np.zeros((1, *shape), np.float32), value_range)

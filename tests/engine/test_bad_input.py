@@ -17,18 +17,19 @@ from damage import flip  # noqa: E402
 from fake_trt import Faults, fake_trt, plan  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import loading, plans  # noqa: E402
-from revstep.engine.backends import trt_denoiser  # noqa: E402
-from revstep.engine.backends.trt_library import TrtLibrary  # noqa: E402
-from revstep.engine.bundle import Bundle  # noqa: E402
+from revstep.engine.backends.trt import choice as plans  # noqa: E402
+from revstep.engine.backends.trt import denoiser as trt_denoiser  # noqa: E402
+from revstep.engine.backends.trt.library import TrtLibrary  # noqa: E402
+from revstep.engine.bundle.manifest import CompiledEntry  # noqa: E402
+from revstep.engine.bundle.reader import Bundle  # noqa: E402
+from revstep.engine.bundle.record import record  # noqa: E402
 from revstep.engine.errors import (  # noqa: E402
     BackendError,
     BundleError,
     DeviceMemoryError,
     NonFiniteError,
 )
-from revstep.engine.manifest import CompiledEntry  # noqa: E402
-from revstep.export.record import record  # noqa: E402
+from revstep.engine.open import bundle as loading  # noqa: E402
 
 L4 = plans.GpuModel("NVIDIA L4", (8, 9))
 RUN = {"steps": 4, "seed": 3}
@@ -99,7 +100,7 @@ def test_an_engine_for_another_gpu(bundle, here, monkeypatch, caplog):
     def no_provider(*args):
         raise BackendError("onnxruntime has no CUDA provider; pip install 'revstep[cuda]'")
 
-    monkeypatch.setattr("revstep.engine.backends.ort_cuda.OrtCudaDenoiser", no_provider)
+    monkeypatch.setattr("revstep.engine.backends.onnx_cuda.OrtCudaDenoiser", no_provider)
     here["gpu"] = plans.GpuModel("NVIDIA H200", (9, 0))
     with pytest.raises(BackendError) as caught:
         load(bundle)
@@ -183,7 +184,7 @@ def test_torch_out_of_memory_names_the_option(bundle, here, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr("revstep.engine.cuda.device.Queue.upload", full)
+        patch.setattr("revstep.engine.devices.cuda.Queue.upload", full)
         with pytest.raises(DeviceMemoryError, match=r"smaller batch_size, or .* lower precision"):
             engine.sample(4, **RUN)
     np.testing.assert_array_equal(engine.sample(4, **RUN).x, want)

@@ -4,8 +4,8 @@ import pytest
 
 import revstep
 from revstep.engine.nearest import nearest, unknown, unknown_names
-from revstep.engine.samplers import SAMPLERS, make_sampler
-from revstep.engine.spacing import SPACINGS
+from revstep.engine.program.samplers import SAMPLERS, make_sampler
+from revstep.engine.spec.grids import SPACINGS
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from revstep.export.writer import write_manifest
+from revstep.engine.bundle.writer import write_manifest
 
 
 def snapshot(path):

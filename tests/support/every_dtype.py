@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from revstep.engine.schedule import VPSchedule
-from revstep.engine.spec import Condition, DenoiserSpec
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+from revstep.engine.spec.schedule import VPSchedule
 
 PROMPT = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
 CONDITIONS = (

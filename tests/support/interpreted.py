@@ -4,18 +4,18 @@ import functools
 import importlib
 import sys
 
-FILES = ("tile_access", "tile_noise", "step_kernels")
+FILES = ("tiles", "noise", "step")
 
 
 @functools.cache
 def interpreted_kernels():
-    """A second copy of `revstep.kernels.step_kernels`, whose functions are interpreted.
+    """A second copy of `revstep.kernels.gpu.step`, whose functions are interpreted.
 
     The interpreter truncates float32 to bfloat16 where the compiled kernel rounds.
     """
     import triton
 
-    import revstep.kernels as package
+    import revstep.kernels.gpu as package
 
     kept = [(name, importlib.import_module(f"{package.__name__}.{name}")) for name in FILES]
     before = triton.knobs.runtime.interpret
@@ -23,7 +23,7 @@ def interpreted_kernels():
     try:
         for name in FILES:
             del sys.modules[f"{package.__name__}.{name}"]
-        return importlib.import_module(f"{package.__name__}.step_kernels")
+        return importlib.import_module(f"{package.__name__}.step")
     finally:
         triton.knobs.runtime.interpret = before
         for name, module in kept:

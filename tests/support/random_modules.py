@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from revstep.engine.schedule import FlowSchedule, VPSchedule
-from revstep.engine.spec import Condition, DenoiserSpec, TimeInput
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput
+from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
 
 WIDTH = 8
 SHAPES = {"row": [(5,), (1,)], "tokens": [(5, 3), (4, 1)], "picture": [(2, 4, 6), (1, 5, 5)]}

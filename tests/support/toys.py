@@ -5,8 +5,8 @@ import math
 import torch
 from torch import nn
 
-from revstep.engine.schedule import FlowSchedule, VPSchedule
-from revstep.engine.spec import Condition, Decoder, DenoiserSpec, TimeInput
+from revstep.engine.spec.denoiser import Condition, Decoder, DenoiserSpec, TimeInput
+from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
 
 
 def embed(t, width):

@@ -1,8 +1,8 @@
 """Which names of TensorRT's API the code uses, and which names each TensorRT has.
 
-The names of the real libraries are in ``tests/engine/tensorrt_api.json``, made by::
+The names of the real libraries are in ``tests/engine/backends/tensorrt_api.json``, made by::
 
-    python tests/support/trt_api.py > tests/engine/tensorrt_api.json
+    python tests/support/trt_api.py > tests/engine/backends/tensorrt_api.json
 
 from the bindings' wheels, which pip downloads. They hold the real Python module but not the
 libraries it calls; stubs, compiled here, let it be imported, so that every class can be listed.
@@ -17,10 +17,10 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("engine/backends/trt_library.py", "engine/backends/trt_engine.py",
-           "engine/backends/trt_denoiser.py", "export/trt_build.py",
-           "export/build_monitor.py")  # fmt: skip
-API = ROOT / "tests" / "engine" / "tensorrt_api.json"
+SOURCES = ("engine/backends/trt/library.py", "engine/backends/trt/plan.py",
+           "engine/backends/trt/denoiser.py", "export/targets/trt_build.py",
+           "export/targets/monitor.py")  # fmt: skip
+API = ROOT / "tests" / "engine" / "backends" / "tensorrt_api.json"
 WHEELS = ("10.0.1", "10.16.1.11", "11.4.0.106")
 
 # What the code calls its TensorRT objects -> their class.

@@ -11,7 +11,7 @@ from revstep.commands.guard import guarded
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import counter, out, print_json, progress_bars
 from revstep.commands.values import options, whole_numbers
-from revstep.engine.loading import BACKENDS, DEVICES
+from revstep.engine.open.bundle import BACKENDS, DEVICES
 
 __all__ = ["bench"]
 
@@ -48,7 +48,7 @@ def bench(
     import revstep
     from revstep.bench.latency import measure
     from revstep.bench.machine import machine_info
-    from revstep.engine.samplers import make_sampler
+    from revstep.engine.program.samplers import make_sampler
 
     sizes = whole_numbers(batch, "--batch")
     chosen = make_sampler(sampler, **options(set_ or []))

@@ -13,9 +13,9 @@ from revstep.commands.values import byte_count, names, whole_numbers
 from revstep.engine.errors import Cancelled
 
 if TYPE_CHECKING:
-    from revstep.engine.kernel_files import KernelFiles
-    from revstep.engine.manifest import CompiledEntry
-    from revstep.export.trt_build import BuildOptions
+    from revstep.engine.bundle.kernels import KernelFiles
+    from revstep.engine.bundle.manifest import CompiledEntry
+    from revstep.export.targets.trt_build import BuildOptions
 
 __all__ = ["compile_", "entry_line", "parity_lines"]
 
@@ -98,8 +98,8 @@ def compile_(
     ] = False,
 ) -> None:
     """Compile a bundle and check it against PyTorch's output; a failed check changes nothing."""
-    from revstep.export.compile_jobs import compile_jobs, plan_jobs
-    from revstep.export.trt_build import Profile
+    from revstep.export.targets.jobs import compile_jobs, plan_jobs
+    from revstep.export.targets.trt_build import Profile
 
     targets = [] if kernels and not target else names(",".join(target or DEFAULT), "--target")
     gpus = names(gpu, "--gpu") if gpu is not None else []
@@ -139,7 +139,7 @@ def _build_options(
     targets: list[str], kernels: bool, gpus: list[str], memory: str | None, level: int | None
 ) -> BuildOptions | None:
     """TensorRT's options, or None where none is given for it."""
-    from revstep.export.trt_build import BuildOptions
+    from revstep.export.targets.trt_build import BuildOptions
 
     if not gpus and memory is None and level is None:
         return None
@@ -159,7 +159,7 @@ def _kernels(
     bundle: Path, gpus: list[str], bars: Bars, keep_going: bool
 ) -> tuple[KernelFiles | None, Exception | None]:
     """The bundle's kernels, or with ``keep_going`` why there are none."""
-    from revstep.export.kernel_compile import compile_kernels
+    from revstep.export.targets.kernels import compile_kernels
 
     try:
         return compile_kernels(bundle, gpus=gpus, progress=bars.bar("Compile kernels")), None

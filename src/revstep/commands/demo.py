@@ -21,7 +21,7 @@ from revstep.commands.pictures import grid_of, save_picture
 if TYPE_CHECKING:
     from revstep.bench.latency import Latency
     from revstep.engine.engine import Engine
-    from revstep.engine.spec import Condition
+    from revstep.engine.spec.denoiser import Condition
 
 __all__ = ["demo"]
 

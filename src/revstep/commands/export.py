@@ -12,7 +12,7 @@ from revstep.commands.extras import need
 from revstep.commands.guard import guarded
 from revstep.commands.output import print_json, progress_bars, size
 from revstep.commands.values import names
-from revstep.engine.manifest import PRECISIONS
+from revstep.engine.bundle.manifest import PRECISIONS
 from revstep.engine.nearest import unknown_names
 from revstep.export import OPSETS
 
@@ -66,8 +66,8 @@ def export(
         raise ValueError(unknown_names("unknown --precision", others, PRECISIONS))
     need("torch", "onnx", "onnxscript", purpose="export")
 
+    from revstep.engine.bundle.writer import check_target
     from revstep.export import export_diffusers, export_module, load_factory
-    from revstep.export.writer import check_target
 
     check_target(output.expanduser().resolve(), overwrite=overwrite)  # before the user's own work
 

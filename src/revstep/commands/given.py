@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from revstep.commands.extras import need
 from revstep.commands.values import load_array
-from revstep.engine.samples import picture_problem
+from revstep.engine.runtime.samples import picture_problem
 
 __all__ = ["read_mask", "read_state"]
 

@@ -14,8 +14,8 @@ from revstep.commands.guard import guarded
 from revstep.commands.output import out, print_json, size
 
 if TYPE_CHECKING:
-    from revstep.engine.bundle import Bundle
-    from revstep.engine.spec import Condition
+    from revstep.engine.bundle.reader import Bundle
+    from revstep.engine.spec.denoiser import Condition
 
 __all__ = ["info"]
 
@@ -26,7 +26,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Print what is inside a bundle, after checking every file's hash."""
-    from revstep.engine.bundle import Bundle
+    from revstep.engine.bundle.reader import Bundle
 
     opened = Bundle.open(bundle)
     if as_json:
@@ -41,7 +41,7 @@ def info(
 
 
 def _rows(bundle: Bundle) -> list[tuple[str, str]]:
-    from revstep.engine.kernel_files import KernelFiles
+    from revstep.engine.bundle.kernels import KernelFiles
 
     spec, manifest = bundle.spec, bundle.manifest
     provenance = manifest["provenance"]

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.samples import picture_problem
+from revstep.engine.runtime.samples import picture_problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,10 +17,10 @@ from revstep.commands.guard import guarded
 from revstep.commands.output import counter, print_json, progress_bars, size
 from revstep.commands.pictures import Target
 from revstep.commands.values import class_condition, condition_values, options, split
-from revstep.engine.loading import BACKENDS, DEVICES
-from revstep.engine.machine import memory_bytes
-from revstep.engine.samples import picture_problem
-from revstep.engine.spec import DenoiserSpec
+from revstep.engine.open.bundle import BACKENDS, DEVICES
+from revstep.engine.runtime.samples import picture_problem
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.system.machine import memory_bytes
 
 __all__ = ["sample"]
 
@@ -97,7 +97,7 @@ def sample(
     shows ten of each class, one class a row.
     """
     import revstep
-    from revstep.engine.samplers import make_sampler
+    from revstep.engine.program.samplers import make_sampler
 
     if n is not None and n < 1:
         raise ValueError(f"-n must be at least 1; got {n}")

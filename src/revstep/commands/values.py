@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.nearest import unknown_names
-from revstep.engine.spec import Condition, DenoiserSpec
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 
 __all__ = [
     "byte_count",

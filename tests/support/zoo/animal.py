@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from revstep.engine.schedule import VPSchedule
-from revstep.engine.spec import DenoiserSpec
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.schedule import VPSchedule
 
 BOUNDS = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}  # of one pass, as parity has them
 PRECISIONS = tuple(BOUNDS)

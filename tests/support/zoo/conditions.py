@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from revstep.engine.spec import Condition
+from revstep.engine.spec.denoiser import Condition
 from zoo.animal import Animal, embed
 from zoo.forwards import Doubling
 

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from revstep.engine.backends.ort_session import onnx_session
+from revstep.engine.backends.onnx_cpu import onnx_session
 
 BF16, F32 = TensorProto.BFLOAT16, TensorProto.FLOAT
 

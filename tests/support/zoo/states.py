@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from revstep.engine.schedule import FlowSchedule
-from revstep.engine.spec import TimeInput
+from revstep.engine.spec.denoiser import TimeInput
+from revstep.engine.spec.schedule import FlowSchedule
 from zoo.animal import Animal, embed
 
 

@@ -1,0 +1,1 @@
+"""A live PyTorch module as a network."""

@@ -1,0 +1,115 @@
+"""The ``onnxruntime`` backend on a GPU: bound to torch's memory, on one CUDA stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from revstep.engine.backends.index_hint import index_hint
+from revstep.engine.backends.onnx_cpu import check_inputs, onnx_session
+from revstep.engine.devices.cuda import Queue
+from revstep.engine.errors import BackendError
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from revstep.engine.runtime.slots import DeviceNetworkBuffers
+
+__all__ = ["OrtCudaDenoiser"]
+
+ON_CPU = "fallback to CPU EP has been explicitly disabled"
+# A run may stage copies in pinned memory and free it in a host callback: recorded, a replay would
+# copy and free that memory again (onnxruntime issue 15002, pull request 32081).
+NOT_CAPTURABLE = "ONNX Runtime's runs can't be recorded in another's CUDA graph"
+
+
+class OrtCudaDenoiser:
+    """A denoiser graph in ONNX Runtime's CUDA provider.
+
+    Args:
+        graph: The .onnx file of a bundle; its inputs and output are float32, whatever is inside.
+        spec: Its spec.
+        device: The CUDA device.
+
+    Attributes:
+        stream: The CUDA stream of the session: calls must come with it as torch's current one.
+        capturable: Why its runs can't be captured in a CUDA graph.
+
+    Raises:
+        BackendError: ONNX Runtime has no CUDA here, or the graph does not fit the spec.
+    """
+
+    capturable: str | None = NOT_CAPTURABLE
+
+    def __init__(self, graph: Path, spec: DenoiserSpec, device: torch.device) -> None:
+        import torch
+
+        self.spec, self.device, self.dtype = spec, device, torch.float32
+        self.stream = Queue(device).stream
+        assert self.stream is not None
+        options = {"user_compute_stream": str(self.stream.cuda_stream)}
+        gpu = device.index or 0
+        self._waits = False
+        try:
+            self._session = onnx_session(graph, gpu=gpu, gpu_options=options, all_on_gpu=True)
+        except BackendError as error:
+            if ON_CPU not in str(error):
+                raise
+            # either a few operators run on the CPU, as those on shapes do, or CUDA is not there at
+            # all: that is refused
+            self._session = onnx_session(graph, gpu=gpu, gpu_options=options)
+            self._waits = True
+        self._output = check_inputs(self._session, graph, spec)
+
+    def bind(self, buffers: DeviceNetworkBuffers) -> Callable[[], None]:
+        """Binds the tensors' addresses once; the call runs the session on them."""
+        import onnxruntime as ort
+
+        spec, gpu = self.spec, self.device.index or 0
+        binding = self._session.io_binding()
+        tensors = {spec.name: buffers.x, spec.time.name: buffers.t, **buffers.conditions}
+        for name, tensor in tensors.items():
+            binding.bind_input(name, "cuda", gpu, _dtype(tensor), _shape(tensor), tensor.data_ptr())
+        out = buffers.out
+        binding.bind_output(self._output, "cuda", gpu, _dtype(out), _shape(out), out.data_ptr())
+        options = ort.RunOptions()
+        if not self._waits:  # the stream orders all; operators on the CPU need the wait
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        session = self._session
+
+        def call(_keep: DeviceNetworkBuffers = buffers) -> None:
+            try:
+                session.run_with_iobinding(binding, options)
+            except Exception as error:  # ONNX Runtime's own error classes share no base
+                raise BackendError(
+                    f"ONNX Runtime {ort.__version__} failed on {self.device}: {error}"
+                    f"{index_hint(spec)}"
+                ) from error
+
+        return call
+
+    def describe(self) -> dict[str, Any]:
+        """Backend, version, device and provider."""
+        import onnxruntime as ort
+        import torch
+
+        return {
+            "backend": "onnxruntime",
+            "version": ort.__version__,
+            "device": str(self.device),
+            "gpu": torch.cuda.get_device_name(self.device),
+            "provider": self._session.get_providers()[0],
+            "operators_on_cpu": self._waits,
+        }
+
+
+def _dtype(tensor: torch.Tensor) -> np.dtype[Any]:
+    return np.dtype(str(tensor.dtype).removeprefix("torch."))
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)

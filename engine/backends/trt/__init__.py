@@ -1,0 +1,1 @@
+"""TensorRT plans as networks."""

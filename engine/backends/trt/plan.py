@@ -1,0 +1,232 @@
+"""One TensorRT plan, deserialised: TensorRT 10.x and 11.x, TensorRT-RTX 1.x.
+
+Tensors are bound by name, every return code is checked, and every refusal says what mends it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from revstep.engine.backends.trt.library import Cause, TrtLibrary, calling, cause_of
+from revstep.engine.errors import BackendError, DeviceMemoryError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["PlanFile", "TrtEngine"]
+
+log = logging.getLogger("revstep")
+
+DTYPES = {
+    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT64": "int64", "INT32": "int32",
+    "BOOL": "bool",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan on disk.
+
+    Attributes:
+        path: The file.
+        mend: The command that makes it anew.
+        sha256: Of its bytes, compared before TensorRT sees them; None compares nothing.
+    """
+
+    path: Path
+    mend: str
+    sha256: str | None = None
+
+    def read(self) -> bytes:
+        """The plan's bytes.
+
+        Raises:
+            BackendError: It can't be read, or is not what was compiled.
+        """
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise BackendError(f"{self.path} can't be read: {error}; run: {self.mend}") from error
+        found = hashlib.sha256(data).hexdigest()
+        if self.sha256 is not None and found != self.sha256:
+            raise BackendError(
+                f"{self.path} has sha256 {found[:12]}..., expected {self.sha256[:12]}...: it was "
+                f"cut short or changed ({len(data)} bytes); run: {self.mend}"
+            )
+        return data
+
+
+class TrtEngine:
+    """One plan, ready to run.
+
+    Args:
+        plan: The plan's bytes.
+        library: The TensorRT that built it.
+        label: Its name in messages.
+        mend: The command that makes it anew.
+        runtime_cache: TensorRT-RTX: kernels compiled by earlier runs, from ``cached_kernels``.
+
+    Attributes:
+        rows: (least, most) rows a call.
+        tuned: The rows that it was tuned for.
+        inputs: Name -> (shape with rows as -1, torch dtype's name).
+        output: (name, torch dtype's name) of the one output.
+
+    Raises:
+        BackendError: It can't run here; the message says why, and which command mends it.
+    """
+
+    def __init__(
+        self,
+        plan: bytes,
+        library: TrtLibrary,
+        *,
+        label: str,
+        mend: str,
+        runtime_cache: bytes | None = None,
+    ) -> None:
+        self.library = library
+        self.label = label
+        self.mend = mend
+        self._since = library.lines.mark()
+        try:
+            with calling():
+                self._runtime = library.trt.Runtime(library.logger)
+        except (TypeError, RuntimeError) as error:  # without a driver none is made
+            raise self._refused("can't be loaded", str(error)) from error
+        runtime = self._runtime
+        if hasattr(runtime, "get_engine_validity"):
+            self._check_validity(plan)
+        with calling():
+            cuda_engine = runtime.deserialize_cuda_engine(plan)
+        if cuda_engine is None:
+            raise self._refused("can't be loaded")
+        self._cuda_engine = cuda_engine
+        self._kernel_cache: Any = None
+        self._config = self._runtime_config(runtime_cache)
+        self._read_tensors()
+
+    def _check_validity(self, plan: bytes) -> None:
+        trt, runtime = self.library.trt, self._runtime
+        validity, bits = runtime.get_engine_validity(plan[: runtime.engine_header_size])
+        if validity != trt.EngineValidity.INVALID:
+            return
+        found = [
+            name
+            for name, value in trt.EngineInvalidityDiagnostics.__members__.items()
+            if bits & int(value.value)
+        ]
+        raise self._refused("can't be loaded", ", ".join(found))
+
+    def _runtime_config(self, kernels: bytes | None) -> Any:
+        """How contexts are made, or None where TensorRT has no such settings (before 10.16)."""
+        trt, cuda_engine = self.library.trt, self._cuda_engine
+        if not hasattr(cuda_engine, "create_runtime_config"):
+            return None
+        runtime_config = cuda_engine.create_runtime_config()
+        if not self.library.rtx:
+            return runtime_config
+        # The shapes of a binding never change: its kernels are compiled once, before a capture.
+        runtime_config.dynamic_shapes_kernel_specialization_strategy = (
+            trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        )
+        runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # ours capture it
+        kernel_cache = runtime_config.create_runtime_cache()
+        if kernels and not kernel_cache.deserialize(kernels):
+            log.info("%s: cached kernels of another driver or GPU; compiled anew", self.label)
+        if runtime_config.set_runtime_cache(kernel_cache):
+            self._kernel_cache = kernel_cache
+        else:
+            log.warning(
+                "%s: TensorRT-RTX refuses the cache of its kernels; each start compiles them anew",
+                self.label,
+            )
+        return runtime_config
+
+    def _read_tensors(self) -> None:
+        trt, cuda_engine = self.library.trt, self._cuda_engine
+        self.inputs: dict[str, tuple[tuple[int, ...], str]] = {}
+        outputs, rows = [], set()
+        for index in range(cuda_engine.num_io_tensors):
+            name = cuda_engine.get_tensor_name(index)
+            dtype = str(cuda_engine.get_tensor_dtype(name)).rsplit(".", 1)[-1]
+            if cuda_engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT:
+                outputs.append((name, DTYPES.get(dtype, dtype)))
+                continue
+            shape = tuple(cuda_engine.get_tensor_shape(name))
+            self.inputs[name] = ((-1, *shape[1:]), DTYPES.get(dtype, dtype))
+            if shape[0] == -1:
+                rows.add(tuple(s[0] for s in cuda_engine.get_tensor_profile_shape(name, 0)))
+            else:
+                rows.add((shape[0], shape[0], shape[0]))
+        if len(outputs) != 1 or len(rows) != 1:
+            raise BackendError(
+                f"{self.label} has {len(outputs)} outputs and inputs of {len(rows)} ranges of "
+                f"rows; a denoiser has one of each; run: {self.mend}"
+            )
+        self.output = outputs[0]
+        least, self.tuned, most = rows.pop()
+        self.rows = (least, most)
+
+    def context(self, rows: int, tensors: dict[str, torch.Tensor], output: torch.Tensor) -> Any:
+        """An execution context whose tensors are bound, by name, for calls of ``rows`` rows.
+
+        Raises:
+            BackendError: Out of memory, or a shape is refused.
+        """
+        cuda_engine = self._cuda_engine
+        self._since = self.library.lines.mark()
+        if self._config is not None:
+            context = cuda_engine.create_execution_context(self._config)
+        else:
+            context = cuda_engine.create_execution_context()
+        if context is None:
+            raise self._refused(f"gives no execution context for {rows} rows")
+        for name, tensor in tensors.items():
+            shape = tuple(tensor.shape)
+            if not context.set_input_shape(name, shape):
+                raise self._refused(f"refuses {name!r} of shape {shape}")
+        try:
+            missing = context.infer_shapes()
+        except RuntimeError as error:
+            raise self._refused(f"can't infer shapes for {rows} rows", str(error)) from error
+        if missing:
+            raise self._refused(f"lacks the shapes of {', '.join(missing)}")
+        shape = tuple(context.get_tensor_shape(self.output[0]))
+        if shape != tuple(output.shape):
+            raise self._refused(f"gives {shape} where the spec says {tuple(output.shape)}")
+        for name, tensor in (*tensors.items(), (self.output[0], output)):
+            if not context.set_tensor_address(name, tensor.data_ptr()):
+                raise self._refused(f"refuses the memory of {name!r}")
+        return context
+
+    def cached_kernels(self) -> bytes | None:
+        """TensorRT-RTX: the kernels that were compiled so far, for ``runtime_cache``."""
+        kernel_cache = self._kernel_cache
+        return None if kernel_cache is None else bytes(kernel_cache.serialize())
+
+    def failed_run(self, rows: int) -> BackendError:
+        """A run that was not enqueued as an error, explained from TensorRT's log."""
+        said = self.library.lines.text(self._since)
+        cause = cause_of(said)
+        return _kind(cause)(
+            f"{self.label} failed to run {rows} rows with {self.library.name} "
+            f"{self.library.version}: {cause.text} ({said or 'no message in its log'})"
+        )
+
+    def _refused(self, what: str, reason: str = "") -> BackendError:
+        said = " | ".join(part for part in (reason, self.library.lines.text(self._since)) if part)
+        cause = cause_of(said)
+        mend = f"; run: {self.mend}" if cause.rebuild else ""
+        return _kind(cause)(
+            f"{self.label} {what} with {self.library.name} {self.library.version}: {cause.text}"
+            f"{mend} ({said or 'no message in its log'})"
+        )
+
+
+def _kind(cause: Cause) -> type[BackendError]:
+    return DeviceMemoryError if cause.name == "memory" else BackendError

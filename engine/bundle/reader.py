@@ -1,0 +1,184 @@
+"""Reading a bundle: the directory that holds an exported denoiser, its reference and its engines.
+
+Layout, version 1::
+
+    manifest.json              spec, provenance, sha256 and size of every file, parity, engines
+    denoiser.<precision>.onnx  the network: inputs named by the spec, output ``out``, fp32 I/O
+    parity.npz                 inputs, the given module's outputs, and the end of a DDIM-20 run
+    decoder.onnx               latents to images, where the spec has a decoder
+    engines/<key>.plan         compiled networks, each with its entry in ``engines``
+    kernels/<key>/             compiled kernels of the step, with their index ``kernels.json``
+
+Nothing is trusted: the manifest carries its own digest, every listed file its sha256; unknown
+fields and versions, paths that leave the directory, and pickles are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.bundle.manifest import (
+    AGAIN,
+    DECODER,
+    PARITY,
+    PRECISIONS,
+    CompiledEntry,
+    bad_manifest,
+    check_parts,
+    checked_files,
+    compiled_entry,
+    read_manifest,
+)
+from revstep.engine.errors import BundleError
+from revstep.engine.nearest import unknown
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+__all__ = ["Bundle", "CompiledEntry"]
+
+BY_SPEC = "by the spec's shape, learned_variance, conditions and decoder"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        path: The bundle's directory.
+        spec: The denoiser's description.
+        manifest: The manifest, as JSON values.
+        compiled: The compiled forms that the manifest lists.
+    """
+
+    path: Path
+    spec: DenoiserSpec
+    manifest: dict[str, Any] = dataclasses.field(repr=False)
+    compiled: tuple[CompiledEntry, ...]
+
+    @classmethod
+    def open(cls, path: str | Path, verify: bool = True, *, compiled: bool = True) -> Bundle:
+        """The bundle in a directory.
+
+        Args:
+            path: The bundle's directory.
+            verify: Compare every file's sha256; False checks names and sizes only.
+            compiled: Check what compile made too; False lets a damaged part be compiled anew.
+
+        Raises:
+            BundleError: No bundle, another version, or a damaged one; the message names the file,
+                what was found, what was expected, and how to mend it.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        try:
+            spec = DenoiserSpec.from_dict(manifest["spec"])
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise bad_manifest(path, f"field 'spec' is not a denoiser's spec: {error}") from error
+        files = checked_files(path, manifest, verify=verify, compiled=compiled)
+        check_parts(path, manifest, spec, files)
+        entries = tuple(compiled_entry(path, value, files) for value in manifest["engines"])
+        return cls(path, spec, manifest, entries)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that have a graph."""
+        return tuple(self.manifest["graphs"])
+
+    def graph(self, precision: str) -> Path:
+        """The ONNX file of a precision.
+
+        Raises:
+            BundleError: There is none; the message names the command that adds it.
+        """
+        graphs = self.manifest["graphs"]
+        if precision not in PRECISIONS:
+            raise BundleError(unknown("precision", precision, PRECISIONS))
+        if precision not in graphs:
+            wanted = ",".join(p for p in PRECISIONS if p in graphs or p == precision)
+            raise BundleError(
+                f"{self.path} holds no {precision} graph, only {', '.join(graphs)}; add it with: "
+                f"{self._export_command()} --precision {wanted} --overwrite"
+            )
+        return self.path / str(graphs[precision])
+
+    def decoder(self) -> Path | None:
+        """The decoder's ONNX file, or None."""
+        return self.path / DECODER if DECODER in self.manifest["files"] else None
+
+    def parity(self) -> dict[str, NDArray[Any]]:
+        """The reference vectors: ``x``, ``t``, ``out``, ``cond.*``, ``ddim20.*``, ``decoder.out``.
+
+        Bundles of today's export have ``edge.x``, ``edge.t``, ``edge.out`` and ``edge.cond.*`` too.
+
+        Raises:
+            BundleError: Not a plain npz (a pickle, say), or arrays that don't fit the spec.
+        """
+        where = self.path / PARITY
+        try:
+            with np.load(where, allow_pickle=False) as archive:
+                arrays = {name: np.asarray(archive[name]) for name in archive.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+            raise BundleError(
+                f"{where} can't be read as arrays: {error}; a bundle holds plain arrays, "
+                f"never pickles; {AGAIN}"
+            ) from error
+        _check_parity(where, arrays, self.spec)
+        return arrays
+
+    def _export_command(self) -> str:
+        source = self.manifest["provenance"].get("source")
+        where = "..."
+        match source:
+            case {"kind": "factory", "name": str(name)}:
+                where = name
+                if isinstance(output := source.get("output"), str):
+                    where += f" --module-output {output}"
+            case {"kind": "diffusers"}:  # its path is not kept: bundles travel
+                nulls = [c.null for c in self.spec.conditions if c.null is not None]
+                where = " ".join(["--diffusers DIR", *(f"--null-class {null}" for null in nulls)])
+        return f"revstep export {where} -o {self.path}"
+
+
+def _parity_shapes(
+    spec: DenoiserSpec, edges: bool
+) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
+    """(name, array that shares its rows, row shape, dtype) of every array."""
+    for part in ("", "edge.") if edges else ("",):
+        yield f"{part}x", f"{part}x", spec.shape, "float32"
+        yield f"{part}t", f"{part}x", (), "float32"
+        yield f"{part}out", f"{part}x", spec.output_shape, "float32"
+        for c in spec.conditions:
+            yield f"{part}cond.{c.name}", f"{part}x", c.shape, c.interface
+    yield "ddim20.final", "ddim20.final", spec.shape, "float32"
+    if spec.decoder is not None:
+        yield "decoder.out", "ddim20.final", spec.decoder.shape, "float32"
+    for c in spec.conditions:
+        yield f"ddim20.cond.{c.name}", "ddim20.final", c.shape, c.interface
+
+
+def _check_parity(where: Path, arrays: dict[str, NDArray[Any]], spec: DenoiserSpec) -> None:
+    edges = any(name.startswith("edge.") for name in arrays)
+    expected = {row[0]: row[1:] for row in _parity_shapes(spec, edges)}
+    if set(arrays) != {*expected, "ddim20.seed"}:
+        raise BundleError(
+            f"{where} holds {', '.join(sorted(arrays))}; expected "
+            f"{', '.join(sorted({*expected, 'ddim20.seed'}))}, {BY_SPEC}; {AGAIN}"
+        )
+    for name, (owner, shape, dtype) in expected.items():
+        value, rows = arrays[name], arrays[owner].shape[:1]
+        if value.dtype != dtype or value.shape != (*rows, *shape) or not rows:
+            raise BundleError(
+                f"{where}: {name} is {value.dtype} {value.shape}, "
+                f"expected {dtype} {(*rows, *shape)}, {BY_SPEC}; {AGAIN}"
+            )
+        if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
+            raise BundleError(f"{where}: {name} holds NaN or infinity; {AGAIN}")
+    seed = arrays["ddim20.seed"]
+    if seed.dtype != np.uint64 or seed.shape != ():
+        raise BundleError(f"{where}: ddim20.seed is {seed.dtype} {seed.shape}, expected one uint64")

@@ -1,0 +1,190 @@
+"""What a compile leaves in a bundle: its entry in the manifest and its plan; or the kernels.
+
+Files are written beside their place, renamed, and count once the manifest lists them; a kill
+leaves the bundle as it was, and at most files that the next compile removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from revstep.engine.bundle.leftovers import remove_leftovers
+from revstep.engine.bundle.manifest import (
+    COMPILED,
+    KERNELS,
+    MANIFEST,
+    PLANS,
+    CompiledEntry,
+    file_damage,
+    read_manifest,
+)
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.bundle.writer import described, sync_directory, write_manifest
+from revstep.engine.errors import CompileError
+
+__all__ = ["finished", "record", "record_kernels", "with_entry"]
+
+KEY = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.partial")
+SAME = ("target", "precision", "device", "batch", "tuned")
+
+
+def record(bundle: Bundle, entry: CompiledEntry, plan: bytes | None = None) -> None:
+    """Adds the entry to the manifest as it is now, if the graphs are still those compiled.
+
+    Args:
+        bundle: The bundle as it was opened.
+        entry: The entry; it replaces one of the same target, precision, device and batch.
+        plan: The bytes of ``entry.file``; None keeps the file that is there.
+
+    Raises:
+        CompileError: The bundle was exported anew meanwhile, or can't be written.
+    """
+    with _changing(bundle, entry.file or MANIFEST) as manifest:
+        changed = with_entry(manifest, entry)
+        if plan is not None and entry.file is not None:
+            _write_plan(bundle.path / entry.file, plan)
+            changed["files"][entry.file] = described(bundle.path / entry.file)
+        write_manifest(bundle.path, changed)
+
+
+def record_kernels(bundle: Bundle, key: str, work: Path) -> None:
+    """Puts compiled kernels into the bundle, in place of those that it has.
+
+    Args:
+        bundle: The bundle as it was opened.
+        key: Of their content and versions: the folder's name.
+        work: Where the files are; they are copied.
+
+    Raises:
+        CompileError: As for ``record``.
+    """
+    folder = bundle.path / KERNELS / key
+    with _changing(bundle, f"{KERNELS}{key}") as manifest:
+        partial = folder.with_name(f".{key}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        new = {f"{KERNELS}{key}/{f.name}": _copied(f, partial) for f in sorted(work.iterdir())}
+        shutil.rmtree(folder, ignore_errors=True)  # of the same key: it was damaged
+        os.replace(partial, folder)
+        sync_directory(folder.parent)
+        kept = {k: v for k, v in manifest["files"].items() if not k.startswith(KERNELS)}
+        write_manifest(bundle.path, {**manifest, "files": {**kept, **new}})
+
+
+@contextlib.contextmanager
+def _changing(bundle: Bundle, name: str) -> Iterator[dict[str, Any]]:
+    """The manifest as it is now, locked; what it doesn't list afterwards is removed."""
+    try:
+        with _locked(bundle.path):
+            manifest = read_manifest(bundle.path)
+            if _exported(manifest) != _exported(bundle.manifest):
+                raise CompileError(
+                    f"{bundle.path} was exported anew while this compile ran; compile it again"
+                )
+            remove_leftovers(bundle.path.resolve())
+            _remove_unlisted(bundle.path, manifest)
+            yield manifest
+            _remove_unlisted(bundle.path, read_manifest(bundle.path))
+    except OSError as error:
+        raise CompileError(
+            f"{bundle.path / name} can't be written: {error}; the bundle is unchanged"
+        ) from error
+
+
+def finished(bundle: Bundle, key: str) -> CompiledEntry | None:
+    """The entry of that key, if it has a plan and the plan is whole."""
+    for entry in bundle.compiled:
+        if entry.key == key and entry.file is not None:
+            known = bundle.manifest["files"][entry.file]
+            if not file_damage(bundle.path / entry.file, known):
+                return entry
+    return None
+
+
+def with_entry(manifest: dict[str, Any], entry: CompiledEntry) -> dict[str, Any]:
+    """The manifest with the entry in place of an older one that it supersedes."""
+    new = entry.to_dict()
+    others = [e for e in manifest["engines"] if any(e.get(n) != new[n] for n in SAME)]
+    listed = {e["file"] for e in (*others, new)}
+    files = {k: v for k, v in manifest["files"].items() if k in listed or not k.startswith(PLANS)}
+    gone = {_figures_name(e) for e in manifest["engines"] if e not in others}
+    kept = {k: v for k, v in manifest["parity"].get("figures", {}).items() if k not in gone}
+    if isinstance(entry.parity, dict):
+        kept[_figures_name(new)] = entry.parity
+    parity = {**manifest["parity"], "figures": kept}
+    return {**manifest, "parity": parity, "files": files, "engines": [*others, new]}
+
+
+def _figures_name(entry: dict[str, Any]) -> str:
+    """``onnxruntime.fp32``; with the key's beginning where several engines share that."""
+    name = f"{entry['target']}.{entry['precision']}"
+    return name if entry["file"] is None else f"{name}.{entry['key'][:8]}"
+
+
+def _exported(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in manifest["files"].items() if not k.startswith(COMPILED)}
+
+
+def _write_plan(file: Path, plan: bytes) -> None:
+    file.parent.mkdir(exist_ok=True)
+    temporary = file.with_name(f".{file.name}.partial")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(plan)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(file.parent)
+
+
+def _copied(file: Path, folder: Path) -> dict[str, Any]:
+    """Copies a file to the disk; its entry in the manifest."""
+    copy = folder / file.name
+    with copy.open("wb") as stream:
+        stream.write(file.read_bytes())
+        stream.flush()
+        os.fsync(stream.fileno())
+    return described(copy)
+
+
+def _remove_unlisted(path: Path, manifest: dict[str, Any]) -> None:
+    """Removes plans and kernels that are superseded, and what a killed compile left."""
+    for file in path.glob(f".{MANIFEST}.*"):  # one writer at a time: we hold the lock
+        file.unlink(missing_ok=True)
+    listed = {name.rsplit("/", 1)[0] for name in manifest["files"]} | set(manifest["files"])
+    for file in _inside(path / PLANS):
+        ours = file.name.endswith((".plan", ".partial")) and not file.is_dir()
+        if ours and f"{PLANS}{file.name}" not in listed:
+            file.unlink(missing_ok=True)
+    for folder in _inside(path / KERNELS):
+        ours = KEY.fullmatch(folder.name) is not None and folder.is_dir()
+        if ours and not folder.is_symlink() and f"{KERNELS}{folder.name}" not in listed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return [] if folder.is_symlink() or not folder.is_dir() else list(folder.iterdir())
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One compile at a time changes a bundle; the lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:  # not POSIX
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

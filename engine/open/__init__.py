@@ -1,0 +1,1 @@
+"""From a bundle, or a live module, to an engine."""

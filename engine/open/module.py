@@ -1,0 +1,132 @@
+"""``from_module``: an engine over a live PyTorch module, without an export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.devices.cuda import check_device, cuda_device, memory_named
+from revstep.engine.engine import Engine
+from revstep.engine.errors import BackendError
+from revstep.engine.nearest import unknown
+from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
+from revstep.engine.runtime.runner import CpuRunner, Runner
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["from_module"]
+
+
+def from_module(
+    module: torch.nn.Module,
+    spec: DenoiserSpec,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    compile: bool = False,
+    graphs: bool = True,
+    buckets: Sequence[int] | None = None,
+    unroll: Sequence[int] = (),
+    tf32: bool = False,
+    reproducible: bool = False,
+    decoder: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+    warm_up: bool = True,
+    max_program_rows: int = MAX_PROGRAM_ROWS,
+    output: str | int | None = None,
+) -> Engine:
+    """An engine that samples a live module: the ``torch`` backend.
+
+    In fp32 the module's own weights are used where they are on the device and float32: what an
+    optimizer or ``load_state_dict`` writes into them is followed. Otherwise they are copied, as
+    they are now; in fp16 and bf16 the copy runs under autocast, its weights cast once. Samples are
+    those of eval mode whatever mode the module is in, and the module itself never runs in another
+    mode than its owner has it in: where it is in train mode, a copy that shares its weights runs
+    instead.
+
+    Args:
+        module: Takes x (N, *shape), t (N,) float32 and the conditions in the spec's order; returns
+            (N, *output shape). Keyword-only parameters get the spec's inputs of their names; the
+            tensor may be the only one in a tuple, dict or output object.
+        spec: The denoiser's spec.
+        device: ``auto`` (a GPU if torch has one), ``cpu``, ``cuda`` or ``cuda:<i>``.
+        precision: ``fp32``, ``fp16`` or ``bf16``: of products. x, the time, float conditions and
+            the sampler's state are float32 in each, norms and softmax too. The module needs no
+            casts of its own.
+        compile: Run it through ``torch.compile``, once for every bucket.
+        graphs: On CUDA: capture steps in CUDA graphs. A module that waits for the GPU can't be
+            captured; it runs eagerly then, with a warning that names its operator.
+        buckets: On CUDA: the network rows that are prepared; None: powers of two in the spec's
+            batch range.
+        unroll: On CUDA: run lengths (network calls) that get a graph of the whole run, used where
+            nobody watches the steps.
+        tf32: On CUDA: allow TF32 products in float32 networks.
+        reproducible: A sample's bits never depend on its batch: every network call is padded to
+            one fixed number of rows.
+        decoder: Decodes final states.
+        warm_up: On CUDA: prepare all buckets now, not at first use.
+        max_program_rows: On CUDA: rows of sampler tables held at once.
+        output: Which of the module's outputs, where it returns several: a name
+            (``output="sample"``) or an index.
+
+    Raises:
+        BackendError: No torch, or no GPU where one is asked for. ``sample`` raises it where the
+            module was moved, cast or given other weights since, or is in train mode and can't be
+            copied.
+        DeviceMemoryError: The GPU's memory is short.
+        TypeError: ``module`` is no torch module, ``spec`` no spec, or ``output`` no name or index.
+        ValueError: An unknown device or precision, or buckets outside the spec's batch range.
+    """
+    check_device(device)
+    try:
+        import torch
+    except ImportError as error:
+        raise BackendError(
+            "from_module needs torch, which is not installed; pip install 'revstep[cuda]'"
+        ) from error
+    from revstep.engine.backends.module.call import ModuleCall
+    from revstep.engine.backends.module.denoiser import DTYPES, TorchModuleDenoiser
+    from revstep.engine.backends.module.reduced import live_module
+    from revstep.engine.backends.module.weights_place import WeightsPlace
+    from revstep.engine.runtime.live_runner import LiveRunner
+
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}")
+    if not isinstance(spec, DenoiserSpec):
+        raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
+    if precision not in DTYPES:
+        raise ValueError(unknown("precision", precision, DTYPES))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = torch.device("cpu") if device == "cpu" else cuda_device(device)
+    module = ModuleCall(module, spec, output)
+    mend = "use a lower precision, or a GPU with more memory"
+    with memory_named(where, "loading the module", mend):
+        prepared = live_module(module, spec, precision, where)
+    options: dict[str, Any] = {"compile": compile, "tf32": tf32, "precision": precision}
+    denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
+    if where.type == "cpu":
+        if unroll or buckets is not None:
+            raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
+        runner: Runner = CpuRunner(denoiser)
+    else:
+        from revstep.engine.runtime.device_runner import CudaRunner
+
+        runner = CudaRunner(
+            denoiser,
+            buckets=buckets,
+            graphs=graphs,
+            unroll=unroll,
+            warm_up=warm_up,
+            max_program_rows=max_program_rows,
+        )
+    shared = prepared is module
+    if shared:
+        place = WeightsPlace(module.module, captured=graphs and where.type == "cuda")
+        runner = LiveRunner(runner, denoiser, place)
+    details = {"weights": "the module's own" if shared else "copied from the module"}
+    return Engine(runner=runner, decoder=decoder, reproducible=reproducible, details=details)

@@ -1,0 +1,57 @@
+"""The latent decoder of a bundle: final states to images."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.backends.onnx_cpu import CpuSession, check_dims, onnx_session
+from revstep.engine.errors import NonFiniteError
+from revstep.engine.spec.denoiser import Decoder
+
+__all__ = ["LatentDecoder"]
+
+ROWS_A_CALL = 8  # decoders are large; a few images at once bound the memory
+
+
+class LatentDecoder:
+    """images = decoder(x0 / scale + shift), in ONNX Runtime.
+
+    Args:
+        graph: ``decoder.onnx`` of a bundle.
+        spec: Scale, shift and the decoded shape.
+        threads: On a CPU: threads inside an operator; None: as many as the process may use.
+        gpu: Number of the GPU; None: the CPU.
+
+    Raises:
+        BackendError: As ``onnx_session``, or its output is not of the spec's shape.
+    """
+
+    def __init__(
+        self, graph: Path, spec: Decoder, *, threads: int | None = None, gpu: int | None = None
+    ) -> None:
+        self._spec = spec
+        self._shared: contextlib.AbstractContextManager[Any] = (
+            CpuSession(graph, threads=threads)
+            if gpu is None
+            else contextlib.nullcontext(onnx_session(graph, gpu=gpu))
+        )
+        with self._shared as session:
+            check_dims(graph, "the output", session.get_outputs()[0].shape, (1, *spec.shape))
+            self._input = session.get_inputs()[0].name
+
+    def __call__(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, *latent shape) float32 to (n, *decoded shape) float32."""
+        out = np.empty((len(latents), *self._spec.shape), dtype=np.float32)
+        for first in range(0, len(latents), ROWS_A_CALL):
+            part = latents[first : first + ROWS_A_CALL]
+            scaled = part / np.float32(self._spec.scale) + np.float32(self._spec.shift)
+            with self._shared as session:
+                out[first : first + len(part)] = session.run(None, {self._input: scaled})[0]
+        if not np.all(np.isfinite(out)):
+            raise NonFiniteError("the decoder gave NaN or infinity: check the latent scale")
+        return out

@@ -1,0 +1,1 @@
+"""From a sampler to a table of numbers: points, tracing, history, samplers."""

@@ -1,0 +1,145 @@
+"""Deterministic inversion: from data to the noise that DDIM turns into it.
+
+The walk over the grid is that of DDIM (Song, Meng & Ermon 2021, section 4.3), from data to noise.
+From s to the noisier t, with r = alpha_t / alpha_s and c = sigma_t - r sigma_s,
+
+    x_t = r x_s + c eps(x_t, t)
+
+would be undone by DDIM's own step exactly. Its right side is not known beforehand: the explicit
+walk takes eps(x_s, s), an error that falls with the number of steps; iterations put the newest x_t
+in (Pan et al. 2023, "Effective real image editing with accelerated iterative diffusion inversion",
+eq. 6), an error that falls with their number too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.program.points import Point
+from revstep.engine.program.samplers.base import BaseSampler
+from revstep.engine.program.samplers.ddim import DDIM
+from revstep.engine.program.strength import check_strength, steps_run
+from revstep.engine.program.table import StepProgram, build_program
+from revstep.engine.program.trace import Run
+from revstep.engine.program.vector import Vector
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.grids import Spacing
+
+__all__ = ["DDIMInversion", "check_iterations", "inversion_program", "noise_from"]
+
+MOST_ITERATIONS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class DDIMInversion(BaseSampler):
+    """DDIM's grid walked from data to noise.
+
+    The first step's network call is always where the step arrives: networks are not trained at
+    sigma = 0. With compat every step's is, as in diffusers' ``DDIMInverseScheduler``, on the state
+    of the step's begin.
+
+    Attributes:
+        iterations: Network calls a step that refine its end; 0 is the explicit walk: one call,
+            where the step begins.
+        strength: In (0, 1]: only the first steps from the data, as many as ``steps_run`` says.
+    """
+
+    like_ddim: ClassVar[bool] = True
+    iterations: int = 1
+    strength: float = 1.0
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        eps: Vector | None = None
+        for now, then in run.steps:
+            if run.compat:
+                d = run.denoise(x, dataclasses.replace(now, time=then.time))
+                x = then.alpha * d.x0 + then.sigma * d.raw_eps
+                continue
+            ratio = then.alpha / now.alpha
+            c = then.sigma - ratio * now.sigma
+            calls = self.iterations
+            if now.sigma > 0.0 and (calls == 0 or eps is None):
+                eps = run.denoise(x, now).eps
+            base = x
+            x = ratio * base if eps is None else ratio * base + c * eps
+            for _ in range(calls or (now.sigma == 0.0)):
+                eps = run.denoise(x, then).eps
+                x = ratio * base + c * eps
+        return x
+
+    def grid(
+        self,
+        spec: DenoiserSpec,
+        steps: int | None,
+        spacing: str | Spacing | None,
+        compat: str | None,
+    ) -> tuple[tuple[Point, Point], ...]:
+        """DDIM's pairs, turned round."""
+        pairs = DDIM().grid(spec, steps, spacing, compat)
+        turned = [(then, now) for now, then in reversed(pairs)]
+        if turned[0][0].sigma == 0.0 and not compat:  # begin with alpha x0, noise of none
+            arrive = turned[0][1]
+            turned[0] = dataclasses.replace(arrive, sigma=0.0), arrive
+        return tuple(turned[: steps_run(len(turned), self.strength, compat, spec.schedule.kind)])
+
+
+def check_iterations(iterations: object) -> None:
+    """Refuses what is no number of iterations.
+
+    Raises:
+        TypeError: No whole number.
+        ValueError: Out of range.
+    """
+    if isinstance(iterations, bool) or not isinstance(iterations, (int, np.integer)):
+        raise TypeError(f"iterations must be a whole number; got {iterations!r}")
+    if not 0 <= iterations <= MOST_ITERATIONS:
+        raise ValueError(f"iterations={iterations} is out of range: 0 to {MOST_ITERATIONS}")
+
+
+def inversion_program(
+    spec: DenoiserSpec,
+    steps: int | None = None,
+    *,
+    spacing: str | Spacing | None = None,
+    compat: str | None = None,
+    clip: bool | None = None,
+    strength: float = 1.0,
+    iterations: int = 1,
+) -> StepProgram:
+    """The program from data to noise; its initial state is the data, scaled by its first alpha.
+
+    Raises:
+        TypeError: ``iterations`` is no whole number.
+        ValueError: An argument out of range.
+        ProgramError: The network says nothing of the noise at some time of the walk.
+    """
+    check_iterations(iterations)
+    check_strength(strength)
+    walk = DDIMInversion(int(iterations), float(strength))
+    program = build_program(
+        spec, walk, steps, spacing=spacing, compat=compat, clip=clip, from_noise=False
+    )
+    alpha, sigma = program.start
+    return dataclasses.replace(program, start=(alpha if sigma == 0.0 else 1.0, 0.0))
+
+
+def noise_from(
+    program: StepProgram, x: NDArray[np.float32], start: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """The z of a final state alpha y + sigma z.
+
+    Args:
+        program: The inversion's program; the state is at its last point.
+        x: The state.
+        start: y, of the shape of ``x``; None is y = 0.
+    """
+    end = program.points[-1]
+    alpha, sigma = np.float32(end.alpha), np.float32(end.sigma)
+    z = x / sigma if start is None else (x - alpha * start) / sigma
+    return np.asarray(z, np.float32)

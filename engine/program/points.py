@@ -1,0 +1,226 @@
+"""Points of the process, and the pairs of them that a run walks over."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.grids import Spacing, resolve_spacing
+from revstep.engine.spec.parts import LEVEL_KINDS
+
+__all__ = [
+    "DATA_COUNTS",
+    "DEFAULT_STEPS",
+    "Point",
+    "check_falling",
+    "checked_steps",
+    "final_time",
+    "lambda_point",
+    "point",
+    "time_grid",
+    "training_end",
+    "warn_of_rounding",
+]
+
+DEFAULT_STEPS = 20
+WHOLE = 1e-6  # an index this close to a whole one is it: inverses round
+DATA_COUNTS = 0.5  # a noise level, sigma / alpha, above which an estimate still needs the network
+MISTOLD = 2.0  # a factor of the noise level: x0 is then wrong by up to as much
+
+log = logging.getLogger("revstep")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Point:
+    """One time of the process.
+
+    Attributes:
+        t: Natural time of the schedule.
+        time: What the network is fed.
+        alpha: Signal scale.
+        sigma: Noise scale.
+        index: Training index; -1 at the clean end.
+        level: Noise level that grids are written in: sigma / alpha, or t for flow.
+    """
+
+    t: float
+    time: float
+    alpha: float
+    sigma: float
+    index: float = math.nan
+    level: float = math.nan
+
+    @property
+    def lam(self) -> float:
+        """log(alpha / sigma), half the log signal-to-noise ratio; infinite at the ends."""
+        if self.sigma == 0.0:
+            return math.inf
+        return math.log(self.alpha / self.sigma) if self.alpha > 0.0 else -math.inf
+
+
+def point(spec: DenoiserSpec, t: float) -> Point:
+    """The point at natural time ``t``; at the clean end the network's time is that of index 0.
+
+    A network that takes whole training indices is told the nearest one to ``t``, as diffusers'
+    multistep solvers and k-diffusion do; alpha and sigma are those of ``t`` itself, so no step of
+    the solver changes its length.
+    """
+    schedule = spec.schedule
+    alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
+    at = t if t != schedule.clean else float(schedule.from_index(0))
+    index, level = float(schedule.index(t)), float(schedule.level(t))
+    return Point(float(t), _network_time(spec, at), alpha, sigma, index, level)
+
+
+def lambda_point(spec: DenoiserSpec, lam: float) -> Point:
+    """The point where log(alpha / sigma) is ``lam``: where two-stage solvers call midway."""
+    return point(spec, float(spec.schedule.from_lambda(lam)))
+
+
+def training_end(spec: DenoiserSpec, t: float) -> tuple[float, float]:
+    """(alpha, sigma) at the end of the training step from ``t``: ``mean``'s regression target.
+
+    ``spec.training_step`` training indices nearer to the data, or the clean end before them.
+    """
+    schedule = spec.schedule
+    index = max(float(schedule.index(t)) - spec.training_step, -1.0)
+    alpha, sigma = schedule.alpha_sigma(schedule.from_index(index))
+    return float(alpha), float(sigma)
+
+
+def time_grid(
+    spec: DenoiserSpec,
+    steps: int | None = None,
+    spacing: str | Spacing | None = None,
+) -> tuple[tuple[Point, Point], ...]:
+    """``steps`` pairs (point of the network call, point that the step arrives at).
+
+    A step arrives at the grid's own next time, the last at the clean end (or, with the spec's
+    ``final="first"``, at training index 0; or where a given grid ends).
+
+    Args:
+        spec: The denoiser; gives the schedule and the defaults.
+        steps: 1 to the schedule's training steps; None is 20, or what a given grid has.
+        spacing: A grid's name or a grid (``revstep.engine.spec.grids``); None is the spec's.
+
+    Raises:
+        TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
+        ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
+    """
+    grid = resolve_spacing(spec.spacing if spacing is None else spacing)
+    steps = checked_steps(spec, steps, grid)
+    times = grid.natural_times(spec, steps)
+    last = point(spec, final_time(spec, grid))
+    check_falling(times, last, grid)
+    points = [point(spec, float(t)) for t in times]
+    return tuple(zip(points, [*points[1:], last], strict=True))
+
+
+def checked_steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
+    """The number of steps, where None is the default, or what a given grid has.
+
+    Raises:
+        TypeError: No whole number.
+        ValueError: Out of range.
+    """
+    own, total = grid.count, spec.schedule.steps
+    if steps is None:
+        return own or min(DEFAULT_STEPS, total)
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
+        raise TypeError(f"steps must be a whole number; got {steps!r}")
+    if own is not None and steps != own:
+        raise ValueError(f"steps={steps}, but the given grid has {own}; leave steps out")
+    if own is None and not 1 <= steps <= total:
+        raise ValueError(f"steps={steps} is out of range; this schedule allows 1 to {total}")
+    return int(steps)
+
+
+def check_falling(times: NDArray[np.float64], last: Point, grid: Spacing) -> None:
+    """Refuses times that do not fall, or that end below ``last``."""
+    falling = np.all(np.diff(times) < 0.0) and times[-1] >= last.t
+    if not falling:
+        raise ValueError(
+            f"{grid!r} does not fall from noise to data down to its end at time {last.t:g}: "
+            f"its calls are at {', '.join(f'{t:g}' for t in times[-4:])}; use fewer steps, or "
+            "points above the end"
+        )
+
+
+def final_time(spec: DenoiserSpec, grid: Spacing) -> float:
+    """Natural time where the last step over ``grid`` arrives."""
+    end = grid.end(spec)
+    if end is not None:
+        return end
+    return spec.schedule.clean if spec.final == "clean" else float(spec.schedule.from_index(0))
+
+
+def _network_time(spec: DenoiserSpec, t: float) -> float:
+    schedule, kind = spec.schedule, spec.time.kind
+    if kind == "log_snr":
+        alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
+        return 2.0 * math.log(alpha / sigma) if alpha > 0.0 else -math.inf
+    if kind in LEVEL_KINDS:
+        level = float(schedule.level(t))
+        return level if kind == "sigma" else math.log(level) / 4.0
+    if schedule.unit_time and kind != "index":
+        return t if kind == "unit" else 1000.0 * t
+    index = _whole(spec, float(schedule.index(t)))
+    if kind == "index":
+        return index
+    unit = index / (schedule.steps - 1)
+    return unit if kind == "unit" else 1000.0 * unit
+
+
+def _whole(spec: DenoiserSpec, index: float) -> float:
+    """The index that the network is told."""
+    nearest = float(round(index))
+    if abs(index - nearest) <= WHOLE:
+        return nearest
+    if spec.time.fractions or (spec.schedule.kind == "ve" and spec.time.kind != "index"):
+        return index
+    if spec.prediction == "mean":
+        raise ValueError(
+            f"this grid needs the training index {index:g}, and a network that predicts 'mean' for "
+            "whole indices can't be told the nearest: its target is another there. Use a spacing "
+            "in training indices (trailing, leading, linspace), or the spec's time.fractions=True"
+        )
+    return nearest
+
+
+def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
+    """Warns where the nearest whole index is of quite another noise level than the point.
+
+    So at the noisy end of a squared-cosine schedule, whose last levels are far apart.
+
+    Returns:
+        Whether it warned.
+    """
+    schedule = spec.schedule
+    if spec.time.kind in LEVEL_KINDS:
+        return False
+    if schedule.unit_time and spec.time.kind != "index":
+        return False
+    for at in points:
+        if math.isnan(at.index) or at.sigma <= DATA_COUNTS * at.alpha:
+            continue
+        told = _whole(spec, at.index)
+        if told == at.index:
+            continue
+        alpha, sigma = (float(v) for v in schedule.alpha_sigma(schedule.from_index(told)))
+        own, other = at.sigma * alpha, sigma * at.alpha
+        if max(own, other) > MISTOLD * min(own, other):
+            log.warning(
+                "the network takes whole training indices, and at noise level sigma / alpha = "
+                "%.4g the nearest one is of level %.4g: samples may be off. Use a spacing in "
+                "indices (trailing, leading, linspace) or KarrasGrid(sigma_max=80), or, where the "
+                "network takes fractions, the spec's TimeInput(fractions=True)",
+                *(at.sigma / at.alpha, sigma / alpha if alpha else math.inf),
+            )
+            return True
+    return False

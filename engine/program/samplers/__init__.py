@@ -1,0 +1,141 @@
+"""The samplers, by name. Each is a few lines of textbook algebra over a ``Run``.
+
+Notation of all files here: a step goes from ``now`` (t in formulas) to the less noisy ``then`` (s).
+The state is x = alpha x0 + sigma eps; r = alpha_t / alpha_s; beta = sigma_t² - r² sigma_s² is the
+variance of q(x_t | x_s); lambda = log(alpha / sigma); y = x / alpha; z is standard normal noise.
+Where a paper has other letters, the docstring says so. docs/tutorial.md derives the first of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from revstep.engine.nearest import unknown, unknown_names
+from revstep.engine.program.reductions import REDUCTIONS, refuse_reductions
+from revstep.engine.program.samplers.base import BaseSampler, FunctionSampler, sampler
+from revstep.engine.program.samplers.consistency import LCM, Consistency
+from revstep.engine.program.samplers.ddim import DDIM
+from revstep.engine.program.samplers.ddpm import DDPM
+from revstep.engine.program.samplers.dpm2 import DPM2, DPM2Ancestral
+from revstep.engine.program.samplers.dpm_solver import (
+    DPMSolverPP1S,
+    DPMSolverPP1SSDE,
+    DPMSolverPP2M,
+    DPMSolverPP2MSDE,
+    DPMSolverPP2S,
+    DPMSolverPP2SSDE,
+    DPMSolverPP3M,
+    DPMSolverPP3MSDE,
+)
+from revstep.engine.program.samplers.euler import Euler, EulerAncestral
+from revstep.engine.program.samplers.flow import FlowEuler, FlowHeun
+from revstep.engine.program.samplers.heun import EDM, Heun
+from revstep.engine.program.samplers.langevin import Langevin, PredictorCorrector, ReverseSDE
+from revstep.engine.program.samplers.linear_multistep import IPNDM, LMS, PNDM
+from revstep.engine.program.samplers.options import check_types
+from revstep.engine.program.samplers.repaint import RePaint
+from revstep.engine.program.samplers.unipc import UniPC
+from revstep.engine.program.trace import Sampler
+
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "DPM2",
+    "EDM",
+    "IPNDM",
+    "LCM",
+    "LMS",
+    "PNDM",
+    "SAMPLERS",
+    "BaseSampler",
+    "Consistency",
+    "DPM2Ancestral",
+    "DPMSolverPP1S",
+    "DPMSolverPP1SSDE",
+    "DPMSolverPP2M",
+    "DPMSolverPP2MSDE",
+    "DPMSolverPP2S",
+    "DPMSolverPP2SSDE",
+    "DPMSolverPP3M",
+    "DPMSolverPP3MSDE",
+    "Euler",
+    "EulerAncestral",
+    "FlowEuler",
+    "FlowHeun",
+    "FunctionSampler",
+    "Heun",
+    "Langevin",
+    "PredictorCorrector",
+    "RePaint",
+    "ReverseSDE",
+    "UniPC",
+    "make_sampler",
+    "resolve_sampler",
+    "sampler",
+]
+
+SAMPLERS: dict[str, type[BaseSampler]] = {
+    "ddim": DDIM,
+    "ddpm": DDPM,
+    "euler": Euler,
+    "euler_ancestral": EulerAncestral,
+    "heun": Heun,
+    "edm": EDM,
+    "dpm2": DPM2,
+    "dpm2_ancestral": DPM2Ancestral,
+    "dpmpp_1s": DPMSolverPP1S,
+    "dpmpp_1s_sde": DPMSolverPP1SSDE,
+    "dpmpp_2s": DPMSolverPP2S,
+    "dpmpp_2s_sde": DPMSolverPP2SSDE,
+    "dpmpp_2m": DPMSolverPP2M,
+    "dpmpp_2m_sde": DPMSolverPP2MSDE,
+    "dpmpp_3m": DPMSolverPP3M,
+    "dpmpp_3m_sde": DPMSolverPP3MSDE,
+    "unipc": UniPC,
+    "lms": LMS,
+    "ipndm": IPNDM,
+    "pndm": PNDM,
+    "flow_euler": FlowEuler,
+    "flow_heun": FlowHeun,
+    "reverse_sde": ReverseSDE,
+    "predictor_corrector": PredictorCorrector,
+    "langevin": Langevin,
+    "lcm": LCM,
+    "consistency": Consistency,
+    "repaint": RePaint,
+}
+
+
+def make_sampler(name: str, **options: Any) -> BaseSampler:
+    """The sampler of that name with those options (``make_sampler("ddim", eta=0.5)``).
+
+    Raises:
+        ValueError: An unknown name or option, or a value that is not allowed.
+        ProgramError: An option that no table of numbers can hold.
+    """
+    if name not in SAMPLERS:
+        raise ValueError(unknown("sampler", name, SAMPLERS))
+    cls = SAMPLERS[name]
+    refuse_reductions(**{k: v for k, v in options.items() if k in REDUCTIONS})
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    if others := set(options) - set(known):
+        raise ValueError(unknown_names(f"sampler {name!r} has no option", others, known))
+    check_types(cls, options)
+    return cls(**{k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()})
+
+
+def resolve_sampler(sampler: str | Sampler) -> BaseSampler:
+    """A name, a sampler, or a plain function of a ``Run``, as a sampler."""
+    if isinstance(sampler, str):
+        return make_sampler(sampler)
+    if isinstance(sampler, BaseSampler):
+        return sampler
+    if isinstance(sampler, type) or not callable(sampler):
+        raise TypeError(
+            f"sampler must be a name ({', '.join(SAMPLERS)}), a sampler object such as DDIM(), or "
+            f"a function of a Run; got {sampler!r}"
+        )
+    return FunctionSampler(sampler)

@@ -1,0 +1,115 @@
+"""Few-step models: consistency models and latent consistency models, sampled in several steps.
+
+References: Song, Dhariwal, Chen & Sutskever, "Consistency models", 2023, arXiv:2303.01469; Luo et
+al., "Latent consistency models", 2023, arXiv:2310.04378.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from revstep.engine.program.points import Point, time_grid
+from revstep.engine.program.samplers.base import BaseSampler, check_count, check_range
+from revstep.engine.program.trace import Run
+from revstep.engine.program.vector import Vector
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.grids import Spacing, TimeGrid
+
+__all__ = ["LCM", "Consistency"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Consistency(BaseSampler):
+    """Multistep consistency sampling (Song et al. 2023, algorithm 1): denoise, noise again.
+
+    x_s = alpha_s f(x_t, t) + sqrt(sigma_s² - sigma_min²) z, f the network's x0. For a network of
+    ``edm`` prediction, f has the paper's boundary: c_skip = d² / ((t - sigma_min)² + d²) and
+    c_out = (t - sigma_min) d / sqrt(t² + d²), with d = sigma_data.
+
+    Attributes:
+        sigma_min: The noise level where f is the identity.
+    """
+
+    sigma_min: float = 0.002
+
+    def __post_init__(self) -> None:
+        check_range("sigma_min", self.sigma_min, 0.0)
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now, estimate=self._boundary(run.spec, now))
+            x = then.alpha * d.x0
+            noise = math.sqrt(max(then.sigma**2 - self.sigma_min**2, 0.0))
+            if noise > 0.0 and not run.ends_at(then):
+                x = x + noise * run.noise()
+        return x
+
+    def _boundary(self, spec: DenoiserSpec, now: Point) -> tuple[float, float] | None:
+        if spec.prediction != "edm":
+            return None
+        data, shifted = spec.sigma_data, now.sigma - self.sigma_min
+        norm = shifted**2 + data**2
+        return data**2 / norm, shifted * data / math.hypot(now.sigma, data)
+
+
+@dataclasses.dataclass(frozen=True)
+class LCM(BaseSampler):
+    """Latent consistency models (Luo et al. 2023): f = c_skip x + c_out x0, then noise again.
+
+    c_skip = d² / (u² + d²) and c_out = u / sqrt(u² + d²) with u = scaling t, t the training index
+    and d = 0.5.
+
+    Attributes:
+        original_steps: DDIM steps that the model was distilled from; calls are at some of these.
+        scaling: Factor on the training index; the published models have 10.
+    """
+
+    original_steps: int = 50
+    scaling: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_count("original_steps", self.original_steps, 1)
+        check_range("scaling", self.scaling, 0.0)
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x, data = run.x, 0.5
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            u = self.scaling * now.index
+            c_skip, c_out = data**2 / (u**2 + data**2), u / math.hypot(u, data)
+            x = then.alpha * (c_skip * x + c_out * d.x0)
+            if then.sigma > 0.0 and not run.ends_at(then):
+                x = x + then.sigma * run.noise()
+        return x
+
+    def grid(
+        self,
+        spec: DenoiserSpec,
+        steps: int | None,
+        spacing: str | Spacing | None,
+        compat: str | None,
+    ) -> tuple[tuple[Point, Point], ...]:
+        """Even picks of the distillation's own steps, unless a spacing is given."""
+        total = spec.schedule.steps
+        if spacing is None and steps is not None:
+            if self.original_steps > total:
+                raise ValueError(
+                    f"original_steps={self.original_steps} is more than the {total} training steps "
+                    "of this schedule; give those that the model was distilled from, as "
+                    f"LCM(original_steps={total}), or a spacing"
+                )
+            if not 1 <= steps <= self.original_steps:
+                raise ValueError(
+                    f"steps={steps} is out of range; this model was distilled from "
+                    f"{self.original_steps}: 1 to {self.original_steps}"
+                )
+            origin = np.arange(self.original_steps, 0, -1) * (total // self.original_steps) - 1
+            picks = np.floor(np.linspace(0, self.original_steps, steps, endpoint=False))
+            spacing = TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
+        return time_grid(spec, steps, spacing)

@@ -1,0 +1,68 @@
+"""DDIM.
+
+Reference: Song, Meng & Ermon, "Denoising diffusion implicit models", 2021, arXiv:2010.02502. Its
+alpha_t is alpha_t² here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+from revstep.engine.program import diffusers_grid
+from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program.points import Point
+from revstep.engine.program.samplers.base import BaseSampler, check_range
+from revstep.engine.program.trace import Run
+from revstep.engine.program.vector import Vector
+
+__all__ = ["DDIM", "ancestral_sigma"]
+
+
+def ancestral_sigma(now: Point, then: Point) -> float:
+    """Standard deviation of q(x_s | x_t, x0): eq. 16 with eta = 1, for any (alpha, sigma).
+
+    sigma_s / sigma_t * sqrt(sigma_t² - (alpha_t / alpha_s)² sigma_s²).
+    """
+    if now.sigma == 0.0:
+        return 0.0
+    ratio = now.alpha / then.alpha
+    return then.sigma / now.sigma * math.sqrt(max(now.sigma**2 - ratio**2 * then.sigma**2, 0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class DDIM(BaseSampler):
+    """x_s = alpha_s x0 + sqrt(sigma_s² - std²) eps + std z (eq. 12).
+
+    std is eta times the standard deviation of q(x_s | x_t, x0) (eq. 16).
+
+    Attributes:
+        eta: 0 is deterministic; 1 is DDPM with the small variance.
+        epsilon: ``rederive`` takes eps from the clipped x0 (the original code); ``keep`` takes the
+            network's own (diffusers' default). The same without clipping. None is ``rederive``, or
+            with compat ``keep``.
+    """
+
+    stepping: ClassVar[Stepping | None] = diffusers_grid.DDIM
+    like_ddim: ClassVar[bool] = True
+    eta: float = 0.0
+    epsilon: str | None = None
+
+    def __post_init__(self) -> None:
+        check_range("eta", self.eta, 0.0, 1.0)
+        if self.epsilon not in (None, "rederive", "keep"):
+            raise ValueError(f"epsilon={self.epsilon!r}; allowed: rederive, keep")
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        keep = self.epsilon == "keep" or (self.epsilon is None and run.compat)
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            eps = d.raw_eps if keep else d.eps
+            std = 0.0 if run.ends_at(then) else self.eta * ancestral_sigma(now, then)
+            x = then.alpha * d.x0 + math.sqrt(max(then.sigma**2 - std**2, 0.0)) * eps
+            if std > 0.0:
+                x = x + std * run.noise()
+        return x

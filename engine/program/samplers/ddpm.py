@@ -1,0 +1,66 @@
+"""DDPM: ancestral sampling.
+
+References: Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", 2020, arXiv:2006.11239
+(its bar alpha_t is alpha_t² here); Nichol & Dhariwal, "Improved denoising diffusion probabilistic
+models", 2021, arXiv:2102.09672 (learned variance, eq. 15).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+from revstep.engine.program import diffusers_grid
+from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program.points import Point
+from revstep.engine.program.samplers.base import BaseSampler
+from revstep.engine.program.samplers.ddim import ancestral_sigma
+from revstep.engine.program.trace import Run
+from revstep.engine.program.vector import Vector
+
+__all__ = ["DDPM"]
+
+VARIANCES = ("small", "large", "learned")
+LEAST_VARIANCE = 1e-20  # what the logarithm of a zero variance is taken of
+
+
+@dataclasses.dataclass(frozen=True)
+class DDPM(BaseSampler):
+    """A draw from q(x_s | x_t, x0) with the estimate of x0 (Ho et al., eq. 6 and 7), for any s < t.
+
+    x_s = (alpha_s beta / sigma_t²) x0 + (r sigma_s² / sigma_t²) x + std z
+
+    Attributes:
+        variance: std²: ``small`` is the posterior's own, beta~ = beta sigma_s² / sigma_t²;
+            ``large`` is beta; ``learned`` is interpolated by the network between the two (needs
+            ``spec.learned_variance``). The last step adds no noise.
+    """
+
+    stepping: ClassVar[Stepping | None] = diffusers_grid.DDPM
+    variance: str = "small"
+
+    def __post_init__(self) -> None:
+        if self.variance not in VARIANCES:
+            raise ValueError(f"variance={self.variance!r}; allowed: {', '.join(VARIANCES)}")
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        for number, (now, then) in enumerate(run.steps):
+            d = run.denoise(x, now)
+            r = now.alpha / then.alpha
+            beta = now.sigma**2 - r**2 * then.sigma**2
+            x = (then.alpha * beta / now.sigma**2) * d.x0 + (r * then.sigma**2 / now.sigma**2) * x
+            if number < len(run.steps) - 1 or (run.compat and now.t > 0.0):
+                x = x + self._noise(run, now, then, beta)
+        return x
+
+    def _noise(self, run: Run, now: Point, then: Point, beta: float) -> Vector:
+        small = ancestral_sigma(now, then)
+        if self.variance == "small":
+            return max(small, math.sqrt(LEAST_VARIANCE)) * run.noise()
+        if self.variance == "large":
+            return math.sqrt(beta) * run.noise()
+        ends = (max(v, LEAST_VARIANCE) for v in (beta, small**2))
+        return run.learned_noise(*map(math.log, ends))

@@ -1,0 +1,69 @@
+"""Euler's method on the probability-flow ODE, and its ancestral form.
+
+References: Song et al., "Score-based generative modeling through stochastic differential
+equations", 2021, arXiv:2011.13456 (eq. 13); Karras et al., "Elucidating the design space of
+diffusion-based generative models", 2022, arXiv:2206.00364 (eq. 4); k-diffusion's
+``sample_euler_ancestral``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+from revstep.engine.program import diffusers_grid
+from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program.samplers.base import BaseSampler, check_range
+from revstep.engine.program.samplers.ddim import ancestral_sigma
+from revstep.engine.program.trace import Run
+from revstep.engine.program.vector import Vector
+
+__all__ = ["Euler", "EulerAncestral"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Euler(BaseSampler):
+    """Euler on d(x / alpha) / d(sigma / alpha) = eps: x_s = alpha_s x0 + sigma_s eps.
+
+    For x_s / alpha_s = x / alpha_t + (sigma_s / alpha_s - sigma_t / alpha_t) eps, and
+    x / alpha_t - (sigma_t / alpha_t) eps is x0. In this form it has a limit where alpha_t = 0.
+    The same step as DDIM without noise, and, on a flow schedule, as Euler on the velocity.
+    """
+
+    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            x = then.alpha * d.x0 + then.sigma * d.eps
+        return x
+
+
+@dataclasses.dataclass(frozen=True)
+class EulerAncestral(BaseSampler):
+    """Euler down to sigma_down, then noise of sigma_up; DDIM's step with the same eta.
+
+    Attributes:
+        eta: 0 is Euler; 1 takes sigma_up from the posterior.
+    """
+
+    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("eta", self.eta, 0.0, 1.0)
+
+    def __call__(self, run: Run) -> Vector:
+        """Walks the grid."""
+        x = run.x
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            up = 0.0 if run.ends_at(then) else self.eta * ancestral_sigma(now, then)
+            down = math.sqrt(max(then.sigma**2 - up**2, 0.0))
+            x = then.alpha * d.x0 + down * d.eps
+            if up > 0.0:
+                x = x + up * run.noise()
+        return x

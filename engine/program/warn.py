@@ -1,0 +1,126 @@
+"""Warnings of programs that run but give broken samples; known from their numbers beforehand."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.program.points import Point, warn_of_rounding
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.kernels import columns as col
+
+__all__ = ["error_gains", "warn_of_program"]
+
+SAME = 1e-6  # noise levels that differ by a smaller part are one
+DIVIDES_BY_ALPHA = ("epsilon", "score", "mean")  # predictions; the others' errors stay small
+SMALL = 0.1  # differences of noise levels, where data is of size 1
+GROWN = 100.0  # an error of 1 % of the noise, good for a network, is then as large as the data
+
+log = logging.getLogger("revstep")
+
+Float64 = NDArray[np.float64]
+
+
+def warn_of_program(
+    spec: DenoiserSpec, rows: Float64, points: Sequence[Point], *, clip: bool
+) -> None:
+    """Warns, where the network is told wrong times or its error grows.
+
+    Args:
+        spec: The denoiser.
+        rows: The program's rows, float64 (N + 1, 32).
+        points: Of the N calls, and of the end.
+        clip: Whether x0 is clipped, which bounds what an error does.
+    """
+    if not warn_of_rounding(spec, points[:-1]):
+        _warn_of_repeats(points[:-1])
+    if spec.prediction in DIVIDES_BY_ALPHA and not clip:
+        _warn_of_growth(spec, rows, points)
+
+
+def _warn_of_repeats(calls: Sequence[Point]) -> None:
+    """Warns where the network is told one time for states of several noise levels."""
+    told: dict[float, Point] = {}
+    repeated = []
+    for at in calls:
+        first = told.setdefault(at.time, at)
+        if not math.isclose(first.level, at.level, rel_tol=SAME):
+            repeated.append((first, at))
+    if repeated:
+        first, at = max(repeated, key=lambda pair: abs(pair[0].level - pair[1].level))
+        off = abs(first.level - at.level)  # measured: far less, for a good network
+        how = f"off by up to {off:.1g}, where data is of size 1" if off < SMALL else "off"
+        log.warning(
+            "the network takes whole training indices, and %d of its %d calls tell it one that "
+            "another call told for another noise level, as %g for %.4g and for %.4g: samples may "
+            "be %s. Use fewer steps, a spacing in indices (trailing, leading, linspace), or, "
+            "where the network takes fractions, the spec's TimeInput(fractions=True)",
+            *(len(repeated), len(calls), at.time, first.level, at.level, how),
+        )
+
+
+def _warn_of_growth(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) -> None:
+    """Warns where an error of the network comes out far larger than it went in.
+
+    So where a run begins next to alpha = 0, as on squared-cosine betas, and takes large steps: x0
+    is (x - sigma eps) / alpha there.
+    """
+    gains = error_gains(spec, rows, points)
+    worst = int(np.argmax(gains))
+    if gains[worst] > GROWN:
+        at = points[worst]
+        log.warning(
+            "call %d of the network is at noise level sigma / alpha = %.4g, from where an error of "
+            "the noise that it predicts comes out %.3g times as large in the samples: they will be "
+            "broken. Use spacing=KarrasGrid(sigma_max=80) or 'leading', more steps, clip=True "
+            "where the data has fixed ends, or a network that predicts 'v_prediction'",
+            *(worst + 1, at.sigma / at.alpha if at.alpha else math.inf, gains[worst]),
+        )
+
+
+def error_gains(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) -> Float64:
+    """How much of the final state, in parts of its spread, an error of each call becomes.
+
+    The error is one of the noise: 1 for ``epsilon``, and what that is for ``score`` and ``mean``.
+    The network answers errors as that of data N(0, 1) does, where x0 is alpha / (alpha² + sigma²)
+    of the state. Clipping is left out. The rows are walked once, from the end: what a change of the
+    state or of a slot before a row makes of the final state.
+
+    Returns:
+        float64 (N,) for N calls. Measured on data N(1, 1/4) with an error of 1 %, standard
+        deviations of samples are 7 % off at a gain of 60, 40 % at 160, 130 % at 310.
+    """
+    end = points[-1]
+    of_x, of_slots = 1.0 / math.hypot(end.alpha, end.sigma), [0.0, 0.0, 0.0]
+    gains = np.zeros(len(points) - 1)
+    for number in range(len(gains) - 1, -1, -1):
+        row, at = rows[number].tolist(), points[number]
+        parts = [of_x * factor for factor in row[col.C_X : col.H_3 + 1]]
+        if row[col.SLOT] >= 0.0:
+            slot = int(row[col.SLOT])
+            kept, of_slots[slot] = of_slots[slot], 0.0
+            if kept:
+                stored = row[col.K_X : col.KH_3 + 1]
+                parts = [p + kept * factor for p, factor in zip(parts, stored, strict=True)]
+        of_x, of_m, of_x0, *of_history = parts
+        of_slots = [a + b for a, b in zip(of_slots, of_history, strict=True)]
+        p_x, p_m = row[col.P_X], row[col.P_M]
+        of_x += p_x * of_x0
+        of_m += p_m * of_x0
+        if p_m:
+            of_x += of_m * (at.alpha / (at.alpha**2 + at.sigma**2) - p_x) / p_m
+        gains[number] = abs(of_m * _unit_error(spec, at, p_m))
+    return gains
+
+
+def _unit_error(spec: DenoiserSpec, at: Point, p_m: float) -> float:
+    """The error of the network's output that an error of 1 of the noise is."""
+    if spec.prediction == "score":
+        return 1.0 / at.sigma if at.sigma else 0.0
+    if spec.prediction == "mean":
+        return at.sigma / (at.alpha * p_m) if at.alpha and p_m else 0.0
+    return 1.0

@@ -1,0 +1,1 @@
+"""What is known of a network besides its weights: spec, schedule, grids, prediction."""

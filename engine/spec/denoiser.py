@@ -1,0 +1,236 @@
+"""``DenoiserSpec``: all that the engine must know of a trained denoiser besides its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from revstep.engine.nearest import unknown
+from revstep.engine.spec.fields import (
+    SHAPE,
+    as_tuple,
+    check_bool,
+    check_name,
+    check_number,
+    check_shape,
+    check_whole,
+    fields_from,
+    got,
+)
+from revstep.engine.spec.grids import KarrasGrid, Spacing, resolve_spacing, spacing_from_value
+from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
+from revstep.engine.spec.prediction import PREDICTIONS
+from revstep.engine.spec.schedule import Schedule, VESchedule, schedule_from_dict
+
+__all__ = ["MAX_BATCH", "Condition", "Decoder", "DenoiserSpec", "TimeInput"]
+
+MAX_BATCH = 65_536
+INDEX_TIME = TimeInput()
+TUPLES = {
+    "shape": SHAPE,
+    "conditions": "a tuple of Condition, as (Condition(...),) with a comma",
+    "batch": "(least, most) network rows a call, as (1, 64)",
+    "value_range": "(lo, hi), as (-1.0, 1.0), or None",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiserSpec:
+    """A denoiser's inputs, outputs and training objective.
+
+    Attributes:
+        shape: Shape of one sample, without the batch: (C, H, W), (horizon, actions), ...
+        schedule: The noise schedule it was trained with.
+        prediction: What it predicts (``revstep.engine.spec.prediction``).
+        name: Name of the state input, float32 (B, *shape).
+        time: The time input.
+        conditions: Further inputs, in the order in which the module takes them.
+        learned_variance: The output has twice the channels: (2 C, ...), mean part first (Nichol &
+            Dhariwal 2021).
+        training_step: For ``mean``: length of the training step, in training indices.
+        sigma_data: For ``edm``.
+        value_range: (lo, hi) of the data, for clipping and for conversion to images; None where
+            data has no bounds.
+        clip: Whether samplers clip the denoised estimate to ``value_range`` by default.
+        spacing: Default time grid: a name or a grid (``revstep.engine.spec.grids``).
+        spacing_offset: Added to the indices of the ``leading`` spacing.
+        final: Where sampling ends: ``clean`` (sigma = 0), ``first`` (training index 0), or
+            ``first_ddim``: index 0 for DDIM and PNDM, clean for other samplers, as diffusers has it
+            with ``set_alpha_to_one=False``.
+        decoder: The latent decoder's description, if the bundle has one.
+        batch: (least, most) network rows a call.
+    """
+
+    shape: tuple[int, ...]
+    schedule: Schedule
+    prediction: str
+    name: str = "sample"
+    time: TimeInput = INDEX_TIME
+    conditions: tuple[Condition, ...] = ()
+    learned_variance: bool = False
+    training_step: float = 1.0
+    sigma_data: float = 0.5
+    value_range: tuple[float, float] | None = None
+    clip: bool = False
+    spacing: str | Spacing = "trailing"
+    spacing_offset: int = 0
+    final: str = "clean"
+    decoder: Decoder | None = None
+    batch: tuple[int, int] = (1, 64)
+
+    @classmethod
+    def edm(
+        cls,
+        shape: tuple[int, ...],
+        *,
+        sigma_data: float = 0.5,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        rho: float = 7.0,
+        **fields: Any,
+    ) -> DenoiserSpec:
+        """The spec of an EDM network (Karras et al. 2022, table 1).
+
+        The network is the raw F of D = c_skip x + c_out F(c_in x, c_noise): it is fed c_in x and
+        c_noise = ln(sigma) / 4, and sampled on the paper's grid. ``fields`` are further fields of
+        the spec, and change these.
+        """
+        own: dict[str, Any] = {
+            "schedule": VESchedule.edm(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho),
+            "prediction": "edm",
+            "sigma_data": sigma_data,
+            "time": TimeInput(kind="log_sigma", fractions=True),
+            "spacing": KarrasGrid(rho=rho),
+        }
+        return cls(shape=shape, **(own | fields))
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        self._check_inputs()
+        self._check_objective()
+        self._check_sampling()
+
+    def _check_types(self) -> None:
+        """Makes tuples of lists, and refuses values of another type than the field's."""
+        for name, allowed in TUPLES.items():
+            if (value := getattr(self, name)) is not None or name != "value_range":
+                object.__setattr__(self, name, as_tuple(value, name, allowed))
+        for value in self.conditions:
+            if not isinstance(value, Condition):
+                raise TypeError(f"conditions must be {TUPLES['conditions']}; got {got(value)}")
+        time: object = self.time
+        if not isinstance(time, TimeInput):
+            hint = f": TimeInput(kind={time!r})?" if time in TIME_KINDS else ""
+            raise TypeError(f"time must be a TimeInput; got {got(time)}{hint}")
+        if not isinstance(self.decoder, Decoder | None):
+            raise TypeError(f"decoder must be a Decoder or None; got {got(self.decoder)}")
+        for value in self.batch:
+            check_whole(value, "batch")
+        for value in self.value_range or ():
+            check_number(value, "value_range")
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", tuple(float(v) for v in self.value_range))
+        for name in ("training_step", "sigma_data"):
+            check_number(getattr(self, name), name)
+        for name in ("learned_variance", "clip"):
+            check_bool(getattr(self, name), name)
+        check_whole(self.spacing_offset, "spacing_offset")
+
+    def _check_inputs(self) -> None:
+        check_shape(self.shape, "the sample shape", empty=False)
+        names = [self.name, self.time.name, *(c.name for c in self.conditions)]
+        check_name(self.name, "the state's name")
+        if len(set(names)) != len(names):
+            raise ValueError(f"input names must differ; got {', '.join(names)}")
+        low, high = (*self.batch, 0, 0)[:2]
+        if len(self.batch) != 2 or not 1 <= low <= high <= MAX_BATCH:
+            raise ValueError(
+                f"batch must be (least, most) with 1 <= least <= most <= {MAX_BATCH}; "
+                f"got {self.batch}"
+            )
+
+    def _check_objective(self) -> None:
+        if not isinstance(self.schedule, Schedule):
+            raise TypeError(f"schedule must be a Schedule; got {type(self.schedule).__name__}")
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(unknown("prediction", self.prediction, PREDICTIONS))
+        if self.prediction == "edm" and self.schedule.kind != "ve":
+            raise ValueError("prediction 'edm' needs a VESchedule, as VESchedule.edm()")
+        self._check_told_level()
+        if not (math.isfinite(self.training_step) and self.training_step > 0.0):
+            raise ValueError(f"training_step must be positive; got {self.training_step}")
+        if not (math.isfinite(self.sigma_data) and self.sigma_data > 0.0):
+            raise ValueError(f"sigma_data must be positive; got {self.sigma_data}")
+
+    def _check_told_level(self) -> None:
+        """Refuses a time input that has no finite number for the last training index."""
+        if self.time.kind not in LEVEL_KINDS:
+            return
+        kind, schedule = self.time.kind, self.schedule
+        alpha, _ = schedule.alpha_sigma(schedule.from_index(schedule.steps - 1))
+        if alpha == 0.0 and (schedule.kind != "flow" or kind == "log_snr"):
+            raise ValueError(
+                f"a network that is fed {kind!r} can't be told the last training index, where "
+                "alpha = 0 and the noise level is infinite (zero terminal SNR, or a flow's t = 1): "
+                "feed it 'index', 'unit' or 'thousand', or give the schedule that it was trained "
+                "with, such as VPSchedule.from_sigmas(...)"
+            )
+
+    def _check_sampling(self) -> None:
+        if self.value_range is not None and not (
+            len(self.value_range) == 2
+            and -math.inf < self.value_range[0] < self.value_range[1] < math.inf
+        ):
+            raise ValueError(f"value_range must be (lo, hi) with lo < hi; got {self.value_range}")
+        if self.clip and self.value_range is None:
+            raise ValueError("clip=True needs a value_range")
+        resolve_spacing(self.spacing)
+        if not 0 <= self.spacing_offset < self.schedule.steps:
+            raise ValueError(
+                f"spacing_offset={self.spacing_offset} is out of range; it is a training index, "
+                f"0 to {self.schedule.steps - 1}"
+            )
+        if self.final not in ("clean", "first", "first_ddim"):
+            raise ValueError(f"final must be 'clean', 'first' or 'first_ddim'; got {self.final!r}")
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one network output: ``shape``, or twice its channels with learned variance."""
+        return (2 * self.shape[0], *self.shape[1:]) if self.learned_variance else self.shape
+
+    @property
+    def elements(self) -> int:
+        """Elements a sample."""
+        return math.prod(self.shape)
+
+    @property
+    def guidable(self) -> bool:
+        """Whether classifier-free guidance is possible: every condition has a null value."""
+        return bool(self.conditions) and all(c.null is not None for c in self.conditions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        values = dataclasses.asdict(self)
+        values["schedule"] = self.schedule.to_dict()
+        values["conditions"] = tuple(c.to_dict() for c in self.conditions)
+        if isinstance(self.spacing, Spacing):
+            values["spacing"] = self.spacing.to_dict()
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DenoiserSpec:
+        """The spec that ``to_dict`` wrote, also after a round trip through JSON.
+
+        Raises:
+            ValueError: An unknown or missing field, or a value that is not allowed.
+            TypeError: A value of another type than the field's.
+        """
+        fields = fields_from(cls, values, "the spec")
+        fields["schedule"] = schedule_from_dict(fields["schedule"])
+        fields["spacing"] = spacing_from_value(fields["spacing"])
+        fields["time"] = TimeInput(**fields_from(TimeInput, fields["time"], "the time input"))
+        fields["conditions"] = tuple(Condition.from_dict(c) for c in fields["conditions"])
+        if fields["decoder"] is not None:
+            fields["decoder"] = Decoder(**fields_from(Decoder, fields["decoder"], "the decoder"))
+        return cls(**fields)

@@ -1,0 +1,204 @@
+"""Grids that are written in noise levels (``Schedule.level``).
+
+The level is k-diffusion's sigma, sigma / alpha, for VP and VE, and t for flow. Where a level falls
+between two training indices, the state is at exactly that level, and the network is told the exact
+inverse of the schedule's own interpolation, or, if it takes whole indices only, the nearest.
+
+Where alpha is 0 at the last index (zero terminal SNR) the level is infinite there: the first call
+is at that index, and the formula's largest level is that of the index before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from revstep.engine.nearest import unknown
+from revstep.engine.spec.grids.base import Float64, Spacing, check_finite, index_times
+from revstep.engine.spec.grids.beta_quantile import beta_quantile
+from revstep.engine.spec.grids.index_grids import IndexGrid
+
+if TYPE_CHECKING:
+    from revstep.engine.spec.denoiser import DenoiserSpec
+    from revstep.engine.spec.schedule import Schedule
+
+__all__ = ["BetaGrid", "ExponentialGrid", "KarrasGrid", "LogSNRGrid", "LuGrid", "NoiseGrid"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseGrid(Spacing):
+    """Levels from ``sigma_max`` down to ``sigma_min``, both taken.
+
+    Attributes:
+        sigma_min: The last call's level; None is that of training index 0.
+        sigma_max: The first call's level; None is that of training index T - 1.
+        ends: A grid of training indices whose first and last call give the levels that are None
+            instead, as diffusers' Euler, Heun, LMS and KDPM2 have it; they move with the number of
+            steps.
+    """
+
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    ends: IndexGrid | None = dataclasses.field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ends, IndexGrid | None):
+            raise TypeError(
+                "a grid's ends are those of a grid of training indices, such as LeadingGrid(); "
+                f"got {self.ends!r}"
+            )
+        for name in ("sigma_min", "sigma_max"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            check_finite(value, f"a grid's {name}")
+            if value <= 0.0:
+                raise ValueError(f"{name}={value!r} is out of range; it is positive, or None")
+
+    def levels(self, high: float, low: float, steps: int) -> Float64:
+        """``steps`` levels from ``high`` down to ``low``."""
+        raise NotImplementedError
+
+    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+        """Natural times of the levels."""
+        schedule = spec.schedule
+        least, most = self._range(spec, steps)
+        low = least if self.sigma_min is None else float(self.sigma_min)
+        high = most if self.sigma_max is None else float(self.sigma_max)
+        if low >= high:
+            raise ValueError(
+                f"spacing {self.kind!r} needs sigma_min < sigma_max; got {low:g} and {high:g}"
+            )
+        found = schedule.from_level(np.clip(self.levels(high, low, steps), low, high))
+        return self._with_ends(schedule, np.array(found))
+
+    def _range(self, spec: DenoiserSpec, steps: int) -> tuple[float, float]:
+        """(least, most) level where no other is given."""
+        if self.ends is None:
+            return spec.schedule.level_range
+        times = self.ends.natural_times(spec, steps)
+        low, high = spec.schedule.level(times[[-1, 0]])
+        least, most = spec.schedule.level_range
+        return max(least, float(low)), min(most, float(high))
+
+    def _with_ends(self, schedule: Schedule, found: Float64) -> Float64:
+        """The training's own ends exactly, without the rounding of the inverse."""
+        if self.ends is not None:
+            return found
+        if self.sigma_min is None and len(found) > 1:
+            found[-1] = schedule.from_index(0)
+        if self.sigma_max is None:
+            found[0] = schedule.from_index(schedule.steps - 1)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class KarrasGrid(NoiseGrid):
+    """Levels linear in level^(1/rho) (Karras et al. 2022, eq. 5).
+
+    Attributes:
+        rho: How much the grid favours low noise.
+    """
+
+    kind: ClassVar[str] = "karras"
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_finite(self.rho, "a grid's rho")
+        if self.rho <= 0.0:
+            raise ValueError(f"rho={self.rho!r} is out of range; it is positive")
+
+    def levels(self, high: float, low: float, steps: int) -> Float64:
+        """(high^(1/rho) + k/(N-1) (low^(1/rho) - high^(1/rho)))^rho."""
+        root = 1.0 / self.rho
+        return np.asarray(np.linspace(high**root, low**root, steps) ** self.rho)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExponentialGrid(NoiseGrid):
+    """Levels linear in their logarithm."""
+
+    kind: ClassVar[str] = "exponential"
+
+    def levels(self, high: float, low: float, steps: int) -> Float64:
+        """exp(linspace(log high, log low, N))."""
+        return np.asarray(np.exp(np.linspace(math.log(high), math.log(low), steps)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LuGrid(ExponentialGrid):
+    """``exponential``, as diffusers' ``use_lu_lambdas`` names it: even steps in lambda.
+
+    It differs in a run with compat only: that scheduler rounds the times of these levels, where it
+    cuts those of its exponential ones.
+    """
+
+    kind: ClassVar[str] = "lu"
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaGrid(NoiseGrid):
+    """Quantiles of the beta distribution: dense at both ends (Lee et al. 2024, Beta sampling).
+
+    Attributes:
+        alpha: First shape parameter.
+        beta: Second shape parameter.
+        over: What the quantiles divide: ``sigma``, the level (diffusers' ``use_beta_sigmas``), or
+            ``index``, the training index (the paper, ComfyUI).
+    """
+
+    kind: ClassVar[str] = "beta"
+    alpha: float = 0.6
+    beta: float = 0.6
+    over: str = "sigma"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("alpha", "beta"):
+            value = getattr(self, name)
+            check_finite(value, f"a grid's {name}")
+            if not 0.1 <= value <= 100.0:
+                raise ValueError(f"{name}={value!r} is out of range; it lies in [0.1, 100]")
+        if self.over not in ("sigma", "index"):
+            raise ValueError(unknown("over", self.over, ("sigma", "index")))
+        if self.over == "index" and (self.sigma_min, self.sigma_max) != (None, None):
+            raise ValueError("sigma_min and sigma_max go with over='sigma'")
+
+    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+        """Natural times of the levels, or of quantile (T - 1) with ``over="index"``."""
+        if self.over == "sigma":
+            return super().natural_times(spec, steps)
+        indices = self.levels(1.0, 0.0, steps) * (spec.schedule.steps - 1)
+        return index_times(spec, indices, "spacing 'beta'")
+
+    def levels(self, high: float, low: float, steps: int) -> Float64:
+        """Low + (high - low) times the quantile of 1 - k/(N-1)."""
+        shares = np.linspace(1.0, 0.0, steps)
+        return low + beta_quantile(shares, self.alpha, self.beta) * (high - low)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSNRGrid(Spacing):
+    """Equal steps in lambda = log(alpha / sigma) from index T - 1 to 0, which is not called.
+
+    DPM-Solver's ``logSNR`` (Lu et al. 2022): with the spec's ``final="first"`` the last step, as
+    long as the others, arrives at index 0. It is ``exponential`` with the end dropped.
+    """
+
+    kind: ClassVar[str] = "logsnr_uniform"
+
+    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+        """Natural times of the first N of linspace(lambda_{T-1}, lambda_0, N + 1)."""
+        schedule = spec.schedule
+        top = float(schedule.steps - 1)
+        alpha, sigma = schedule.alpha_sigma(schedule.from_index([0.0, top - 1.0, top]))
+        with np.errstate(divide="ignore"):
+            lam = np.log(alpha) - np.log(sigma)
+        noisiest = lam[2] if np.isfinite(lam[2]) else lam[1]
+        found = np.array(schedule.from_lambda(np.linspace(noisiest, lam[0], steps + 1)[:steps]))
+        found[0] = schedule.from_index(top)
+        return found

@@ -1,0 +1,61 @@
+"""Noise schedules: ``x_t = alpha_t x0 + sigma_t eps``, with ``(alpha, sigma)`` in float64.
+
+Each schedule has its own *natural time* ``t``, running from noise to data:
+
+=================  =============================  ====================================
+schedule           natural time                   (alpha, sigma)
+=================  =============================  ====================================
+``vp``             training index, 0 to T - 1     (sqrt(abar_t), sqrt(1 - abar_t))
+``vp_continuous``  t in [0, 1]                    (sqrt(abar(t)), sqrt(1 - abar(t)))
+``ve``             sigma itself                   (1, t)
+``flow``           t in [0, 1]                    (1 - t, t)
+=================  =============================  ====================================
+
+The clean end (alpha = 1, sigma = 0) is ``schedule.clean``: index -1, sigma 0, t = 0. EDM is the
+``ve`` schedule of ``VESchedule.edm()`` with the ``edm`` prediction.
+
+References: Ho et al. 2020 (VP, eq. 4); Nichol & Dhariwal 2021 (squared cosine, eq. 17); Lin et al.
+2023 (zero terminal SNR, algorithm 1); Song et al. 2021 (VE); Karras et al. 2022 (EDM); Lipman et
+al. 2023 (flow).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from revstep.engine.nearest import unknown
+from revstep.engine.spec.fields import fields_from
+from revstep.engine.spec.schedule.base import Schedule
+from revstep.engine.spec.schedule.continuous import ContinuousVPSchedule
+from revstep.engine.spec.schedule.flow import FlowSchedule
+from revstep.engine.spec.schedule.ve import VESchedule
+from revstep.engine.spec.schedule.vp import NearlyZeroSNR, VPSchedule
+
+__all__ = [
+    "ContinuousVPSchedule",
+    "FlowSchedule",
+    "NearlyZeroSNR",
+    "Schedule",
+    "VESchedule",
+    "VPSchedule",
+    "schedule_from_dict",
+]
+
+SCHEDULES: dict[
+    str, type[VPSchedule] | type[ContinuousVPSchedule] | type[VESchedule] | type[FlowSchedule]
+] = {cls.kind: cls for cls in (VPSchedule, ContinuousVPSchedule, VESchedule, FlowSchedule)}
+
+
+def schedule_from_dict(values: dict[str, Any]) -> Schedule:
+    """The schedule that ``Schedule.to_dict`` wrote.
+
+    Raises:
+        ValueError: An unknown kind, an unknown or missing field, or a value out of range.
+        TypeError: A field of another type.
+    """
+    fields = dict(values)
+    kind = fields.pop("kind", None)
+    if not isinstance(kind, str) or kind not in SCHEDULES:
+        raise ValueError(unknown("schedule", kind, SCHEDULES))
+    cls = SCHEDULES[kind]
+    return cls(**fields_from(cls, fields, f"the {kind} schedule"))

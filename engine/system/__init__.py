@@ -1,0 +1,1 @@
+"""The machine and the process: processor and memory, threads, forks, caches, telemetry."""

@@ -1,0 +1,112 @@
+"""What machine this is: processor, GPUs by the driver's own tool, versions of packages.
+
+Only the standard library; nothing here imports a backend.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from revstep.engine.system.cores import usable_cpus
+
+__all__ = [
+    "Gpu",
+    "cpu_count",
+    "cpu_features",
+    "cpu_name",
+    "memory_bytes",
+    "nvidia_gpus",
+    "package_version",
+]
+
+NVIDIA_SMI_SECONDS = 10.0  # a driver that hangs must not hang us
+FEATURES = (
+    *("sse2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni"),
+    *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "bf16", "sve"),
+)  # of an x86 or ARM processor, those that matter to kernels
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as ``nvidia-smi`` reports it; memory in MiB."""
+
+    name: str
+    driver: str
+    compute_capability: str
+    memory_mib: int
+
+
+def cpu_name() -> str:
+    """The processor's model name, or its architecture where the system doesn't tell."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_features() -> tuple[str, ...]:
+    """The processor's vector features; empty where the system doesn't tell."""
+    info = _cpuinfo()
+    have = set((info.get("flags") or info.get("Features") or "").split())
+    return tuple(name for name in FEATURES if name in have)
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's fields in Linux's /proc/cpuinfo; empty elsewhere."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): " ".join(value.split()) for key, _, value in pairs}
+
+
+def cpu_count() -> int:
+    """Processors that this process may keep busy, by affinity and quota."""
+    return usable_cpus()
+
+
+def memory_bytes() -> int | None:
+    """The machine's memory in bytes; None where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a distribution, or None; does not import it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def nvidia_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that the NVIDIA driver reports; empty without a driver or a GPU."""
+    query = "--query-gpu=name,driver_version,compute_cap,memory.total"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=NVIDIA_SMI_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(_gpus_from_csv(done.stdout))
+
+
+def _gpus_from_csv(text: str) -> list[Gpu]:
+    found = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) == 4:
+            memory = int(fields[3]) if fields[3].isdigit() else 0
+            found.append(Gpu(fields[0], fields[1], fields[2], memory))
+    return found

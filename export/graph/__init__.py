@@ -1,0 +1,1 @@
+"""One module as one ONNX graph, checked."""

@@ -1,0 +1,122 @@
+"""That a written graph loads and is the module: ONNX's full check, and one run of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from revstep.engine.errors import BackendError, ExportError, ParityError
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.module.line import line_of_node
+from revstep.export.parity.bounds import Bounds
+from revstep.export.parity.check import check_decoder_parity, check_forward, finding
+
+__all__ = ["check_decoder_runs", "check_loads", "check_runs"]
+
+logger = logging.getLogger(__name__)
+
+
+def check_loads(path: Path) -> None:
+    """Runs ONNX's checker with shape and type inference on a file, of any size.
+
+    Raises:
+        ExportError: What it says, and the module's line.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            "the exporter wrote a graph that no runtime loads; nothing was exported. ONNX says: "
+            f"{joined(error)}{line_of_node(path, str(error))}"
+        ) from error
+
+
+def check_runs(
+    path: Path,
+    spec: DenoiserSpec,
+    parity: Mapping[str, NDArray[Any]],
+    limit: Bounds,
+    inner: Bounds | None = None,
+) -> Bounds:
+    """Loads an fp32 graph in ONNX Runtime, if that is installed, and compares it with the module.
+
+    Args:
+        path: The graph.
+        spec: Its spec.
+        parity: The reference.
+        limit: The bounds.
+        inner: Those of a module that computes a part in 16 bits, which a runtime may round
+            otherwise; taken, with a warning, where ``limit`` does not hold.
+
+    Returns:
+        The bounds that hold.
+
+    Raises:
+        ExportError: It can't be loaded or run, or differs by more than the bound.
+    """
+    with _running(path) as threads:
+        if threads is not None:
+            from revstep.engine.backends.onnx_cpu import OrtDenoiser
+
+            denoiser = OrtDenoiser(path, spec, threads=threads)
+            try:
+                check_forward(denoiser, parity, limit)
+            except ParityError:
+                if inner is None or inner == limit:
+                    raise
+                check_forward(denoiser, parity, inner)
+                logger.warning(
+                    "the module computes a part in 16 bits, which rounds by more than the bound "
+                    "%g of one forward pass; its bundle's bound is %g",
+                    limit.forward, inner.forward,
+                )  # fmt: skip
+                return inner
+    return limit
+
+
+def check_decoder_runs(
+    path: Path, spec: DenoiserSpec, parity: Mapping[str, NDArray[Any]], limit: Bounds
+) -> None:
+    """``check_runs`` of the decoder's graph.
+
+    Raises:
+        ExportError: As ``check_runs``.
+    """
+    assert spec.decoder is not None
+    with _running(path) as threads:
+        if threads is not None:
+            from revstep.engine.parts.decoder import LatentDecoder
+
+            decode = LatentDecoder(path, spec.decoder, threads=threads)
+            check_decoder_parity(decode, parity, limit)
+
+
+@contextlib.contextmanager
+def _running(path: Path) -> Iterator[int | None]:
+    """Gives the threads of a session, None without ONNX Runtime; names what fails meanwhile."""
+    import torch
+
+    try:
+        yield torch.get_num_threads() if find_spec("onnxruntime") is not None else None
+    except ParityError as error:
+        raise ExportError(
+            f"the graph does not do what the module does; nothing was exported: {finding(error)}"
+        ) from error
+    except Exception as error:  # ONNX Runtime's own errors share no base
+        said = error.__cause__ if isinstance(error, BackendError) and error.__cause__ else error
+        raise ExportError(
+            "ONNX Runtime can't run the graph, so nothing was exported. It says: "
+            f"{joined(said)}{line_of_node(path, str(said))}"
+        ) from error
+
+
+def joined(error: object) -> str:
+    """An error's text in one line, of any length: a cut hides the reason."""
+    return " ".join(str(error).split())

@@ -1,0 +1,277 @@
+"""One module as one ONNX graph: dynamic batch, float32."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import onnx
+import torch
+
+from revstep.engine.errors import ExportError
+from revstep.engine.parts.decoder import ROWS_A_CALL
+from revstep.engine.spec.denoiser import MAX_BATCH, DenoiserSpec
+from revstep.export import OPSETS
+from revstep.export.graph.attention import masks_as_given, translations
+from revstep.export.graph.batch_range import FREE_BATCH
+from revstep.export.graph.check import check_loads
+from revstep.export.graph.exact_constants import exact_constants
+from revstep.export.graph.failure import failure
+from revstep.export.graph.passes import mend
+from revstep.export.module.checks import example_inputs
+
+__all__ = ["OPSETS", "cast_module", "export_decoder", "export_graph"]
+
+OUTPUT = "out"
+ONNX_TYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "int64": onnx.TensorProto.INT64,
+    "int32": onnx.TensorProto.INT32,
+    "bool": onnx.TensorProto.BOOL,
+}
+LOGGERS = ("torch", "onnxscript", "onnx_ir")
+
+logger = logging.getLogger(__name__)
+
+
+class CastModule(torch.nn.Module):
+    """Runs a float32 module behind float32 inputs and outputs, whatever it returns."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
+        """(x, t, *conditions) as the module takes them; float32 out."""
+        out: torch.Tensor = self.module(x, t, *conditions)
+        return out.to(torch.float32)
+
+
+def cast_module(module: torch.nn.Module) -> torch.nn.Module:
+    """The module behind ``CastModule``, in eval mode."""
+    return CastModule(module).eval()
+
+
+def export_graph(
+    module: torch.nn.Module, spec: DenoiserSpec, path: Path, *, opset: int
+) -> set[int]:
+    """Writes the graph of ``cast_module``'s module and checks its inputs and output.
+
+    Returns:
+        Batches of the spec's range for which the module branches; whether they give the same rows
+        is the caller's to check.
+
+    Raises:
+        ExportError: The module can't be exported with a dynamic batch; the message says why.
+    """
+    example = tuple(torch.from_numpy(i) for i in example_inputs(spec, 2))
+    names = [spec.name, spec.time.name, *(c.name for c in spec.conditions)]
+    batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    shapes: tuple[object, ...] = (batch, batch)
+    if spec.conditions:  # *conditions is one nested entry, and none at all when it is empty
+        shapes = (*shapes, tuple(batch for _ in spec.conditions))
+    others = _export(module, example, path, opset, names, OUTPUT, shapes, spec.batch)
+    rows = [spec.shape, (), *(c.shape for c in spec.conditions)]
+    types = ["float32", "float32", *(c.interface for c in spec.conditions)]
+    inputs = list(zip(names, types, rows, strict=True))
+    _check_graph(path, inputs, (OUTPUT, "float32", spec.output_shape))
+    return set(others)
+
+
+def export_decoder(decoder: torch.nn.Module, spec: DenoiserSpec, path: Path, *, opset: int) -> None:
+    """Writes the decoder: ``latent`` (B, *shape) to ``image`` (B, *decoder shape), float32.
+
+    Raises:
+        ExportError: As ``export_graph``.
+    """
+    assert spec.decoder is not None
+    example = (torch.from_numpy(example_inputs(spec, 2)[0]),)
+    batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    wanted = (1, ROWS_A_CALL)
+    if _export(decoder, example, path, opset, ["latent"], "image", (batch,), wanted):
+        raise ExportError(f"the decoder takes another way in batches up to 8; {FREE_BATCH}")
+    _check_graph(
+        path, [("latent", "float32", spec.shape)], ("image", "float32", spec.decoder.shape)
+    )
+
+
+def _export(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: Path,
+    opset: int,
+    names: list[str],
+    output: str,
+    shapes: tuple[object, ...],
+    rows: tuple[int, int],
+) -> list[int]:
+    """Writes the graph; returns batches of ``rows`` for which it was not traced."""
+    told: dict[str, Any] = {
+        "dynamo": True,
+        "opset_version": opset,
+        "input_names": names,
+        "output_names": [output],
+        "custom_translation_table": translations(),
+        "verbose": False,
+    }
+    try:
+        with _quiet(), torch.no_grad(), masks_as_given(), exact_constants() as exact:
+            program = _captured(module, example, shapes, {**told, "optimize": exact})
+            outside = _outside_range(program.exported_program, rows)
+            mend(program.model)
+            program.save(path)
+            return outside
+    except (OSError, ExportError):
+        raise  # a full disk is the writer's to report
+    except Exception as error:  # torch.export passes on whatever the user's module raises
+        raise failure(error) from error
+
+
+def _captured(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    shapes: tuple[object, ...],
+    told: dict[str, Any],
+) -> torch.onnx.ONNXProgram:
+    """The graph; through a plain ``torch.export`` where the ONNX exporter's own way fails.
+
+    That one takes the inputs' batches for different ones, and so fails where a view of an
+    attention mask takes its batch from another input.
+    """
+    try:
+        program = torch.onnx.export(module, example, dynamic_shapes=shapes, **told)
+    except Exception as error:  # whatever the module raises
+        if type(error).__name__ != "TorchExportError":
+            raise
+        try:
+            program = torch.onnx.export(_plain(module, example, shapes), (), **told)
+        except Exception:
+            raise error from error.__cause__
+    assert program is not None
+    return program
+
+
+def _plain(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], shapes: tuple[object, ...]
+) -> torch.export.ExportedProgram:
+    """``torch.export``'s program, again with the batches that it found to work where it says so."""
+    from torch.export.dynamic_shapes import refine_dynamic_shapes_from_suggested_fixes as refined
+
+    try:
+        return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        before, mark, fixes = str(error).partition("Suggested fixes:")
+        advice = before + mark + fixes.partition("\n\n")[0]  # what follows is for people
+        fits: Any = refined(advice, shapes)  # type: ignore[arg-type]
+        return torch.export.export(module, example, dynamic_shapes=fits, strict=False)
+
+
+def _outside_range(
+    program: torch.export.ExportedProgram | None, rows: tuple[int, int]
+) -> list[int]:
+    """The batches of ``rows`` just outside those that the graph was traced for.
+
+    A branch on the batch narrows them silently. It may change nothing (diffusers' upsampling makes
+    64 rows contiguous), so the module itself is asked there.
+    """
+    if program is None:
+        return []
+    taken = set(program.graph_signature.user_inputs)
+    values = [n.meta.get("val") for n in program.graph.nodes if n.name in taken]
+    symbols = {str(v.shape[0]) for v in values if isinstance(v, torch.Tensor) and v.ndim}
+    outside = []
+    for symbol, found in program.range_constraints.items():
+        if str(symbol) in symbols:
+            outside += [int(found.upper) + 1] if found.upper < rows[1] else []
+            outside += [int(found.lower) - 1] if found.lower > max(rows[0], 2) else []
+    return outside
+
+
+class _Muted:
+    """A stream that keeps what this thread writes; others (a progress bar's) write through."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+        self.said: list[str] = []
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() != self._thread:
+            return self._stream.write(text)
+        self.said.append(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Sends the exporter's prints and warnings to our logger, at debug level; silences its log."""
+    out, err = _Muted(sys.stdout), _Muted(sys.stderr)
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            warnings.simplefilter("always")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        for line in "".join(out.said + err.said).splitlines():
+            logger.debug("exporter: %s", line)
+        for warning in caught:
+            logger.debug("exporter: %s", warning.message)
+
+
+def _check_graph(
+    path: Path,
+    inputs: list[tuple[str, str, tuple[int, ...]]],
+    output: tuple[str, str, tuple[int, ...]],
+) -> None:
+    """Compares the written graph's inputs and output with the spec, and runs onnx's checker."""
+    check_loads(path)
+    graph = onnx.load(str(path), load_external_data=False).graph
+    found = [_value(v) for v in graph.input]
+    if [name for name, _, _ in found] != [name for name, _, _ in inputs]:
+        raise ExportError(
+            f"the graph's inputs are {', '.join(n for n, _, _ in found)}, expected "
+            f"{', '.join(n for n, _, _ in inputs)}: the module must take every input as a tensor"
+        )
+    outputs = [_value(v) for v in graph.output]
+    if len(outputs) != 1:
+        raise ExportError(f"the graph has {len(outputs)} outputs, expected 1")
+    wanted = [*inputs, output]
+    symbols = set()
+    for (name, kind, dims), (_, dtype, shape) in zip([*found, *outputs], wanted, strict=True):
+        if kind != ONNX_TYPES[dtype]:
+            raise ExportError(f"the graph's {name!r} is of ONNX type {kind}, expected {dtype}")
+        if not dims or not isinstance(dims[0], str):
+            raise ExportError(
+                f"the graph's {name!r} has the fixed batch {dims[:1]}: the module fixes its batch; "
+                f"{FREE_BATCH}"
+            )
+        symbols.add(dims[0])
+        if tuple(dims[1:]) != shape:
+            raise ExportError(f"the graph's {name!r} is {dims}, expected (batch, *{shape})")
+    if len(symbols) != 1:
+        raise ExportError(f"the graph's batches differ: {', '.join(sorted(symbols))}")
+
+
+def _value(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | str]]:
+    tensor = value.type.tensor_type
+    dims: list[int | str] = [
+        d.dim_param if d.HasField("dim_param") else d.dim_value for d in tensor.shape.dim
+    ]
+    return value.name, tensor.elem_type, dims

@@ -1,0 +1,54 @@
+"""Values of a condition that export tries a module with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.spec.denoiser import Condition
+
+__all__ = ["example_condition"]
+
+
+def example_condition(c: Condition, rows: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Valid values (rows, *shape): the condition's own example, or else made up.
+
+    Made up are N(0, 1), every class in turn, masks with both values in each row, and 0 of integers
+    that nothing is known of. The null value is in the last row if there is one.
+    """
+    if c.example is not None:
+        own = np.asarray(c.example)
+        value = own[np.arange(rows) % len(own)]
+    elif c.dtype == "bool":
+        value = _masks((rows, *c.shape), rng)
+    elif c.interface == "float32":
+        value = rng.standard_normal((rows, *c.shape)).astype(np.float32)
+    else:
+        value = _integers(c, rows)
+    if c.null is not None and rows > 1:
+        value[-1] = c.null
+    return value
+
+
+def _masks(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """About half, and both values in every row; one number a row is True and False in turn."""
+    value = rng.random(shape) < 0.5
+    rows = value.reshape(len(value), -1)
+    if rows.shape[1] == 1:
+        rows[:, 0] = np.arange(len(rows)) % 2 == 0
+    else:
+        # attention over nothing is NaN in many modules, and True may mean to keep or to leave out
+        rows[:, 0] |= ~rows.any(axis=1)
+        rows[:, -1] &= ~rows.all(axis=1)
+    return value
+
+
+def _integers(c: Condition, rows: int) -> NDArray[Any]:
+    shape = (rows, *c.shape)
+    if c.allowed is None:
+        return np.array(np.broadcast_to(c.filler, shape), order="C")
+    least, most = c.allowed
+    count = np.arange(int(np.prod(shape))).reshape(shape)
+    return (least + count % (most - least + 1)).astype(c.interface)

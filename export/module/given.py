@@ -1,0 +1,153 @@
+"""The caller's module as it was given: its own dtypes, its own device, no cast.
+
+What is compared with a cast copy agrees with the copy's faults too, so the reference is taken here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from revstep.engine.backends.module.cast import copy_module, weight_dtype
+from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.errors import ExportError
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+__all__ = ["DtypeWatch", "Form", "GivenDenoiser", "calling", "find_form", "in_eval_mode"]
+
+CPU = torch.device("cpu")
+MOVES = (torch.ops.aten.lift_fresh.default, torch.ops.aten._to_copy.default)  # tensors from numpy
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a module takes float32 inputs.
+
+    Attributes:
+        device: Where its weights lie.
+        dtype: Of x and the floating-point conditions.
+        time: Of the time: float32, or float64 with ``dtype``; never 16 bits, which round it.
+    """
+
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
+    time: torch.dtype = torch.float32
+
+    def place(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> tuple[Any, ...]:
+        """(x, t, *conditions) on the device and of the dtypes."""
+        cast = [c.to(self.dtype) if c.dtype == torch.float32 else c for c in conditions]
+        placed = (x.to(self.dtype), t.to(self.time), *cast)
+        return tuple(value.to(self.device) for value in placed)
+
+
+@contextlib.contextmanager
+def calling(device: torch.device) -> Iterator[None]:
+    """Where modules are run: no gradients, float32 products on a GPU not rounded to TF32.
+
+    Never inference mode, also not the caller's: a tensor that forward keeps must stay usable in
+    training.
+    """
+    from revstep.engine.backends.module.denoiser import _products
+
+    with torch.inference_mode(False), torch.no_grad(), _products(device, False):
+        yield
+
+
+def in_eval_mode(module: torch.nn.Module) -> torch.nn.Module:
+    """The module itself, or a copy in eval mode where a part of it is in train mode."""
+    if not any(m.training for m in module.modules()):
+        return module
+    return copy_module(module).eval()
+
+
+def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form:
+    """The form that a module takes: the first of these with which ``run`` raises no ExportError.
+
+    1. float32 x, time and conditions, as revstep has them;
+    2. x and the floating-point conditions in the dtype of most of its weights, float32 time;
+    3. for float64 weights: all three in float64.
+
+    A time of 16 bits isn't tried: it rounds 937 to 936.
+
+    Raises:
+        ExportError: It takes none; what it said of the first.
+    """
+    first = next((t for t in (*module.parameters(), *module.buffers())), None)
+    device = CPU if first is None else first.device
+    weights = weight_dtype(module)
+    forms = [Form(device)]
+    if weights != torch.float32:
+        forms.append(Form(device, weights))
+    if weights == torch.float64:
+        forms.append(Form(device, weights, weights))
+    said: list[ExportError] = []
+    for form in forms:
+        try:
+            run(form)
+        except ExportError as error:
+            said.append(error)
+        else:
+            return form
+    raise said[0]
+
+
+class DtypeWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the dtypes of all that is computed while it is entered, in ``seen``.
+
+    A cast of what was there before, as of a condition of a half dtype, rounds alike everywhere and
+    computes nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: set[torch.dtype] = set()
+        self._computed = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in MOVES and args[0] not in self._computed:
+            return result
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.seen.update(tensor.dtype for tensor in made)
+        self._computed.update(dict.fromkeys(made))
+        return result
+
+
+class GivenDenoiser:
+    """Runs a module on numpy buffers in its own form, checked as every module's output is.
+
+    Args:
+        module: In eval mode.
+        spec: Its spec.
+        form: Of its inputs.
+    """
+
+    def __init__(self, module: torch.nn.Module, spec: DenoiserSpec, form: Form) -> None:
+        self.spec = spec
+        self._module = module
+        self._form = form
+
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
+        """A call that runs the module from ``buffers`` into ``buffers.out``."""
+        from revstep.export.module.checks import run_module
+
+        conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
+
+        def call() -> None:
+            inputs = (buffers.x, buffers.t, *conditions)
+            buffers.out[:] = run_module(self._module, inputs, self.spec, self._form).numpy()
+
+        return call
+
+    def describe(self) -> dict[str, Any]:
+        """The form: device and dtype."""
+        return {"device": str(self._form.device), "dtype": str(self._form.dtype)}

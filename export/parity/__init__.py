@@ -1,0 +1,1 @@
+"""The parity check, and the reference that it compares with."""

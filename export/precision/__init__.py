@@ -1,0 +1,1 @@
+"""Reduced precision as a pass over the float32 graph."""

@@ -1,0 +1,198 @@
+"""Reduced precision as a pass over the float32 graph: what turns to 16 bits is measured.
+
+The float32 graph runs on the parity data (8 times and a DDIM-20 run) once, for the largest value of
+every tensor. Nodes stay float32 by what they are and by those values (``precision_nodes``); the
+others turn (``precision_types``); the result is emulated in float32 on the same data. Where the
+error is more than ``SHARE`` of the precision's bound, more nodes stay float32, in this order: all
+but matrix products and convolutions, then those too, from both ends of the network inwards, an
+eighth of them at a time.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from onnxscript.version_converter import convert_version
+
+from revstep.engine.backends.onnx_cpu import OrtDenoiser
+from revstep.engine.errors import ExportError, ParityError
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.parity.check import Bounds, check_parity
+from revstep.export.precision.nodes import Kept, can_turn, keep, products
+from revstep.export.precision.ranges import RangeDenoiser, add_ranges
+from revstep.export.precision.types import emulate, reduce_types, save_graph
+from revstep.export.progress import Stages
+
+__all__ = ["Reduced", "reduced_graphs", "remove_graph"]
+
+TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+OPSETS = {ir.DataType.BFLOAT16: 22}  # the first that has bfloat16 in Conv
+SHARE = 0.8  # of the bound: a runtime sums in another order
+EIGHTHS = 8
+WIDE = Bounds(1e30, 1e30)  # the float32 graph is held to its own bound elsewhere
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reduced:
+    """What became of a graph's nodes, and its error.
+
+    Attributes:
+        nodes: How many compute in 16 bits.
+        kept: How many stayed float32, by reason.
+        figures: Error and bound of one forward pass and of a DDIM-20 run, of the emulated graph.
+    """
+
+    nodes: int
+    kept: dict[str, int]
+    figures: dict[str, dict[str, float]]
+
+
+def reduced_graphs(
+    source: Path,
+    spec: DenoiserSpec,
+    reference: Mapping[str, NDArray[Any]],
+    bounds: Mapping[str, Bounds],
+    targets: Mapping[str, Path],
+    stages: Stages,
+    units: int,
+) -> dict[str, Reduced]:
+    """Writes the graph of each reduced precision, with as few float32 nodes as its bound allows.
+
+    Args:
+        source: The float32 graph.
+        spec: The denoiser's spec.
+        reference: The parity data.
+        bounds: Of each precision.
+        targets: Where the graph of each precision goes; float32 at its inputs and outputs.
+        stages: Told of the progress.
+        units: What a precision counts.
+
+    Raises:
+        ExportError: The bound allows no product in 16 bits, or the graph is not sound.
+        BackendError: ONNX Runtime is missing or refuses a graph.
+    """
+    if not targets:
+        return {}
+    made = {}
+    with tempfile.TemporaryDirectory(prefix=".precision", dir=source.parent) as folder:
+        passes = _Passes(source, spec, reference, Path(folder), torch.get_num_threads())
+        for precision, target in targets.items():
+            stages.start(f"choosing nodes for {precision}")
+            made[precision] = passes.reduce(target, precision, bounds[precision])
+            stages.advance(f"choosing nodes for {precision}", units)
+    return made
+
+
+class _Passes:
+    """A float32 graph, what it does on the parity data, and the graphs made of it."""
+
+    def __init__(
+        self,
+        source: Path,
+        spec: DenoiserSpec,
+        reference: Mapping[str, NDArray[Any]],
+        scratch: Path,
+        threads: int,
+    ) -> None:
+        self._source, self._spec, self._reference = source, spec, reference
+        self._scratch, self._threads = scratch, threads
+        self._ranges = self._measured()
+
+    def reduce(self, target: Path, precision: str, bounds: Bounds) -> Reduced:
+        """Writes ``target``; raises as ``reduced_graphs``."""
+        low, said = TYPES[precision], ""
+        for model, kept in self._choices(low):
+            turned = reduce_types(model.graph, kept, low)
+            remove_graph(target)
+            save_graph(model, target)
+            _check(target, precision)
+            try:
+                figures = check_parity(
+                    self._emulated(target, low), self._reference, precision, bounds
+                )
+            except ParityError as error:
+                said = str(error).partition(";")[0].removeprefix("parity: ")
+                continue
+            said = f"the errors are {figures}"
+            if all(f["error"] <= SHARE * f["bound"] for f in figures.values()):
+                return Reduced(turned, dict(collections.Counter(kept.values())), figures)
+        raise ExportError(
+            f"no matrix product or convolution of this module can be in {precision}: with few of "
+            f"them {said}; export without {precision}"
+        )
+
+    def _measured(self) -> Mapping[str, float]:
+        """The largest finite absolute value of every float32 tensor on the parity data."""
+        model = _loaded(self._source)
+        names = add_ranges(model.graph)
+        path = self._scratch / "ranges.onnx"
+        save_graph(model, path)
+        denoiser = RangeDenoiser(path, names, self._spec, self._threads)
+        check_parity(denoiser, self._reference, "fp32", WIDE)
+        remove_graph(path)
+        return denoiser.ranges
+
+    def _choices(self, low: ir.DataType) -> Iterator[tuple[ir.Model, Kept]]:
+        """A fresh graph and the nodes that stay float32, more of them each time."""
+        for level in range(EIGHTHS + 1):
+            model = _loaded(self._source, OPSETS.get(low, 0))
+            kept = keep(model.graph, self._ranges, low, self._spec.name)
+            heavy = products(model.graph, kept)
+            if level:
+                ends = sorted(range(len(heavy)), key=lambda i: min(i, len(heavy) - 1 - i))
+                wide = {heavy[i] for i in ends[: -(-len(heavy) * (level - 1) // EIGHTHS)]}
+                left = set(heavy) - wide
+                if not left:
+                    return
+                kept |= {n: "accuracy" for n in can_turn(model.graph, kept, low) if n not in left}
+            yield model, kept
+
+    def _emulated(self, target: Path, low: ir.DataType) -> OrtDenoiser:
+        model = ir.load(target)
+        emulate(model.graph, low)
+        path = self._scratch / "emulated.onnx"
+        remove_graph(path)
+        save_graph(model, path)
+        return OrtDenoiser(path, self._spec, threads=self._threads)
+
+
+def _loaded(path: Path, opset: int = 0) -> ir.Model:
+    """A graph with the types of all values, of that opset or a later one."""
+    model = ir.load(path)
+    if model.graph.opset_imports[""] < opset:
+        try:
+            convert_version(model, opset)
+        except Exception as error:  # the converter passes on whatever its rules raise
+            raise ExportError(
+                f"the graph can't be raised to opset {opset}, which bf16 needs: {error}; export it "
+                f"with opset={opset}, or without bf16"
+            ) from error
+    if any(v.dtype is None for node in model.graph for v in node.outputs):
+        from onnx_ir.passes.common import ShapeInferencePass
+
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
+    return model
+
+
+def remove_graph(path: Path) -> None:
+    """Removes a graph's file and that of its weights, if there are such."""
+    for file in (path, path.with_name(f"{path.name}.data")):
+        file.unlink(missing_ok=True)
+
+
+def _check(path: Path, precision: str) -> None:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"the {precision} graph has types that don't agree: {error}; export without {precision}"
+        ) from error

@@ -1,0 +1,114 @@
+"""The largest value of every tensor in a float32 graph, over the recorded trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from revstep.engine.backends.onnx_cpu import onnx_session
+from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.errors import BackendError
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+__all__ = ["RangeDenoiser", "add_ranges"]
+
+RANGES = "revstep_ranges"
+
+
+def add_ranges(graph: ir.Graph) -> list[str]:
+    """Adds one output: the largest finite absolute value of each float32 tensor.
+
+    The tensors themselves are not kept, so that memory stays that of the network.
+
+    Returns:
+        The tensors' names, in the output's order.
+    """
+    values = [v for v in graph.inputs if v.dtype == ir.DataType.FLOAT]
+    values += [v for n in graph for v in n.outputs if v.dtype == ir.DataType.FLOAT and v.name]
+    flat = _constant(graph, "flat", np.array([-1], np.int64))
+    zero = _constant(graph, "zero", np.array(0.0, np.float32))
+    axes = _constant(graph, "axes", np.array([0], np.int64))
+    parts = []
+    for number, value in enumerate(values):
+        size = _add(graph, "Abs", _add(graph, "Reshape", value, flat))
+        infinite = _add(graph, "IsInf", size)
+        finite = _add(graph, "Where", infinite, zero, size)
+        parts.append(_add(graph, "ReduceMax", finite, axes, name=f"{RANGES}_{number}"))
+    node = ir.Node("", "Concat", parts, [ir.AttrInt64("axis", 0)])
+    out = node.outputs[0]
+    out.name, out.dtype, out.shape = RANGES, ir.DataType.FLOAT, ir.Shape([len(parts)])
+    graph.append(node)
+    graph.outputs.append(out)
+    return [str(v.name) for v in values]
+
+
+def _add(graph: ir.Graph, op: str, *inputs: ir.Value, name: str | None = None) -> ir.Value:
+    node = ir.Node("", op, list(inputs))
+    graph.append(node)
+    if name is not None:
+        node.outputs[0].name = name
+    return node.outputs[0]
+
+
+def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    tensor = ir.Tensor(array, name=f"{RANGES}_{name}")
+    value = ir.Value(
+        name=tensor.name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
+
+
+class RangeDenoiser:
+    """Runs a graph of ``add_ranges`` and remembers the largest values.
+
+    Args:
+        path: The graph's file.
+        names: What ``add_ranges`` returned.
+        spec: The denoiser's spec.
+        threads: Threads inside an operator.
+
+    Attributes:
+        spec: As given.
+
+    Raises:
+        BackendError: ONNX Runtime is missing or refuses the graph.
+    """
+
+    def __init__(self, path: Path, names: list[str], spec: DenoiserSpec, threads: int) -> None:
+        self.spec = spec
+        self._names = names
+        self._session = onnx_session(path, threads=threads)
+        self._largest = np.zeros(len(names), np.float32)
+
+    @property
+    def ranges(self) -> Mapping[str, float]:
+        """The largest finite absolute value of each tensor so far."""
+        return dict(zip(self._names, map(float, self._largest), strict=True))
+
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
+        """A call that runs the graph on the buffers; a ``BackendError`` where it can't."""
+        spec = self.spec
+        feeds = {spec.name: buffers.x, spec.time.name: buffers.t, **buffers.conditions}
+
+        def call() -> None:
+            try:
+                out, ranges = self._session.run(None, feeds)
+            except Exception as error:  # ONNX Runtime's own classes share no base of their own
+                raise BackendError(f"ONNX Runtime can't run the fp32 graph: {error}") from error
+            buffers.out[:] = out
+            np.fmax(self._largest, ranges, out=self._largest)
+
+        return call
+
+    def describe(self) -> dict[str, Any]:
+        """The backend."""
+        return {"backend": "onnxruntime", "device": "cpu"}

@@ -1,0 +1,1 @@
+"""What is exported: modules, factories, diffusers folders."""

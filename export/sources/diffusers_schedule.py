@@ -1,0 +1,275 @@
+"""A diffusers scheduler config as the schedule, prediction and sampling defaults of a spec.
+
+A config mixes what the network was trained with and defaults of sampling (fields of the spec), the
+choices of one sampler (the sampler, to be given to ``sample``), and options that change the meaning
+of either in a way that none of them can say (refused by name).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+from typing import Any
+
+from revstep.engine.errors import ExportError
+from revstep.engine.program.reductions import REDUCTIONS
+from revstep.engine.program.samplers import BaseSampler
+from revstep.engine.spec.grids import KarrasGrid, Spacing
+from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
+from revstep.export.sources.diffusers_sampler import KEYS, scheduler_sampler
+from revstep.export.sources.diffusers_spacing import flow_grid, flow_sigmas_grid, vp_grid
+
+__all__ = ["Sampling", "read_scheduler"]
+
+VP_SCHEDULERS = (
+    "DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler",
+    "PNDMScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler",
+    "UniPCMultistepScheduler", "DEISMultistepScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler",
+    "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
+)  # fmt: skip
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+CARRIED = {
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
+    "prediction_type", "clip_sample", "clip_sample_range", "timestep_spacing", "steps_offset",
+    "set_alpha_to_one", "final_sigmas_type", "rescale_betas_zero_snr", "variance_type",
+    "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
+    "use_flow_sigmas", "flow_shift", "shift", "shift_terminal", "use_dynamic_shifting",
+    "sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho", "lambda_min_clipped",
+    *KEYS,
+}  # fmt: skip
+ONLY: dict[str, tuple[Any, ...]] = {
+    "interpolation_type": ("linear",),
+    "timestep_type": ("discrete",),
+    "invert_sigmas": (False,),
+    "predict_epsilon": (True,),
+}
+OF_WHAT_IS_REFUSED = {  # without effect where thresholding and use_dynamic_shifting are off
+    "dynamic_thresholding_ratio", "sample_max_value", "time_shift_type", "base_shift",
+    "max_shift", "base_image_seq_len", "max_image_seq_len",
+}  # fmt: skip
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+BETA_KINDS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """What the scheduler's config says.
+
+    Attributes:
+        spec_fields: schedule, prediction, value_range, clip, spacing, spacing_offset, final, and
+            sigma_data for EDM.
+        time_kind: What the network is fed.
+        learned_variance: Whether the config says that the network predicts a variance.
+        sampler: The scheduler itself: ``engine.sample(sampler=..., compat="diffusers")`` is its
+            run. None where there is no such sampler here, which a warning says.
+    """
+
+    spec_fields: dict[str, Any]
+    time_kind: str
+    learned_variance: bool
+    sampler: BaseSampler | None = None
+
+
+def read_scheduler(config: dict[str, Any]) -> Sampling:
+    """The meaning of a ``scheduler_config.json``, as of diffusers 0.42.
+
+    What a key means that is left out is taken from the scheduler's own signature. For a spec of
+    one's own, with the scheduler's run::
+
+        read = read_scheduler(json.load(open("scheduler_config.json")))
+        time = TimeInput(kind=read.time_kind, fractions=True)
+        spec = DenoiserSpec(shape=(4, 64, 64), time=time, **read.spec_fields)
+        engine = revstep.from_module(network, spec)
+        engine.sample(4, steps=20, sampler=read.sampler, compat="diffusers")
+
+    Args:
+        config: The file's values, or ``dict(scheduler.config)`` and its ``_class_name``.
+
+    Raises:
+        ExportError: An unknown scheduler or field, or one that a spec can't carry.
+    """
+    values = _values(config)
+    for name, allowed in ONLY.items():
+        if name in values and values[name] not in allowed:
+            raise ExportError(
+                f"the scheduler has {name}={values[name]!r}, which a bundle does not carry; "
+                f"allowed: {', '.join(map(repr, allowed))}. If the training did not depend on it, "
+                "change it in scheduler_config.json; the sampler is chosen when sampling"
+            )
+    if values.get("thresholding"):
+        reason, cure = REDUCTIONS["thresholding"]
+        raise ExportError(
+            f"the scheduler has thresholding=True, which is refused: {reason}, and a step here is "
+            "one affine pass. Set it to false in scheduler_config.json, clip_sample to true where "
+            f"the data has fixed ends, and {cure}"
+        )
+    name = config["_class_name"]
+    try:
+        return dataclasses.replace(_read(name, values), sampler=scheduler_sampler(name, values))
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"the scheduler's config is not valid: {error}") from error
+
+
+def _read(name: str, values: dict[str, Any]) -> Sampling:
+    if name in FLOW_SCHEDULERS:
+        return _flow(values, flow_grid(values))
+    if name in EDM_SCHEDULERS:
+        return _edm(values)
+    if values.get("use_flow_sigmas"):
+        return _flow_sigmas(name, values)
+    return _vp(name, values)
+
+
+def _values(config: dict[str, Any]) -> dict[str, Any]:
+    """The config over the scheduler's own defaults."""
+    import diffusers
+
+    name = config.get("_class_name")
+    allowed = (*VP_SCHEDULERS, *FLOW_SCHEDULERS, *EDM_SCHEDULERS)
+    if name not in allowed:
+        raise ExportError(
+            f"the scheduler is {name!r}; allowed: {', '.join(allowed)}. Otherwise write a factory: "
+            "revstep export package.module:factory"
+        )
+    parameters = dict(inspect.signature(getattr(diffusers, name).__init__).parameters)
+    del parameters["self"]
+    values = {k: p.default for k, p in parameters.items()}
+    for key, value in config.items():
+        known = key in CARRIED or key in ONLY or key in OF_WHAT_IS_REFUSED or key in REDUCTIONS
+        if key.startswith("_") or (key in parameters and not known and value == values[key]):
+            continue
+        if not known:
+            raise ExportError(
+                f"the scheduler's config has the field {key!r} = {value!r}, whose meaning this "
+                "revstep does not know; remove it if the training did not depend on it"
+            )
+        if key in parameters or key == "predict_epsilon":
+            values[key] = value
+        else:
+            logger.debug("%s ignores %s=%r, and so does the import", name, key, value)
+    return values
+
+
+def _vp(name: str, values: dict[str, Any]) -> Sampling:
+    prediction = values.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
+        raise ExportError(
+            f"the scheduler has prediction_type={prediction!r}; allowed: {', '.join(PREDICTIONS)}"
+        )
+    variance = values.get("variance_type")
+    if variance == "learned":
+        raise ExportError(
+            "the scheduler has variance_type='learned' (the log variance itself); a bundle carries "
+            "'learned_range' (Nichol & Dhariwal 2021) and the fixed ones"
+        )
+    clip = bool(values.get("clip_sample", False))
+    bound = float(values.get("clip_sample_range") or 1.0)
+    schedule = _vp_schedule(values)
+    return Sampling(
+        spec_fields={
+            "schedule": schedule,
+            "prediction": prediction,
+            "value_range": (-bound, bound) if clip else None,
+            "clip": clip,
+            "spacing": vp_grid(name, values, schedule),
+            "spacing_offset": int(values.get("steps_offset", 0)),
+            "final": _vp_final(values),
+        },
+        time_kind="index",
+        learned_variance=variance == "learned_range",
+    )
+
+
+def _vp_final(values: dict[str, Any]) -> str:
+    if values.get("final_sigmas_type", "zero") == "sigma_min":
+        return "first"
+    return "clean" if values.get("set_alpha_to_one", True) else "first_ddim"
+
+
+def _vp_schedule(values: dict[str, Any]) -> VPSchedule:
+    steps, kind = values["num_train_timesteps"], values["beta_schedule"]
+    start, end = values["beta_start"], values["beta_end"]
+    zero_snr = bool(values.get("rescale_betas_zero_snr", False))
+    trained = values.get("trained_betas")
+    if trained is not None:
+        return VPSchedule.from_betas(trained, zero_terminal_snr=zero_snr)
+    if kind not in BETA_KINDS:
+        raise ExportError(
+            f"the scheduler has beta_schedule={kind!r}; allowed: {', '.join(BETA_KINDS)}, or "
+            "trained_betas"
+        )
+    return VPSchedule(
+        steps=steps, betas=kind, beta_start=start, beta_end=end, zero_terminal_snr=zero_snr
+    )
+
+
+def _flow(values: dict[str, Any], spacing: str | Spacing) -> Sampling:
+    if values["num_train_timesteps"] != 1000:
+        raise ExportError(
+            f"a flow scheduler with num_train_timesteps={values['num_train_timesteps']} is not "
+            "carried; allowed: 1000"
+        )
+    return Sampling(
+        spec_fields={
+            "schedule": FlowSchedule(steps=1000),
+            "prediction": "flow",
+            "value_range": None,
+            "clip": False,
+            "spacing": spacing,
+            "spacing_offset": 0,
+            "final": "clean",
+        },
+        time_kind="thousand",
+        learned_variance=False,
+    )
+
+
+def _flow_sigmas(name: str, values: dict[str, Any]) -> Sampling:
+    """A VP scheduler run on a flow; its betas are not looked at."""
+    if values.get("prediction_type") != "flow_prediction":
+        raise ExportError(
+            f"the scheduler has use_flow_sigmas with prediction_type="
+            f"{values.get('prediction_type')!r}; allowed: 'flow_prediction'"
+        )
+    if values.get("final_sigmas_type", "zero") != "zero":
+        raise ExportError(
+            f"the scheduler has use_flow_sigmas with final_sigmas_type="
+            f"{values['final_sigmas_type']!r}; allowed: 'zero'"
+        )
+    return _flow(values, flow_sigmas_grid(name, values))
+
+
+def _edm(values: dict[str, Any]) -> Sampling:
+    """EDM: sigma from sigma_max to sigma_min, the network fed c_in x and log(sigma) / 4."""
+    if values["prediction_type"] != "epsilon":
+        raise ExportError(
+            f"the scheduler has prediction_type={values['prediction_type']!r}, which has the sign "
+            "of the network's output turned; allowed: 'epsilon' (the output F of Karras et al. "
+            "2022). Otherwise write a factory that negates the output"
+        )
+    karras = values["sigma_schedule"] == "karras"
+    return Sampling(
+        spec_fields={
+            "schedule": VESchedule(
+                steps=values["num_train_timesteps"],
+                sigma_min=values["sigma_min"],
+                sigma_max=values["sigma_max"],
+                levels="karras" if karras else "geometric",
+                rho=values["rho"],
+            ),
+            "prediction": "edm",
+            "sigma_data": values["sigma_data"],
+            "value_range": None,
+            "clip": False,
+            "spacing": KarrasGrid(rho=values["rho"]) if karras else "exponential",
+            "spacing_offset": 0,
+            "final": "first" if values["final_sigmas_type"] == "sigma_min" else "clean",
+        },
+        time_kind="log_sigma",
+        learned_variance=False,
+    )

@@ -1,0 +1,206 @@
+"""The parts of a bundle, made of a module in order: checks, reference, graphs, decoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from revstep.engine.bundle.manifest import DECODER, PARITY
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.graph.batch_range import check_batch
+from revstep.export.graph.check import check_decoder_runs, check_runs
+from revstep.export.graph.graph import cast_module, export_decoder, export_graph
+from revstep.export.graph.index_limits import check_limits, with_limits
+from revstep.export.module.checks import called_module, check_module, scan_weights
+from revstep.export.module.decoder_check import check_decoder
+from revstep.export.module.unsupported import (
+    check_surroundings,
+    check_weight_types,
+    naming_nested,
+    no_autocast,
+)
+from revstep.export.parity.bounds import Bounds
+from revstep.export.parity.check import STEPS
+from revstep.export.parity.reference import (
+    Reference,
+    float32_copy,
+    make_decoder_reference,
+    make_reference,
+)
+from revstep.export.precision.convert import Reduced, reduced_graphs, remove_graph
+from revstep.export.progress import Stages
+
+__all__ = ["Job", "Pair", "count_units", "make_parts"]
+
+GRAPH_UNITS = 10  # of a progress bar on which one reference step is 1
+CHECKING, GRAPH, DECODING = "checking the module", "exporting the graph", "exporting the decoder"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be made, and where.
+
+    Attributes:
+        spec: The denoiser's spec.
+        precisions: One graph each, in order.
+        opset: ONNX opset.
+        work: The directory of the files.
+        stages: Told of the progress.
+    """
+
+    spec: DenoiserSpec
+    precisions: tuple[str, ...]
+    opset: int
+    work: Path
+    stages: Stages
+
+    def graph(self, precision: str) -> Path:
+        """The file of a graph."""
+        return self.work / f"denoiser.{precision}.onnx"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """A module as it was given, and the float32 copy that its graph is made of."""
+
+    given: torch.nn.Module
+    copy: torch.nn.Module
+
+
+def count_units(precisions: tuple[str, ...], *, decoder: bool) -> int:
+    """Units of an export's progress."""
+    graphs = 1 + sum(p != "fp32" for p in precisions) + decoder
+    return 3 + STEPS + GRAPH_UNITS * graphs
+
+
+def make_parts(
+    job: Job,
+    module: torch.nn.Module,
+    decoder: torch.nn.Module | None,
+    output: str | int | None,
+) -> dict[str, Any]:
+    """Writes every file of a bundle but its manifest.
+
+    Args:
+        job: What is to be made.
+        module: As it was given.
+        decoder: As it was given.
+        output: Which of the module's outputs.
+
+    Returns:
+        Of the manifest: ``spec``, ``graphs``, ``parity``, and ``precision`` of the provenance,
+        empty without a graph of 16 bits.
+
+    Raises:
+        ExportError: The module or the decoder can't be exported.
+    """
+    job.stages.start(CHECKING)
+    network = _checked_module(module, job.spec, output)
+    images = _checked_decoder(decoder, job.spec)
+    job.stages.advance(CHECKING)
+    held_to, limit = _write_reference(job, network, images)
+    spec, fp32 = _write_graph(job, network.copy, held_to)
+    reduced = _write_reduced(job, spec, held_to)
+    bounds = {p: held_to.limits[p] for p in job.precisions}
+    if "fp32" in bounds:
+        bounds["fp32"] = fp32
+    if images is not None and limit is not None:
+        _write_decoder(job, images.copy, held_to, limit)
+        bounds["decoder"] = limit
+    return {
+        "spec": spec.to_dict(),
+        "graphs": {p: job.graph(p).name for p in job.precisions},
+        "parity": _parity_entry(bounds, held_to, reduced),
+        "precision": {p: {"nodes": r.nodes, "fp32": r.kept} for p, r in reduced.items()},
+    }
+
+
+def _checked_module(module: torch.nn.Module, spec: DenoiserSpec, output: str | int | None) -> Pair:
+    check_surroundings()
+    check_weight_types(module)
+    scan_weights(module)
+    given = called_module(module, spec, output)
+    copy = float32_copy(given)
+    with no_autocast(torch.device("cpu")), naming_nested(copy):
+        check_module(copy, spec)
+    check_batch(copy, spec, spec.batch[1])
+    check_limits(copy, spec)
+    return Pair(given, copy)
+
+
+def _checked_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> Pair | None:
+    pair = None
+    if decoder is not None:
+        check_weight_types(decoder, "the decoder")
+        scan_weights(decoder)
+        pair = Pair(decoder, float32_copy(decoder))
+    with no_autocast(torch.device("cpu")):
+        check_decoder(None if pair is None else pair.copy, spec)
+    return pair
+
+
+def _write_reference(
+    job: Job, network: Pair, images: Pair | None
+) -> tuple[Reference, Bounds | None]:
+    """The reference, and the decoder's bounds."""
+    with naming_nested(network.copy):
+        held_to = make_reference(network.given, network.copy, job.spec, job.precisions, job.stages)
+    limit = None
+    if images is not None:
+        final = held_to.parity["ddim20.final"]
+        out, limit = make_decoder_reference(images.given, images.copy, job.spec, final)
+        held_to.parity["decoder.out"] = out
+    np.savez(job.work / PARITY, **held_to.parity)  # type: ignore[arg-type]
+    return held_to, limit
+
+
+def _write_graph(
+    job: Job, copy: torch.nn.Module, held_to: Reference
+) -> tuple[DenoiserSpec, Bounds]:
+    """The float32 graph; returns the spec with its limits, and the bounds that hold."""
+    job.stages.start(GRAPH)
+    path = job.graph("fp32")
+    others = export_graph(cast_module(copy), job.spec, path, opset=job.opset)
+    with naming_nested(copy):
+        holds = check_runs(path, job.spec, held_to.parity, held_to.limits["fp32"], held_to.inner)
+    for rows in sorted(others):
+        check_batch(copy, job.spec, rows)
+    spec = with_limits(copy, job.spec, path)
+    job.stages.advance(GRAPH, GRAPH_UNITS)
+    return spec, holds
+
+
+def _write_reduced(job: Job, spec: DenoiserSpec, held_to: Reference) -> dict[str, Reduced]:
+    """The graphs of 16 bits; the float32 graph goes where nobody asked for it."""
+    source = job.graph("fp32")
+    targets = {p: job.graph(p) for p in job.precisions if p != "fp32"}
+    reduced = reduced_graphs(
+        source, spec, held_to.parity, held_to.limits, targets, job.stages, GRAPH_UNITS
+    )
+    if "fp32" not in job.precisions:
+        remove_graph(source)
+    return reduced
+
+
+def _write_decoder(job: Job, decoder: torch.nn.Module, held_to: Reference, limit: Bounds) -> None:
+    job.stages.start(DECODING)
+    path = job.work / DECODER
+    export_decoder(decoder, job.spec, path, opset=job.opset)
+    check_decoder_runs(path, job.spec, held_to.parity, limit)
+    job.stages.advance(DECODING, GRAPH_UNITS)
+
+
+def _parity_entry(
+    bounds: Mapping[str, Bounds], held_to: Reference, reduced: Mapping[str, Reduced]
+) -> dict[str, Any]:
+    graphs = {f"graph.{p}": r.figures for p, r in reduced.items()}
+    return {
+        "bounds": {name: dataclasses.asdict(limit) for name, limit in bounds.items()},
+        "figures": {"copy": held_to.figures, **graphs},
+        "reference": held_to.told,
+    }

@@ -1,0 +1,1 @@
+"""Runtimes that a bundle is compiled for."""

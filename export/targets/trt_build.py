@@ -1,0 +1,283 @@
+"""An ONNX graph as a TensorRT engine: parsed, checked against the spec, built with progress.
+
+Networks are strongly typed: the precision is that of the graph, never a flag. A static engine has
+one batch; a dynamic one a profile of (least, tuned, most) rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from revstep.engine.backends.trt.library import TrtLibrary, calling, cause_of
+from revstep.engine.errors import Cancelled, CompileError
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.progress import Progress
+from revstep.export.targets.monitor import BuildMonitor
+
+__all__ = ["BuildOptions", "Profile", "build_plan", "gpu_targets"]
+
+log = logging.getLogger("revstep")
+
+SM = re.compile(r"sm_?(\d{2,3})", re.IGNORECASE)
+TURING = "sm_75"  # not among TensorRT-RTX's default targets, and without fp32 matrix products
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Profile:
+    """The rows that an engine takes.
+
+    Attributes:
+        least: Fewest rows.
+        tuned: Rows for which its kernels are chosen.
+        most: Most rows.
+    """
+
+    least: int
+    tuned: int
+    most: int
+
+    def __post_init__(self) -> None:
+        rows = (self.least, self.tuned, self.most)
+        if any(isinstance(n, bool) or not isinstance(n, int) for n in rows):
+            raise TypeError(f"a batch must be whole numbers; got {rows}")
+        if not 1 <= self.least <= self.tuned <= self.most:
+            raise ValueError(
+                "a batch profile is least:tuned:most with 1 <= least <= tuned <= most; got "
+                f"{self.least}:{self.tuned}:{self.most}"
+            )
+
+    def __str__(self) -> str:
+        if self.static:
+            return str(self.most)
+        return f"{self.least}:{self.tuned}:{self.most}"
+
+    @property
+    def static(self) -> bool:
+        """Whether there is one batch only."""
+        return self.least == self.most
+
+    def check(self, spec: DenoiserSpec) -> None:
+        """Refuses rows outside the spec's batch range.
+
+        Raises:
+            ValueError: They are outside.
+        """
+        least, most = spec.batch
+        if not (least <= self.least and self.most <= most):
+            raise ValueError(
+                f"batch {self} is outside the {least} to {most} rows of this bundle's spec; choose "
+                "within it, or export the bundle with a wider batch range"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What a build may be told besides its network and batch.
+
+    Attributes:
+        gpus: TensorRT-RTX: compute capabilities such as ``sm_89``; empty is all that it knows.
+        memory_limit: Bytes of GPU memory for scratch space, or None for the GPU's.
+        optimization_level: 0 (fast build) to 5 (thorough), or None for TensorRT's default.
+    """
+
+    gpus: tuple[str, ...] = ()
+    memory_limit: int | None = None
+    optimization_level: int | None = None
+
+    def __post_init__(self) -> None:
+        limit, level = self.memory_limit, self.optimization_level
+        if limit is not None and (isinstance(limit, bool) or limit < 1):
+            raise ValueError(f"memory_limit={limit!r} is out of range; it is a number of bytes")
+        if level is not None and (isinstance(level, bool) or level not in range(6)):
+            raise ValueError(f"optimization_level={level!r} is out of range; it is 0 to 5")
+
+
+def gpu_targets(library: TrtLibrary, gpus: Sequence[str] = ()) -> tuple[str, ...]:
+    """The GPUs to build for, as ``sm_89``: those asked for, or all that TensorRT-RTX knows.
+
+    Raises:
+        ValueError: Not written as ``sm_<number>``.
+        CompileError: TensorRT-RTX has no such target, or the library builds only for the GPU that
+            is there.
+    """
+    if not library.rtx:
+        if gpus:
+            raise CompileError(
+                f"tensorrt builds for the GPU of the machine it runs on, never for others; leave "
+                f"--gpu out and compile on the machine with the {', '.join(gpus)}"
+            )
+        return ()
+    known = tuple(
+        f"sm_{name[2:]}" for name in library.trt.ComputeCapability.__members__ if SM.fullmatch(name)
+    )
+    found = []
+    for gpu in gpus:
+        match = SM.fullmatch(gpu.strip())
+        if match is None:
+            raise ValueError(f"a GPU is written sm_<compute capability>, as sm_89; got {gpu!r}")
+        name = f"sm_{match[1]}"
+        if name not in known:
+            raise CompileError(
+                f"tensorrt_rtx {library.version} can't build for {name}: it is for GeForce and RTX "
+                f"GPUs and has targets for {', '.join(known)} only. On a data-centre GPU such as "
+                f"sm_90 (Hopper) or sm_100, compile there with --target tensorrt, or load with "
+                "backend='onnxruntime' and device='cuda'"
+            )
+        found.append(name)
+    return tuple(dict.fromkeys(found)) or tuple(name for name in known if name != TURING)
+
+
+def build_plan(
+    graph: Path,
+    spec: DenoiserSpec,
+    profile: Profile,
+    library: TrtLibrary,
+    *,
+    options: BuildOptions | None = None,
+    timing_cache: bytes | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[bytes, bytes | None]:
+    """Builds the engine of a denoiser's graph.
+
+    Args:
+        graph: The .onnx file, its batch axis dynamic.
+        spec: What its inputs must be.
+        profile: The rows.
+        library: TensorRT or TensorRT-RTX.
+        options: GPUs, memory, effort.
+        timing_cache: TensorRT: what an earlier build returned; b"" starts one; None does without.
+        progress: Called with (description, done, total).
+        cancelled: Asked often; True stops the build.
+
+    Returns:
+        The plan, and the timing cache (None without one).
+
+    Raises:
+        ValueError: Rows outside the spec's batch.
+        CompileError: TensorRT refuses the graph or the options, or fails.
+        Cancelled: ``cancelled`` said so. (A KeyboardInterrupt stops a build too, and is raised.)
+    """
+    options = options or BuildOptions()
+    profile.check(spec)
+    targets = gpu_targets(library, options.gpus)
+    since = library.lines.mark()
+    try:
+        with calling():
+            builder = library.trt.Builder(library.logger)
+    except (TypeError, RuntimeError) as error:  # TensorRT without a driver: no builder is made
+        raise _failed(library, graph, since, str(error)) from error
+    network, _parser = _parsed(graph, spec, library, builder, since)
+    config = builder.create_builder_config()
+    if options.memory_limit is not None:
+        config.set_memory_pool_limit(library.trt.MemoryPoolType.WORKSPACE, options.memory_limit)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if library.rtx and options.gpus:
+        config.num_compute_capabilities = len(targets)
+        for index, name in enumerate(targets):
+            capability = getattr(library.trt.ComputeCapability, name.upper().replace("_", ""))
+            if not config.set_compute_capability(capability, index):
+                raise _failed(library, graph, since, f"the target {name} is refused")
+    _set_rows(builder, config, network, profile, library)
+    cached = timing_cache is not None and not library.rtx
+    if cached and not config.set_timing_cache(config.create_timing_cache(timing_cache), False):
+        log.warning("TensorRT refuses the timing cache (of another GPU or version): a new one")
+        if not config.set_timing_cache(config.create_timing_cache(b""), False):
+            raise _failed(library, graph, since, "a new timing cache is refused")
+    monitor = BuildMonitor(progress, cancelled)
+    config.progress_monitor = monitor.interface(library.trt)
+    since = library.lines.mark()
+    with monitor.interruptible():
+        plan = builder.build_serialized_network(network, config)
+    monitor.reraise()
+    if plan is None:
+        if monitor.stopped:
+            raise Cancelled(f"the build of {graph.name} for {library.name} was cancelled")
+        raise _failed(library, graph, since)
+    timings = config.get_timing_cache() if cached else None
+    return bytes(plan), bytes(timings.serialize()) if timings is not None else None
+
+
+def _parsed(
+    graph: Path,
+    spec: DenoiserSpec,
+    library: TrtLibrary,
+    builder: Any,
+    since: int,
+) -> tuple[Any, Any]:
+    """The graph as a network, and the parser, which must live as long."""
+    flag = library.trt.NetworkDefinitionCreationFlag
+    flags = 1 << int(flag.STRONGLY_TYPED)
+    if "EXPLICIT_BATCH" in flag.__members__:  # 10.x
+        flags |= 1 << int(flag.EXPLICIT_BATCH)
+    network = builder.create_network(flags)
+    parser = library.trt.OnnxParser(network, library.logger)
+    if not parser.parse_from_file(str(graph)):
+        parser_errors = [parser.get_error(i) for i in range(parser.num_errors)]
+        said = "; ".join(parser_error.desc() for parser_error in parser_errors)
+        raise _failed(library, graph, since, said or "it can't be parsed")
+    if network.num_outputs == 0:  # what is no ONNX at all parses as an empty network, with True
+        raise CompileError(
+            f"{graph} holds no network that {library.name} can read; export the bundle again"
+        )
+    _check_inputs(graph, spec, network)
+    return network, parser
+
+
+def _check_inputs(graph: Path, spec: DenoiserSpec, network: Any) -> None:
+    wanted = {
+        spec.name: spec.shape,
+        spec.time.name: (),
+        **{c.name: c.shape for c in spec.conditions},
+    }
+    given = {}
+    for i in range(network.num_inputs):
+        network_input = network.get_input(i)
+        given[network_input.name] = tuple(network_input.shape)
+    if set(given) != set(wanted):
+        raise CompileError(
+            f"{graph.name} has the inputs {', '.join(given)}; its spec names {', '.join(wanted)}: "
+            "export the bundle again"
+        )
+    for name, shape in wanted.items():
+        if given[name] != (-1, *shape):
+            raise CompileError(
+                f"{graph.name}: input {name!r} is {given[name]}; the spec says (rows, "
+                f"{', '.join(map(str, shape))}) with any number of rows: export the bundle again"
+            )
+    if network.num_outputs != 1:
+        raise CompileError(f"{graph.name} has {network.num_outputs} outputs; a denoiser has one")
+
+
+def _set_rows(
+    builder: Any, config: Any, network: Any, profile: Profile, library: TrtLibrary
+) -> None:
+    """Fixes the batch of a static engine in the network itself; a dynamic one gets a profile."""
+    optimization_profile = builder.create_optimization_profile()
+    for i in range(network.num_inputs):
+        network_input = network.get_input(i)
+        row = tuple(network_input.shape)[1:]
+        if profile.static:
+            network_input.shape = (profile.most, *row)
+            continue
+        shapes = ((rows, *row) for rows in (profile.least, profile.tuned, profile.most))
+        optimization_profile.set_shape(network_input.name, *shapes)
+    if not profile.static and config.add_optimization_profile(optimization_profile) < 0:
+        raise CompileError(f"TensorRT refuses the batch {profile}: {library.lines.text()}")
+    if profile.static and network.get_input(0).shape[0] != profile.most:
+        raise CompileError(f"TensorRT refuses the fixed batch {profile}: {library.lines.text()}")
+
+
+def _failed(library: TrtLibrary, graph: Path, since: int, what: str = "") -> CompileError:
+    cause = cause_of(f"{what} {library.lines.text(since)}")
+    known = f": {cause.text}" if cause.name in ("driver", "limit", "memory") else ""
+    said = " | ".join(part for part in (what, library.lines.text(since)) if part) or "nothing"
+    return CompileError(
+        f"{library.name} {library.version} can't build {graph.name}{known}; it says: {said}"
+    )

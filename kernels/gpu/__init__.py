@@ -1,0 +1,1 @@
+"""The step on a GPU: Triton, or compiled ahead of time."""

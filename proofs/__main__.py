@@ -1,0 +1,75 @@
+"""Runs the proofs and writes docs/proofs.md with its plots: ``python -m proofs``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from proofs.convergence import convergence
+from proofs.descriptions import descriptions
+from proofs.fused_runs import fused_runs
+from proofs.laws import laws
+from proofs.proofs_page import page
+from proofs.quality import quality, read_rows, write_rows
+from proofs.training_set import training_set
+from revstep.bench.machine import machine_info
+
+__all__ = ["main", "rounded"]
+
+RESULTS = Path("bench") / "results"
+DOCS = Path("docs")
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "convergence": convergence,
+    "laws": laws,
+    "training_set": training_set,
+    "descriptions": descriptions,
+    "fused_runs": fused_runs,
+}
+DIGITS = 4
+
+
+def rounded(value: Any) -> Any:
+    """The same plain values with every float to four digits."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs all parts, or those named, in a checkout; the page is written from all there is."""
+    parser = argparse.ArgumentParser(prog="python -m proofs", description=__doc__)
+    names = [*PARTS, "quality", "page"]
+    parser.add_argument("--only", nargs="+", choices=names, help="parts to run; page runs none")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of proofs.md and images/")
+    options = parser.parse_args(arguments)
+    wanted = options.only or names
+    path, quality_path = options.results / "proofs.json", options.results / "quality_steps.jsonl"
+    options.results.mkdir(parents=True, exist_ok=True)
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name in (name for name in PARTS if name in wanted):
+        print(f"{name} ...", flush=True)
+        results[name] = rounded(PARTS[name]())
+        results["machine"] = machine_info()
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if "quality" in wanted:
+        rows = []
+        for row in quality():
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+        write_rows(quality_path, rows)
+    rows = read_rows(quality_path)
+    (options.docs / "proofs.md").write_text(page(results, rows), encoding="utf-8")
+    from proofs.plots import draw_plots
+
+    draw_plots(results, rows, options.docs / "images")
+    print(f"wrote {options.docs / 'proofs.md'}")
+
+
+if __name__ == "__main__":
+    main()

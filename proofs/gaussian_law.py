@@ -1,0 +1,56 @@
+"""One Gaussian mode: the law that a stochastic sampler arrives at, without drawing a sample.
+
+The denoiser of N(mu, s²) is affine, so the final state is an affine function of all the noises: its
+mean and deviation follow from the table alone. Their distance to the true law is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from proofs.mixture import Float64, MixtureNetwork
+from proofs.rows import run_rows
+from revstep.engine.program.table import StepProgram
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+__all__ = ["OneMode", "law_error"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OneMode:
+    """N(mean, width²) on a line; a state is its coefficients over (1, z_start, z_0, z_1, ...)."""
+
+    mean: float = 1.0
+    width: float = 0.5
+
+    def denoised(self, x: Float64, alpha: float, sigma: float) -> Float64:
+        """The coefficients of E[x0 given x] = mu + alpha s² / v (x - alpha mu), v that of x."""
+        gain = alpha * self.width**2 / (alpha**2 * self.width**2 + sigma**2)
+        found = gain * x
+        found[0] += self.mean * (1.0 - alpha * gain)
+        return found
+
+    def law(self, alpha: float, sigma: float) -> tuple[float, float]:
+        """Mean and deviation of alpha x0 + sigma eps."""
+        return alpha * self.mean, math.hypot(alpha * self.width, sigma)
+
+
+def law_error(spec: DenoiserSpec, program: StepProgram, noise_scale: float = 1.0) -> float:
+    """The 2-Wasserstein distance, at the end of a run that started from the exact law.
+
+    For two Gaussians on a line it is sqrt((difference of means)² + (difference of deviations)²).
+    """
+    mode = OneMode()
+    names = np.eye(2 + program.length)
+    mean, deviation = mode.law(program.points[0].alpha, program.points[0].sigma)
+    x, _ = run_rows(
+        program,
+        mean * names[0] + deviation * names[1],
+        MixtureNetwork(mode, spec),
+        lambda row: noise_scale * names[2 + row],
+    )
+    mean, deviation = mode.law(program.points[-1].alpha, program.points[-1].sigma)
+    return math.hypot(x[0] - mean, float(np.linalg.norm(x[1:])) - deviation)

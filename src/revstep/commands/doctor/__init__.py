@@ -1,0 +1,1 @@
+"""``revstep doctor``: what this machine can run."""

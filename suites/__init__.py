@@ -1,0 +1,1 @@
+"""Suites that run from a checkout."""

@@ -1,0 +1,110 @@
+"""Buffers of a step at a given size: programs of one row, random rows, and bytes that must move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.spec.schedule import VPSchedule
+from revstep.kernels import columns as col
+from suites.step.step import ddim_row
+
+if TYPE_CHECKING:
+    import torch
+
+    from revstep.kernels.device_buffers import DeviceBuffers
+
+__all__ = ["bytes_moved", "one_row", "random_row", "step_buffers"]
+
+STATE_BYTES = 4
+
+
+def one_row(*, noise: bool, history: bool = False) -> NDArray[np.float32]:
+    """A DDIM row (eta 1 with noise, 0 without); with history, one like DPM-Solver++(2M)'s.
+
+    That one stores x0 and adds a part of the stored one.
+    """
+    row = ddim_row(VPSchedule().alphas_cumprod, 1.0 if noise else 0.0)
+    if history:
+        row[[col.C_0, col.H_1]] = 1.5 * row[col.C_0], -0.5 * row[col.C_0]
+        row[[col.K_0, col.SLOT]] = 1.0, 0.0
+    return row
+
+
+def random_row(rng: np.random.Generator, history: int) -> NDArray[np.float32]:
+    """A row in which every coefficient is random, 1 or exactly 0."""
+    row = col.identity_row(float(rng.uniform(0, 1000)), float(rng.choice([1.0, 0.7])))
+    for c in (col.P_X, col.P_M, col.C_X, col.C_M, col.C_0, col.K_X, col.K_M, col.K_0, col.S):
+        row[c] = rng.choice([0.0, 1.0, rng.normal()], p=[0.3, 0.1, 0.6])
+    for k in range(history):
+        row[col.H_1 + k] = rng.choice([0.0, rng.normal()])
+        row[col.KH_1 + k] = rng.choice([0.0, rng.normal()])
+    if rng.random() < 0.5:
+        row[[col.LO, col.HI]] = -0.5, 0.7
+    row[col.W] = rng.choice([0.0, 1.0, 0.6])
+    row[col.SLOT] = rng.integers(-1, history) if history else -1
+    row[[col.NOISE, col.ACTIVE]] = rng.integers(col.NOISE_LIMIT), 1.0
+    return row
+
+
+def step_buffers(
+    device: torch.device,
+    rows: int,
+    elements: int,
+    dtype: torch.dtype,
+    program: NDArray[np.float32],
+    history: int = 0,
+) -> DeviceBuffers:
+    """Buffers of ``rows`` samples that all run one program; ``begin`` once, then ``step`` at will.
+
+    Args:
+        device: Where.
+        rows: Samples, and network rows.
+        elements: Of a sample.
+        dtype: The network's.
+        program: float32 (columns,) or (length, columns): its active rows.
+        history: History slots.
+    """
+    import torch
+
+    from revstep.kernels.device_buffers import DeviceBuffers
+
+    active = np.atleast_2d(program)
+    table = np.concatenate([active, col.identity_row(0.0, 1.0)[None]])
+    generator = torch.Generator(device).manual_seed(0)
+
+    def normal(kind: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.randn((rows, elements), generator=generator, device=device).to(kind)
+
+    def whole(value: int) -> torch.Tensor:
+        return torch.full((rows,), value, dtype=torch.int32, device=device)
+
+    return DeviceBuffers(
+        table=torch.from_numpy(table).to(device),
+        base=whole(0),
+        length=whole(len(active)),
+        counter=whole(0),
+        current=whole(0),
+        seed=torch.arange(rows, dtype=torch.int64, device=device),
+        guidance=torch.ones(rows, device=device),
+        cond_row=torch.arange(rows, dtype=torch.int32, device=device),
+        uncond_row=whole(-1),
+        x=normal(),
+        output=normal(dtype),
+        net_x=torch.zeros((rows, elements), dtype=dtype, device=device),
+        net_t=torch.zeros(rows, device=device),
+        flags=whole(0),
+        history=tuple(normal() for _ in range(history)),
+    )
+
+
+def bytes_moved(count: int, dtype: torch.dtype, *, history: bool = False) -> int:
+    """Bytes that a step of ``count`` elements must move, by the kernel's contract.
+
+    State read and written, the network's output read and its next input written; with history,
+    one slot read and one stored.
+    """
+    network = 2 * dtype.itemsize
+    return count * (2 * STATE_BYTES + network + (2 * STATE_BYTES if history else 0))

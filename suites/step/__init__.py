@@ -1,0 +1,1 @@
+"""The fused step on a CPU: speed, and what the compiled step is made of."""

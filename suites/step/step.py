@@ -1,0 +1,298 @@
+"""Speed of the fused step on one CPU thread: `python -m suites.step.step`.
+
+Four questions, each measured in interleaved rounds so that a busy machine slows both sides:
+the step against diffusers' `DDIMScheduler.step(eta=1)`; the noise against `torch.randn`; the
+step without noise against a triad's memory bandwidth; and the cost of a call from Python. What is
+timed is checked first: the step must equal diffusers' result for the same noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.kernels import StepBuffers, StepKernel, backend, native_isas, normal_fill
+from revstep.kernels import columns as col
+from revstep.kernels.noise import STREAM_STEP
+
+SIZES = ((1, 3072), (16, 3072), (8, 196608))  # (rows, elements of a row)
+PROGRAM_STEPS = 50
+TIMESTEP, NEXT_TIMESTEP = 500, 480
+TOLERANCE = 2e-5  # diffusers' float32 tables and order of operations
+
+
+def ddim_row(alphas_cumprod: NDArray[np.float64], eta: float) -> NDArray[np.float32]:
+    """Table row of one DDIM step from TIMESTEP to NEXT_TIMESTEP: epsilon, clip to [-1, 1].
+
+    Args:
+        alphas_cumprod: float64 [1000], alpha squared of the VP schedule.
+        eta: 0 without noise, 1 for DDPM's variance.
+
+    Returns:
+        float32 [32] (`revstep.kernels.columns`).
+
+    References:
+        Song et al., "Denoising diffusion implicit models", 2021, eq. 12 and 16.
+    """
+    a, a_next = alphas_cumprod[TIMESTEP], alphas_cumprod[NEXT_TIMESTEP]
+    s = eta * np.sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
+    row = col.identity_row(TIMESTEP, 1.0)
+    row[[col.ACTIVE, col.C_X]] = 1.0, 0.0
+    row[[col.P_X, col.P_M]] = 1 / np.sqrt(a), -np.sqrt((1 - a) / a)
+    row[[col.LO, col.HI]] = -1.0, 1.0
+    row[[col.C_0, col.C_M, col.S]] = np.sqrt(a_next), np.sqrt(1 - a_next - s * s), s
+    return row
+
+
+def buffers_for(row: NDArray[np.float32], rows: int, elements: int) -> StepBuffers:
+    """Buffers of a float32 network whose program repeats `row` PROGRAM_STEPS times."""
+    table = np.tile(row, (PROGRAM_STEPS + 1, 1))
+    table[:-1, col.NOISE] = np.arange(PROGRAM_STEPS)
+    table[-1] = col.identity_row(NEXT_TIMESTEP, 1.0)
+    shape, generator = (rows, elements), np.random.default_rng(0)
+    return StepBuffers(
+        table=table,
+        base=np.zeros(rows, np.int32),
+        length=np.full(rows, PROGRAM_STEPS, np.int32),
+        counter=np.zeros(rows, np.int32),
+        current=np.zeros(rows, np.int32),
+        seed=np.arange(rows, dtype=np.uint64),
+        guidance=np.ones(rows, np.float32),
+        cond_row=np.arange(rows, dtype=np.int32),
+        uncond_row=np.full(rows, -1, np.int32),
+        x=generator.standard_normal(shape, np.float32),
+        output=generator.standard_normal(shape, np.float32),
+        net_x=np.zeros(shape, np.float32),
+        net_t=np.zeros(rows, np.float32),
+        flags=np.zeros(rows, np.int32),
+    )
+
+
+def scheduler() -> Any:
+    """The DDIMScheduler of diffusers: linear betas, clipping, epsilon."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    ddim = DDIMScheduler(num_train_timesteps=1000, clip_sample=True, prediction_type="epsilon")
+    ddim.set_timesteps(PROGRAM_STEPS)
+    return ddim
+
+
+def our_run(buf: StepBuffers) -> Callable[[], None]:
+    """A whole program: PROGRAM_STEPS times `begin` and `step`."""
+    kernel, counter = StepKernel(buf), buf.counter
+    begin, step = kernel.begin, kernel.step
+
+    def run() -> None:
+        counter[:] = 0
+        for _ in range(PROGRAM_STEPS):
+            begin()
+            step()
+
+    return run
+
+
+def diffusers_step(ddim: Any, buf: StepBuffers, eta: float) -> Callable[[], object]:
+    """The same step by diffusers, with torch's generator for its noise."""
+    import torch
+
+    m, x = torch.from_numpy(buf.output.copy()), torch.from_numpy(buf.x.copy())
+    generator = torch.Generator().manual_seed(0)
+    return lambda: ddim.step(m, TIMESTEP, x, eta=eta, generator=generator)
+
+
+def check_against_diffusers(ddim: Any, rows: int, elements: int) -> float:
+    """Largest difference between one of our steps and diffusers' for the same noise.
+
+    Raises:
+        ValueError: They differ by more than rounding.
+    """
+    import torch
+
+    buf = buffers_for(ddim_row(ddim.alphas_cumprod.double().numpy(), 1.0), rows, elements)
+    z = np.empty_like(buf.x)
+    normal_fill(z, buf.seed, 0, STREAM_STEP)
+    m, x = torch.from_numpy(buf.output.copy()), torch.from_numpy(buf.x.copy())
+    want = ddim.step(m, TIMESTEP, x, eta=1.0, variance_noise=torch.from_numpy(z)).prev_sample
+    kernel = StepKernel(buf)
+    kernel.begin()
+    kernel.step()
+    error = float(np.abs(buf.x - want.numpy()).max())
+    if not error < TOLERANCE:
+        raise ValueError(f"the step differs from diffusers by {error:.2g}; allowed {TOLERANCE:g}")
+    return error
+
+
+def interleaved(
+    tasks: Sequence[Callable[[], object]], rounds: int, seconds: float = 0.02
+) -> list[list[float]]:
+    """Seconds a call of each task, one list a task, one value a round; the tasks take turns.
+
+    Args:
+        tasks: What to time; each is called once first, uncounted.
+        rounds: Values a task.
+        seconds: About how long a task runs in a round.
+    """
+    counts = []
+    for task in tasks:
+        task()
+        start = perf_counter()
+        task()
+        counts.append(max(1, int(seconds / (perf_counter() - start + 1e-9))))
+    times: list[list[float]] = [[] for _ in tasks]
+    for _ in range(rounds):
+        for task, count, measured in zip(tasks, counts, times, strict=True):
+            start = perf_counter()
+            for _ in range(count):
+                task()
+            measured.append((perf_counter() - start) / count)
+    return times
+
+
+def measure_ratio(rows: int, elements: int, rounds: int) -> dict[str, Any]:
+    """Our step against diffusers' at one size, eta 1, one thread."""
+    ddim = scheduler()
+    error = check_against_diffusers(ddim, rows, elements)
+    buf = buffers_for(ddim_row(ddim.alphas_cumprod.double().numpy(), 1.0), rows, elements)
+    ours, theirs = interleaved([our_run(buf), diffusers_step(ddim, buf, 1.0)], rounds)
+    ours = [seconds / PROGRAM_STEPS for seconds in ours]
+    return {
+        "rows": rows,
+        "elements": elements,
+        "step_us": round(median(ours) * 1e6, 3),
+        "step_us_best": round(min(ours) * 1e6, 3),
+        "diffusers_us": round(median(theirs) * 1e6, 1),
+        "diffusers_us_best": round(min(theirs) * 1e6, 1),
+        "ratio": round(median(theirs) / median(ours), 2),
+        "ratio_best": round(min(theirs) / min(ours), 2),
+        "max_difference": error,
+    }
+
+
+def measure_noise(rounds: int) -> dict[str, Any]:
+    """Normals a second of each instruction set and of torch.randn, in a 768 KiB array."""
+    import torch
+
+    out, seed = np.empty((64, 3072), np.float32), np.arange(64, dtype=np.uint64)
+    tensor, generator = torch.empty(64, 3072), torch.Generator().manual_seed(0)
+
+    def fill(isa: str | None) -> Callable[[], object]:
+        return lambda: normal_fill(out, seed, 7, STREAM_STEP, isa=isa)
+
+    names = native_isas() or ("reference",)
+    tasks = [fill(isa if native_isas() else None) for isa in names]
+    times = interleaved([*tasks, lambda: tensor.normal_(generator=generator)], 4 * rounds, 0.003)
+    rates = {
+        name: round(out.size / min(seconds) / 1e9, 3)
+        for name, seconds in zip([*names, "torch.randn"], times, strict=True)
+    }
+    return {"giga_normals_per_s": rates, "of": "best round"}
+
+
+def measure_bandwidth(megabytes: int, rounds: int) -> dict[str, Any]:
+    """The step without noise (DDIM, eta 0) against a triad on arrays larger than the cache.
+
+    The step moves x in and out, m in, the network's input out: 16 bytes an element; the triad
+    a = b + s c 12. Both also load a line of the array that they only write: 20 and 16.
+    """
+    from revstep.kernels import _native
+
+    elements = (megabytes << 20) // 4 // 8
+    row = ddim_row(scheduler().alphas_cumprod.double().numpy(), 0.0)
+    buf = buffers_for(row, 8, elements)
+    a, b, c = (np.full(8 * elements, v, np.float32) for v in (0, 1, 2))
+    kernel = StepKernel(buf)
+    kernel.begin()  # once: `step` alone then runs the same row again and again
+    step, triad = interleaved([kernel.step, lambda: _native.triad(a, b, c, 0.5)], rounds)
+    if not (a == 2).all():
+        raise ValueError("the triad's result is wrong")
+    n = 8 * elements
+
+    def rate(bytes_per_element: int, seconds: list[float]) -> float:
+        return round(bytes_per_element * n / median(seconds) / 1e9, 2)
+
+    ratio = median(triad) / median(step)
+    return {
+        "megabytes_per_array": megabytes,
+        "step_GB_per_s": rate(16, step),
+        "triad_GB_per_s": rate(12, triad),
+        "triad_share": round(16 / 12 * ratio, 3),
+        "triad_share_with_write_allocate": round(20 / 16 * ratio, 3),
+    }
+
+
+def measure_call(rounds: int) -> dict[str, Any]:
+    """Nanoseconds of a prepared `begin` and `step` of one element, from Python."""
+    row = ddim_row(scheduler().alphas_cumprod.double().numpy(), 0.0)
+    buf = buffers_for(row, 1, 1)
+    kernel = StepKernel(buf)
+    kernel.begin()
+    step, begin = interleaved([kernel.step, kernel.begin], rounds)
+    return {"step_ns": round(median(step) * 1e9), "begin_ns": round(median(begin) * 1e9)}
+
+
+def measure(rounds: int = 25, megabytes: int = 512) -> dict[str, Any]:
+    """One row of figures: machine, versions, and the four measurements.
+
+    Args:
+        rounds: Interleaved rounds a measurement.
+        megabytes: Size of each of the six arrays of the bandwidth measurement.
+
+    Raises:
+        ValueError: A result that is timed is wrong.
+    """
+    import torch
+
+    from revstep.bench.machine import machine_info
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        row: dict[str, Any] = {
+            "bench": "step_cpu",
+            **machine_info(),
+            "kernels": backend(),
+            "isa": (native_isas() or ("numpy",))[0],
+            "threads": 1,
+            "load_average": _load_average(),
+            "against": "diffusers DDIMScheduler.step(eta=1), clip on, fp32, noise on; medians",
+            "sizes": [measure_ratio(rows, elements, rounds) for rows, elements in SIZES],
+            "noise": measure_noise(rounds),
+            "call": measure_call(rounds),
+        }
+        if backend() == "native":
+            row["bandwidth"] = measure_bandwidth(megabytes, max(5, rounds // 3))
+    finally:
+        torch.set_num_threads(threads)
+    return row
+
+
+def _load_average() -> float | None:
+    path = Path("/proc/loadavg")
+    return float(path.read_text().split()[0]) if path.exists() else None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the row, and append it to a file if one is named."""
+    parser = argparse.ArgumentParser(prog="python -m suites.step.step", description=__doc__)
+    parser.add_argument("--output", type=Path, help="append the row to this .jsonl file")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--megabytes", type=int, default=512, help="of each bandwidth array")
+    options = parser.parse_args(arguments)
+    row = measure(options.rounds, options.megabytes)
+    print(json.dumps(row, indent=2))
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        with options.output.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

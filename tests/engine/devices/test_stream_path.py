@@ -1,0 +1,134 @@
+"""The code that only runs with a CUDA stream, on a CPU: streams and pinned memory are stand-ins,
+and the Triton kernels run in Triton's interpreter on the very buffers that a GPU's would get."""
+
+import contextlib
+import types
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+from interpreted import interpreted_kernels  # noqa: E402
+
+from revstep.engine import Condition, DenoiserSpec, Engine, Timing, VPSchedule  # noqa: E402
+from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
+from revstep.engine.devices.cuda import Queue  # noqa: E402
+from revstep.engine.devices.graphs import HostGraphs  # noqa: E402
+from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+
+
+class Event:
+    """An event that complains where one without times is asked for them."""
+
+    now = 0
+
+    def __init__(self, enable_timing):
+        self.timed, self.at = enable_timing, None
+
+    def record(self, stream):
+        Event.now += 1
+        self.at = Event.now
+
+    def synchronize(self):
+        assert self.at is not None
+
+    def elapsed_time(self, later):
+        assert self.timed
+        assert later.timed
+        return float(later.at - self.at)  # milliseconds
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    from revstep.kernels.gpu import launch
+
+    empty, pinned = torch.empty, {"up": 0, "down": 0}
+
+    def allocate(*shape, pin_memory=False, device=None, **options):
+        if pin_memory:
+            assert device == "cpu"  # whatever the default device is
+            pinned["down"] += 1
+        return empty(*shape, device=device, **options)
+
+    monkeypatch.setattr(torch, "empty", allocate)
+
+    def pin_memory(tensor):
+        pinned["up"] += 1
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the caller's")
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(launch, "_kernels_for", lambda t, kernels: interpreted_kernels())
+    waited = []
+    stream = types.SimpleNamespace(wait_stream=waited.append, synchronize=lambda: None)
+    yield Queue(torch.device("cpu"), stream)
+    assert waited
+    assert set(waited) == {"the caller's"}
+    assert all(pinned.values())
+
+
+class RowNet(torch.nn.Module):
+    def __init__(self, outputs=1):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x, t, shift):
+        noise = (0.02 * (t * 0.01 + shift)).to(x.dtype)
+        out = 0.9 * x + noise.reshape(-1, *[1] * (x.ndim - 1))
+        return torch.cat([out, 0.5 * x], dim=1) if self.outputs == 2 else out
+
+
+def pair(queue, shape, dtype=torch.float32, learned=False, **options):
+    spec = DenoiserSpec(
+        shape=shape,
+        schedule=VPSchedule(),
+        prediction="epsilon",
+        conditions=(Condition(name="shift", null=0.0),),
+        batch=(1, 4),
+        learned_variance=learned,
+    )
+    module = RowNet(2 if learned else 1).eval()
+    denoiser = TorchModuleDenoiser(module, spec, dtype=dtype)
+    runner = CudaRunner(denoiser, queue=queue, graphs=HostGraphs(), buckets=(4,), **options)
+    return Engine(denoiser), Engine(runner=runner)
+
+
+def assert_same(pair, n, **options):
+    want, got = (engine.sample(n, seed=2**63 + 5, **options).x for engine in pair)
+    np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("shape", [(2, 4), (3, 3)])  # whole and broken quads
+def test_the_triton_step_gives_the_eager_loops_bits(queue, shape, dtype):
+    engines = pair(queue, shape, dtype, unroll=(3,))
+    assert engines[1].describe()["kernels"] == "triton"
+    for sampler in ("ddim", "ddpm", "dpmpp_2m"):
+        assert_same(engines, 3, sampler=sampler, steps=3, conditions={"shift": [0.0, 1.0, 0.5]})
+    assert_same(engines, 2, sampler="ddpm", steps=2, guidance=2.0, conditions={"shift": 0.5})
+
+
+def test_known_pixels_and_learned_variance_give_the_eager_loops_bits(queue):
+    engines = pair(queue, (2, 4), learned=True)
+    known = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+    mask = (known > 0).astype(np.float32)
+    assert_same(engines, 2, sampler="ddpm", steps=3, mask=mask, known=known)
+    assert_same(engines, 2, sampler="ddpm", steps=3)
+
+
+def test_a_watched_and_a_timed_run_give_the_same(queue):
+    eager, device = engines = pair(queue, (2, 4))
+    seen = {engine: [] for engine in engines}
+    for engine in engines:
+        engine.sample(2, steps=3, seed=1, on_step=lambda p, e=engine: seen[e].append(p.x0))
+    np.testing.assert_array_equal(np.stack(seen[device]), np.stack(seen[eager]))
+    timing = Timing()
+    assert_same((eager, device), 2, steps=3)
+    device.sample(2, steps=3, timing=timing)
+    assert timing.network_ns == [1_000_000] * 3  # between the events around the network
+    assert timing.outside_ns == [2_000_000] * 3

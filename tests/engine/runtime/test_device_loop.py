@@ -1,0 +1,135 @@
+"""What the loop tells, and when: only of steps that the device has done."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from revstep.engine import DenoiserSpec, Engine, VPSchedule  # noqa: E402
+from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
+from revstep.engine.devices.cuda import Queue  # noqa: E402
+from revstep.engine.runtime.buckets import bucket_for, make_buckets  # noqa: E402
+from revstep.engine.runtime.device_loop import AHEAD  # noqa: E402
+from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+
+SPEC = DenoiserSpec(
+    shape=(3,), schedule=VPSchedule(), prediction="epsilon", value_range=(-1, 1), batch=(1, 4)
+)
+
+
+class LateQueue(Queue):
+    """A device that works only while somebody waits, and then no further than it must."""
+
+    def __init__(self):
+        super().__init__(torch.device("cpu"))
+        self.work, self.done, self.late = [], 0, False
+
+    def enqueue(self, call):
+        self.work.append(call)
+        if not self.late:
+            self.run(len(self.work))
+
+    def run(self, until):
+        while self.done < until:
+            self.done += 1
+            self.work[self.done - 1]()
+
+    def download(self, tensor):
+        host = torch.zeros_like(tensor)
+        self.enqueue(lambda: host.copy_(tensor))
+        return host
+
+    def mark(self, *, timed=False):
+        queue, place = self, len(self.work)
+
+        class Mark:
+            def wait(self):
+                queue.run(place)
+
+        return Mark()
+
+    def finish(self):
+        self.run(len(self.work))
+
+
+class LateGraphs:
+    def __init__(self, queue, log):
+        self.queue, self.log = queue, log
+
+    def capture(self, calls):
+        queue, log = self.queue, self.log
+
+        class Graph:
+            def replay(self):
+                log.append("enqueued")
+                queue.enqueue(lambda: [log.append("done"), *(call() for call in calls)])
+
+        return Graph()
+
+
+class Net(torch.nn.Module):
+    def forward(self, x, t):
+        return 0.5 * x + 0.001 * t[:, None]
+
+
+@pytest.fixture
+def late():
+    queue, log = LateQueue(), []
+    denoiser = TorchModuleDenoiser(Net(), SPEC)
+    runner = CudaRunner(denoiser, graphs=LateGraphs(queue, log), queue=queue)
+    place = runner._lane.place
+
+    def place_then_lag(*arguments):
+        queue.finish()  # a device would place after what the last run has left
+        queue.late = False
+        place(*arguments)
+        queue.late = True
+
+    runner._lane.place = place_then_lag
+    return Engine(denoiser), Engine(runner=runner), log
+
+
+def test_progress_counts_steps_that_are_done_not_enqueued(late):
+    eager, engine, log = late
+    log.clear()
+    got = engine.sample(3, steps=8, seed=1, progress=lambda k, n: log.append(k))
+    for k in range(1, 9):
+        before = log[: log.index(k)]
+        assert before.count("done") >= k
+        assert k == 8 or before.count("enqueued") >= min(8, k + AHEAD)  # the device has work
+    np.testing.assert_array_equal(got.x, eager.sample(3, steps=8, seed=1).x)
+
+
+def test_previews_are_those_of_their_own_step(late):
+    eager, engine, _ = late
+    seen = {"eager": [], "late": []}
+    for name, e in (("eager", eager), ("late", engine)):
+        e.sample(2, steps=6, seed=4, sampler="ddpm", on_step=lambda p, n=name: seen[n].append(p.x0))
+    np.testing.assert_array_equal(np.stack(seen["late"]), np.stack(seen["eager"]))
+
+
+def test_a_failing_callback_leaves_idle_slots(late):
+    eager, engine, _ = late
+
+    def fail(k, total):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        engine.sample(3, steps=8, seed=1, progress=fail)
+    np.testing.assert_array_equal(
+        engine.sample(2, steps=3, seed=1).x, eager.sample(2, steps=3, seed=1).x
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch", "want"),
+    [((1, 1), (1,)), ((1, 64), (1, 2, 4, 8, 16, 32, 64)), ((3, 20), (3, 4, 8, 16, 20))],
+)
+def test_default_buckets_are_powers_of_two_and_the_ends(batch, want):
+    assert make_buckets(batch) == want
+
+
+def test_the_smallest_bucket_that_holds_the_rows_is_taken():
+    assert [bucket_for((1, 4, 6), rows) for rows in (1, 2, 4, 5, 6)] == [1, 4, 4, 6, 6]
+    with pytest.raises(ValueError, match="7 network rows are more than the largest bucket, 6"):
+        bucket_for((1, 4, 6), 7)

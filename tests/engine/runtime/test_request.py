@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+
+from revstep.engine import Condition, DenoiserSpec, VPSchedule
+from revstep.engine.runtime.request import make_request
+from revstep.engine.runtime.seeds import sample_seeds
+
+SPEC = DenoiserSpec(
+    shape=(2, 3),
+    schedule=VPSchedule(),
+    prediction="epsilon",
+    conditions=(
+        Condition(name="label", dtype="int64", null=5, classes=6),
+        Condition(name="obs", shape=(4,), null=0.0),
+    ),
+)
+BARE = DenoiserSpec(shape=(2, 3), schedule=VPSchedule(), prediction="epsilon")
+NEEDY = DenoiserSpec(
+    shape=(2,), schedule=VPSchedule(), prediction="epsilon", conditions=(Condition(name="obs"),)
+)
+
+
+def test_int_seed_counts_up_and_wraps():
+    np.testing.assert_array_equal(sample_seeds(7, 3), np.array([7, 8, 9], np.uint64))
+    top = (1 << 64) - 1
+    np.testing.assert_array_equal(sample_seeds(top, 2), np.array([top, 0], np.uint64))
+    assert sample_seeds(0, 1)[0] == 0
+    np.testing.assert_array_equal(sample_seeds([3, top], 2), np.array([3, top], np.uint64))
+
+
+@pytest.mark.parametrize("name", ["start", "known"])
+def test_a_pictures_bytes_are_no_data(name):
+    picture = np.full((2, 3), 200, np.uint8)
+    given = {name: picture} if name == "start" else {name: picture, "mask": np.ones((2, 3))}
+    with pytest.raises(TypeError, match=rf"{name} is uint8, .* such as x / 255 \* 2 \+ -1"):
+        make_request(BARE, 1, **given)
+
+
+def test_drawn_seeds_differ_between_calls():
+    assert sample_seeds(None, 1)[0] != sample_seeds(None, 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("seed", "n", "error", "message"),
+    [
+        (-1, 1, ValueError, "allowed: 0 to 2"),
+        (1 << 64, 1, ValueError, "out of range"),
+        (1.5, 1, TypeError, "must be an int"),
+        ("7", 1, TypeError, "must be an int"),
+        (True, 1, TypeError, "must be an int"),
+        ([1, 2.0], 2, TypeError, "a seed is an int"),
+        ([1, 2], 3, ValueError, "2 seeds for 3 samples"),
+    ],
+)
+def test_bad_seeds_are_refused(seed, n, error, message):
+    with pytest.raises(error, match=message):
+        sample_seeds(seed, n)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        ({}, 1),
+        ({"seed": [1, 2, 3]}, 3),
+        ({"conditions": {"label": [0, 1]}}, 2),
+        ({"conditions": {"obs": np.zeros((5, 4))}}, 5),
+        ({"start": np.zeros((3, 2, 3))}, 3),
+        ({"noise": np.zeros((2, 3))}, 1),
+        ({"n": 4, "conditions": {"label": 2}}, 4),
+        ({"mask": np.ones((4, 1, 3)), "known": np.zeros((2, 3))}, 4),
+        ({"mask": np.ones(3), "known": np.zeros((6, 2, 3))}, 6),
+    ],
+)
+def test_count_is_what_the_arguments_say(arguments, count):
+    n = arguments.pop("n", None)
+    assert make_request(SPEC, n, **arguments).n == count
+
+
+def test_left_out_conditions_are_null_and_one_value_serves_all():
+    batch = make_request(SPEC, 3, conditions={"obs": np.arange(4)}).batch
+    np.testing.assert_array_equal(batch.conditions["label"], [5, 5, 5])
+    np.testing.assert_array_equal(batch.conditions["obs"], np.tile(np.arange(4.0), (3, 1)))
+    assert batch.conditions["obs"].dtype == np.float32
+
+
+def test_torch_tensors_with_gradients_or_bf16_are_values():
+    torch = pytest.importorskip("torch")
+    obs = torch.ones(2, 4, dtype=torch.bfloat16, requires_grad=True)
+    batch = make_request(SPEC, None, conditions={"obs": obs, "label": torch.tensor([1, 2])}).batch
+    np.testing.assert_array_equal(batch.conditions["obs"], np.ones((2, 4), np.float32))
+    assert batch.conditions["label"].tolist() == [1, 2]
+
+
+def test_parts_cut_every_array():
+    request = make_request(
+        SPEC, 5, seed=0, conditions={"label": [0, 1, 2, 3, 4]}, guidance=[1, 2, 1, 3, 1]
+    )
+    part = request.part(1, 4)
+    assert (part.start, part.noise, part.mask, part.known) == (None,) * 4
+    np.testing.assert_array_equal(part.seeds, [1, 2, 3])
+    np.testing.assert_array_equal(part.conditions["label"], [1, 2, 3])
+    np.testing.assert_array_equal(part.guided, [0, 2])
+    assert part.rows == 5
+    known = np.arange(30.0, dtype=np.float32).reshape(5, 2, 3)
+    masks = known % 2
+    part = make_request(SPEC, 5, seed=0, mask=masks, known=known, noise=known).part(3, 5)
+    np.testing.assert_array_equal(part.mask, masks[3:])
+    np.testing.assert_array_equal(part.known, known[3:])
+    np.testing.assert_array_equal(part.noise, known[3:])
+    np.testing.assert_array_equal(part.start, (masks * known)[3:])
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "error", "message"),
+    [
+        (SPEC, {"n": 0}, ValueError, "at least 1"),
+        (SPEC, {"n": 2.0}, TypeError, "whole number"),
+        (SPEC, {"conditions": {"colour": 1}}, ValueError, "allowed: label, obs"),
+        (SPEC, {"conditions": {"label": 6}}, ValueError, "holds 6; allowed: 0 to 5"),
+        (SPEC, {"conditions": {"label": -1}}, ValueError, "holds -1"),
+        (SPEC, {"conditions": {"label": 1.0}}, TypeError, "must be integers"),
+        (
+            SPEC,
+            {"conditions": {"label": np.uint64(2**63 + 1)}},
+            ValueError,
+            "holds 9223372036854775809;",
+        ),
+        (
+            SPEC,
+            {"conditions": {"label": 2**63 + 1}},
+            ValueError,
+            "an integer is at most 2\\^63 - 1",
+        ),
+        (SPEC, {"conditions": {"label": 2**64}}, TypeError, "must be integers"),
+        (SPEC, {"n": 2, "conditions": {"label": [1, 2, 3]}}, ValueError, r"shape \(3,\); allowed"),
+        (SPEC, {"conditions": {"obs": np.zeros(3)}}, ValueError, r"allowed: \(1, 4\), or \(4,\)"),
+        (SPEC, {"conditions": {"obs": [np.nan] * 4}}, ValueError, "NaN or infinity"),
+        (SPEC, {"conditions": {"obs": [1e300] * 4}}, ValueError, "beyond float32"),
+        (SPEC, {"conditions": {"obs": ["a"] * 4}}, TypeError, "must be numbers"),
+        (SPEC, {"conditions": np.zeros(3)}, TypeError, "conditions maps names to values"),
+        (SPEC, {"conditions": {"obs": [[1, 2], [3]]}}, TypeError, "can't be read as an array"),
+        (SPEC, {"null_conditions": {"x": 0}}, ValueError, "null_conditions: x"),
+        (SPEC, {"guidance": 2.0}, ValueError, "without conditions changes nothing"),
+        (SPEC, {"n": 2, "guidance": [1.0, 2.0, 3.0]}, ValueError, "one a sample"),
+        (SPEC, {"guidance": np.inf}, ValueError, "finite"),
+        (SPEC, {"start": np.zeros((3, 3))}, ValueError, "start has shape"),
+        (SPEC, {"noise": np.zeros(6)}, ValueError, "noise has shape"),
+        (BARE, {"guidance": 2.0}, ValueError, "takes no conditions"),
+        (NEEDY, {}, ValueError, "'obs' is missing"),
+        (NEEDY, {"conditions": {"obs": 1.0}, "guidance": 2.0}, ValueError, "null value for obs"),
+    ],
+)
+def test_bad_arguments_are_refused(spec, arguments, error, message):
+    n = arguments.pop("n", 1)
+    with pytest.raises(error, match=message):
+        make_request(spec, n, **arguments)

@@ -1,0 +1,242 @@
+"""Forked children: nothing that another thread held at the fork is waited for."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from revstep.engine import BackendError
+from revstep.engine.system.forks import refuse_forked
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+# how a child ended: "0", its exit code or signal, or "HANGS"
+HOW = """
+import os, sys, threading, time
+import revstep
+
+def child(work, leave=os._exit):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            code = 0
+        except revstep.BackendError as error:
+            print("refused:", error, flush=True)
+            code = 7
+        except BaseException as error:
+            print(repr(error), flush=True)
+            code = 3
+        leave(code)
+    for _ in range(200):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return str(os.waitstatus_to_exitcode(status))
+        time.sleep(0.05)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return "HANGS"
+"""
+
+
+def _run(code):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", HOW + code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_bundles_engine_goes_on_in_children_busy_or_idle_and_they_exit(tabular_bundle, threads):
+    pytest.importorskip("onnxruntime")
+    told = _run(f"""
+engine = revstep.load({str(tabular_bundle)!r}, device="cpu", threads={threads})
+want = engine.sample(2, steps=3, seed=0).x.tobytes()
+def work():
+    assert engine.sample(2, steps=3, seed=0).x.tobytes() == want
+    tasks = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else {threads}
+    assert tasks == {threads}, tasks  # as many as asked for, in the child too
+ended = [child(work), child(work, sys.exit), child(lambda: None, sys.exit)]
+stop = threading.Event()
+def sample():
+    while not stop.is_set():
+        engine.sample(2, steps=10)
+others = [threading.Thread(target=sample) for _ in range(9)]
+for thread in others:
+    thread.start()
+time.sleep(0.2)
+ended += [child(work), child(work, sys.exit)]
+stop.set()
+for thread in others:
+    thread.join()
+print(*ended)
+""")
+    assert told[-1].split() == ["0"] * 5, told
+
+
+def test_a_decoder_in_use_at_the_fork_is_opened_anew(image_bundle):
+    pytest.importorskip("onnxruntime")
+    told = _run(f"""
+engine = revstep.load({str(image_bundle)!r}, device="cpu", threads=1)
+want = engine.sample(1, steps=2, seed=0).decoded.tobytes()
+decoder = engine._decoder._shared
+inside, go = threading.Event(), threading.Event()
+def hold():
+    with decoder:
+        inside.set()
+        go.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+inside.wait()
+held = decoder.session
+def work():
+    assert engine.sample(1, steps=2, seed=0).decoded.tobytes() == want
+    assert decoder.session is not held
+print(child(work))
+go.set()
+thread.join()
+assert decoder.session is held
+""")
+    assert told == ["0"]
+
+
+def test_a_child_that_must_open_its_graph_again_refuses_another_one(copy_of, tabular_bundle):
+    pytest.importorskip("onnxruntime")
+    told = _run(f"""
+import pathlib, shutil
+bundle = pathlib.Path({str(copy_of(tabular_bundle))!r})
+engine = revstep.load(bundle, device="cpu", threads=2)
+graph = bundle / "denoiser.fp32.onnx"
+shutil.copy(graph, bundle / "other.onnx")
+(bundle / "other.onnx").replace(graph)
+print(child(lambda: engine.sample(1, steps=1)))
+engine.sample(1, steps=1)
+""")
+    assert told[-1] == "7"
+    assert "was changed since it was loaded" in told[0]
+    assert "load the engine in the child" in told[0]
+
+
+def test_a_run_that_forks_in_its_callback_ends_in_both(tabular_bundle):
+    pytest.importorskip("onnxruntime")
+    told = _run(f"""
+engine = revstep.load({str(tabular_bundle)!r}, device="cpu", threads=1)
+want = engine.sample(2, steps=3, seed=0).x.tobytes()
+ended = []
+def fork(done, of):
+    if done == 2:
+        ended.append(child(lambda: engine.sample(1, steps=2)))
+assert engine.sample(2, steps=3, seed=0, progress=fork).x.tobytes() == want
+print(*ended)
+""")
+    assert told == ["0"]
+
+
+def test_what_registers_is_renewed_in_children_only_while_it_lives():
+    told = _run("""
+from revstep.engine.system.forks import renew_in_children
+class Thing:
+    renewed = 0
+    def after_fork(self):
+        self.renewed += 1
+kept, gone = Thing(), Thing()
+for thing in (kept, gone):
+    renew_in_children(thing)
+del thing, gone
+def work():
+    assert kept.renewed == 1
+    assert child(lambda: None) == "0"
+print(child(work), kept.renewed)
+""")
+    assert told == ["0 0"]
+
+
+@pytest.mark.parametrize(
+    ("parents", "childs", "how"),
+    [(2, 2, "7"), (2, 1, "0"), (1, 1, "0"), (1, 2, "0")],
+)
+def test_a_live_module_that_ran_on_several_threads_is_refused_in_a_child(parents, childs, how):
+    pytest.importorskip("torch")
+    told = _run(f"""
+import torch
+torch.set_num_threads({parents})
+spec = revstep.DenoiserSpec(shape=(4,), schedule=revstep.VPSchedule(), prediction="epsilon")
+class Net(torch.nn.Module):  # too small for torch to start a thread: the guard is tested alone
+    def forward(self, x, t):
+        return x * 0.5
+engine = revstep.from_module(Net(), spec, device="cpu")
+engine.sample(1, steps=1)
+def work():
+    torch.set_num_threads({childs})
+    engine.sample(1, steps=1)
+print(child(work))
+engine.sample(1, steps=1)
+""")
+    assert told[-1] == how
+    if how == "7":
+        assert "call torch.set_num_threads(1) in the child" in told[0]
+
+
+def test_a_gpu_is_refused_in_another_process_by_name():
+    refuse_forked(os.getpid(), "cuda:0")
+    with pytest.raises(BackendError, match=r"cuda:0.*forked child.*'spawn'.*load the engine there"):
+        refuse_forked(os.getpid() + 1, "cuda:0")
+
+
+def test_a_device_runner_of_another_process_refuses_its_run():
+    pytest.importorskip("torch")
+    from toys import build
+
+    from revstep.engine import Engine
+    from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
+    from revstep.engine.runtime.device_runner import CudaRunner
+
+    module, spec, _ = build("tabular")
+    runner = CudaRunner(TorchModuleDenoiser(module, spec), buckets=(2,))
+    engine = Engine(runner=runner)
+    engine.sample(1, steps=1)
+    runner._process += 1
+    runner._lock.acquire()  # as a fork may leave it: the refusal must not wait
+    with pytest.raises(BackendError, match="forked child"):
+        engine.sample(1, steps=1)
+
+
+def test_cuda_in_a_child_of_a_process_that_used_it_is_named(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from revstep.engine.devices.cuda import cuda_device
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with pytest.raises(BackendError, match=r"forked from one that used CUDA.*'spawn'"):
+        cuda_device("cuda")
+
+
+def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
+    from networks import NumpyDenoiser, gaussian_epsilon
+
+    from revstep.engine import DenoiserSpec, VPSchedule
+    from revstep.engine.runtime.pool import WorkspacePool
+
+    spec = DenoiserSpec(shape=(3,), schedule=VPSchedule(), prediction="epsilon", batch=(1, 4))
+    pool = WorkspacePool(NumpyDenoiser(spec, gaussian_epsilon(spec)), 1)
+    lent = pool.lend(2)
+    lent.__enter__()
+    pool.after_fork()
+    got = []
+
+    def other():
+        with pool.lend(2) as workspace:
+            got.append(workspace)
+
+    thread = threading.Thread(target=other, daemon=True)
+    thread.start()
+    thread.join(timeout=10)
+    assert len(got) == 1
+    lent.__exit__(None, None, None)
