@@ -26,9 +26,9 @@ GROUPS = recorded()
 def device_engine(spec, **options):
     """The same network on the GPU's runtime, with torch on the CPU."""
     torch = pytest.importorskip("torch")
-    from revstep.engine.backends.torch_module import TorchModuleDenoiser
-    from revstep.engine.cuda.device import Queue
-    from revstep.engine.cuda.runner import CudaRunner
+    from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
+    from revstep.engine.devices.cuda import Queue
+    from revstep.engine.runtime.device_runner import CudaRunner
 
     class Rows(torch.nn.Module):
         def forward(self, x, t, *conditions):
