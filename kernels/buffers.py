@@ -1,35 +1,31 @@
-"""The arrays that one fused step works on, validated once.
+"""The buffers that one fused step works on, validated once: numpy arrays, or torch tensors.
 
-B = sample slots, D = elements of a sample, N = network rows, R = table rows. All arrays are
-C-contiguous numpy arrays on the CPU. The network's dtype is float32, float16, or bfloat16 held
-as uint16 (numpy has no bfloat16: a uint16 array *is* bfloat16 here).
+B = sample slots, D = elements of a sample, N = network rows, R = table rows. All are contiguous,
+and all of one kind: numpy arrays on the CPU, or torch tensors on one device. The network's dtype is
+float32, float16 or bfloat16; numpy has no bfloat16: a uint16 array *is* bfloat16 here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.kernels import columns as col
-from revstep.kernels.layout import MAX_HISTORY, Shape, check_layout, check_shape
-
-NETWORK_DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.uint16))
-_DTYPES: dict[str, tuple[np.dtype[Any], ...]] = {
-    "float32": (np.dtype(np.float32),),
-    "int32": (np.dtype(np.int32),),
-    "seed": (np.dtype(np.uint64),),
-    "network": NETWORK_DTYPES,
-}
-MAX_ELEMENTS = 1 << 34  # the noise counter is 32 bits of 4 elements each
+from revstep.kernels.layout import MAX_HISTORY, WRITTEN, Array, check_layout
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StepBuffers:
-    """Arrays of one `fused_step`; the kernels keep their addresses.
+    """Arrays of one `fused_step`; the kernels and graphs keep their addresses.
+
+    Of tensors only what their descriptions tell is checked: looking into a table or a map on a GPU
+    would wait for it. Whoever writes programs and maps there checks them on the host first, as
+    `check_rows` does; the kernels themselves trust them. Those of two axes must start at a multiple
+    of 16 bytes.
 
     Attributes:
         table: float32 [R, 32], programs of all samplers (`revstep.kernels.columns`).
@@ -37,7 +33,7 @@ class StepBuffers:
         length: int32 [B], active rows of it; row base + length is the identity row.
         counter: int32 [B], the step to do next, 0..length; only `begin_step` increments it.
         current: int32 [B], table row that `fused_step` runs; written by `begin_step`.
-        seed: uint64 [B], noise key.
+        seed: uint64 [B], noise key; tensors: int64, the same 64 bits.
         guidance: float32 [B], classifier-free guidance (1: off).
         cond_row: int32 [B], network row of the conditional half; -1 for an unused slot.
         uncond_row: int32 [B], network row of the unconditional half, or -1.
@@ -46,36 +42,36 @@ class StepBuffers:
         net_x: network dtype [N, D], the network's next input, written by `fused_step`.
         net_t: float32 [N], the network's times, written by `begin_step`.
         flags: int32 [B], set to 1 where a non-finite m was met; the kernels never clear it.
-        history: 0 to 3 arrays float32 [B, D]: the slots q_1, q_2, q_3.
+        history: 0 to 3 arrays float32 [B, D]: q_1, q_2, q_3.
         x0: float32 [B, D] or None: the denoised estimate, written in the same pass.
         mask: float32 [B, D] or None: 1 where the sample is known (inpainting).
         known: float32 [B, D] or None: the known sample y; given with `mask` or not at all.
         learned_variance: The output's second half is the variance of improved DDPM.
 
     Raises:
-        TypeError: An array is no numpy array, or has a wrong dtype.
-        ValueError: A wrong shape, a layout or overlap that the kernels can't take, or
-            rows and programs that would leave the table or the network's batch.
+        TypeError: A field is no array of x's kind, or has a wrong dtype.
+        ValueError: A wrong shape, device, layout, alignment or overlap; sizes that the kernels
+            can't take; of numpy arrays, what `check_rows` refuses.
     """
 
-    table: NDArray[np.float32]
-    base: NDArray[np.int32]
-    length: NDArray[np.int32]
-    counter: NDArray[np.int32]
-    current: NDArray[np.int32]
-    seed: NDArray[np.uint64]
-    guidance: NDArray[np.float32]
-    cond_row: NDArray[np.int32]
-    uncond_row: NDArray[np.int32]
-    x: NDArray[np.float32]
-    output: NDArray[Any]
-    net_x: NDArray[Any]
-    net_t: NDArray[np.float32]
-    flags: NDArray[np.int32]
-    history: tuple[NDArray[np.float32], ...] = ()
-    x0: NDArray[np.float32] | None = None
-    mask: NDArray[np.float32] | None = None
-    known: NDArray[np.float32] | None = None
+    table: Array
+    base: Array
+    length: Array
+    counter: Array
+    current: Array
+    seed: Array
+    guidance: Array
+    cond_row: Array
+    uncond_row: Array
+    x: Array
+    output: Array
+    net_x: Array
+    net_t: Array
+    flags: Array
+    history: tuple[Array, ...] = ()
+    x0: Array | None = None
+    mask: Array | None = None
+    known: Array | None = None
     learned_variance: bool = False
 
     def __post_init__(self) -> None:
@@ -97,17 +93,37 @@ class StepBuffers:
         """N, the number of rows of the network's batch."""
         return int(self.net_x.shape[0])
 
+    @property
+    def device(self) -> Any:
+        """The device of all tensors; of numpy arrays "cpu"."""
+        return getattr(self.x, "device", "cpu")
+
+    def arrays(self) -> Iterator[tuple[str, Array]]:
+        """Every array with its name, as "x" or "history[0]"."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "history":
+                yield from ((f"history[{k}]", array) for k, array in enumerate(value))
+            elif field.name != "learned_variance" and value is not None:
+                yield field.name, value
+
     def validate(self) -> None:
-        """Check dtypes, shapes, layout, overlap, maps and programs (`check_rows`)."""
-        check_layout(self, self._check, most_elements=MAX_ELEMENTS)
-        self._check_overlap()
-        self.check_rows()
+        """Check dtypes, shapes and layout; of numpy arrays, overlap, maps and programs too."""
+        if len(self.history) > MAX_HISTORY:
+            raise ValueError(f"history has {len(self.history)} arrays; at most {MAX_HISTORY}")
+        if (self.mask is None) != (self.known is None):
+            given = "mask" if self.known is None else "known"
+            raise ValueError(f"only {given} is given; inpainting needs both mask and known")
+        check_layout(dict(self.arrays()), learned_variance=self.learned_variance)
+        if isinstance(self.x, np.ndarray):
+            self._check_overlap()
+            self.check_rows()
 
     def check_rows(self) -> None:
-        """Check the maps and the programs of all slots; call it after changing them.
+        """Check the maps and the programs of all slots, numpy arrays; call it after changing them.
 
         Raises:
-            ValueError: A program leaves the table, a row names a history slot that doesn't
+            ValueError: A program leaves the table, a row names history that doesn't
                 exist or a noise index out of range, the row after a program is active, a
                 network row is out of range, or two unfinished slots share a network row.
         """
@@ -184,41 +200,36 @@ class StepBuffers:
                 ),
             )
 
-    def _check(self, name: str, array: object, kind: str, shape: Shape) -> None:
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"{name} is a {type(array).__name__}; it must be a numpy array")
-        allowed = (self.net_x.dtype,) if kind == "net_x" else _DTYPES[kind]
-        if array.dtype not in allowed:
-            names = " or ".join(d.name for d in allowed)
-            note = " (uint16 holds bfloat16)" if kind == "network" else ""
-            raise TypeError(f"{name} is {array.dtype}; it must be {names}{note}")
-        check_shape(name, array.shape, shape)
-        if not (array.flags.c_contiguous and array.flags.aligned):
-            raise ValueError(f"{name} is not C-contiguous; pass np.ascontiguousarray({name})")
-        if name in _WRITTEN and not array.flags.writeable:
-            raise ValueError(f"{name} is read-only; the kernels write to it, pass a writable array")
-
     def _check_overlap(self) -> None:
-        arrays = list(self._named_arrays())
+        arrays = list(self.arrays())
         for i, (name, array) in enumerate(arrays):
             for other_name, other in arrays[i + 1 :]:
-                written = name in _WRITTEN or other_name in _WRITTEN
+                written = name in WRITTEN or other_name in WRITTEN
                 if written and np.may_share_memory(array, other):
                     raise ValueError(f"{name} and {other_name} share memory; use two arrays")
 
-    def _named_arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if isinstance(value, np.ndarray):
-                yield name, value
-        for k, slot in enumerate(self.history):
-            yield f"history[{k}]", slot
 
+def numpy_views(buffers: StepBuffers) -> StepBuffers:
+    """The tensors as numpy arrays: views of those on the CPU, copies of others.
 
-_WRITTEN = frozenset(
-    {"counter", "current", "x", "net_x", "net_t", "flags", "x0"}
-    | {f"history[{k}]" for k in range(MAX_HISTORY)}
-)
+    bfloat16 becomes uint16, and the seeds uint64.
+
+    Raises:
+        ValueError: Maps or programs that `StepBuffers.check_rows` refuses.
+    """
+    import torch
+
+    def view(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(view(tensor) for tensor in value)
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.dtype == torch.bfloat16:
+            return value.view(torch.int16).cpu().numpy().view(np.uint16)
+        array = value.cpu().numpy()
+        return array.view(np.uint64) if value.dtype == torch.int64 else array
+
+    return StepBuffers(**{f.name: view(getattr(buffers, f.name)) for f in fields(buffers)})
 
 
 def _refuse(bad: NDArray[np.bool_], message: Any) -> None:

@@ -1,73 +1,168 @@
-"""What the buffers of a step must be: the dtype and shape of every field, of arrays or tensors."""
+"""What the buffers of a step must be: the dtype and shape of every field, of arrays and tensors.
+
+The kernels take numpy arrays on the CPU, or torch tensors on one device. `FIELDS` says for both
+what each field is; `NUMPY` and `TORCH` say where the two differ.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from revstep.kernels import columns as col
 
+Array: TypeAlias = Any  # a numpy array, or a torch tensor: torch may not be installed
+
 MAX_HISTORY = 3
+MAX_ROWS = (1 << 31) - 1  # int32 holds their numbers
+ALIGNMENT = 16  # bytes: one access of four float32
 
-Shape = tuple[int | None, ...]
-Check = Callable[[str, Any, str, Shape], None]
+_STATE = ("float32", ("B", "D"))
+_INTEGERS = ("base", "length", "counter", "current", "cond_row", "uncond_row", "flags")
+# Name -> dtype, shape. "seed", "network" and "net_x" (the dtype of that field) are dtypes of the
+# library's; B, D, N and R are sizes: the first field that has one says what it is.
+FIELDS: dict[str, tuple[str, tuple[str | int, ...]]] = {
+    "x": _STATE,
+    "net_x": ("network", ("N", "D")),
+    "output": ("net_x", ("N", "M")),  # M = D, or 2 D with learned variance
+    "net_t": ("float32", ("N",)),
+    "table": ("float32", ("R", col.COLUMNS)),
+    **dict.fromkeys(_INTEGERS, ("int32", ("B",))),
+    "seed": ("seed", ("B",)),
+    "guidance": ("float32", ("B",)),
+    **{f"history[{k}]": _STATE for k in range(MAX_HISTORY)},
+    "x0": _STATE,
+    "mask": _STATE,
+    "known": _STATE,
+}
+OPTIONAL = frozenset({"x0", "mask", "known", *(f"history[{k}]" for k in range(MAX_HISTORY))})
+WRITTEN = OPTIONAL - {"mask", "known"} | {"counter", "current", "x", "net_x", "net_t", "flags"}
 
 
-def check_layout(
-    buffers: Any, check: Check, *, most_slots: int | None = None, most_elements: int
-) -> None:
-    """Checks every field of a `StepBuffers` or a `DeviceBuffers`.
+class Library(NamedTuple):
+    """What the arrays of one library must be.
+
+    Attributes:
+        noun: One of them.
+        dtypes: The names of dtypes that differ from the other library's: "seed" and "network".
+        note: On the network's dtypes.
+        max_slots: Largest B.
+        max_elements: Largest D.
+        check_memory: Refuses one whose place in memory the kernels can't take, by its name; it is
+            also given x.
+    """
+
+    noun: str
+    dtypes: dict[str, tuple[str, ...]]
+    note: str
+    max_slots: int
+    max_elements: int
+    check_memory: Callable[[str, Array, Array], None]
+
+
+def _check_numpy(name: str, array: Array, x: Array) -> None:
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise ValueError(f"{name} is not C-contiguous; pass np.ascontiguousarray({name})")
+    if name in WRITTEN and not array.flags.writeable:
+        raise ValueError(f"{name} is read-only; the kernels write to it, pass a writable array")
+
+
+def _check_torch(name: str, tensor: Array, x: Array) -> None:
+    if tensor.device != x.device:
+        raise ValueError(f"{name} is on {tensor.device}, x on {x.device}; use one device")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name} is not contiguous; pass {name}.contiguous()")
+    past = tensor.data_ptr() % ALIGNMENT
+    if tensor.ndim == 2 and past:
+        raise ValueError(
+            f"{name} starts {past} bytes after a multiple of {ALIGNMENT}; pass {name}.clone()"
+        )
+
+
+NUMPY = Library(
+    noun="numpy array",
+    dtypes={"seed": ("uint64",), "network": ("float32", "float16", "uint16")},
+    note=" (uint16 holds bfloat16)",
+    max_slots=MAX_ROWS,
+    max_elements=1 << 34,  # the noise counter is 32 bits of 4 elements each
+    check_memory=_check_numpy,
+)
+TORCH = Library(
+    noun="torch tensor",
+    dtypes={"seed": ("int64",), "network": ("float32", "float16", "bfloat16")},
+    note="",
+    max_slots=65_535,  # the launch grid's second axis
+    max_elements=(1 << 31) - 4096,  # the kernels count a sample's elements in 32 bits
+    check_memory=_check_torch,
+)
+
+
+def library_of(value: object) -> Library | None:
+    """Whose array it is; None: it is no array."""
+    if isinstance(value, np.ndarray):
+        return NUMPY
+    torch = sys.modules.get("torch")  # without it there are no tensors
+    return TORCH if torch is not None and isinstance(value, torch.Tensor) else None
+
+
+def dtype_name(array: Array) -> str:
+    """The name of an array's or a tensor's dtype, as "float32"."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def check_layout(fields: dict[str, Array], *, learned_variance: bool) -> None:
+    """Checks the type, dtype, shape and place in memory of every field.
 
     Args:
-        buffers: The fields.
-        check: Checks one: (its name, its value, a kind, its shape; None is any size). Kinds are
-            "float32", "int32", "seed", "network" (any dtype that a network may have) and "net_x"
-            (the dtype of that field).
-        most_slots: Largest B; None: any.
-        most_elements: Largest D.
+        fields: By the names in `FIELDS`; x, whose library is everyone's, and all but `OPTIONAL`.
+        learned_variance: Whether the output has a second half.
 
     Raises:
-        TypeError, ValueError: What `check` raises; sizes out of range; fields that don't go
-            together.
+        TypeError: A field is no array of x's library, or has a wrong dtype.
+        ValueError: A wrong shape or place in memory; sizes out of range.
     """
-    check("x", buffers.x, "float32", (None, None))
-    B, D = buffers.x.shape
-    if not (1 <= B <= (most_slots or B) and 1 <= D <= most_elements):
-        slots = "1 <= B" if most_slots is None else f"1 <= B <= {most_slots}"
-        raise ValueError(f"x has shape {[B, D]}; it must be [{slots}, 1 <= D <= {most_elements}]")
-    check("net_x", buffers.net_x, "network", (None, D))
-    N = buffers.net_x.shape[0]
-    if N < 1:
-        raise ValueError("net_x has no rows; the network's batch needs at least 1")
-    width = 2 * D if buffers.learned_variance else D
-    check("output", buffers.output, "net_x", (N, width))
-    check("net_t", buffers.net_t, "float32", (N,))
-    check("table", buffers.table, "float32", (None, col.COLUMNS))
-    R = buffers.table.shape[0]
-    if not 1 <= R < 1 << 31:
-        raise ValueError(f"table has {R} rows; it needs 1 to 2**31 - 1")
-    for name in ("base", "length", "counter", "current", "cond_row", "uncond_row", "flags"):
-        check(name, getattr(buffers, name), "int32", (B,))
-    check("seed", buffers.seed, "seed", (B,))
-    check("guidance", buffers.guidance, "float32", (B,))
-    if len(buffers.history) > MAX_HISTORY:
-        raise ValueError(f"history has {len(buffers.history)} slots; at most {MAX_HISTORY}")
-    for k, slot in enumerate(buffers.history):
-        check(f"history[{k}]", slot, "float32", (B, D))
-    if (buffers.mask is None) != (buffers.known is None):
-        given = "mask" if buffers.known is None else "known"
-        raise ValueError(f"only {given} is given; inpainting needs both mask and known")
-    for name in ("x0", "mask", "known"):
-        if getattr(buffers, name) is not None:
-            check(name, getattr(buffers, name), "float32", (B, D))
+    x = fields["x"]
+    library = library_of(x)
+    if library is None:
+        raise TypeError(
+            f"x is a {type(x).__name__}; it must be a {NUMPY.noun}, or a {TORCH.noun} as all others"
+        )
+    largest = {"B": library.max_slots, "D": library.max_elements}
+    sizes: dict[str | int, int] = {col.COLUMNS: col.COLUMNS}
+    for name, (dtype, shape) in FIELDS.items():
+        if name in OPTIONAL and name not in fields:
+            continue
+        array = fields[name]
+        _check_dtype(name, array, dtype, library, fields)
+        _check_shape(name, array.shape, [sizes.get(size) for size in shape])
+        for letter, size in zip(shape, array.shape, strict=True):
+            limit = largest.get(str(letter), MAX_ROWS)
+            if letter not in sizes and not 1 <= size <= limit:
+                raise ValueError(
+                    f"{name} has shape {list(array.shape)}; it must have 1 <= {letter} <= {limit}"
+                )
+            sizes[letter] = size
+        sizes["M"] = sizes["D"] * (2 if learned_variance else 1)
+        library.check_memory(name, array, x)
 
 
-def check_shape(name: str, shape: Sequence[int], wanted: Shape) -> None:
-    """Refuses another shape than wanted; None is any size.
+def _check_dtype(
+    name: str, array: Array, dtype: str, library: Library, fields: dict[str, Array]
+) -> None:
+    if library_of(array) is not library:
+        raise TypeError(f"{name} is a {type(array).__name__}; it must be a {library.noun}")
+    allowed = library.dtypes.get(dtype, (dtype,))
+    if dtype == "net_x":
+        allowed = (dtype_name(fields["net_x"]),)
+    if dtype_name(array) not in allowed:
+        note = library.note if dtype == "network" else ""
+        raise TypeError(f"{name} is {dtype_name(array)}; it must be {' or '.join(allowed)}{note}")
 
-    Raises:
-        ValueError: It is another.
-    """
+
+def _check_shape(name: str, shape: Sequence[int], wanted: Sequence[int | None]) -> None:
     if len(shape) != len(wanted) or any(
         want not in (None, got) for want, got in zip(wanted, shape, strict=True)
     ):

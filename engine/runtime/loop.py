@@ -106,7 +106,8 @@ def run_batch(
             timing.outside_ns.append(perf_counter_ns() - returned + called - begun)
         if observe is not None:
             observe(number, steps)
-    return steps.x.copy() if workspace.steps else steps.x
+    x: NDArray[np.float32] = steps.x
+    return x.copy() if workspace.steps else x
 
 
 def _prepared(

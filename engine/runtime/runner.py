@@ -107,11 +107,13 @@ class _CpuView:
         self._buffers = buffers
 
     def flags(self) -> NDArray[np.int32]:
-        return self._buffers.flags
+        flags: NDArray[np.int32] = self._buffers.flags
+        return flags
 
     def x0(self) -> NDArray[np.float32]:
-        assert self._buffers.x0 is not None
-        return self._buffers.x0.copy()
+        x0: NDArray[np.float32] | None = self._buffers.x0
+        assert x0 is not None
+        return x0.copy()
 
 
 def _watch(observe: Observe) -> Callable[[int, StepBuffers], None]:

@@ -17,7 +17,7 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 if TYPE_CHECKING:
     import torch
 
-    from revstep.kernels.device_buffers import DeviceBuffers
+    from revstep.kernels.buffers import StepBuffers
 
 __all__ = ["DeviceNetworkBuffers", "SlotBuffers"]
 
@@ -157,15 +157,15 @@ class SlotBuffers:
         history: int,
         want_x0: bool,
         inpaint: bool = False,
-    ) -> DeviceBuffers:
+    ) -> StepBuffers:
         """The tensors of the steps of one bucket: as many slots as it has network rows."""
-        from revstep.kernels.device_buffers import DeviceBuffers
+        from revstep.kernels.buffers import StepBuffers
 
         rows = len(network.t)
         fields: dict[str, torch.Tensor] = {
             name: self._ints[k, :rows] for k, name in enumerate(INTS) if name != "guidance"
         }
-        return DeviceBuffers(
+        return StepBuffers(
             table=table,
             guidance=self._ints[INTS.index("guidance"), :rows].view(self.x.dtype),
             seed=self.seed[:rows],

@@ -21,7 +21,7 @@ from revstep.kernels import StepKernel, backend, normal_fill
 if TYPE_CHECKING:
     import torch
 
-    from revstep.kernels.device_buffers import DeviceBuffers
+    from revstep.kernels.buffers import StepBuffers
 
 __all__ = ["KERNELS", "PreparedStep", "StepKernels"]
 
@@ -45,8 +45,10 @@ class PreparedStep(Protocol):
 
 
 class _HostStep:
-    def __init__(self, buffers: DeviceBuffers) -> None:
-        self._kernel = StepKernel(buffers.to_step())  # views of the same memory
+    def __init__(self, buffers: StepBuffers) -> None:
+        from revstep.kernels.buffers import numpy_views
+
+        self._kernel = StepKernel(numpy_views(buffers))
 
     def warm_up(self) -> None:
         return
@@ -58,7 +60,7 @@ class _HostStep:
         self._kernel.step()
 
 
-def _triton_step(buffers: DeviceBuffers) -> PreparedStep:
+def _triton_step(buffers: StepBuffers) -> PreparedStep:
     from revstep.kernels.gpu.launch import TritonStep
 
     step = TritonStep(buffers)
@@ -96,7 +98,7 @@ class StepKernels:
         if self.name == "aot" and self.folder is None:
             raise ValueError("kernels='aot' needs the folder of the compiled kernels")
 
-    def prepare(self, buffers: DeviceBuffers) -> PreparedStep:
+    def prepare(self, buffers: StepBuffers) -> PreparedStep:
         """The step over these buffers.
 
         Raises:

@@ -26,7 +26,7 @@ from revstep.kernels.gpu.launch import (
 if TYPE_CHECKING:
     import torch
 
-    from revstep.kernels.device_buffers import DeviceBuffers
+    from revstep.kernels.buffers import StepBuffers
 
 
 def choose_file(files: dict[str, str], capability: tuple[int, int]) -> str:
@@ -86,7 +86,7 @@ class CubinStep:
     The kernels keep the tensors' addresses: write into the tensors, never replace them.
     """
 
-    def __init__(self, buffers: DeviceBuffers, folder: Path) -> None:
+    def __init__(self, buffers: StepBuffers, folder: Path) -> None:
         """Load the kernels that these buffers need.
 
         Args:
@@ -127,7 +127,7 @@ class CubinStep:
         self._step()
 
     @staticmethod
-    def _step_variant(buffers: DeviceBuffers, index: dict[str, Any]) -> tuple[aot.Variant, Launch]:
+    def _step_variant(buffers: StepBuffers, index: dict[str, Any]) -> tuple[aot.Variant, Launch]:
         dtype = str(buffers.net_x.dtype).removeprefix("torch.")
         wanted = len(buffers.history)
         calls = choose_calls(buffers.slots, buffers.elements, wanted)

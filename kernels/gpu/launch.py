@@ -11,7 +11,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from revstep.kernels.device_buffers import MAX_ELEMENTS, MAX_SLOTS, DeviceBuffers
+from revstep.kernels.buffers import StepBuffers
+from revstep.kernels.layout import TORCH
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -48,7 +49,7 @@ def choose_calls(slots: int, elements: int, history: int) -> int:
     return LARGE_CALLS if large else SMALL_CALLS
 
 
-def begin_launch(buffers: DeviceBuffers) -> Launch:
+def begin_launch(buffers: StepBuffers) -> Launch:
     """The launch of `begin_step` over the buffers."""
     import torch
 
@@ -60,7 +61,7 @@ def begin_launch(buffers: DeviceBuffers) -> Launch:
     return Launch(arguments, {"SLOTS": BEGIN_SLOTS}, (-(-b.slots // BEGIN_SLOTS), 1))
 
 
-def step_launch(buffers: DeviceBuffers, calls: int, history: int | None = None) -> Launch:
+def step_launch(buffers: StepBuffers, calls: int, history: int | None = None) -> Launch:
     """The launch of `fused_step` over the buffers.
 
     Args:
@@ -100,7 +101,7 @@ class TritonStep:
 
     def __init__(
         self,
-        buffers: DeviceBuffers,
+        buffers: StepBuffers,
         *,
         calls: int | None = None,
         kernels: ModuleType | None = None,
@@ -214,8 +215,9 @@ def normal_fill(
             f"out has shape {list(out.shape)}; it must be contiguous [B, D], aligned to 16 bytes"
         )
     B, D = out.shape
-    if not (1 <= B <= MAX_SLOTS and 1 <= D <= MAX_ELEMENTS):
-        raise ValueError(f"out has shape {[B, D]}; at most [{MAX_SLOTS}, {MAX_ELEMENTS}]")
+    if not (1 <= B <= TORCH.max_slots and 1 <= D <= TORCH.max_elements):
+        most = [TORCH.max_slots, TORCH.max_elements]
+        raise ValueError(f"out has shape {[B, D]}; at most {most}")
     if seed.shape != (B,) or seed.device != out.device or not seed.is_contiguous():
         raise ValueError(f"seed has shape {list(seed.shape)}; it must be [{B}], beside out")
     each = isinstance(index, torch.Tensor)

@@ -16,7 +16,7 @@ from suites.gpu.step_rows import one_row, step_buffers
 if TYPE_CHECKING:
     import torch
 
-    from revstep.kernels.device_buffers import DeviceBuffers
+    from revstep.kernels.buffers import StepBuffers
 
 __all__ = ["measure_chain"]
 
@@ -81,9 +81,7 @@ def _often(task: Callable[[], object]) -> Callable[[], object]:
     return calls
 
 
-def make_chain(
-    buffers: DeviceBuffers, draw: Callable[[torch.Tensor], torch.Tensor] | None
-) -> Chain:
+def make_chain(buffers: StepBuffers, draw: Callable[[torch.Tensor], torch.Tensor] | None) -> Chain:
     """The row's arithmetic in PyTorch operators: the next state and the network's next input."""
     x, m, dtype = buffers.x.clone(), buffers.output, buffers.net_x.dtype
     r = [float(v) for v in buffers.table[0].cpu()]
@@ -100,7 +98,7 @@ def make_chain(
 
 
 def _check(
-    run: Run, queue: Queue, step: Callable[[], None], chain: Chain, buffers: DeviceBuffers
+    run: Run, queue: Queue, step: Callable[[], None], chain: Chain, buffers: StepBuffers
 ) -> None:
     want, _ = chain()
     step()

@@ -13,6 +13,7 @@ from revstep.engine.runtime.device_runner import CudaRunner
 from revstep.engine.runtime.loop import INITIAL_STREAM
 from revstep.engine.runtime.step_kernels import StepKernels
 from revstep.kernels import StepBuffers, reference
+from revstep.kernels.buffers import numpy_views
 from suites.gpu.context import Run
 from suites.gpu.networks import conditions_for, make_network
 from suites.gpu.peers import prepared, torch_engine
@@ -54,7 +55,7 @@ def _step_against_reference(run: Run, name: str, dtype: str) -> None:
             kind: torch.dtype = getattr(torch, dtype)
             with run.queue() as queue:
                 buffers = step_buffers(run.device, 3, elements, kind, program, history)
-                want = _copies(buffers.to_step())
+                want = _copies(numpy_views(buffers))
                 kernel = StepKernels(queue).prepare(buffers)
                 kernel.warm_up()
                 for _ in range(ROWS + 1):  # the identity row too
@@ -63,7 +64,7 @@ def _step_against_reference(run: Run, name: str, dtype: str) -> None:
                     reference.begin_step(want)
                     reference.fused_step(want)
                 queue.finish()
-            differing += _differing(buffers.to_step(), want)
+            differing += _differing(numpy_views(buffers), want)
             tried += 3 * elements * (ROWS + 1)
     run.differing(
         name, differing, "differing values",

@@ -14,7 +14,7 @@ from suites.step.step import ddim_row
 if TYPE_CHECKING:
     import torch
 
-    from revstep.kernels.device_buffers import DeviceBuffers
+    from revstep.kernels.buffers import StepBuffers
 
 __all__ = ["bytes_moved", "one_row", "random_row", "step_buffers"]
 
@@ -56,7 +56,7 @@ def step_buffers(
     dtype: torch.dtype,
     program: NDArray[np.float32],
     history: int = 0,
-) -> DeviceBuffers:
+) -> StepBuffers:
     """Buffers of ``rows`` samples that all run one program; ``begin`` once, then ``step`` at will.
 
     Args:
@@ -69,7 +69,7 @@ def step_buffers(
     """
     import torch
 
-    from revstep.kernels.device_buffers import DeviceBuffers
+    from revstep.kernels.buffers import StepBuffers
 
     active = np.atleast_2d(program)
     table = np.concatenate([active, col.identity_row(0.0, 1.0)[None]])
@@ -81,7 +81,7 @@ def step_buffers(
     def whole(value: int) -> torch.Tensor:
         return torch.full((rows,), value, dtype=torch.int32, device=device)
 
-    return DeviceBuffers(
+    return StepBuffers(
         table=torch.from_numpy(table).to(device),
         base=whole(0),
         length=whole(len(active)),

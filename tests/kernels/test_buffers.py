@@ -28,7 +28,9 @@ def test_valid_buffers_tell_their_sizes(fields):
 @pytest.mark.parametrize(
     ("name", "value", "error", "message"),
     [
-        ("x", [[1.0]], TypeError, "x is a list"),
+        ("x", [[1.0]], TypeError, "x is a list; it must be a numpy array, or a torch"),
+        ("table", [[1.0]], TypeError, "table is a list; it must be a numpy array"),
+        ("net_x", np.zeros((0, 10), np.float32), ValueError, "1 <= N"),
         ("x", np.zeros((3, 10)), TypeError, "x is float64; it must be float32"),
         ("x", np.zeros((3, 10), np.float32)[:, ::-1], ValueError, "not C-contiguous"),
         ("x", np.zeros((3, 0), np.float32), ValueError, "1 <= D"),
@@ -38,7 +40,7 @@ def test_valid_buffers_tell_their_sizes(fields):
         ("output", np.zeros((9, 10), np.float16), TypeError, "output is float16"),
         ("learned_variance", True, ValueError, "output has shape"),
         ("mask", None, ValueError, "only known is given"),
-        ("history", (np.zeros((3, 10), np.float32),) * 4, ValueError, "4 slots; at most 3"),
+        ("history", (np.zeros((3, 10), np.float32),) * 4, ValueError, "4 arrays; at most 3"),
         ("cond_row", np.array([0, 1, 99], np.int32), ValueError, "cond_row of slot 2 is 99"),
         ("uncond_row", np.array([-2, -1, -1], np.int32), ValueError, "uncond_row of slot 0"),
         ("length", np.array([2, 2, 99], np.int32), ValueError, "program of slot 2 is rows"),

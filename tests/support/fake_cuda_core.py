@@ -22,7 +22,7 @@ class FakeCore:
         self.tensors, self.loaded, self.launches = [], [], []
 
     def add(self, buffers):
-        """Makes a DeviceBuffers' tensors the GPU's memory."""
+        """Makes the buffers' tensors the GPU's memory."""
         for field in dataclasses.fields(buffers):
             value = getattr(buffers, field.name)
             values = value if isinstance(value, tuple) else (value,)

@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 from fake_cuda_core import FakeCore  # noqa: E402
+from step_tensors import tensors_of  # noqa: E402
 
 from revstep.kernels import noise, reference  # noqa: E402
-from revstep.kernels.device_buffers import DeviceBuffers  # noqa: E402
+from revstep.kernels.buffers import numpy_views  # noqa: E402
 from revstep.kernels.gpu import aot, cubin  # noqa: E402
 from suites.step import kernel_table  # noqa: E402
 
@@ -115,7 +116,7 @@ def test_index_of_another_format_is_refused(tmp_path):
 @pytest.fixture
 def device(make_step):
     buf = make_step(np.random.default_rng(0), D=64, dtype=np.float16, history=2)
-    return DeviceBuffers.from_step(buf, "cpu")
+    return tensors_of(buf)
 
 
 def test_buckets_take_the_next_larger_compiled_history(folder, device):
@@ -150,17 +151,17 @@ def test_launched_files_give_the_references_bits(
     cuda_core.capability = capability
     buf = make_step(np.random.default_rng(4), B=3, D=64, dtype=np.float16, history=1, x0=x0)
     buf.counter[:] = 0
-    want, device = copy_step(buf), DeviceBuffers.from_step(buf, "cpu")
+    want, device = copy_step(buf), tensors_of(buf)
     cuda_core.add(device)
     kernel = cubin.CubinStep(device, folder)
     kernel.warm_up()
-    assert_same_bits(device.to_step(), want)
+    assert_same_bits(numpy_views(device), want)
     for _ in range(2):
         kernel.begin()
         kernel.step()
         reference.begin_step(want)
         reference.fused_step(want)
-        assert_same_bits(device.to_step(), want)
+        assert_same_bits(numpy_views(device), want)
     assert [c["grid"] for c in cuda_core.launches] == [(1, 1)] * 3 + [(1, 3), (1, 1), (1, 3)]
     assert all(c["block"] == (128,) and c["shmem_size"] == 0 for c in cuda_core.launches)
 

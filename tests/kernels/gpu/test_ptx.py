@@ -12,8 +12,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from ptx_emulator import Kernel, Memory  # noqa: E402
+from step_tensors import tensors_of  # noqa: E402
 
-from revstep.kernels.device_buffers import DeviceBuffers  # noqa: E402
+from revstep.kernels.buffers import numpy_views  # noqa: E402
 from revstep.kernels.gpu import aot  # noqa: E402
 from revstep.kernels.gpu.launch import begin_launch, step_launch  # noqa: E402
 
@@ -78,23 +79,23 @@ def test_ptx_equals_reference(
     for trial in range(4):
         buf = make_step(rng, B=3, D=D, dtype=DTYPES[dtype], bad=bool(trial % 2), **options)
         buf.counter[:2] = 0
-        want, device = copy_step(buf), DeviceBuffers.from_step(buf, "cpu")
+        want, device = copy_step(buf), tensors_of(buf)
         for _ in range(2):
             _emulate(aot.Variant("begin_step"), begin_launch(device), capability)
             reference.begin_step(want)
             _step(device, capability)
             reference.fused_step(want)
-            assert_same_bits(device.to_step(), want)
+            assert_same_bits(numpy_views(device), want)
 
 
 def test_large_block_equals_reference(make_step, copy_step, assert_same_bits):
     buf = make_step(np.random.default_rng(8), B=2, D=1500, dtype=np.float16, history=1)
-    want, device = copy_step(buf), DeviceBuffers.from_step(buf, "cpu")
+    want, device = copy_step(buf), tensors_of(buf)
     _emulate(aot.Variant("begin_step"), begin_launch(device))
     _step(device, calls=256)
     reference.begin_step(want)
     reference.fused_step(want)
-    assert_same_bits(device.to_step(), want)
+    assert_same_bits(numpy_views(device), want)
 
 
 def test_memory_is_read_only_for_present_terms(make_step):
@@ -105,7 +106,7 @@ def test_memory_is_read_only_for_present_terms(make_step):
     row[[col.ACTIVE, col.C_X, col.H_2, col.SLOT]] = 1, 1, 1, -1
     buf.table[buf.base[0]] = row
     buf.current[:] = buf.base
-    device = DeviceBuffers.from_step(buf, "cpu")
+    device = tensors_of(buf)
     plain, read, written = _step(device)
     assert read & {"output", "q1", "q2", "q3", "mask", "known"} == {"q2"}
     assert written == {"x", "net_x"}
@@ -118,7 +119,7 @@ def test_memory_is_read_only_for_present_terms(make_step):
 def test_identity_row_ends_at_once(make_step):
     buf = make_step(np.random.default_rng(10), B=2, D=64, history=3, x0=True)
     buf.current[:] = buf.base + buf.length
-    counts, read, written = _step(DeviceBuffers.from_step(buf, "cpu"))
+    counts, read, written = _step(tensors_of(buf))
     assert max(counts) < 30
     assert read == {"table", "current"}
     assert written == set()

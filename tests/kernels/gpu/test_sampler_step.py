@@ -10,8 +10,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from interpreted import interpreted_kernels  # noqa: E402
+from step_tensors import tensors_of  # noqa: E402
 
-from revstep.kernels.device_buffers import DeviceBuffers  # noqa: E402
+from revstep.kernels import StepBuffers  # noqa: E402
+from revstep.kernels.buffers import numpy_views  # noqa: E402
 from revstep.kernels.gpu.launch import TritonStep, choose_calls, normal_fill  # noqa: E402
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": np.uint16}
@@ -29,14 +31,14 @@ _exact = reference.network_from_float32
 
 
 def _run(buf, steps, calls=512):
-    device = DeviceBuffers.from_step(buf, "cpu")
+    device = tensors_of(buf)
     kernel = TritonStep(device, kernels=interpreted_kernels(), calls=calls)
     kernel.warm_up()
     with np.errstate(all="ignore"):
         for _ in range(steps):
             kernel.begin()
             kernel.step()
-    return device.to_step()
+    return numpy_views(device)
 
 
 def _reference(buf, steps, copy_step):
@@ -140,12 +142,12 @@ def test_normal_fill_equals_reference(D, index):
     assert (got.numpy().view(np.uint32) == want.view(np.uint32)).all()
 
 
-def test_device_buffers_go_to_torch_and_back(make_step, assert_same_bits):
+def test_buffers_go_to_torch_and_back(make_step, assert_same_bits):
     buf = make_step(np.random.default_rng(5), dtype=np.uint16, inpaint=True, x0=True)
-    device = DeviceBuffers.from_step(buf, "cpu")
+    device = tensors_of(buf)
     assert device.net_x.dtype == torch.bfloat16
     assert (device.slots, device.elements, device.network_rows) == (3, 19, buf.network_rows)
-    view = device.to_step()
+    view = numpy_views(device)
     assert_same_bits(view, buf)
     device.x.fill_(2)
     assert (view.x == 2).all()
@@ -156,7 +158,8 @@ def test_device_buffers_go_to_torch_and_back(make_step, assert_same_bits):
     [
         ("x", torch.zeros(3, 19, dtype=torch.float64), TypeError, "x is float64"),
         ("seed", torch.zeros(3, dtype=torch.int32), TypeError, "seed is int32"),
-        ("table", [1], TypeError, "table is a list"),
+        ("table", [1], TypeError, "table is a list; it must be a torch tensor"),
+        ("net_t", np.zeros(9, np.float32), TypeError, "net_t is a ndarray"),
         ("net_t", torch.zeros(99), ValueError, "net_t has shape"),
         ("x0", torch.zeros(19, 3).T, ValueError, "x0 is not contiguous"),
         ("x0", torch.zeros(58)[1:].view(3, 19), ValueError, "x0 starts 4 bytes after"),
@@ -165,17 +168,15 @@ def test_device_buffers_go_to_torch_and_back(make_step, assert_same_bits):
         ("history", (torch.zeros(3, 19),) * 4, ValueError, "at most 3"),
     ],
 )
-def test_device_buffers_refuse_what_the_kernels_cannot_take(
-    field, value, error, message, make_step
-):
-    device = DeviceBuffers.from_step(make_step(np.random.default_rng(6)), "cpu")
+def test_tensors_that_the_kernels_cannot_take_are_refused(field, value, error, message, make_step):
+    device = tensors_of(make_step(np.random.default_rng(6)))
     fields = {name: getattr(device, name) for name in device.__dataclass_fields__}
     with pytest.raises(error, match=message):
-        DeviceBuffers(**(fields | {field: value}))
+        StepBuffers(**(fields | {field: value}))
 
 
 def test_cpu_tensors_are_refused_without_the_interpreter(make_step):
-    device = DeviceBuffers.from_step(make_step(np.random.default_rng(7)), "cpu")
+    device = tensors_of(make_step(np.random.default_rng(7)))
     with pytest.raises(ValueError, match="run on a CUDA device"):
         TritonStep(device)
 

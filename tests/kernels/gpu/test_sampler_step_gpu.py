@@ -8,7 +8,9 @@ from revstep.kernels import noise, reference
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from revstep.kernels.device_buffers import DeviceBuffers  # noqa: E402
+from step_tensors import tensors_of  # noqa: E402
+
+from revstep.kernels.buffers import numpy_views  # noqa: E402
 from revstep.kernels.gpu import aot  # noqa: E402
 from revstep.kernels.gpu.cubin import CubinStep  # noqa: E402
 from revstep.kernels.gpu.launch import TritonStep, normal_fill  # noqa: E402
@@ -39,28 +41,28 @@ def test_step_equals_reference_for_every_feature(
             x0=bool(trial & 4),
             bad=bool(rng.integers(2)),
         )
-        want, device = copy_step(buf), DeviceBuffers.from_step(buf, "cuda")
+        want, device = copy_step(buf), tensors_of(buf, "cuda")
         kernel = TritonStep(device, calls=calls)
         for _ in range(3):
             kernel.begin()
             kernel.step()
             reference.begin_step(want)
             reference.fused_step(want)
-            assert_same_bits(device.to_step(), want)
+            assert_same_bits(numpy_views(device), want)
 
 
 def test_warm_up_touches_nothing(make_step, assert_same_bits):
     buf = make_step(np.random.default_rng(1), bad=True)
-    device = DeviceBuffers.from_step(buf, "cuda")
+    device = tensors_of(buf, "cuda")
     TritonStep(device).warm_up()
     torch.cuda.synchronize()
-    assert_same_bits(device.to_step(), buf)
+    assert_same_bits(numpy_views(device), buf)
 
 
 def test_replays_of_a_graph_equal_the_reference(make_step, copy_step, assert_same_bits):
     buf = make_step(np.random.default_rng(2), B=5, D=784, dtype=np.float16, x0=True)
     buf.counter[:] = 0
-    want, device = copy_step(buf), DeviceBuffers.from_step(buf, "cuda")
+    want, device = copy_step(buf), tensors_of(buf, "cuda")
     kernel = TritonStep(device)
     kernel.warm_up()
     graph = torch.cuda.CUDAGraph()
@@ -71,7 +73,7 @@ def test_replays_of_a_graph_equal_the_reference(make_step, copy_step, assert_sam
         graph.replay()
         reference.begin_step(want)
         reference.fused_step(want)
-        assert_same_bits(device.to_step(), want)
+        assert_same_bits(numpy_views(device), want)
 
 
 @pytest.mark.parametrize("index", [0, (1 << 32) - 1])
@@ -94,11 +96,11 @@ def test_compiled_files_equal_reference(portable, tmp_path, make_step, copy_step
     aot.write_kernels(tmp_path, ["float16"], 784, capabilities=capabilities)
     buf = make_step(np.random.default_rng(3), B=4, D=784, dtype=np.float16, x0=True)
     buf.counter[:] = 0
-    want, device = copy_step(buf), DeviceBuffers.from_step(buf, "cuda")
+    want, device = copy_step(buf), tensors_of(buf, "cuda")
     kernel = CubinStep(device, tmp_path)
     for _ in range(2):
         kernel.begin()
         kernel.step()
         reference.begin_step(want)
         reference.fused_step(want)
-        assert_same_bits(device.to_step(), want)
+        assert_same_bits(numpy_views(device), want)
