@@ -10,6 +10,7 @@ import numpy as np
 
 from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.onnx_cpu import check_inputs, onnx_session
+from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.devices.cuda import Queue
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -17,7 +18,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 if TYPE_CHECKING:
     import torch
 
-    from revstep.engine.runtime.slots import DeviceNetworkBuffers
 
 __all__ = ["OrtCudaDenoiser"]
 
@@ -65,7 +65,7 @@ class OrtCudaDenoiser:
             self._waits = True
         self._output = check_inputs(self._session, graph, spec)
 
-    def bind(self, buffers: DeviceNetworkBuffers) -> Callable[[], None]:
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """Binds the tensors' addresses once; the call runs the session on them."""
         import onnxruntime as ort
 
@@ -81,7 +81,7 @@ class OrtCudaDenoiser:
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         session = self._session
 
-        def call(_keep: DeviceNetworkBuffers = buffers) -> None:
+        def call(_keep: NetworkBuffers = buffers) -> None:
             try:
                 session.run_with_iobinding(binding, options)
             except Exception as error:  # ONNX Runtime's own error classes share no base

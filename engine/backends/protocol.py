@@ -1,54 +1,98 @@
-"""The one protocol of every backend: a network bound to preallocated buffers."""
+"""What every backend is: a network bound to preallocated buffers, on the CPU or on a device."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.kernels.layout import Array
 
-__all__ = ["Denoiser", "NetworkBuffers"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Denoiser", "DeviceDenoiser", "NetworkBuffers"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class NetworkBuffers:
-    """The arrays of one network call of N rows; a backend keeps their addresses.
+    """What one network call of N rows reads and writes; a backend keeps the addresses.
+
+    All are numpy arrays, or torch tensors on one device.
 
     Attributes:
-        x: (N, *shape) float32, the network's input.
+        x: (N, *shape), the network's input: float32, or on a device the denoiser's dtype.
         t: (N,) float32, the network's times.
         conditions: name -> (N, *condition shape), of the interface's dtype (``Condition``).
-        out: (N, *output shape) float32.
+        out: (N, *output shape), of the dtype of x.
     """
 
-    x: NDArray[np.float32]
-    t: NDArray[np.float32]
-    conditions: dict[str, NDArray[Any]]
-    out: NDArray[np.float32]
+    x: Array
+    t: Array
+    conditions: dict[str, Array]
+    out: Array
 
     @classmethod
-    def allocate(cls, spec: DenoiserSpec, rows: int) -> NetworkBuffers:
-        """Zeros, with every condition at its null value: what unused rows hold."""
-        conditions = {
-            c.name: np.array(np.broadcast_to(c.filler, (rows, *c.shape)), order="C")
-            for c in spec.conditions
-        }
+    def allocate(
+        cls,
+        spec: DenoiserSpec,
+        rows: int,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> NetworkBuffers:
+        """Zeros, with every condition at its null value: what unused rows hold.
+
+        Args:
+            spec: The denoiser's spec.
+            rows: N.
+            dtype: Of x and the output, on a device; None: float32.
+            device: Where tensors are allocated; None: numpy arrays.
+        """
+        zeros, given = _makers(rows, device)
+        conditions = {c.name: zeros(c.shape, c.interface) for c in spec.conditions}
+        for condition in spec.conditions:
+            conditions[condition.name][:] = given(np.array(condition.filler, order="C"))
         return cls(
-            x=np.zeros((rows, *spec.shape), dtype=np.float32),
-            t=np.zeros(rows, dtype=np.float32),
+            x=zeros(spec.shape, dtype or "float32"),
+            t=zeros((), "float32"),
             conditions=conditions,
-            out=np.zeros((rows, *spec.output_shape), dtype=np.float32),
+            out=zeros(spec.output_shape, dtype or "float32"),
         )
+
+    def first(self, rows: int) -> NetworkBuffers:
+        """The first rows, on the same memory."""
+        return NetworkBuffers(
+            self.x[:rows],
+            self.t[:rows],
+            {name: value[:rows] for name, value in self.conditions.items()},
+            self.out[:rows],
+        )
+
+    def tensors(self) -> NetworkBuffers:
+        """Numpy arrays as torch tensors, on the same memory; tensors stay themselves."""
+        import torch
+
+        if isinstance(self.x, torch.Tensor):
+            return self
+        with torch.inference_mode(False):  # they outlive the caller's mode
+            return NetworkBuffers(
+                torch.from_numpy(self.x),
+                torch.from_numpy(self.t),
+                {name: torch.from_numpy(value) for name, value in self.conditions.items()},
+                torch.from_numpy(self.out),
+            )
 
 
 class Denoiser(Protocol):
-    """A network that runs on bound buffers. Binding and calling must be thread-safe."""
+    """A network that runs on bound numpy buffers. Binding and calling must be thread-safe."""
 
-    spec: DenoiserSpec
+    @property
+    def spec(self) -> DenoiserSpec:
+        """What must be known of the network besides its weights."""
+        ...
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call that runs the network on ``buffers``, in place."""
@@ -57,3 +101,45 @@ class Denoiser(Protocol):
     def describe(self) -> dict[str, Any]:
         """What runs: backend, version, device, precision, threads."""
         ...
+
+
+class DeviceDenoiser(Denoiser, Protocol):
+    """A network on a torch device, bound to tensors on it.
+
+    Its calls enqueue the network on torch's current stream, and wait for nothing.
+    """
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of x and the output."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        ...
+
+    @property
+    def stream(self) -> torch.cuda.Stream | None:
+        """The one CUDA stream that its calls may come on; None: any."""
+        ...
+
+    @property
+    def capturable(self) -> str | None:
+        """None, or why its calls can't be captured in a CUDA graph."""
+        ...
+
+
+def _makers(
+    rows: int, device: torch.device | None
+) -> tuple[Callable[[tuple[int, ...], Any], Array], Callable[[Array], Array]]:
+    """What makes zeros (rows, *shape) of a dtype or its name, and takes a numpy array there."""
+    if device is None:
+        return lambda shape, dtype: np.zeros((rows, *shape), dtype), lambda array: array
+    import torch
+
+    def zeros(shape: tuple[int, ...], dtype: Any) -> torch.Tensor:
+        kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        return torch.zeros((rows, *shape), dtype=kind, device=device)
+
+    return zeros, torch.from_numpy

@@ -24,7 +24,7 @@ from revstep.engine.runtime.runner import CpuRunner, Runner
 if TYPE_CHECKING:
     import torch
 
-    from revstep.engine.runtime.lane import DeviceDenoiser
+    from revstep.engine.backends.protocol import DeviceDenoiser
 
 __all__ = ["load"]
 

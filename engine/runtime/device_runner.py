@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.backends.protocol import DeviceDenoiser
 from revstep.engine.devices.cuda import Queue, memory_named
 from revstep.engine.devices.graphs import Graphs, make_graphs
 from revstep.engine.errors import BackendError
@@ -20,7 +21,7 @@ from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 from revstep.engine.runtime.buckets import bucket_for, make_buckets
 from revstep.engine.runtime.device_loop import run_steps
-from revstep.engine.runtime.lane import DeviceDenoiser, Lane
+from revstep.engine.runtime.lane import Lane
 from revstep.engine.runtime.loop import Batch, Timing
 from revstep.engine.runtime.runner import Observe
 from revstep.engine.runtime.step_kernels import StepKernels
@@ -79,7 +80,7 @@ class CudaRunner:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._thread: int | None = None  # which holds the lock
-        self._queue = queue or Queue(denoiser.device, getattr(denoiser, "stream", None))
+        self._queue = queue or Queue(denoiser.device, denoiser.stream)
         self._kernels = StepKernels(self._queue, kernels, kernels_folder)
         maker = graphs if not isinstance(graphs, bool) else None
         with self._queue.use():

@@ -9,63 +9,31 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.backends.protocol import DeviceDenoiser, NetworkBuffers
 from revstep.engine.devices.cuda import Queue, memory_named
 from revstep.engine.devices.graphs import CaptureRefused, Graph, Graphs
 from revstep.engine.errors import DeviceMemoryError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import IDLE_ROW, ProgramArena
 from revstep.engine.runtime.loop import Batch
-from revstep.engine.runtime.slots import DeviceNetworkBuffers, SlotBuffers
+from revstep.engine.runtime.slots import SlotBuffers
 from revstep.engine.runtime.step_kernels import PreparedStep, StepKernels
-from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels import columns as col
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DeviceDenoiser", "Lane", "Prepared"]
+__all__ = ["Lane", "Prepared"]
 
 WARM_UPS = 3  # libraries choose algorithms and make workspaces in the first calls
 HISTORY_TIERS = (1, 3)  # slots a prepared step has; one covers DDIM, DDPM and DPM-Solver++(2M)
 
 log = logging.getLogger("revstep")
-
-
-class DeviceDenoiser(Protocol):
-    """A network on a torch device."""
-
-    @property
-    def spec(self) -> DenoiserSpec:
-        """The denoiser's spec."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of x and the output."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        ...
-
-    @property
-    def capturable(self) -> str | None:
-        """None, or why its calls can't be captured in a CUDA graph."""
-        ...
-
-    def bind(self, buffers: DeviceNetworkBuffers) -> Callable[[], None]:
-        """A call that enqueues the network on torch's current stream, and waits for nothing."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """What runs: backend, version, device, precision."""
-        ...
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -80,7 +48,7 @@ class Prepared:
         unrolled: Run length -> the graph of that many steps, or None: it can't be captured.
     """
 
-    network: DeviceNetworkBuffers
+    network: NetworkBuffers
     kernel: PreparedStep
     call: Callable[[], None]
     graph: Graph | None = None
@@ -135,7 +103,7 @@ class Lane:
         most = self.buckets[-1]
         with memory_named(queue.device, f"for {most} network rows", self._mend(most)):
             self.arena = ProgramArena(queue, program_rows)
-            self.network = DeviceNetworkBuffers.allocate(
+            self.network = NetworkBuffers.allocate(
                 denoiser.spec, most, denoiser.dtype, queue.device
             )
             self.slots = SlotBuffers(denoiser.spec, most, queue)

@@ -5,12 +5,12 @@ Nothing here is ever allocated anew or freed while the engine lives: graphs keep
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.devices.cuda import Queue
 from revstep.engine.spec.denoiser import DenoiserSpec
 
@@ -19,57 +19,9 @@ if TYPE_CHECKING:
 
     from revstep.kernels.buffers import StepBuffers
 
-__all__ = ["DeviceNetworkBuffers", "SlotBuffers"]
+__all__ = ["SlotBuffers"]
 
 INTS = ("base", "length", "counter", "current", "cond_row", "uncond_row", "flags", "guidance")
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class DeviceNetworkBuffers:
-    """The tensors of one network call of N rows; a backend keeps their addresses.
-
-    Attributes:
-        x: (N, *shape), in the denoiser's dtype.
-        t: (N,) float32.
-        conditions: name -> (N, *condition shape), of the interface's dtype (``Condition``).
-        out: (N, *output shape), in the denoiser's dtype.
-    """
-
-    x: torch.Tensor
-    t: torch.Tensor
-    conditions: dict[str, torch.Tensor]
-    out: torch.Tensor
-
-    @classmethod
-    def allocate(
-        cls, spec: DenoiserSpec, rows: int, dtype: torch.dtype, device: torch.device
-    ) -> DeviceNetworkBuffers:
-        """Zeros, with every condition at its null value: what unused rows hold."""
-        import torch
-
-        def zeros(shape: tuple[int, ...], kind: torch.dtype) -> torch.Tensor:
-            return torch.zeros((rows, *shape), dtype=kind, device=device)
-
-        return cls(
-            x=zeros(spec.shape, dtype),
-            t=zeros((), torch.float32),
-            conditions={
-                c.name: zeros(c.shape, getattr(torch, c.interface)).copy_(
-                    torch.from_numpy(np.array(c.filler, order="C"))
-                )
-                for c in spec.conditions
-            },
-            out=zeros(spec.output_shape, dtype),
-        )
-
-    def first(self, rows: int) -> DeviceNetworkBuffers:
-        """The first rows, on the same memory."""
-        return DeviceNetworkBuffers(
-            self.x[:rows],
-            self.t[:rows],
-            {name: value[:rows] for name, value in self.conditions.items()},
-            self.out[:rows],
-        )
 
 
 class SlotBuffers:
@@ -153,7 +105,7 @@ class SlotBuffers:
     def step_buffers(
         self,
         table: torch.Tensor,
-        network: DeviceNetworkBuffers,
+        network: NetworkBuffers,
         history: int,
         want_x0: bool,
         inpaint: bool = False,

@@ -28,38 +28,20 @@ class HostDenoiser:
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call that runs the network on ``buffers``, in place."""
-        import torch
-
-        denoiser = self._denoiser
-        conditions = {
-            name: torch.from_numpy(array).to(denoiser.device)
-            for name, array in buffers.conditions.items()
-        }
-        x = torch.from_numpy(buffers.x).to(denoiser.device, denoiser.dtype)
-        t = torch.from_numpy(buffers.t).to(denoiser.device)
-        out = torch.zeros(buffers.out.shape, dtype=denoiser.dtype, device=denoiser.device)
-        call = denoiser.bind(_DeviceRows(x, t, conditions, out))
+        denoiser, host = self._denoiser, buffers.tensors()
+        device = NetworkBuffers.allocate(self.spec, len(host.t), denoiser.dtype, denoiser.device)
+        call = denoiser.bind(device)
 
         def run() -> None:
-            x.copy_(torch.from_numpy(buffers.x))
-            t.copy_(torch.from_numpy(buffers.t))
-            for name, array in buffers.conditions.items():
-                conditions[name].copy_(torch.from_numpy(array))
+            device.x.copy_(host.x)
+            device.t.copy_(host.t)
+            for name, values in host.conditions.items():
+                device.conditions[name].copy_(values)
             call()
-            buffers.out[:] = out.float().cpu().numpy()  # waits for the device
+            host.out.copy_(device.out)  # waits for the device
 
         return run
 
     def describe(self) -> dict[str, Any]:
         """As the denoiser on the device."""
         return self._denoiser.describe()
-
-
-@dataclasses.dataclass(slots=True)
-class _DeviceRows:
-    """Tensors of one call."""
-
-    x: Any
-    t: Any
-    conditions: dict[str, Any]
-    out: Any

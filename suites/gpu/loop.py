@@ -7,9 +7,9 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.engine import Engine
 from revstep.engine.runtime.device_runner import CudaRunner
-from revstep.engine.runtime.slots import DeviceNetworkBuffers
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 from suites.gpu.clock import percentiles, run_times
@@ -32,9 +32,10 @@ class Nothing:
     spec: DenoiserSpec
     device: torch.device
     dtype: torch.dtype
+    stream: None = None
     capturable: None = None
 
-    def bind(self, buffers: DeviceNetworkBuffers) -> Callable[[], None]:
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call that does nothing; the output stays as it is."""
 
         def call() -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.engine import Engine
 from revstep.engine.program.samplers import DDIM
 from revstep.engine.runtime.device_runner import CudaRunner
-from revstep.engine.runtime.slots import DeviceNetworkBuffers
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 from suites.gpu.context import Run
@@ -128,7 +128,7 @@ def peer_run(
     if compiled is not None:
         module = torch.compile(module, mode=compiled, dynamic=False)
     scheduler = _scheduler(spec)
-    given = DeviceNetworkBuffers.allocate(spec, batch, dtype, run.device).conditions
+    given = NetworkBuffers.allocate(spec, batch, dtype, run.device).conditions
     for name, array in conditions_for(spec, batch).items():
         given[name].copy_(torch.from_numpy(array))
     conditions = [c.to(dtype) if c.is_floating_point() else c for c in given.values()]

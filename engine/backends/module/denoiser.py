@@ -24,7 +24,6 @@ from revstep.engine.backends.module.sync_watch import sync_reason
 from revstep.engine.backends.module.threads import check_threads
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.errors import BackendError
-from revstep.engine.runtime.slots import DeviceNetworkBuffers
 from revstep.engine.system.cores import usable_cpus
 
 if TYPE_CHECKING:
@@ -73,7 +72,10 @@ class TorchModuleDenoiser:
 
     Attributes:
         spec, device, dtype: As given.
+        stream: None: it runs on any.
     """
+
+    stream: torch.cuda.Stream | None = None
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class TorchModuleDenoiser:
         """None, or the operator that a CUDA graph can't hold; found by one forward pass."""
         if self._reason is None:
             rows = self.spec.batch[0]
-            buffers = DeviceNetworkBuffers.allocate(self.spec, rows, self.dtype, self.device)
+            buffers = NetworkBuffers.allocate(self.spec, rows, self.dtype, self.device)
             call = self._call(buffers, self._eager)
             self._reason = (sync_reason(call, self.device),)
         return self._reason[0]
@@ -115,20 +117,12 @@ class TorchModuleDenoiser:
         """Takes up what was changed in the module; to be called before a run."""
         self._run.refresh()
 
-    def bind(self, buffers: NetworkBuffers | DeviceNetworkBuffers) -> Callable[[], None]:
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call that runs the module from ``buffers`` into ``buffers.out``.
 
         Numpy buffers are taken on the CPU; tensors on the denoiser's device.
         """
-        if isinstance(buffers, NetworkBuffers):
-            with torch.inference_mode(False):  # they outlive the caller's mode
-                buffers = DeviceNetworkBuffers(
-                    torch.from_numpy(buffers.x),
-                    torch.from_numpy(buffers.t),
-                    {name: torch.from_numpy(value) for name, value in buffers.conditions.items()},
-                    torch.from_numpy(buffers.out),
-                )
-        return self._call(buffers, self._run)
+        return self._call(buffers.tensors(), self._run)
 
     def describe(self) -> dict[str, Any]:
         """What runs: backend, version, device, precision, threads on a CPU."""
@@ -147,7 +141,7 @@ class TorchModuleDenoiser:
 
     def _call(
         self,
-        buffers: DeviceNetworkBuffers,
+        buffers: NetworkBuffers,
         run: Callable[..., torch.Tensor],
     ) -> Callable[[], None]:
         conditions = [buffers.conditions[c.name] for c in self.spec.conditions]

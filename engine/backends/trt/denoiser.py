@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.backends.trt.library import trt_library
 from revstep.engine.backends.trt.plan import PlanFile, TrtEngine
 from revstep.engine.errors import BackendError
@@ -19,16 +20,7 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RowBuffers", "TrtDenoiser", "on_device"]
-
-
-class RowBuffers(Protocol):
-    """The tensors of one network call of N rows, contiguous, on the denoiser's device."""
-
-    x: torch.Tensor
-    t: torch.Tensor
-    conditions: dict[str, torch.Tensor]
-    out: torch.Tensor
+__all__ = ["TrtDenoiser", "on_device"]
 
 
 class TrtDenoiser:
@@ -44,10 +36,13 @@ class TrtDenoiser:
         spec: The spec.
         dtype: torch dtype of x and the output.
         device: The torch device.
+        stream: None: it runs on any.
 
     Raises:
         BackendError: An engine does not fit the spec.
     """
+
+    stream: torch.cuda.Stream | None = None
 
     def __init__(
         self,
@@ -125,7 +120,7 @@ class TrtDenoiser:
                 return "TensorRT-RTX says that this engine's launches can't be captured"
         return None
 
-    def bind(self, buffers: RowBuffers) -> Callable[[], None]:
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """Binds the buffers to a context of their own; the call enqueues on torch's stream.
 
         Raises:
@@ -139,7 +134,7 @@ class TrtDenoiser:
         with on_device(self.device):
             context = engine.context(rows, tensors, buffers.out)
 
-        def call(_keep: RowBuffers = buffers) -> None:
+        def call(_keep: NetworkBuffers = buffers) -> None:
             if not context.execute_async_v3(self._stream()):
                 raise engine.failed_run(rows)
 

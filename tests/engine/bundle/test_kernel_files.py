@@ -19,6 +19,7 @@ from fake_cuda_core import FakeCore  # noqa: E402
 
 import revstep  # noqa: E402
 from revstep.engine import BackendError, BundleError  # noqa: E402
+from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle import kernels as kernel_files  # noqa: E402
 from revstep.engine.bundle.kernels import KernelFiles, choose_kernels  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
@@ -26,7 +27,7 @@ from revstep.engine.devices.cuda import Queue  # noqa: E402
 from revstep.engine.open import bundle as loading  # noqa: E402
 from revstep.engine.runtime import device_runner as cuda_runner  # noqa: E402
 from revstep.engine.runtime.loop import INITIAL_STREAM  # noqa: E402
-from revstep.engine.runtime.slots import DeviceNetworkBuffers, SlotBuffers  # noqa: E402
+from revstep.engine.runtime.slots import SlotBuffers  # noqa: E402
 from revstep.engine.runtime.step_kernels import StepKernels  # noqa: E402
 from revstep.export import compile_kernels  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
@@ -290,7 +291,7 @@ def _buffers(spec, history=1, x0=False):
     from revstep.kernels import columns as col
 
     slots = SlotBuffers(spec, 4, Queue(torch.device("cpu")))
-    network = DeviceNetworkBuffers.allocate(spec, 4, torch.float32, torch.device("cpu"))
+    network = NetworkBuffers.allocate(spec, 4, torch.float32, torch.device("cpu"))
     return slots.step_buffers(torch.zeros(8, col.COLUMNS), network, history, x0)
 
 

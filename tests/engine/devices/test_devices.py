@@ -13,10 +13,10 @@ import revstep  # noqa: E402
 from revstep.engine import BackendError, DeviceMemoryError  # noqa: E402
 from revstep.engine.backends import onnx_cuda as ort_cuda  # noqa: E402
 from revstep.engine.backends.onnx_cpu import onnx_session  # noqa: E402
+from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
 from revstep.engine.devices import cuda as devices  # noqa: E402
 from revstep.engine.open import bundle as loading  # noqa: E402
-from revstep.engine.runtime.slots import DeviceNetworkBuffers  # noqa: E402
 
 CPU = torch.device("cpu")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -253,7 +253,7 @@ def test_onnxruntime_on_cuda_binds_the_tensors_on_our_stream(ort):
     }  # fmt: skip
     assert "can't be recorded" in denoiser.capturable  # replays would reuse freed memory
     assert denoiser.describe()["operators_on_cpu"] is False
-    buffers = DeviceNetworkBuffers.allocate(ort.spec, 4, torch.float32, torch.device("cpu"))
+    buffers = NetworkBuffers.allocate(ort.spec, 4, torch.float32, torch.device("cpu"))
     call = denoiser.bind(buffers)
     call()
     assert ort.session.runs == ["1"]
@@ -269,13 +269,13 @@ def test_operators_on_the_cpu_are_waited_for(ort):
     denoiser = ort_cuda.OrtCudaDenoiser(ort.graph, ort.spec, torch.device("cuda", 0))
     assert denoiser.describe()["operators_on_cpu"] is True
     assert [strict for _, strict in ort.asked] == [True, False]
-    denoiser.bind(DeviceNetworkBuffers.allocate(ort.spec, 4, torch.float32, CPU))()
+    denoiser.bind(NetworkBuffers.allocate(ort.spec, 4, torch.float32, CPU))()
     assert ort.session.runs == [None]
 
 
 def test_a_run_that_fails_on_the_gpu_is_a_backends_error(ort):
     denoiser = ort_cuda.OrtCudaDenoiser(ort.graph, ort.spec, torch.device("cuda", 0))
-    call = denoiser.bind(DeviceNetworkBuffers.allocate(ort.spec, 4, torch.float32, CPU))
+    call = denoiser.bind(NetworkBuffers.allocate(ort.spec, 4, torch.float32, CPU))
     ort.session.fails = type("Fail", (Exception,), {})("CUDNN failure 4")
     with pytest.raises(BackendError, match="failed on cuda:0: CUDNN failure 4"):
         call()

@@ -277,13 +277,13 @@ class Spectral(torch.nn.Module):
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 def test_float32_products_are_rounded_to_tf32_only_where_asked(kind):
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
-    from revstep.engine.runtime.slots import DeviceNetworkBuffers
+    from revstep.engine.backends.protocol import NetworkBuffers
 
     spec = DenoiserSpec(shape=(64, 256), schedule=VPSchedule(), prediction="epsilon")
     device = torch.device("cuda", 0)
     torch.manual_seed(0)
     layer = torch.nn.Linear(256, 256) if kind == "linear" else torch.nn.Conv1d(64, 64, 3, padding=1)
-    buffers = DeviceNetworkBuffers.allocate(spec, 8, torch.float32, device)
+    buffers = NetworkBuffers.allocate(spec, 8, torch.float32, device)
     buffers.x.normal_()
     exact = layer.to(device, torch.float64)(buffers.x.double()).detach()
     layer.float()

@@ -9,7 +9,6 @@ from revstep.engine.backends.trt.choice import GpuModel, installed_versions, kee
 from revstep.engine.backends.trt.choice import open_tensorrt as opened  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
 from revstep.export import Profile, compile_bundle  # noqa: E402
-from revstep.export.parity.host_denoiser import _DeviceRows  # noqa: E402
 from revstep.export.targets.trt_compile import NOT_CHECKED  # noqa: E402
 
 pytestmark = [pytest.mark.tensorrt, pytest.mark.gpu]
@@ -39,7 +38,7 @@ def test_engines_agree_with_pytorch_and_replay_in_a_cuda_graph(target, policy_bu
     parity = bundle.parity()
     for rows in (4, 7):
         host = NetworkBuffers.allocate(bundle.spec, rows)
-        tensors = _DeviceRows(
+        tensors = NetworkBuffers(
             torch.from_numpy(parity["x"][:rows]).cuda(),
             torch.from_numpy(parity["t"][:rows]).cuda(),
             {n: torch.from_numpy(parity[f"cond.{n}"][:rows]).cuda() for n in host.conditions},
