@@ -224,7 +224,7 @@ class OrtDenoiser:
 
     def _binding(self, session: Any, buffers: NetworkBuffers) -> Any:
         binding = session.io_binding()
-        for name, array in _inputs(self.spec, buffers).items():
+        for name, array in buffers.inputs(self.spec).items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         out = buffers.out
         binding.bind_output(self._output, "cpu", 0, out.dtype, out.shape, out.ctypes.data)
@@ -252,7 +252,7 @@ def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:
         BackendError: They are not, or an axis has another length than the spec says.
     """
     given = {i.name: i for i in session.get_inputs()}
-    wanted = _inputs(spec, NetworkBuffers.allocate(spec, 0))
+    wanted = NetworkBuffers.allocate(spec, 0).inputs(spec)
     if set(given) != set(wanted):
         raise BackendError(
             f"{graph.name} has the inputs {', '.join(given)}; its spec names "
@@ -288,7 +288,3 @@ def check_dims(graph: Path, what: str, found: list[Any], wanted: tuple[int, ...]
             f"{graph.name}: {what} is {tuple(found[1:])} a row; the spec says {wanted[1:]}: export "
             "the bundle again"
         )
-
-
-def _inputs(spec: DenoiserSpec, buffers: NetworkBuffers) -> dict[str, np.ndarray[Any, Any]]:
-    return {spec.name: buffers.x, spec.time.name: buffers.t, **buffers.conditions}

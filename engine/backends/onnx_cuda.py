@@ -14,6 +14,7 @@ from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.devices.cuda import Queue
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.kernels.layout import dtype_name
 
 if TYPE_CHECKING:
     import torch
@@ -71,11 +72,9 @@ class OrtCudaDenoiser:
 
         spec, gpu = self.spec, self.device.index or 0
         binding = self._session.io_binding()
-        tensors = {spec.name: buffers.x, spec.time.name: buffers.t, **buffers.conditions}
-        for name, tensor in tensors.items():
-            binding.bind_input(name, "cuda", gpu, _dtype(tensor), _shape(tensor), tensor.data_ptr())
-        out = buffers.out
-        binding.bind_output(self._output, "cuda", gpu, _dtype(out), _shape(out), out.data_ptr())
+        for name, tensor in buffers.inputs(spec).items():
+            binding.bind_input(name, "cuda", gpu, *_memory(tensor))
+        binding.bind_output(self._output, "cuda", gpu, *_memory(buffers.out))
         options = ort.RunOptions()
         if not self._waits:  # the stream orders all; operators on the CPU need the wait
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -107,9 +106,6 @@ class OrtCudaDenoiser:
         }
 
 
-def _dtype(tensor: torch.Tensor) -> np.dtype[Any]:
-    return np.dtype(str(tensor.dtype).removeprefix("torch."))
-
-
-def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
+def _memory(tensor: torch.Tensor) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """A tensor's dtype, shape and address."""
+    return np.dtype(dtype_name(tensor)), tuple(tensor.shape), tensor.data_ptr()

@@ -62,6 +62,10 @@ class NetworkBuffers:
             out=zeros(spec.output_shape, dtype or "float32"),
         )
 
+    def inputs(self, spec: DenoiserSpec) -> dict[str, Array]:
+        """The network's inputs by the names that the spec gives them."""
+        return {spec.name: self.x, spec.time.name: self.t, **self.conditions}
+
     def first(self, rows: int) -> NetworkBuffers:
         """The first rows, on the same memory."""
         return NetworkBuffers(

@@ -96,8 +96,7 @@ class RangeDenoiser:
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call that runs the graph on the buffers; a ``BackendError`` where it can't."""
-        spec = self.spec
-        feeds = {spec.name: buffers.x, spec.time.name: buffers.t, **buffers.conditions}
+        feeds = buffers.inputs(self.spec)
 
         def call() -> None:
             try:

@@ -22,6 +22,7 @@ from revstep.kernels.gpu.launch import (
     harmless_arguments,
     step_launch,
 )
+from revstep.kernels.layout import dtype_name
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +129,7 @@ class CubinStep:
 
     @staticmethod
     def _step_variant(buffers: StepBuffers, index: dict[str, Any]) -> tuple[aot.Variant, Launch]:
-        dtype = str(buffers.net_x.dtype).removeprefix("torch.")
+        dtype = dtype_name(buffers.net_x)
         wanted = len(buffers.history)
         calls = choose_calls(buffers.slots, buffers.elements, wanted)
         for history in range(wanted, 4):

@@ -107,9 +107,7 @@ def copy_step(buf):
 
 def arrays_of(buf):
     """Every array of the buffers by name."""
-    named = {f.name: getattr(buf, f.name) for f in dataclasses.fields(buf)}
-    named |= {f"history[{k}]": slot for k, slot in enumerate(buf.history)}
-    return {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+    return dict(buf.arrays())
 
 
 def _is_nan(array):

@@ -16,6 +16,7 @@ from revstep.engine.backends.trt.library import trt_library
 from revstep.engine.backends.trt.plan import PlanFile, TrtEngine
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.kernels.layout import dtype_name
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +128,7 @@ class TrtDenoiser:
             BackendError: No engine takes these rows, or memory is short.
             ValueError: Buffers of unequal rows, or of a wrong dtype, device or layout.
         """
-        tensors = {self.spec.name: buffers.x, self.spec.time.name: buffers.t, **buffers.conditions}
+        tensors = buffers.inputs(self.spec)
         rows = len(buffers.t)
         engine = self._engine_for(rows)
         self._check_tensors(engine, rows, {**tensors, engine.output[0]: buffers.out})
@@ -171,7 +172,7 @@ class TrtDenoiser:
         dtypes = {name: dtype for name, (_, dtype) in engine.inputs.items()}
         dtypes |= dict([engine.output])
         for name, tensor in tensors.items():
-            dtype = str(tensor.dtype).removeprefix("torch.")
+            dtype = dtype_name(tensor)
             if tensor.shape[0] != rows:  # TensorRT would read past the end, or broadcast
                 raise ValueError(f"{name!r} has {tensor.shape[0]} rows, the times have {rows}")
             if dtype != dtypes[name]:

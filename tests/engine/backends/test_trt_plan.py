@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import types
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ torch = pytest.importorskip("torch")
 from fake_trt import Faults, fake_trt, plan  # noqa: E402
 from toys import IMAGE, POLICY, TABULAR  # noqa: E402
 
+from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.backends.trt.denoiser import TrtDenoiser  # noqa: E402
 from revstep.engine.backends.trt.library import (  # noqa: E402
     TrtLibrary,
@@ -42,7 +42,7 @@ def rows(spec, count, seed=0):
         )
         for c in spec.conditions
     }
-    return types.SimpleNamespace(
+    return NetworkBuffers(
         x=torch.from_numpy(rng.standard_normal((count, *spec.shape)).astype(np.float32)),
         t=torch.from_numpy(rng.uniform(0, 9, count).astype(np.float32)),
         conditions=conditions,
@@ -124,7 +124,7 @@ def test_unequal_rows_are_refused():  # TensorRT would broadcast, or read past t
     good = rows(POLICY, 4)
     for change in ({"x": good.x[:1]}, {"conditions": {"observation": torch.zeros(2, 4)}},
                    {"out": good.out[:3]}):  # fmt: skip
-        bad = types.SimpleNamespace(**{**vars(good), **change})
+        bad = dataclasses.replace(good, **change)
         with pytest.raises(ValueError, match=r"rows, the times have 4"):
             denoiser.bind(bad)
 
@@ -133,10 +133,10 @@ def test_wrong_dtypes_and_layouts_are_refused():
     denoiser = TrtDenoiser([engine(POLICY, 1, 4, 8)], POLICY, device="cpu")
     good = rows(POLICY, 4)
     with pytest.raises(ValueError, match="'actions' is float16; the engine takes float32"):
-        denoiser.bind(types.SimpleNamespace(**{**vars(good), "x": good.x.half()}))
+        denoiser.bind(dataclasses.replace(good, x=good.x.half()))
     turned = torch.zeros(2, 8, 4).permute(2, 1, 0)
     with pytest.raises(ValueError, match="contiguous"):
-        denoiser.bind(types.SimpleNamespace(**{**vars(good), "x": turned}))
+        denoiser.bind(dataclasses.replace(good, x=turned))
 
 
 @pytest.mark.parametrize(
