@@ -100,12 +100,12 @@ class StepBuffers:
 
     def arrays(self) -> Iterator[tuple[str, Array]]:
         """Every array with its name, as "x" or "history[0]"."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "history":
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if name == "history":
                 yield from ((f"history[{k}]", array) for k, array in enumerate(value))
-            elif field.name != "learned_variance" and value is not None:
-                yield field.name, value
+            elif name != "learned_variance" and value is not None:
+                yield name, value
 
     def validate(self) -> None:
         """Check dtypes, shapes and layout; of numpy arrays, overlap, maps and programs too."""
@@ -202,10 +202,11 @@ class StepBuffers:
 
     def _check_overlap(self) -> None:
         arrays = list(self.arrays())
+        written = [name in WRITTEN for name, _ in arrays]
         for i, (name, array) in enumerate(arrays):
-            for other_name, other in arrays[i + 1 :]:
-                written = name in WRITTEN or other_name in WRITTEN
-                if written and np.may_share_memory(array, other):
+            for j in range(i + 1, len(arrays)):
+                other_name, other = arrays[j]
+                if (written[i] or written[j]) and np.may_share_memory(array, other):
                     raise ValueError(f"{name} and {other_name} share memory; use two arrays")
 
 

@@ -6,6 +6,7 @@ what each field is; `NUMPY` and `TORCH` say where the two differ.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -64,9 +65,10 @@ class Library(NamedTuple):
 
 
 def _check_numpy(name: str, array: Array, x: Array) -> None:
-    if not (array.flags.c_contiguous and array.flags.aligned):
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
         raise ValueError(f"{name} is not C-contiguous; pass np.ascontiguousarray({name})")
-    if name in WRITTEN and not array.flags.writeable:
+    if not flags.writeable and name in WRITTEN:
         raise ValueError(f"{name} is read-only; the kernels write to it, pass a writable array")
 
 
@@ -110,7 +112,12 @@ def library_of(value: object) -> Library | None:
 
 def dtype_name(array: Array) -> str:
     """The name of an array's or a tensor's dtype, as "float32"."""
-    return str(array.dtype).removeprefix("torch.")
+    return _name(array.dtype)
+
+
+@functools.cache
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def check_layout(fields: dict[str, Array], *, learned_variance: bool) -> None:
@@ -124,47 +131,52 @@ def check_layout(fields: dict[str, Array], *, learned_variance: bool) -> None:
         TypeError: A field is no array of x's library, or has a wrong dtype.
         ValueError: A wrong shape or place in memory; sizes out of range.
     """
-    x = fields["x"]
+    x = fields.get("x")
     library = library_of(x)
     if library is None:
         raise TypeError(
             f"x is a {type(x).__name__}; it must be a {NUMPY.noun}, or a {TORCH.noun} as all others"
         )
-    largest = {"B": library.max_slots, "D": library.max_elements}
+    dtypes = dict(library.dtypes)
     sizes: dict[str | int, int] = {col.COLUMNS: col.COLUMNS}
     for name, (dtype, shape) in FIELDS.items():
-        if name in OPTIONAL and name not in fields:
+        array: Array = fields.get(name)
+        if array is None and name in OPTIONAL:
             continue
-        array = fields[name]
-        _check_dtype(name, array, dtype, library, fields)
-        _check_shape(name, array.shape, [sizes.get(size) for size in shape])
-        for letter, size in zip(shape, array.shape, strict=True):
-            limit = largest.get(str(letter), MAX_ROWS)
-            if letter not in sizes and not 1 <= size <= limit:
-                raise ValueError(
-                    f"{name} has shape {list(array.shape)}; it must have 1 <= {letter} <= {limit}"
-                )
-            sizes[letter] = size
-        sizes["M"] = sizes["D"] * (2 if learned_variance else 1)
+        if type(array) is not type(x) and library_of(array) is not library:
+            raise TypeError(f"{name} is a {type(array).__name__}; it must be a {library.noun}")
+        if _name(array.dtype) not in dtypes.get(dtype, (dtype,)):
+            allowed = " or ".join(dtypes.get(dtype, (dtype,)))
+            note = library.note if dtype == "network" else ""
+            raise TypeError(f"{name} is {dtype_name(array)}; it must be {allowed}{note}")
+        _check_shape(name, array.shape, shape, sizes, library)
         library.check_memory(name, array, x)
+        if name == "net_x":
+            dtypes["net_x"] = (dtype_name(array),)
+            sizes["M"] = sizes["D"] * (2 if learned_variance else 1)
 
 
-def _check_dtype(
-    name: str, array: Array, dtype: str, library: Library, fields: dict[str, Array]
+def _check_shape(
+    name: str,
+    found: Sequence[int],
+    shape: tuple[str | int, ...],
+    sizes: dict[str | int, int],
+    library: Library,
 ) -> None:
-    if library_of(array) is not library:
-        raise TypeError(f"{name} is a {type(array).__name__}; it must be a {library.noun}")
-    allowed = library.dtypes.get(dtype, (dtype,))
-    if dtype == "net_x":
-        allowed = (dtype_name(fields["net_x"]),)
-    if dtype_name(array) not in allowed:
-        note = library.note if dtype == "network" else ""
-        raise TypeError(f"{name} is {dtype_name(array)}; it must be {' or '.join(allowed)}{note}")
-
-
-def _check_shape(name: str, shape: Sequence[int], wanted: Sequence[int | None]) -> None:
-    if len(shape) != len(wanted) or any(
-        want not in (None, got) for want, got in zip(wanted, shape, strict=True)
+    """Refuses a shape that disagrees with the sizes that are known, and learns the others."""
+    wanted = [sizes.get(size) for size in shape]
+    if list(found) == wanted:
+        return
+    if len(found) != len(wanted) or any(
+        want not in (None, got) for want, got in zip(wanted, found, strict=True)
     ):
         allowed = ", ".join("any" if want is None else str(want) for want in wanted)
-        raise ValueError(f"{name} has shape {list(shape)}; it must be [{allowed}]")
+        raise ValueError(f"{name} has shape {list(found)}; it must be [{allowed}]")
+    largest = {"B": library.max_slots, "D": library.max_elements}
+    for letter, size in zip(shape, found, strict=True):
+        most = largest.get(str(letter), MAX_ROWS)
+        if not 1 <= size <= most:
+            raise ValueError(
+                f"{name} has shape {list(found)}; it must have 1 <= {letter} <= {most}"
+            )
+        sizes[letter] = size

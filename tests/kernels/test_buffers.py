@@ -34,6 +34,7 @@ def test_valid_buffers_tell_their_sizes(fields):
         ("x", np.zeros((3, 10)), TypeError, "x is float64; it must be float32"),
         ("x", np.zeros((3, 10), np.float32)[:, ::-1], ValueError, "not C-contiguous"),
         ("x", np.zeros((3, 0), np.float32), ValueError, "1 <= D"),
+        ("base", None, TypeError, "base is a NoneType; it must be a numpy array"),
         ("seed", np.zeros(3, np.int64), TypeError, "seed is int64; it must be uint64"),
         ("base", np.zeros(4, np.int32), ValueError, r"base has shape \[4\]; it must be \[3\]"),
         ("net_x", np.zeros((9, 10), np.int16), TypeError, "uint16 holds bfloat16"),
