@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.program.points import (
     Point,
+    call_points,
     check_falling,
     checked_steps,
     final_time,
@@ -112,7 +113,7 @@ class Stepping:
             TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
             ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
         """
-        grid = resolve_spacing(spec.spacing if spacing is None else spacing)
+        grid = spec.grid_of(spacing)
         steps = checked_steps(spec, steps, grid)
         if self.drop_last:
             grid = grid.without_last()
@@ -120,8 +121,8 @@ class Stepping:
         last = point(spec, final_time(spec, grid))
         if self.own_end and isinstance(grid, NoiseGrid) and spec.final != "clean":
             last = points[-1]
-        check_falling(np.array([p.t for p in points]), last, grid)
-        if self.scaled and spec.schedule.kind == "vp" and grid.end(spec) is None:
+        check_falling(points, last, grid)
+        if self.scaled and spec.schedule.kind == "vp" and grid.end(spec.schedule) is None:
             # what comes out is x / alpha
             last = dataclasses.replace(last, alpha=1.0, sigma=last.level)
         arrive = [*points[1:], last]
@@ -141,7 +142,7 @@ class Stepping:
                 return self._noise_points(spec, spec.schedule, grid, steps)
             if isinstance(grid, IndexGrid) and not getattr(grid, "last", None):
                 return self._index_points(spec, grid, steps)
-        return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
+        return call_points(spec, grid, steps)
 
     def _knows(self, grid: NoiseGrid) -> bool:
         """Whether the scheduler has such a grid: DDIM, DDPM and PNDM have none."""
@@ -152,9 +153,9 @@ class Stepping:
         if isinstance(grid, LinspaceGrid | LeadingGrid) and steps == 1 and not grid.drop_last:
             indices = _one_step(spec, grid)
         elif self.whole or (isinstance(grid, LinspaceGrid) and grid.drop_last):
-            return [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
+            return call_points(spec, grid, steps)
         else:
-            indices = grid.indices(spec, steps)
+            indices = grid.indices(spec.schedule, spec.time, steps)
         return [_at_index(spec, float(i)) for i in indices]
 
     def _noise_points(
@@ -163,7 +164,7 @@ class Stepping:
         grid = (
             dataclasses.replace(grid, ends=None) if self.whole else self._ended(spec, grid, steps)
         )
-        points = [point(spec, float(t)) for t in grid.natural_times(spec, steps)]
+        points = call_points(spec, grid, steps)
         squared = schedule.betas == "squaredcos_cap_v2" and self.karras == "linear"
         if isinstance(grid, KarrasGrid | LuGrid) and self.karras != "exact" and not squared:
             return [_told(spec, p, float(np.round(p.index))) for p in points]
@@ -205,7 +206,11 @@ def _index_grid(spec: DenoiserSpec, spacing: str | Spacing | None) -> Spacing:
 
 def _one_step(spec: DenoiserSpec, grid: LinspaceGrid | LeadingGrid) -> Float64:
     """The last index of the spacing, where diffusers has the one call: not the first."""
-    index = grid.indices(spec, 1)[0] if isinstance(grid, LeadingGrid) else grid.last or 0.0
+    index = (
+        grid.indices(spec.schedule, spec.time, 1)[0]
+        if isinstance(grid, LeadingGrid)
+        else grid.last or 0.0
+    )
     log.warning(
         "one step over spacing %r calls the network at training index %g, as in diffusers: on next "
         "to no noise, so that samples are noise. Use spacing='trailing'",
@@ -255,7 +260,7 @@ def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float
 
 def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Point]:
     """A flow's points, with the network's times cut to whole steps of training."""
-    times = np.minimum(grid.natural_times(spec, steps), FIRST_FLOW_SIGMA)
+    times = np.minimum(grid.natural_times(spec.schedule, spec.time, steps), FIRST_FLOW_SIGMA)
     cut = np.trunc(_flow_sigmas(spec, grid, times) * spec.schedule.steps) / spec.schedule.steps
     points = (point(spec, float(t)) for t in times)
     return [_of_thousand(spec, p, float(c)) for p, c in zip(points, cut, strict=True)]

@@ -8,16 +8,16 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing, resolve_spacing
+from revstep.engine.spec.grids import Spacing
 from revstep.engine.spec.parts import LEVEL_KINDS
 
 __all__ = [
     "DATA_COUNTS",
     "DEFAULT_STEPS",
     "Point",
+    "call_points",
     "check_falling",
     "checked_steps",
     "final_time",
@@ -113,13 +113,18 @@ def time_grid(
         TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
         ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
     """
-    grid = resolve_spacing(spec.spacing if spacing is None else spacing)
+    grid = spec.grid_of(spacing)
     steps = checked_steps(spec, steps, grid)
-    times = grid.natural_times(spec, steps)
+    points = call_points(spec, grid, steps)
     last = point(spec, final_time(spec, grid))
-    check_falling(times, last, grid)
-    points = [point(spec, float(t)) for t in times]
+    check_falling(points, last, grid)
     return tuple(zip(points, [*points[1:], last], strict=True))
+
+
+def call_points(spec: DenoiserSpec, grid: Spacing, steps: int) -> list[Point]:
+    """The points of the ``steps`` network calls over a grid."""
+    times = grid.natural_times(spec.schedule, spec.time, steps)
+    return [point(spec, float(t)) for t in times]
 
 
 def checked_steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
@@ -141,10 +146,10 @@ def checked_steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
     return int(steps)
 
 
-def check_falling(times: NDArray[np.float64], last: Point, grid: Spacing) -> None:
-    """Refuses times that do not fall, or that end below ``last``."""
-    falling = np.all(np.diff(times) < 0.0) and times[-1] >= last.t
-    if not falling:
+def check_falling(points: Sequence[Point], last: Point, grid: Spacing) -> None:
+    """Refuses points whose times do not fall, or that end below ``last``."""
+    times = [at.t for at in points]
+    if not (np.all(np.diff(times) < 0.0) and times[-1] >= last.t):
         raise ValueError(
             f"{grid!r} does not fall from noise to data down to its end at time {last.t:g}: "
             f"its calls are at {', '.join(f'{t:g}' for t in times[-4:])}; use fewer steps, or "
@@ -154,7 +159,7 @@ def check_falling(times: NDArray[np.float64], last: Point, grid: Spacing) -> Non
 
 def final_time(spec: DenoiserSpec, grid: Spacing) -> float:
     """Natural time where the last step over ``grid`` arrives."""
-    end = grid.end(spec)
+    end = grid.end(spec.schedule)
     if end is not None:
         return end
     return spec.schedule.clean if spec.final == "clean" else float(spec.schedule.from_index(0))

@@ -17,7 +17,7 @@ from revstep.engine.runtime.inpainting import known_pixels
 from revstep.engine.runtime.loop import Batch
 from revstep.engine.runtime.seeds import sample_seeds
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
-from revstep.engine.spec.grids import Spacing, resolve_spacing
+from revstep.engine.spec.grids import Spacing
 
 __all__ = ["Request", "check_types", "grid_steps", "make_request"]
 
@@ -146,8 +146,7 @@ def grid_steps(spec: DenoiserSpec, steps: int | None, spacing: str | Spacing | N
     """The number of steps: as asked for, or what a given grid has, or 20."""
     if steps is not None:
         return int(steps)
-    given = resolve_spacing(spec.spacing if spacing is None else spacing).count
-    return given or min(DEFAULT_STEPS, spec.schedule.steps)
+    return spec.grid_of(spacing).count or min(DEFAULT_STEPS, spec.schedule.steps)
 
 
 def _mapping(values: Values | None, what: str) -> dict[str, ArrayLike]:

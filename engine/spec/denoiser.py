@@ -54,7 +54,7 @@ class DenoiserSpec:
             data has no bounds.
         clip: Whether samplers clip the denoised estimate to ``value_range`` by default.
         spacing: Default time grid: a name or a grid (``revstep.engine.spec.grids``).
-        spacing_offset: Added to the indices of the ``leading`` spacing.
+        spacing_offset: The offset of ``leading`` grids that have none of their own.
         final: Where sampling ends: ``clean`` (sigma = 0), ``first`` (training index 0), or
             ``first_ddim``: index 0 for DDIM and PNDM, clean for other samplers, as diffusers has it
             with ``set_alpha_to_one=False``.
@@ -208,6 +208,16 @@ class DenoiserSpec:
     def guidable(self) -> bool:
         """Whether classifier-free guidance is possible: every condition has a null value."""
         return bool(self.conditions) and all(c.null is not None for c in self.conditions)
+
+    def grid_of(self, spacing: str | Spacing | None = None) -> Spacing:
+        """A run's grid: ``spacing``, or the spec's own where it is None, with the spec's offset.
+
+        Raises:
+            ValueError: An unknown name.
+            TypeError: Neither a name nor a grid.
+        """
+        grid = resolve_spacing(self.spacing if spacing is None else spacing)
+        return grid.with_offset(self.spacing_offset)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain JSON values."""

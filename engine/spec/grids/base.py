@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.parts import TimeInput
+from revstep.engine.spec.schedule.base import Schedule
 
 __all__ = ["Float64", "Spacing", "check_finite", "in_whole_indices", "index_times"]
 
@@ -26,20 +26,34 @@ class Spacing(ABC):
     """Whether the grid is written in training indices."""
 
     @abstractmethod
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
-        """Natural times of the ``steps`` network calls, from noise to data."""
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
+        """Natural times of the ``steps`` network calls, from noise to data.
+
+        Args:
+            schedule: The noise schedule.
+            time: The network's time input: whether it takes times between training indices.
+            steps: The number of network calls.
+
+        Returns:
+            float64 (steps,), falling.
+        """
 
     @property
     def count(self) -> int | None:
         """The number of steps, where the grid itself fixes it."""
         return None
 
-    def end(self, spec: DenoiserSpec) -> float | None:
+    def end(self, schedule: Schedule) -> float | None:
         """Natural time where the last step arrives; None is the spec's ``final``."""
-        del spec
+        del schedule
         return None
 
-    def without_last(self) -> Spacing:
+    def with_offset(self, offset: int) -> Self:
+        """The grid with ``offset`` where it has leading indices without an offset of their own."""
+        del offset
+        return self
+
+    def without_last(self) -> Self:
         """The grid of one step more without its last point, where that is another grid."""
         return self
 
@@ -66,19 +80,18 @@ def check_finite(value: object, what: str) -> None:
         raise ValueError(f"{what} must be finite; got {value!r}")
 
 
-def index_times(spec: DenoiserSpec, indices: Float64, what: str) -> Float64:
+def index_times(schedule: Schedule, time: TimeInput, indices: Float64, what: str) -> Float64:
     """Natural times of falling training indices, rounded to whole ones where training had them."""
-    total = spec.schedule.steps
-    if in_whole_indices(spec):
+    total = schedule.steps
+    if in_whole_indices(schedule, time):
         indices = np.round(indices)
     if np.any(indices < 0) or np.any(indices > total - 1):
         raise ValueError(f"{what} leaves the training indices 0 .. {total - 1}")
     if np.any(np.diff(indices) >= 0):
         raise ValueError(f"{what} with {len(indices)} steps visits a time twice; use fewer")
-    return spec.schedule.from_index(indices)
+    return schedule.from_index(indices)
 
 
-def in_whole_indices(spec: DenoiserSpec) -> bool:
+def in_whole_indices(schedule: Schedule, time: TimeInput) -> bool:
     """Whether grids that are written in indices keep to whole ones."""
-    whole_network = spec.time.kind == "index" and not spec.time.fractions
-    return spec.schedule.kind == "vp" or whole_network
+    return schedule.kind == "vp" or (time.kind == "index" and not time.fractions)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from revstep.engine.spec.fields import check_bool
 from revstep.engine.spec.grids.base import Float64, Spacing
-from revstep.engine.spec.schedule.base import table
-
-if TYPE_CHECKING:
-    from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.parts import TimeInput
+from revstep.engine.spec.schedule.base import Schedule, table
 
 __all__ = ["AYS_SD15", "AYS_SDXL", "AYS_SVD", "TimeGrid"]
 
@@ -62,16 +60,16 @@ class TimeGrid(Spacing):
         """Network calls: the points, without the one where the run ends."""
         return len(self.times or self.sigmas or ()) - self.stop
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """The given points."""
-        return self._points(spec)[:steps]
+        del time
+        return self._points(schedule)[:steps]
 
-    def end(self, spec: DenoiserSpec) -> float | None:
+    def end(self, schedule: Schedule) -> float | None:
         """The last point, with ``stop``."""
-        return float(self._points(spec)[-1]) if self.stop else None
+        return float(self._points(schedule)[-1]) if self.stop else None
 
-    def _points(self, spec: DenoiserSpec) -> Float64:
-        schedule = spec.schedule
+    def _points(self, schedule: Schedule) -> Float64:
         if self.sigmas is not None:
             return schedule.from_level(np.array(self.sigmas))
         indices = np.array(self.times)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -16,9 +16,8 @@ from revstep.engine.spec.grids.base import (
     in_whole_indices,
     index_times,
 )
-
-if TYPE_CHECKING:
-    from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.parts import TimeInput
+from revstep.engine.spec.schedule import Schedule
 
 __all__ = ["IndexGrid", "LeadingGrid", "LinspaceGrid", "TrailingGrid"]
 
@@ -29,12 +28,13 @@ class IndexGrid(Spacing):
     by_index: ClassVar[bool] = True
 
     @abstractmethod
-    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """The falling indices of the ``steps`` calls, as the formula has them: not yet whole."""
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the indices, whole ones where training had them."""
-        return index_times(spec, self.indices(spec, steps), f"spacing {self.kind!r}")
+        found = self.indices(schedule, time, steps)
+        return index_times(schedule, time, found, f"spacing {self.kind!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,9 @@ class TrailingGrid(IndexGrid):
     def __post_init__(self) -> None:
         _check_first(self.first)
 
-    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """round(T - k T/N) - 1 for k = 0 .. N - 1 (rounded first, as diffusers does)."""
-        total = spec.schedule.steps
+        total = schedule.steps
         top = total if self.first is None else self.first + 1.0
         found = np.asarray(np.arange(top, 0, -total / steps)[:steps], dtype=np.float64)
         if len(found) < steps:
@@ -62,7 +62,7 @@ class TrailingGrid(IndexGrid):
                 f"spacing 'trailing' from index {top - 1.0:g} has {len(found)} strides of "
                 f"{total}/{steps} indices; take fewer steps, or spacing='linspace'"
             )
-        return (np.round(found) if in_whole_indices(spec) else found) - 1.0
+        return (np.round(found) if in_whole_indices(schedule, time) else found) - 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class LeadingGrid(IndexGrid):
     nothing left to remove: that is refused.
 
     Attributes:
-        offset: Added to the indices; None is the spec's ``spacing_offset``.
+        offset: Added to the indices; None is the spec's ``spacing_offset`` (``with_offset``), or 0.
         drop_last: N + 1 points without the last, as diffusers' multistep solvers have it.
         first: The noisiest index that may be called: S = (first + 1) // N; None is T - 1.
     """
@@ -89,27 +89,29 @@ class LeadingGrid(IndexGrid):
             check_whole(self.offset, "a grid's offset")
         check_bool(self.drop_last, "a grid's drop_last")
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the indices; one step is refused."""
         if steps == 1 and not self.drop_last:
             raise ValueError(
                 "spacing 'leading' with one step calls the network at the start of the training "
                 "indices only, where next to nothing is left to remove; use spacing='trailing'"
             )
-        what = f"spacing 'leading' with offset {self._offset(spec)}"
-        return index_times(spec, self.indices(spec, steps), what)
+        what = f"spacing 'leading' with offset {self.offset or 0}"
+        return index_times(schedule, time, self.indices(schedule, time, steps), what)
 
-    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Indices k (T // N) + offset for k = N - 1 .. 0."""
         count = steps + 1 if self.drop_last else steps
-        total = spec.schedule.steps if self.first is None else self.first + 1.0
-        found = np.arange(count)[::-1] * float(total // count) + self._offset(spec)
+        del time
+        total = schedule.steps if self.first is None else self.first + 1.0
+        found = np.arange(count)[::-1] * float(total // count) + (self.offset or 0)
         return np.asarray(found[:steps], dtype=np.float64)
 
-    def _offset(self, spec: DenoiserSpec) -> int:
-        return spec.spacing_offset if self.offset is None else self.offset
+    def with_offset(self, offset: int) -> Self:
+        """With ``offset``, unless it has one."""
+        return self if self.offset is not None else dataclasses.replace(self, offset=offset)
 
-    def without_last(self) -> LeadingGrid:
+    def without_last(self) -> Self:
         """With ``drop_last``."""
         return dataclasses.replace(self, drop_last=True)
 
@@ -135,13 +137,14 @@ class LinspaceGrid(IndexGrid):
                 check_finite(value, f"a grid's {name}")
         check_bool(self.drop_last, "a grid's drop_last")
 
-    def indices(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """linspace(first, last, N), or the first N of N + 1."""
-        first = spec.schedule.steps - 1.0 if self.first is None else self.first
+        del time
+        first = schedule.steps - 1.0 if self.first is None else self.first
         found = np.linspace(first, self.last or 0.0, steps + 1 if self.drop_last else steps)
         return np.asarray(found[:steps])
 
-    def without_last(self) -> LinspaceGrid:
+    def without_last(self) -> Self:
         """With ``drop_last``."""
         return dataclasses.replace(self, drop_last=True)
 

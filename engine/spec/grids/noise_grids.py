@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -20,10 +20,8 @@ from revstep.engine.nearest import unknown
 from revstep.engine.spec.grids.base import Float64, Spacing, check_finite, index_times
 from revstep.engine.spec.grids.beta_quantile import beta_quantile
 from revstep.engine.spec.grids.index_grids import IndexGrid
-
-if TYPE_CHECKING:
-    from revstep.engine.spec.denoiser import DenoiserSpec
-    from revstep.engine.spec.schedule import Schedule
+from revstep.engine.spec.parts import TimeInput
+from revstep.engine.spec.schedule import Schedule
 
 __all__ = ["BetaGrid", "ExponentialGrid", "KarrasGrid", "LogSNRGrid", "LuGrid", "NoiseGrid"]
 
@@ -62,12 +60,11 @@ class NoiseGrid(Spacing):
         """``steps`` levels from ``high`` down to ``low``."""
         raise NotImplementedError
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the levels."""
-        schedule = spec.schedule
-        least, most = self._range(spec, steps)
-        low = least if self.sigma_min is None else float(self.sigma_min)
-        high = most if self.sigma_max is None else float(self.sigma_max)
+        low, high = self._range(schedule, time, steps)
+        low = low if self.sigma_min is None else float(self.sigma_min)
+        high = high if self.sigma_max is None else float(self.sigma_max)
         if low >= high:
             raise ValueError(
                 f"spacing {self.kind!r} needs sigma_min < sigma_max; got {low:g} and {high:g}"
@@ -75,14 +72,19 @@ class NoiseGrid(Spacing):
         found = schedule.from_level(np.clip(self.levels(high, low, steps), low, high))
         return self._with_ends(schedule, np.array(found))
 
-    def _range(self, spec: DenoiserSpec, steps: int) -> tuple[float, float]:
-        """(least, most) level where no other is given."""
+    def with_offset(self, offset: int) -> Self:
+        """With the offset at its ``ends``."""
         if self.ends is None:
-            return spec.schedule.level_range
-        times = self.ends.natural_times(spec, steps)
-        low, high = spec.schedule.level(times[[-1, 0]])
-        least, most = spec.schedule.level_range
-        return max(least, float(low)), min(most, float(high))
+            return self
+        return dataclasses.replace(self, ends=self.ends.with_offset(offset))
+
+    def _range(self, schedule: Schedule, time: TimeInput, steps: int) -> tuple[float, float]:
+        """(min, max) level where no other is given."""
+        if self.ends is None:
+            return schedule.level_range
+        last, first = schedule.level(self.ends.natural_times(schedule, time, steps)[[-1, 0]])
+        low, high = schedule.level_range
+        return max(low, float(last)), min(high, float(first))
 
     def _with_ends(self, schedule: Schedule, found: Float64) -> Float64:
         """The training's own ends exactly, without the rounding of the inverse."""
@@ -168,12 +170,12 @@ class BetaGrid(NoiseGrid):
         if self.over == "index" and (self.sigma_min, self.sigma_max) != (None, None):
             raise ValueError("sigma_min and sigma_max go with over='sigma'")
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the levels, or of quantile (T - 1) with ``over="index"``."""
         if self.over == "sigma":
-            return super().natural_times(spec, steps)
-        indices = self.levels(1.0, 0.0, steps) * (spec.schedule.steps - 1)
-        return index_times(spec, indices, "spacing 'beta'")
+            return super().natural_times(schedule, time, steps)
+        indices = self.levels(1.0, 0.0, steps) * (schedule.steps - 1)
+        return index_times(schedule, time, indices, "spacing 'beta'")
 
     def levels(self, high: float, low: float, steps: int) -> Float64:
         """Low + (high - low) times the quantile of 1 - k/(N-1)."""
@@ -191,9 +193,9 @@ class LogSNRGrid(Spacing):
 
     kind: ClassVar[str] = "logsnr_uniform"
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the first N of linspace(lambda_{T-1}, lambda_0, N + 1)."""
-        schedule = spec.schedule
+        del time
         top = float(schedule.steps - 1)
         alpha, sigma = schedule.alpha_sigma(schedule.from_index([0.0, top - 1.0, top]))
         with np.errstate(divide="ignore"):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Self
 
 from revstep.engine.nearest import unknown
 from revstep.engine.spec.grids.base import Float64, Spacing, check_finite
 from revstep.engine.spec.grids.names import resolve_spacing
-
-if TYPE_CHECKING:
-    from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.parts import TimeInput
+from revstep.engine.spec.schedule import Schedule
 
 __all__ = ["ShiftedGrid", "flow_shift"]
 
@@ -56,19 +55,23 @@ class ShiftedGrid(Spacing):
         """That of the grid that is shifted."""
         return self._inner.count
 
-    def end(self, spec: DenoiserSpec) -> float | None:
+    def with_offset(self, offset: int) -> Self:
+        """With the offset in the grid that is shifted."""
+        return dataclasses.replace(self, spacing=self._inner.with_offset(offset))
+
+    def end(self, schedule: Schedule) -> float | None:
         """That of the grid that is shifted, shifted."""
-        end = self._inner.end(spec)
+        end = self._inner.end(schedule)
         return None if end is None else self.shift * end / (1.0 + (self.shift - 1.0) * end)
 
-    def natural_times(self, spec: DenoiserSpec, steps: int) -> Float64:
+    def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """The shifted times."""
-        if spec.schedule.kind != "flow":
+        if schedule.kind != "flow":
             raise ValueError(
-                f"a time shift is for flow schedules; this one is {spec.schedule.kind!r}: give its "
+                f"a time shift is for flow schedules; this one is {schedule.kind!r}: give its "
                 "noise levels instead, as KarrasGrid(...) or TimeGrid(sigmas=...)"
             )
-        t = self._inner.natural_times(spec, steps)
+        t = self._inner.natural_times(schedule, time, steps)
         t = self.shift * t / (1.0 + (self.shift - 1.0) * t)
         if self.terminal is not None:
             if t[-1] >= 1.0:

@@ -98,7 +98,7 @@ def test_trailing_times_are_diffusers_for_every_step_count():
     for steps in range(1, 1001):
         scheduler.set_timesteps(steps)
         want = scheduler.timesteps.numpy()[:steps]  # some counts give diffusers one too many
-        got = TrailingGrid().natural_times(VP, steps)
+        got = TrailingGrid().natural_times(VP.schedule, VP.time, steps)
         np.testing.assert_array_equal(got, want, err_msg=str(steps))
 
 
