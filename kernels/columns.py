@@ -34,7 +34,8 @@ K_0: Final = 16
 KH_1: Final = 17
 KH_2: Final = 18
 KH_3: Final = 19
-SLOT: Final = 20  # history slot 0..2 that q goes to, or -1: nothing is stored
+STORE: Final = 20  # which history q goes to, 0..2, or -1: nothing is stored
+SLOT = STORE  # the old name
 NOISE: Final = 21  # noise index, an integer below 2**24 (exact in float32)
 LOG_BETA: Final = 22  # learned variance: log of its two ends
 LOG_BETA_TILDE: Final = 23
@@ -44,7 +45,7 @@ ACTIVE: Final = 26  # 1, or 0 for the identity row
 
 NAMES: Final[tuple[str, ...]] = (
     "time", "c_in", "p_x", "p_m", "lo", "hi", "c_x", "c_m", "c_0", "h_1", "h_2", "h_3", "s", "w",
-    "k_x", "k_m", "k_0", "kh_1", "kh_2", "kh_3", "slot", "noise", "log_beta", "log_beta_tilde",
+    "k_x", "k_m", "k_0", "kh_1", "kh_2", "kh_3", "store", "noise", "log_beta", "log_beta_tilde",
     "known_alpha", "known_sigma", "active", "spare_27", "spare_28", "spare_29", "spare_30",
     "spare_31",
 )  # fmt: skip
@@ -64,5 +65,5 @@ def identity_row(time: float, c_in: float) -> NDArray[np.float32]:
     """
     row = np.zeros(COLUMNS, np.float32)
     row[TIME], row[C_IN], row[C_X] = time, c_in, 1.0
-    row[LO], row[HI], row[SLOT] = -np.inf, np.inf, -1.0
+    row[LO], row[HI], row[STORE] = -np.inf, np.inf, -1.0
     return row

@@ -53,8 +53,8 @@ def run_rows(
                 f = (variance(x, r[col.TIME]) + 1) / 2
                 scale = scale * np.exp((f * r[col.LOG_BETA] + (1 - f) * r[col.LOG_BETA_TILDE]) / 2)
             new = new + scale * noise(number)
-        if r[col.SLOT] >= 0:
-            slots[int(r[col.SLOT])] = stored
+        if r[col.STORE] >= 0:
+            slots[int(r[col.STORE])] = stored
         x = new if instead is None else instead.get(number, new)
         states.append(x)
     return x, states

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +42,7 @@ class StepProgram:
         table: ``rows`` as float32, what the kernels read.
         start: (alpha, sigma) of the initial state alpha y + sigma z.
         points: Where each row calls the network, and where the run ends.
-        slots: How many history slots the rows use.
+        history: How many stored values the rows use, 0 to 3.
         key: Hash of the table's bytes.
     """
 
@@ -49,13 +50,19 @@ class StepProgram:
     table: NDArray[np.float32]
     start: tuple[float, float]
     points: tuple[Point, ...]
-    slots: int
+    history: int
     key: str
 
     @property
     def length(self) -> int:
         """Network calls of the run."""
         return len(self.rows) - 1
+
+    @property
+    def slots(self) -> int:
+        """The old name of ``history``."""
+        warnings.warn("slots is now history", DeprecationWarning, stacklevel=2)
+        return self.history
 
 
 def build_program(
@@ -153,11 +160,10 @@ def _table(run: Run, inpaint: bool) -> StepProgram:
         table = rows.astype(np.float32)
     _check_finite(table, run.rows)
     points = (*(row.at for row in run.rows), last.arrive or last.at)
-    used = [c for c in range(3) if np.any(rows[:, col.SLOT] == c)]
     for array in (rows, table):
         array.setflags(write=False)
     key = hashlib.sha256(table.tobytes()).hexdigest()
-    return StepProgram(rows, table, (0.0, 0.0), points, max(used, default=-1) + 1, key)
+    return StepProgram(rows, table, (0.0, 0.0), points, 1 + int(rows[:, col.STORE].max()), key)
 
 
 def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> NDArray[np.float64]:
@@ -177,8 +183,8 @@ def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> NDArr
     out[col.H_1], out[col.H_2], out[col.H_3] = kept.history
     out[col.S] = update.own(number, "z")
     out[col.W] = row.weight
-    out[col.K_X : col.KH_3 + 1] = kept.store
-    out[col.SLOT] = kept.slot
+    out[col.K_X : col.KH_3 + 1] = kept.stored
+    out[col.STORE] = kept.into
     out[col.NOISE] = number
     if row.log_betas is not None:
         out[col.LOG_BETA], out[col.LOG_BETA_TILDE] = row.log_betas

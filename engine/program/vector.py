@@ -152,54 +152,12 @@ class Vector:
     def __torch_function__(cls, function: Any, _: Any, args: Any = (), __: Any = None) -> NoReturn:
         _refuse(f"torch.{getattr(function, '__name__', 'a function')} of a vector")
 
-    def __rtruediv__(self, _: object) -> NoReturn:
-        _refuse("dividing by a vector")
-
-    def _matrix(self, _: object) -> NoReturn:
-        _refuse("multiplying two vectors")
-
-    __matmul__ = __rmatmul__ = _matrix
-
-    def __pow__(self, *_: object) -> NoReturn:
-        _refuse("raising a vector to a power")
-
-    def __rpow__(self, *_: object) -> NoReturn:
-        _refuse("raising a number to a vector")
-
-    def _whole(self, *_: object) -> NoReturn:
-        _refuse("rounding a vector, or dividing it with // or %,")
-
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _whole
-    __round__ = __floor__ = __ceil__ = __trunc__ = __invert__ = _whole
-
-    def __abs__(self) -> NoReturn:
-        _refuse("the absolute value or norm of a vector")
-
-    def _read(self) -> NoReturn:
-        _refuse("reading a vector's value")
-
-    __float__ = __int__ = __complex__ = __index__ = _read
-
-    def __bool__(self) -> NoReturn:
-        _refuse("branching on a vector's value")
-
-    def _compare(self, _: object) -> NoReturn:
-        _refuse("comparing or clipping a vector")
-
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _compare
-    __hash__ = object.__hash__
-
     if not TYPE_CHECKING:  # a type checker is to see such mistakes itself
 
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
             _refuse(f"reading .{name} of a vector")
-
-    def _part(self, *_: object) -> NoReturn:
-        _refuse("taking a part of a vector")
-
-    __getitem__ = __iter__ = __len__ = __contains__ = _part
 
     def __repr__(self) -> str:
         inner = " + ".join(f"{c:.6g} {s.kind}[{s.row}]" for s, c in sorted(self.terms.items()))
@@ -219,6 +177,31 @@ AFFINE: dict[Any, Callable[..., Any]] = {
     np.negative: operator.neg,
     np.positive: operator.pos,
 }
+
+
+REFUSED = {  # Python's other operators; not in the class, for type checkers to see mistakes too
+    "multiplying two vectors": "matmul rmatmul",
+    "dividing by a vector": "rtruediv",
+    "raising a vector to a power": "pow",
+    "raising a number to a vector": "rpow",
+    "rounding a vector, or dividing it with // or %,": (
+        "floordiv rfloordiv mod rmod divmod rdivmod round floor ceil trunc invert"
+    ),
+    "the absolute value or norm of a vector": "abs",
+    "reading a vector's value": "float int complex index",
+    "branching on a vector's value": "bool",
+    "comparing or clipping a vector": "lt le gt ge eq ne",
+    "taking a part of a vector": "getitem iter len contains",
+}
+
+
+def _refusal(what: str) -> Callable[..., NoReturn]:
+    return lambda *_: _refuse(what)
+
+
+for what, operators in REFUSED.items():
+    for name in operators.split():
+        setattr(Vector, f"__{name}__", _refusal(what))
 
 
 class NotAVector:

@@ -121,7 +121,7 @@ class CudaRunner:
         mend = "use a smaller batch_size, or load with a lower precision"
         with self._hold(me), self._queue.use():
             inpaint = batch.mask is not None
-            prepared = lane.prepare(bucket, program.slots, want_x0, inpaint)
+            prepared = lane.prepare(bucket, program.history, want_x0, inpaint)
             with memory_named(self._queue.device, f"in a run of {bucket} network rows", mend):
                 with lane.arena.lend(program) as base:
                     lane.place(prepared, program, base, batch)

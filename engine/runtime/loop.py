@@ -156,7 +156,7 @@ def _allocate(
         net_x=flat_x,
         net_t=network.t,
         flags=np.zeros(count, np.int32),
-        history=tuple(states() for _ in range(program.slots)),
+        history=tuple(states() for _ in range(program.history)),
         x0=states() if want_x0 else None,
         mask=states() if inpaint else None,
         known=states() if inpaint else None,

@@ -46,7 +46,7 @@ bool is_active(const Buffers& buf, int64_t b) {
   if (r[kActive] == 0) return false;
   const auto row = [current] { return " of table row " + std::to_string(current); };
   if (current + 1 >= buf.table_rows) refuse("active row", current, "before the table's last row");
-  if (!(r[kSlot] >= -1 && r[kSlot] < static_cast<float>(buf.history_slots))) {
+  if (!(r[kStore] >= -1 && r[kStore] < static_cast<float>(buf.history_slots))) {
     throw std::invalid_argument("history slot" + row() + " is none of " +
                                 range(-1, buf.history_slots));
   }
@@ -101,7 +101,7 @@ RowTask decode(const Buffers& buf, int64_t b) {
     task.history[k] = offset(buf.history[k], start);
   }
   task.next[6] = r[kS];
-  task.slot = static_cast<int32_t>(r[kSlot]);
+  task.slot = static_cast<int32_t>(r[kStore]);
   task.key[0] = static_cast<uint32_t>(buf.seed[b]);
   task.key[1] = static_cast<uint32_t>(buf.seed[b] >> 32);
   task.noise_index = static_cast<uint32_t>(r[kNoise]);

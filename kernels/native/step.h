@@ -13,7 +13,7 @@ namespace revstep {
 // Columns of the table; kernels/columns.py is their home and a test compares.
 enum Column : int {
   kTime = 0, kCIn = 1, kPX = 2, kPM = 3, kLo = 4, kHi = 5, kCX = 6, kCM = 7, kC0 = 8, kH1 = 9,
-  kS = 12, kW = 13, kKX = 14, kKM = 15, kK0 = 16, kKH1 = 17, kSlot = 20, kNoise = 21,
+  kS = 12, kW = 13, kKX = 14, kKM = 15, kK0 = 16, kKH1 = 17, kStore = 20, kNoise = 21,
   kLogBeta = 22, kLogBetaTilde = 23, kKnownAlpha = 24, kKnownSigma = 25, kActive = 26,
   kColumns = 32
 };

@@ -104,5 +104,5 @@ def test_two_unfinished_slots_may_not_feed_one_network_row(fields):
 
 def test_identity_row_changes_nothing_by_its_numbers():
     row = dict(zip(col.NAMES, col.identity_row(12.5, 0.5).tolist(), strict=True))
-    kept = {"time": 12.5, "c_in": 0.5, "lo": -np.inf, "hi": np.inf, "c_x": 1.0, "slot": -1.0}
+    kept = {"time": 12.5, "c_in": 0.5, "lo": -np.inf, "hi": np.inf, "c_x": 1.0, "store": -1.0}
     assert row == dict.fromkeys(col.NAMES, 0.0) | kept

@@ -69,7 +69,7 @@ def test_step_equals_the_affine_formula_in_float64(make_step, copy_step, dtype):
             np.testing.assert_allclose(exact.x, want, rtol=1e-12, atol=1e-12)
             np.testing.assert_allclose(exact.x0, x0, rtol=1e-12, atol=1e-12)
             for k in range(3):
-                if k == r["slot"]:
+                if k == r["store"]:
                     np.testing.assert_allclose(buf.history[k][b], stored, rtol=1e-5, atol=2e-4)
                     np.testing.assert_allclose(exact.q, stored, rtol=1e-12, atol=1e-12)
                 else:
@@ -94,7 +94,7 @@ def test_rounding_is_one_a_operation_left_to_right(make_step):
 
 
 def test_zero_coefficients_read_nothing(make_step):
-    buf = _one(make_step, c_0=0.5, p_m=2.0, slot=1, k_x=0.0, kh_3=0.25)
+    buf = _one(make_step, c_0=0.5, p_m=2.0, store=1, k_x=0.0, kh_3=0.25)
     buf.x[:] = np.nan
     buf.history[0][:] = np.nan
     buf.history[1][:] = np.inf
@@ -114,14 +114,14 @@ def test_unread_network_output_raises_no_flag(make_step):
 
 
 def test_a_row_without_terms_gives_zero(make_step):
-    buf = _one(make_step, slot=0)
+    buf = _one(make_step, store=0)
     reference.fused_step(buf)
     assert (buf.x == 0).all()
     assert (buf.history[0] == 0).all()
 
 
 def test_history_is_read_before_it_is_replaced(make_step):
-    buf = _one(make_step, h_1=1.0, k_x=1.0, kh_1=2.0, slot=0)
+    buf = _one(make_step, h_1=1.0, k_x=1.0, kh_1=2.0, store=0)
     x, q = buf.x.copy(), buf.history[0].copy()
     reference.fused_step(buf)
     np.testing.assert_array_equal(buf.x, q)

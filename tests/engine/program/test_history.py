@@ -1,15 +1,26 @@
 """History: solvers that look back, traced and run, against themselves written as plain loops."""
 
 import math
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
 from rows import run_rows
 
-from revstep.engine import DenoiserSpec, ProgramError, VESchedule, VPSchedule, build_program
+from revstep.engine import (
+    DenoiserSpec,
+    ProgramError,
+    TimeGrid,
+    VESchedule,
+    VPSchedule,
+    build_program,
+)
+from revstep.engine.program import history
 from revstep.engine.program.history import allocate
+from revstep.engine.program.points import time_grid
 from revstep.engine.program.samplers import RePaint, UniPC
+from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Symbol, Vector
 from revstep.kernels import columns as col
 
@@ -46,7 +57,7 @@ def heun(run):
 def test_heun_stores_its_first_slope():
     program = build_program(VE, heun, 8)
     assert program.length == 16
-    assert program.slots == 1
+    assert program.history == 1
     x = start()
     got, _ = run_rows(program, x, network)
     for now, then in _steps(8):
@@ -57,9 +68,44 @@ def test_heun_stores_its_first_slope():
 
 
 def _steps(count, spec=VE):
-    from revstep.engine.program.points import time_grid
-
     return time_grid(spec, count)
+
+
+def summed(terms):
+    """{"x": 1.0, "m": -0.5} as it is written: x - 0.5 m."""
+    words = []
+    for name, c in terms.items():
+        if (c := round(c, 9)) != 0:
+            factor = "" if abs(c) == 1 else f"{abs(c):g} "
+            words += ["-" if c < 0 else "+", factor + name]
+    return " ".join(words).removeprefix("+ ")
+
+
+def test_the_example_of_the_docstring_is_what_heuns_method_gives():
+    described = history.__doc__.partition("stores\n")[2].splitlines()
+    example = [line.split("  ") for line in described if re.match(r" \d ", line)]
+    got = [[part.strip() for part in line if part] for line in example]
+
+    pairs = time_grid(VE, None, TimeGrid(sigmas=(4.0, 2.0, 1.0), stop=True))
+    run = Run(VE, pairs, clip=False)
+    run.finish(heun(run), pairs[-1][1])
+    want = []
+    for number, (row, kept) in enumerate(
+        zip(run.rows, allocate([row.update for row in run.rows]), strict=True)
+    ):
+        asked = {f"{s.kind}[{s.row}]": c for s, c in sorted(row.update.terms.items(), key=by_age)}
+        own = {kind: row.update.own(number, kind) for kind in "xm"}
+        read = {f"h_{k + 1}": c for k, c in enumerate(kept.history)}
+        done = {"x": own["x"] + kept.x, "m": own["m"], **read}
+        stored = dict(zip(("x", "m", "x0", "h_1", "h_2", "h_3"), kept.stored, strict=True))
+        into = f"{summed(stored)} as h_{kept.into + 1}" if kept.into >= 0 else "-"
+        want.append([f"{number}", f"{row.at.sigma:g}", summed(asked), summed(done), into])
+    assert got == want
+
+
+def by_age(term):
+    symbol, _ = term
+    return symbol.row, "xm".index(symbol.kind)
 
 
 def adams_bashforth(weights):
@@ -81,7 +127,7 @@ AB4 = [55 / 24, -59 / 24, 37 / 24, -9 / 24]
 @pytest.mark.parametrize("weights", [AB4[:1], [1.5, -0.5], [23 / 12, -16 / 12, 5 / 12], AB4])
 def test_linear_multistep_uses_one_slot_a_past_value(weights):
     program = build_program(VE, adams_bashforth(weights), 12)
-    assert program.slots == len(weights) - 1
+    assert program.history == len(weights) - 1
     x, past = start(), []
     got, _ = run_rows(program, x, network)
     for now, then in _steps(12):
@@ -134,20 +180,20 @@ def test_predictor_corrector_finds_its_storage():
         last = (now, x, x0)
         x = (then.sigma / now.sigma) * x - then.alpha * np.expm1(-h) * slope
     np.testing.assert_allclose(got, x, rtol=1e-8)
-    assert program.slots <= 3
+    assert program.history <= 3
 
 
-@pytest.mark.parametrize(("order", "slots"), [(1, 1), (2, 2), (3, 3)])
-def test_a_corrector_keeps_one_past_estimate_an_order(order, slots):
+@pytest.mark.parametrize(("order", "count"), [(1, 1), (2, 2), (3, 3)])
+def test_a_corrector_keeps_one_past_estimate_an_order(order, count):
     for prediction in ("epsilon", "sample", "v_prediction"):
         spec = DenoiserSpec(shape=(4,), schedule=VPSchedule(), prediction=prediction)
-        assert build_program(spec, UniPC(order=order), 30).slots == slots
+        assert build_program(spec, UniPC(order=order), 30).history == count
 
 
 def test_a_state_that_is_never_named_anew_stays_exact_over_a_thousand_steps():
     program = build_program(VP, unipc2, 1000)
-    assert program.slots == 2
-    stored = program.rows[:, [col.K_X, col.K_M]][program.rows[:, col.SLOT] >= 0]
+    assert program.history == 2
+    stored = program.rows[:, [col.K_X, col.K_M]][program.rows[:, col.STORE] >= 0]
     sigma = np.array([p.sigma for p in program.points[: len(stored)]])
     np.testing.assert_allclose(stored[:-2, 1] / stored[:-2, 0], -sigma[:-2], rtol=1e-9)  # x0
 
@@ -181,8 +227,8 @@ def test_what_three_slots_hold_is_found():
             got += np.dot(kept.history, held)
             scale = max(abs(c * values[symbol]) for symbol, c in update.terms.items())
             assert abs(got - want) <= 1e-10 * scale
-            if kept.slot >= 0:
-                held[kept.slot] = np.dot(kept.store, [x, m, x0, *held])
+            if kept.into >= 0:
+                held[kept.into] = np.dot(kept.stored, [x, m, x0, *held])
             x = want
 
 
@@ -196,8 +242,8 @@ def test_value_kept_over_many_calls_stays_in_its_slot():
         return x
 
     program = build_program(VP, anchored, 30)
-    assert program.slots == 1
-    assert np.count_nonzero(program.rows[:, col.SLOT] >= 0) == 1
+    assert program.history == 1
+    assert np.count_nonzero(program.rows[:, col.STORE] >= 0) == 1
 
 
 def test_long_runs_take_memory_in_proportion_to_their_length():

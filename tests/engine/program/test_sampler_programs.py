@@ -59,8 +59,8 @@ def spec_of(name):
 def test_a_program_uses_no_more_slots_than_its_method_has_past_values(name):
     for steps in (3, 12, 20):
         program = build_program(spec_of(name), make_sampler(name, **SMALL.get(name, {})), steps)
-        assert program.slots <= SLOTS[name]
-    assert program.slots == SLOTS[name]
+        assert program.history <= SLOTS[name]
+    assert program.history == SLOTS[name]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_a_program_uses_no_more_slots_than_its_method_has_past_values(name):
 def test_unipc_keeps_its_history(order, corrector, slots):
     """The corrected state's predecessor and the past x0: what the corrector goes back to."""
     program = build_program(VP, UniPC(order=order), 20)
-    assert program.slots == slots
+    assert program.history == slots
     alone = build_program(VP, UniPC(order=order, corrector=False), 20)
-    assert alone.slots == order - 1
+    assert alone.history == order - 1
     first_order = build_program(VP, "ddim", 20).rows
     assert np.any(np.abs(program.rows[:, col.H_1]) > 0.0)
     assert not np.allclose(program.rows[:-1, col.C_X], first_order[:-1, col.C_X])

@@ -62,7 +62,7 @@ def test_strength_enters_the_grid_late(strength, length):
     whole = build_program(VP, "ddim", 20)
     assert program.length == length == max(1, math.ceil(20 * strength))
     np.testing.assert_array_equal(
-        program.rows[:-1, : col.SLOT], whole.rows[20 - length : -1, : col.SLOT]
+        program.rows[:-1, : col.STORE], whole.rows[20 - length : -1, : col.SLOT]
     )
     first = program.points[0]
     assert program.start == (first.alpha, first.sigma)
@@ -181,3 +181,8 @@ def test_inpainting_rows_carry_the_known_level_of_their_end():
         assert row[col.KNOWN_ALPHA] == end.alpha
         assert row[col.KNOWN_SIGMA] == end.sigma
     assert program.rows[-2, col.KNOWN_SIGMA] == 0.0
+
+
+def test_the_old_name_of_history_warns():
+    with pytest.warns(DeprecationWarning, match="history"):
+        assert build_program(VP, "dpmpp_2m", 5).slots == 1
