@@ -1,14 +1,18 @@
-"""Deterministic inversion: from data to the noise that DDIM turns into it.
+r"""Deterministic inversion: from data to the noise that DDIM turns into it.
 
 The walk over the grid is that of DDIM (Song, Meng & Ermon 2021, section 4.3), from data to noise.
-From s to the noisier t, with r = alpha_t / alpha_s and c = sigma_t - r sigma_s,
+From s to the noisier t, with r = alpha_t / alpha_s,
 
-    x_t = r x_s + c eps(x_t, t)
+.. math:: x_t = r\, x_s + (\sigma_t - r \sigma_s)\, \epsilon(x_t, t)
 
 would be undone by DDIM's own step exactly. Its right side is not known beforehand: the explicit
 walk takes eps(x_s, s), an error that falls with the number of steps; iterations put the newest x_t
-in (Pan et al. 2023, "Effective real image editing with accelerated iterative diffusion inversion",
-eq. 6), an error that falls with their number too.
+in (Pan et al. 2023, eq. 6), an error that falls with their number too.
+
+References:
+    Song, Meng & Ermon, "Denoising diffusion implicit models", 2021, arXiv:2010.02502.
+
+    Pan et al., "Effective real image editing with accelerated iterative diffusion inversion", 2023.
 """
 
 from __future__ import annotations
@@ -53,7 +57,6 @@ class DDIMInversion(BaseSampler):
     strength: float = 1.0
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         eps: Vector | None = None
         for now, then in run.steps:

@@ -1,9 +1,13 @@
-"""The samplers, by name. Each is a few lines of textbook algebra over a ``Run``.
+r"""The samplers, by name. Each is a few lines of textbook algebra over a ``Run``.
 
-Notation of all files here: a step goes from ``now`` (t in formulas) to the less noisy ``then`` (s).
-The state is x = alpha x0 + sigma eps; r = alpha_t / alpha_s; beta = sigma_t² - r² sigma_s² is the
-variance of q(x_t | x_s); lambda = log(alpha / sigma); y = x / alpha; z is standard normal noise.
-Where a paper has other letters, the docstring says so. docs/tutorial.md derives the first of them.
+Notation of all files here: a step goes from ``now``, t in formulas, to the less noisy ``then``, s.
+
+.. math::
+    x = \alpha x_0 + \sigma \epsilon, \quad y = x / \alpha, \quad \lambda = \log(\alpha / \sigma),
+    \quad r = \alpha_t / \alpha_s, \quad \beta = \sigma_t^2 - r^2 \sigma_s^2
+
+x is the state, beta the variance of q(x_t | x_s), and z standard normal noise. Where a paper has
+other letters, the docstring says so. docs/tutorial.md derives the first of them.
 """
 
 from __future__ import annotations

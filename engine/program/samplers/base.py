@@ -48,7 +48,7 @@ class BaseSampler(ABC):
 
     @abstractmethod
     def __call__(self, run: Run) -> Vector:
-        """The final state, from ``run.x``."""
+        """Walks over ``run.steps`` from ``run.x``; gives the final state."""
 
     def grid(
         self,

@@ -1,7 +1,9 @@
 """Few-step models: consistency models and latent consistency models, sampled in several steps.
 
-References: Song, Dhariwal, Chen & Sutskever, "Consistency models", 2023, arXiv:2303.01469; Luo et
-al., "Latent consistency models", 2023, arXiv:2310.04378.
+References:
+    Song, Dhariwal, Chen & Sutskever, "Consistency models", 2023, arXiv:2303.01469.
+
+    Luo et al., "Latent consistency models", 2023, arXiv:2310.04378.
 """
 
 from __future__ import annotations
@@ -23,11 +25,17 @@ __all__ = ["LCM", "Consistency"]
 
 @dataclasses.dataclass(frozen=True)
 class Consistency(BaseSampler):
-    """Multistep consistency sampling (Song et al. 2023, algorithm 1): denoise, noise again.
+    r"""Multistep consistency sampling (Song et al. 2023, algorithm 1): denoise, noise again.
 
-    x_s = alpha_s f(x_t, t) + sqrt(sigma_s² - sigma_min²) z, f the network's x0. For a network of
-    ``edm`` prediction, f has the paper's boundary: c_skip = d² / ((t - sigma_min)² + d²) and
-    c_out = (t - sigma_min) d / sqrt(t² + d²), with d = sigma_data.
+    .. math:: x_s = \alpha_s f(x_t, t) + \sqrt{\sigma_s^2 - \sigma_{min}^2}\, z
+
+    f is the network's x_0. For a network of ``edm`` prediction it has the paper's boundary, with
+    d = sigma_data and F the network:
+
+    .. math::
+        f = c_{skip}\, x + c_{out} F, \quad
+        c_{skip} = \frac{d^2}{(t - \sigma_{min})^2 + d^2}, \quad
+        c_{out} = \frac{(t - \sigma_{min})\, d}{\sqrt{t^2 + d^2}}
 
     Attributes:
         sigma_min: The noise level where f is the identity.
@@ -39,7 +47,6 @@ class Consistency(BaseSampler):
         check_range("sigma_min", self.sigma_min, 0.0)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         for now, then in run.steps:
             d = run.denoise(x, now, estimate=self._boundary(run.spec, now))
@@ -59,10 +66,13 @@ class Consistency(BaseSampler):
 
 @dataclasses.dataclass(frozen=True)
 class LCM(BaseSampler):
-    """Latent consistency models (Luo et al. 2023): f = c_skip x + c_out x0, then noise again.
+    r"""Latent consistency models (Luo et al. 2023): an estimate f of x_0, then noise again.
 
-    c_skip = d² / (u² + d²) and c_out = u / sqrt(u² + d²) with u = scaling t, t the training index
-    and d = 0.5.
+    .. math::
+        f = \frac{d^2}{u^2 + d^2}\, x + \frac{u}{\sqrt{u^2 + d^2}}\, x_0, \quad
+        u = \mathrm{scaling} \cdot t, \quad d = 0.5
+
+    t is the training index here.
 
     Attributes:
         original_steps: DDIM steps that the model was distilled from; calls are at some of these.
@@ -77,7 +87,6 @@ class LCM(BaseSampler):
         check_range("scaling", self.scaling, 0.0)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x, data = run.x, 0.5
         for now, then in run.steps:
             d = run.denoise(x, now)

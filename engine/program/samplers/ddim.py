@@ -1,7 +1,8 @@
 """DDIM.
 
-Reference: Song, Meng & Ermon, "Denoising diffusion implicit models", 2021, arXiv:2010.02502. Its
-alpha_t is alpha_t² here.
+References:
+    Song, Meng & Ermon, "Denoising diffusion implicit models", 2021, arXiv:2010.02502. Its alpha_t
+    is alpha_t² here.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ __all__ = ["DDIM", "ancestral_sigma"]
 
 
 def ancestral_sigma(now: Point, then: Point) -> float:
-    """Standard deviation of q(x_s | x_t, x0): eq. 16 with eta = 1, for any (alpha, sigma).
+    r"""Standard deviation of q(x_s | x_t, x_0): eq. 16 with eta = 1, for any (alpha, sigma).
 
-    sigma_s / sigma_t * sqrt(sigma_t² - (alpha_t / alpha_s)² sigma_s²).
+    .. math:: \frac{\sigma_s}{\sigma_t} \sqrt{\sigma_t^2 - r^2 \sigma_s^2}
     """
     if now.sigma == 0.0:
         return 0.0
@@ -33,9 +34,11 @@ def ancestral_sigma(now: Point, then: Point) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class DDIM(BaseSampler):
-    """x_s = alpha_s x0 + sqrt(sigma_s² - std²) eps + std z (eq. 12).
+    r"""The estimate of x_0, noised again to the level of s; a part of the noise is new (eq. 12).
 
-    std is eta times the standard deviation of q(x_s | x_t, x0) (eq. 16).
+    .. math:: x_s = \alpha_s x_0 + \sqrt{\sigma_s^2 - \mathrm{std}^2}\, \epsilon + \mathrm{std}\, z
+
+    std is eta times the standard deviation of q(x_s | x_t, x_0) (eq. 16).
 
     Attributes:
         eta: 0 is deterministic; 1 is DDPM with the small variance.
@@ -55,7 +58,6 @@ class DDIM(BaseSampler):
             raise ValueError(f"epsilon={self.epsilon!r}; allowed: rederive, keep")
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         keep = self.epsilon == "keep" or (self.epsilon is None and run.compat)
         for now, then in run.steps:

@@ -1,8 +1,11 @@
 """DDPM: ancestral sampling.
 
-References: Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", 2020, arXiv:2006.11239
-(its bar alpha_t is alpha_t² here); Nichol & Dhariwal, "Improved denoising diffusion probabilistic
-models", 2021, arXiv:2102.09672 (learned variance, eq. 15).
+References:
+    Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", 2020, arXiv:2006.11239. Its bar
+    alpha_t is alpha_t² here.
+
+    Nichol & Dhariwal, "Improved denoising diffusion probabilistic models", 2021, arXiv:2102.09672,
+    eq. 15 (learned variance).
 """
 
 from __future__ import annotations
@@ -27,12 +30,14 @@ LEAST_VARIANCE = 1e-20  # what the logarithm of a zero variance is taken of
 
 @dataclasses.dataclass(frozen=True)
 class DDPM(BaseSampler):
-    """A draw from q(x_s | x_t, x0) with the estimate of x0 (Ho et al., eq. 6 and 7), for any s < t.
+    r"""A draw from q(x_s | x_t, x_0) with the estimate of x_0 (Ho et al., eq. 6, 7), for any s < t.
 
-    x_s = (alpha_s beta / sigma_t²) x0 + (r sigma_s² / sigma_t²) x + std z
+    .. math::
+        x_s = \frac{\alpha_s \beta}{\sigma_t^2} x_0 + \frac{r \sigma_s^2}{\sigma_t^2} x_t
+              + \mathrm{std}\, z, \qquad \tilde\beta = \frac{\sigma_s^2}{\sigma_t^2} \beta
 
     Attributes:
-        variance: std²: ``small`` is the posterior's own, beta~ = beta sigma_s² / sigma_t²;
+        variance: std²: ``small`` is the posterior's own, beta~;
             ``large`` is beta; ``learned`` is interpolated by the network between the two (needs
             ``spec.learned_variance``). The last step adds no noise.
     """
@@ -45,7 +50,6 @@ class DDPM(BaseSampler):
             raise ValueError(f"variance={self.variance!r}; allowed: {', '.join(VARIANCES)}")
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         for number, (now, then) in enumerate(run.steps):
             d = run.denoise(x, now)

@@ -1,7 +1,8 @@
 """DPM2, DPM-Solver-2 as Karras et al. 2022 write it, a midpoint method; and its ancestral form.
 
-References: Lu et al., "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in
-around 10 steps", 2022, arXiv:2206.00927; k-diffusion's ``sample_dpm_2``.
+References:
+    Lu et al., "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in around
+    10 steps", 2022, arXiv:2206.00927; k-diffusion's ``sample_dpm_2``.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ __all__ = ["DPM2", "DPM2Ancestral"]
 
 @dataclasses.dataclass(frozen=True)
 class DPM2(BaseSampler):
-    """y = x / alpha steps from sigma to sigma' with the slope at their geometric mean.
+    r"""A step with the slope at the geometric mean of its two noise levels.
 
-    The geometric mean of noise levels is the middle in lambda (Lu et al. 2022, DPM-Solver-2 with
-    r = 1/2). Two network calls a step; a last step to sigma = 0 is Euler's.
+    With the noise levels :math:`\varsigma = \sigma / \alpha`,
+
+    .. math::
+        y_m = y_t + (\varsigma_m - \varsigma_t)\, \epsilon_t, \quad
+        y_s = y_t + (\varsigma_s - \varsigma_t)\, \epsilon_m, \quad
+        \varsigma_m = \sqrt{\varsigma_t \varsigma_s}
+
+    The geometric mean is the middle in lambda (Lu et al. 2022, DPM-Solver-2 with their r = 1/2).
+    Two network calls a step; a last step to sigma = 0 is Euler's.
 
     Attributes:
         eta: Part of each step that goes too far down and comes back as noise; 0 is none.
@@ -44,7 +52,6 @@ class DPM2(BaseSampler):
         check_range("eta", self.eta, 0.0, 1.0)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         for now, then in run.steps:
             d = run.denoise(x, now)

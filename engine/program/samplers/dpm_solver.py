@@ -1,19 +1,23 @@
-"""DPM-Solver++ with one network call a step, and its SDE forms.
+r"""DPM-Solver++ with one network call a step, and its SDE forms.
 
-Reference: Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion probabilistic
-models", 2022, arXiv:2211.01095. Its s and t are t and s here.
+Over a step of :math:`h = \lambda_s - \lambda_t`, with :math:`H = (1 + \eta) h`,
 
-Over a step of h = lambda_s - lambda_t, with H = (1 + eta) h,
+.. math::
+    x_s = \frac{\sigma_s}{\sigma_t} e^{-\eta h} x_t
+          + \alpha_s (\varphi_1 D_0 + \varphi_2 D_1 + \varphi_3 D_2)
+          + \sigma_s \sqrt{1 - e^{-2 \eta h}}\, z \\
+    \varphi_1 = 1 - e^{-H}, \quad \varphi_2 = 1 - \varphi_1 / H, \quad
+    \varphi_3 = 1/2 - \varphi_2 / H
 
-    x_s = (sigma_s / sigma_t) e^{-eta h} x + alpha_s (phi_1 D0 + phi_2 D1 + phi_3 D2)
-          + sigma_s sqrt(1 - e^{-2 eta h}) z
-    phi_1 = 1 - e^{-H},  phi_2 = 1 - phi_1 / H,  phi_3 = 1/2 - phi_2 / H
+where D_0 is x_0, and D_1, D_2 its first and second difference over h. eta = 0 is the ODE, eta = 1
+the SDE. (diffusers' third-order SDE has -1/2 for 1/2 in phi_3; k-diffusion's agrees with this.)
 
-where D0 is x0, and D1, D2 its first and second difference over h. eta = 0 is the ODE, eta = 1 the
-SDE. (diffusers' third-order SDE has -1/2 for 1/2 in phi_3; k-diffusion's agrees with this.)
+The published D_2 of three calls is Newton's divided difference, h² x_0'' / 2 and not h² x_0'', so
+the published 3M is of order 2, as convergence shows; ``third="taylor"`` doubles the term: order 3.
 
-The published D2 of three calls is Newton's divided difference, h² x0'' / 2 and not h² x0'', so the
-published 3M is of order 2, as convergence shows; ``third="taylor"`` doubles the term: order 3.
+References:
+    Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models",
+    2022, arXiv:2211.01095. Its s and t are t and s here.
 """
 
 from __future__ import annotations
@@ -57,9 +61,9 @@ class _DPMSolverPP(BaseSampler):
     Attributes:
         lower_order_final: Whether a run of fewer than 15 steps ends with lower orders.
         eta: 0 is the ODE, 1 the SDE.
-        second: Second-order steps: ``midpoint`` takes D1 phi_1 / 2, ``heun`` D1 phi_2.
-        third: Third-order steps: ``published`` takes D2 phi_3 as the authors' code, diffusers and
-            k-diffusion do, which leaves them of order 2; ``taylor`` takes 2 D2 phi_3: order 3.
+        second: Second-order steps: ``midpoint`` takes D_1 phi_1 / 2, ``heun`` D_1 phi_2.
+        third: Third-order steps: ``published`` takes D_2 phi_3 as the authors' code, diffusers and
+            k-diffusion do, which leaves them of order 2; ``taylor`` takes 2 D_2 phi_3: order 3.
     """
 
     stepping: ClassVar[Stepping | None] = diffusers_grid.MULTISTEP
@@ -78,7 +82,7 @@ class _DPMSolverPP(BaseSampler):
             raise ValueError(f"third={self.third!r}; allowed: {', '.join(THIRD)}")
 
     def _step(self, run: Run, x: Vector, now: Point, then: Point, *d: Vector) -> Vector:
-        """One step from ``x`` at ``now``, with as many differences D0, D1, D2 as are given."""
+        """One step from ``x`` at ``now``, with as many differences D_0, D_1, D_2 as are given."""
         h = then.lam - now.lam
         eta = 0.0 if run.ends_at(then) else self.eta
         decay = math.exp(-eta * h) if eta > 0.0 else 1.0
@@ -115,7 +119,6 @@ class _Multistep(_DPMSolverPP):
         _check_bool("euler_at_final", self.euler_at_final)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         past: list[tuple[float, Vector]] = []  # (lambda, x0) of the last calls, newest first
         for number, (now, then) in enumerate(run.steps):
@@ -134,7 +137,14 @@ class _Multistep(_DPMSolverPP):
 
 
 def differences(lam: float, h: float, x0: Vector, past: list[tuple[float, Vector]]) -> list[Vector]:
-    """D0, D1, D2 of x0 over h, as many as there are values: Newton's, at lambda."""
+    r"""D_0, D_1, D_2 of x_0 over h, as many as there are values: Newton's, at lambda.
+
+    .. math::
+        r_0 = \frac{\lambda - \lambda_1}{h}, \quad r_1 = \frac{\lambda_1 - \lambda_2}{h}, \quad
+        D_2 = \frac{1}{r_0 + r_1} \left( \frac{x_0 - x_{0,1}}{r_0}
+              - \frac{x_{0,1} - x_{0,2}}{r_1} \right), \quad
+        D_1 = \frac{x_0 - x_{0,1}}{r_0} + r_0 D_2
+    """
     if not past:
         return [x0]
     (lam_1, x0_1), *older = past
@@ -204,7 +214,6 @@ class DPMSolverPP2S(_DPMSolverPP):
     order: ClassVar[int] = 2
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x, count = run.x, len(run.steps)
         base: tuple[Point, Vector, Vector] | None = None  # point, state and x0 before the pair
         for number, (now, then) in enumerate(run.steps):

@@ -1,9 +1,11 @@
 """Euler's method on the probability-flow ODE, and its ancestral form.
 
-References: Song et al., "Score-based generative modeling through stochastic differential
-equations", 2021, arXiv:2011.13456 (eq. 13); Karras et al., "Elucidating the design space of
-diffusion-based generative models", 2022, arXiv:2206.00364 (eq. 4); k-diffusion's
-``sample_euler_ancestral``.
+References:
+    Song et al., "Score-based generative modeling through stochastic differential equations", 2021,
+    arXiv:2011.13456, eq. 13.
+
+    Karras et al., "Elucidating the design space of diffusion-based generative models", 2022,
+    arXiv:2206.00364, eq. 4; k-diffusion's ``sample_euler_ancestral``.
 """
 
 from __future__ import annotations
@@ -24,17 +26,20 @@ __all__ = ["Euler", "EulerAncestral"]
 
 @dataclasses.dataclass(frozen=True)
 class Euler(BaseSampler):
-    """Euler on d(x / alpha) / d(sigma / alpha) = eps: x_s = alpha_s x0 + sigma_s eps.
+    r"""Euler's step on d(x / alpha) / d(sigma / alpha) = eps.
 
-    For x_s / alpha_s = x / alpha_t + (sigma_s / alpha_s - sigma_t / alpha_t) eps, and
-    x / alpha_t - (sigma_t / alpha_t) eps is x0. In this form it has a limit where alpha_t = 0.
-    The same step as DDIM without noise, and, on a flow schedule, as Euler on the velocity.
+    .. math::
+        \frac{x_s}{\alpha_s} = \frac{x_t}{\alpha_t}
+            + \left( \frac{\sigma_s}{\alpha_s} - \frac{\sigma_t}{\alpha_t} \right) \epsilon
+        \quad\Leftrightarrow\quad x_s = \alpha_s x_0 + \sigma_s \epsilon
+
+    The second form has a limit where alpha_t = 0. It is DDIM's step without noise and, on a flow
+    schedule, Euler's on the velocity.
     """
 
     stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         for now, then in run.steps:
             d = run.denoise(x, now)
@@ -44,7 +49,11 @@ class Euler(BaseSampler):
 
 @dataclasses.dataclass(frozen=True)
 class EulerAncestral(BaseSampler):
-    """Euler down to sigma_down, then noise of sigma_up; DDIM's step with the same eta.
+    r"""Euler's step down to sigma_down, then noise of sigma_up; DDIM's step with the same eta.
+
+    .. math::
+        x_s = \alpha_s x_0 + \sigma_{down}\, \epsilon + \sigma_{up}\, z, \quad
+        \sigma_{up}^2 + \sigma_{down}^2 = \sigma_s^2
 
     Attributes:
         eta: 0 is Euler; 1 takes sigma_up from the posterior.
@@ -57,7 +66,6 @@ class EulerAncestral(BaseSampler):
         check_range("eta", self.eta, 0.0, 1.0)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         for now, then in run.steps:
             d = run.denoise(x, now)

@@ -1,7 +1,12 @@
-"""Flow matching: methods on the velocity dx/dt = eps - x0, with alpha = 1 - t and sigma = t.
+r"""Flow matching: methods on the velocity, with alpha = 1 - t and sigma = t.
 
-References: Lipman et al., "Flow matching for generative modeling", 2023, arXiv:2210.02747; Liu,
-Gong & Liu, "Flow straight and fast", 2023, arXiv:2209.03003. Their time runs the other way.
+.. math:: v = \frac{dx}{dt} = \epsilon - x_0
+
+References:
+    Lipman et al., "Flow matching for generative modeling", 2023, arXiv:2210.02747.
+
+    Liu, Gong & Liu, "Flow straight and fast", 2023, arXiv:2209.03003. The time of both papers runs
+    the other way.
 """
 
 from __future__ import annotations
@@ -27,10 +32,9 @@ def check_flow(run: Run, name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class FlowEuler(BaseSampler):
-    """x_s = x_t + (s - t) v with v = eps - x0."""
+    r"""Euler's method: :math:`x_s = x_t + (s - t)\, v`."""
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         check_flow(run, "flow_euler")
         x = run.x
         for now, then in run.steps:
@@ -41,10 +45,12 @@ class FlowEuler(BaseSampler):
 
 @dataclasses.dataclass(frozen=True)
 class FlowHeun(BaseSampler):
-    """Heun's method on the velocity; two network calls a step, the last to t = 0 is Euler's."""
+    r"""Heun's method: :math:`x_s = x_t + (s - t)\, (v_t + v_s) / 2`.
+
+    Two network calls a step; the last, to t = 0, is Euler's.
+    """
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         check_flow(run, "flow_heun")
         x = run.x
         for now, then in run.steps:

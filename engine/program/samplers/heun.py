@@ -1,7 +1,8 @@
 """Heun's method and the stochastic sampler of EDM.
 
-Reference: Karras, Aittala, Aila & Laine, "Elucidating the design space of diffusion-based
-generative models", 2022, arXiv:2206.00364. Its sigma is sigma / alpha here, its x is x / alpha.
+References:
+    Karras, Aittala, Aila & Laine, "Elucidating the design space of diffusion-based generative
+    models", 2022, arXiv:2206.00364. Its sigma is sigma / alpha here, its x is x / alpha.
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ def heun_step(run: Run, x: Vector, now: Point, then: Point) -> Vector:
 
 @dataclasses.dataclass(frozen=True)
 class Heun(BaseSampler):
-    """Heun's second-order method on d(x / alpha) / d(sigma / alpha) = eps (algorithm 1).
+    r"""Heun's second-order method on d(x / alpha) / d(sigma / alpha) = eps (algorithm 1).
+
+    .. math::
+        \frac{x_s}{\alpha_s} = \frac{x_t}{\alpha_t}
+            + \left( \frac{\sigma_s}{\alpha_s} - \frac{\sigma_t}{\alpha_t} \right)
+              \frac{\epsilon_t + \epsilon_s}{2}
 
     Two network calls a step; a last step to sigma = 0 is Euler's.
     """
@@ -54,7 +60,6 @@ class Heun(BaseSampler):
     stepping: ClassVar[Stepping | None] = diffusers_grid.HEUN
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         for now, then in run.steps:
             x = heun_step(run, x, now, then)
@@ -63,9 +68,13 @@ class Heun(BaseSampler):
 
 @dataclasses.dataclass(frozen=True)
 class EDM(BaseSampler):
-    """EDM's stochastic sampler (algorithm 2): noise is added, then more of it removed.
+    r"""EDM's stochastic sampler (algorithm 2): noise is added, then more of it removed.
 
-    Each step first rises from sigma to sigma (1 + gamma) with gamma = min(churn / N, sqrt(2) - 1).
+    Each of the N steps first rises from its noise level to
+
+    .. math:: \hat\sigma = (1 + \gamma)\, \sigma, \quad
+        \gamma = \min(S_{churn} / N, \sqrt{2} - 1)
+
     That noise is drawn in the row before; the first step's is in the start.
 
     Attributes:
@@ -90,7 +99,6 @@ class EDM(BaseSampler):
             raise ValueError(f"order={self.order!r}; allowed: 1 (Euler), 2 (Heun)")
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         gamma = min(self.churn / len(run.steps), MOST_CHURN)
         calls = [self._raised(run.spec, now, gamma) for now, _ in run.steps]
         self._tell_of_dropped(run, calls, gamma)

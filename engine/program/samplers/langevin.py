@@ -1,11 +1,15 @@
-"""Samplers on the score: the reverse SDE, predictor and corrector, annealed Langevin dynamics.
+r"""Samplers on the score: the reverse SDE, predictor and corrector, annealed Langevin dynamics.
 
-The score is grad log p_t(x) = -eps / sigma_t.
+.. math:: \nabla \log p_t(x) = -\epsilon / \sigma_t
 
-References: Song & Ermon, "Generative modeling by estimating gradients of the data distribution",
-2019, arXiv:1907.05600; Song et al., "Score-based generative modeling through stochastic
-differential equations", 2021, arXiv:2011.13456; Anderson, "Reverse-time diffusion equation models",
-1982.
+References:
+    Song & Ermon, "Generative modeling by estimating gradients of the data distribution", 2019,
+    arXiv:1907.05600.
+
+    Song et al., "Score-based generative modeling through stochastic differential equations", 2021,
+    arXiv:2011.13456.
+
+    Anderson, "Reverse-time diffusion equation models", 1982.
 """
 
 from __future__ import annotations
@@ -28,12 +32,14 @@ TOO_NOISY = 2.0  # times a level's noise
 
 @dataclasses.dataclass(frozen=True)
 class PredictorCorrector(BaseSampler):
-    """Reverse diffusion steps, each after Langevin steps at its time (Song et al. 2021, alg. 2-5).
+    r"""Reverse diffusion steps, each after Langevin steps at its time (Song et al. 2021, alg. 2-5).
 
-    With r = alpha_t / alpha_s and G² = sigma_t² - r² sigma_s², the variance of q(x_t | x_s):
+    The corrector, and the predictor of Anderson's reverse SDE (eq. 46):
 
-        corrector   x = x + e score + sqrt(2 e) z,    e = 2 (snr sigma_t r)²
-        predictor   x_s = (2 - r) x + G² score + G z  (Anderson's reverse SDE, eq. 46)
+    .. math::
+        x_t \leftarrow x_t + e\, \nabla \log p_t + \sqrt{2 e}\, z, \quad
+            e = 2 (\mathrm{snr}\, \sigma_t\, r)^2 \\
+        x_s = (2 - r)\, x_t + \beta\, \nabla \log p_t + \sqrt{\beta}\, z
 
     The paper's e has ||z|| / ||score|| where this has its expectation sigma_t: a norm of the
     sample is a reduction, which a table of numbers can't hold. The last step adds no noise, as in
@@ -60,7 +66,6 @@ class PredictorCorrector(BaseSampler):
             )
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         for now, then in run.steps:
             r = now.alpha / then.alpha
@@ -88,10 +93,14 @@ class ReverseSDE(PredictorCorrector):
 
 @dataclasses.dataclass(frozen=True)
 class Langevin(BaseSampler):
-    """Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1) in y = x / alpha.
+    r"""Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1) in y = x / alpha.
 
-    At each noise level of the grid, so often: y = y + (a / 2) score + sqrt(a) z with
-    a = step (sigma_i / sigma_last)². The run ends with one denoising call at the last level.
+    At each noise level sigma_i of the grid, ``repeats`` times:
+
+    .. math:: y \leftarrow y + \tfrac{a}{2} \nabla \log p_i(y) + \sqrt{a}\, z, \quad
+        a = \mathrm{step} \cdot \sigma_i^2
+
+    The run ends with one denoising call at the last level.
 
     Attributes:
         repeats: T, Langevin steps a level, each a network call.
@@ -110,7 +119,6 @@ class Langevin(BaseSampler):
             raise ValueError(f"denoise={self.denoise!r}; allowed: True, False")
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         self._warn_of_noise([noise_level(now) for now, _ in run.steps])
         x = run.x
         at, end = run.steps[0][0], run.steps[-1][1]

@@ -1,8 +1,11 @@
 """Linear multistep methods on the noise: LMS, iPNDM and PNDM.
 
-References: Liu, Ren, Lin & Zhao, "Pseudo numerical methods for diffusion models on manifolds",
-2022, arXiv:2202.09778 (PNDM); Zhang & Chen, "Fast sampling of diffusion models with exponential
-integrator", 2023, arXiv:2204.13902 (iPNDM); k-diffusion's ``sample_lms``.
+References:
+    Liu, Ren, Lin & Zhao, "Pseudo numerical methods for diffusion models on manifolds", 2022,
+    arXiv:2202.09778 (PNDM).
+
+    Zhang & Chen, "Fast sampling of diffusion models with exponential integrator", 2023,
+    arXiv:2204.13902 (iPNDM); k-diffusion's ``sample_lms``.
 """
 
 from __future__ import annotations
@@ -54,17 +57,26 @@ def _check_order(name: str, order: int) -> None:
 
 
 def transfer(x: Vector, eps: Vector, now: Point, then: Point) -> Vector:
-    """Phi of PNDM (eq. 9) for a given noise: alpha_s (x - sigma_t eps) / alpha_t + sigma_s eps."""
+    r"""Phi of PNDM for a given noise (eq. 9).
+
+    .. math:: \alpha_s \frac{x_t - \sigma_t \epsilon}{\alpha_t} + \sigma_s \epsilon
+    """
     ratio = then.alpha / now.alpha
     return ratio * x + (then.sigma - ratio * now.sigma) * eps
 
 
 @dataclasses.dataclass(frozen=True)
 class LMS(BaseSampler):
-    """Linear multistep on d(x / alpha) / d(sigma / alpha) = eps, over uneven noise levels.
+    r"""Linear multistep on d(x / alpha) / d(sigma / alpha) = eps, over uneven noise levels.
 
-    The weight of a past eps is the integral of its Lagrange polynomial over the step (Adams and
-    Bashforth's method; k-diffusion's ``sample_lms``). The first steps are of lower order.
+    .. math::
+        \frac{x_s}{\alpha_s} = \frac{x_t}{\alpha_t} + \sum_j \epsilon_j
+            \int_{\varsigma_t}^{\varsigma_s} \ell_j(\varsigma)\, d\varsigma, \quad
+        \ell_j(\varsigma) = \prod_{k \ne j}
+            \frac{\varsigma - \varsigma_k}{\varsigma_j - \varsigma_k}
+
+    Here :math:`\varsigma = \sigma / \alpha`, and j counts the last calls: Adams and Bashforth's
+    method. The first steps are of lower order.
 
     Attributes:
         order: 1 to 4: the noises of so many calls.
@@ -77,7 +89,6 @@ class LMS(BaseSampler):
         _check_order("lms", self.order)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         past: list[Vector] = []
         levels: list[float] = []
@@ -109,7 +120,10 @@ def lagrange_integrals(levels: Sequence[float], end: float) -> list[float]:
 
 @dataclasses.dataclass(frozen=True)
 class IPNDM(BaseSampler):
-    """Improved PNDM (Zhang & Chen 2023): Adams and Bashforth's weights on eps, then DDIM's step.
+    r"""Improved PNDM (Zhang & Chen 2023): Adams and Bashforth's mean of eps, then DDIM's step.
+
+    .. math:: \bar\epsilon = (55\, \epsilon_0 - 59\, \epsilon_1 + 37\, \epsilon_2
+        - 9\, \epsilon_3) / 24
 
     The weights are those of even steps, whatever the grid; the first steps are of lower order.
 
@@ -123,7 +137,6 @@ class IPNDM(BaseSampler):
         _check_order("ipndm", self.order)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x = run.x
         past: list[Vector] = []
         for now, then in run.steps:
@@ -161,7 +174,6 @@ class PNDM(BaseSampler):
             )
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         if run.compat and run.spec.schedule.kind == "vp" and len(run.steps) > 1:
             return self._as_diffusers(run)
         x = run.x

@@ -1,7 +1,8 @@
 """RePaint: inpainting that walks back and forth.
 
-Reference: Lugmayr et al., "RePaint: inpainting using denoising diffusion probabilistic models",
-2022, arXiv:2201.09865.
+References:
+    Lugmayr et al., "RePaint: inpainting using denoising diffusion probabilistic models", 2022,
+    arXiv:2201.09865.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ def jump_schedule(steps: int, jump_length: int, repeats: int) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class RePaint(BaseSampler):
-    """DDPM steps that go down, and up again by noising, so that a hole agrees with its surround.
+    r"""DDPM steps that go down, and up again by noising, so that a hole agrees with its surround.
 
-    A step down is DDIM's with eta (1: DDPM). Going up from s to t is
-    x_t = (alpha_t / alpha_s) x_s + sqrt(sigma_t² - (alpha_t / alpha_s)² sigma_s²) z (algorithm 1,
-    line 10, over jump_length steps at once); it is folded into the step before it, with the two
-    noises as one of the summed variance, so it costs no network call. The known pixels arrive at t
-    too, which is the same law as noising them at s for a mask of 0 and 1::
+    A step down is DDIM's with eta (1: DDPM). Going up from s to t is (algorithm 1, line 10, over
+    jump_length steps at once)
+
+    .. math:: x_t = r\, x_s + \sqrt{\beta}\, z
+
+    It is folded into the step before it, with the two noises as one of the summed variance, so it
+    costs no network call. The known pixels arrive at t too, which is the same law as noising them
+    at s for a mask of 0 and 1::
 
         engine.sample(mask=mask, known=photo, sampler=RePaint(jump_length=5, repeats=5), steps=50)
 
@@ -66,7 +70,6 @@ class RePaint(BaseSampler):
         check_range("eta", self.eta, 0.0, 1.0)
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid, back and forth."""
         points = [*(then for _, then in reversed(run.steps)), run.steps[0][0]]  # by position + 1
         visited = jump_schedule(len(run.steps), self.jump_length, self.repeats)
         x = run.x

@@ -1,7 +1,8 @@
 """UniPC: a predictor and a corrector of one order, one network call a step.
 
-Reference: Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of
-diffusion models", 2023, arXiv:2302.04867.
+References:
+    Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion
+    models", 2023, arXiv:2302.04867.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ Past = list[tuple[float, Vector]]
 
 @dataclasses.dataclass(frozen=True)
 class UniPC(BaseSampler):
-    """UniPC-p for x0 (algorithms 5 to 8).
+    r"""UniPC-p for x_0 (algorithms 5 to 8).
 
-    The network is called at the predicted state; its answer first corrects that state, then
-    predicts the next from the corrected one. With h = lambda_s - lambda_t, r_i = (lambda_i -
-    lambda_t) / h and D_i = (x0_i - x0_t) / r_i,
+    The network is called at the predicted state; its output first corrects that state, then
+    predicts the next from the corrected one.
 
-        x_s = (sigma_s / sigma_t) x - alpha_s (e^{-h} - 1) x0_t - alpha_s B(h) sum_i rho_i D_i
+    .. math::
+        x_s = \frac{\sigma_s}{\sigma_t} x_t - \alpha_s (e^{-h} - 1)\, x_{0,t}
+              - \alpha_s B(h) \sum_i \rho_i D_i, \\
+        h = \lambda_s - \lambda_t, \quad r_i = (\lambda_i - \lambda_t) / h, \quad
+        D_i = (x_{0,i} - x_{0,t}) / r_i
 
     Attributes:
         order: p, 1 to 3.
@@ -65,7 +69,6 @@ class UniPC(BaseSampler):
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed: True, False")
 
     def __call__(self, run: Run) -> Vector:
-        """Walks the grid."""
         x, corrected, order = run.x, run.x, 0
         past: Past = []
         for number, (now, then) in enumerate(run.steps):
@@ -80,7 +83,8 @@ class UniPC(BaseSampler):
             order = min(self.order, max(len(past), 1))
             if self.lower_order_final:
                 order = min(order, len(run.steps) - number)
-            if not math.isfinite(then.lam - now.lam):
+            h = then.lam - now.lam
+            if not math.isfinite(h) or h == 0.0:
                 order = 1
             known = past[:order] or [(now.lam, d.x0)]
             x = self._move(corrected, now, then, known, order)
@@ -101,7 +105,10 @@ class UniPC(BaseSampler):
 
     @staticmethod
     def _weights(r: NDArray[np.float64], h: float, b: float) -> NDArray[np.float64]:
-        """Rho of eq. 11: sum_i rho_i r_i^(k-1) = k! phi_(k+1)(-h) / B(h) for k = 1, 2, ..."""
+        r"""Rho of eq. 11.
+
+        .. math:: \sum_i \rho_i r_i^{k-1} = k!\, \varphi_{k+1}(-h) / B(h), \quad k = 1, 2, \ldots
+        """
         if len(r) == 1:
             return np.array([0.5])  # the limit, as the authors have it for any h
         right, phi = [], math.expm1(-h) / -h - 1.0
