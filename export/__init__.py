@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from revstep.export.parity.check import BOUNDS, check_parity, make_parity
+    from revstep.export.parity.bounds import BOUNDS
+    from revstep.export.parity.check import check_parity, make_parity
     from revstep.export.sources.diffusers_folder import export_diffusers, load_diffusers
     from revstep.export.sources.diffusers_schedule import Sampling, read_scheduler
     from revstep.export.sources.factory import load_factory
@@ -35,9 +36,9 @@ __all__ = [
 OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
 
 HOMES = {
-    "BOUNDS": "parity.check",
-    "BuildOptions": "targets.trt_build",
-    "Profile": "targets.trt_build",
+    "BOUNDS": "parity.bounds",
+    "BuildOptions": "targets.options",
+    "Profile": "targets.options",
     "Sampling": "sources.diffusers_schedule",
     "check_parity": "parity.check",
     "compile_bundle": "targets.compile",

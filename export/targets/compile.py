@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from revstep.engine.backends.protocol import Denoiser
-from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.bundle.kernels import KernelFiles
 from revstep.engine.bundle.manifest import PRECISIONS, CompiledEntry
-from revstep.engine.bundle.reader import Bundle
-from revstep.engine.bundle.record import record
-from revstep.engine.errors import CompileError
 from revstep.engine.nearest import unknown
-from revstep.engine.parts.decoder import LatentDecoder
-from revstep.export.parity.bounds import recorded
-from revstep.export.parity.check import (
-    STEPS,
-    Bounds,
-    check_decoder_parity,
-    check_parity,
-    resolve_bounds,
-)
-from revstep.export.progress import Progress, Stages
-from revstep.export.targets.trt_build import BuildOptions, Profile
-from revstep.export.targets.trt_compile import compile_engine, engine_key
+from revstep.export.parity.bounds import Bounds, resolve_bounds
+from revstep.export.progress import Progress
+from revstep.export.targets import kernels, onnxruntime, trt_compile
+from revstep.export.targets.options import BuildOptions, Profile
+from revstep.export.targets.target import CompileArguments, Target
 
-__all__ = ["TARGETS", "compile_bundle"]
+__all__ = ["TARGETS", "check_taken", "compile_bundle", "compile_target"]
+
+RUNTIMES: dict[str, Target] = {t.name: t for t in (onnxruntime.TARGET, *trt_compile.TARGETS)}
+TARGETS: dict[str, Target] = {**RUNTIMES, kernels.TARGET.name: kernels.TARGET}
 
 
 def compile_bundle(
@@ -47,7 +34,7 @@ def compile_bundle(
 ) -> CompiledEntry:
     """Compiles a bundle for a runtime and checks it against the bundle's PyTorch reference.
 
-    A TensorRT engine that this machine can't run (TensorRT-RTX builds without a GPU) is recorded
+    A TensorRT plan that this machine can't run (TensorRT-RTX builds without a GPU) is recorded
     as ``not checked on this machine``. One that is there already is not built again.
 
     Args:
@@ -56,8 +43,8 @@ def compile_bundle(
         precision: Of the graph to compile: ``fp32``, ``fp16``, ``bf16``.
         bounds: Parity bounds in place of the precision's: ``forward`` and ``ddim20``.
         threads: ONNX Runtime: threads inside an operator, for the check.
-        batch: TensorRT: the rows of a static engine (default: 1, or the spec's least), or a
-            ``Profile(least, tuned, most)`` for a dynamic one.
+        batch: TensorRT: the rows of a static plan (default: 1, or the spec's fewest), or a
+            ``Profile(min, opt, max)`` for a dynamic one.
         options: TensorRT: GPUs, memory limit, optimisation level.
         progress: Called with (description, done, total).
         cancelled: TensorRT: asked often during the build; True stops it.
@@ -68,7 +55,7 @@ def compile_bundle(
 
     Raises:
         ValueError: An unknown target, precision or bound; rows outside the spec's; an option that
-            the target has not.
+            the target doesn't take.
         BundleError: The bundle is damaged, or has no graph of this precision.
         BackendError: The runtime is missing or refuses the graph.
         CompileError: The runtime can't run this precision or graph, or the manifest can't be
@@ -76,89 +63,45 @@ def compile_bundle(
         ParityError: NaN, or an error above its bound.
         Cancelled: ``cancelled`` said so. In every case the bundle is unchanged.
     """
-    if target not in TARGETS and target not in PACKAGES:
-        raise ValueError(unknown("target", target, (*TARGETS, *PACKAGES)))
-    if precision not in PRECISIONS:
-        raise ValueError(unknown("precision", precision, PRECISIONS))
-    resolve_bounds(precision, bounds)
-    if target in PACKAGES:
-        return compile_engine(
-            path,
-            target=target,
-            precision=precision,
-            bounds=bounds,
-            batch=batch,
-            options=options or BuildOptions(),
-            progress=progress,
-            cancelled=cancelled,
-        )
-    if batch is not None or options is not None:
-        raise ValueError(f"batch and options are for {' and '.join(PACKAGES)}, not for {target!r}")
-    stages = Stages(progress, 3 + STEPS)
-    stages.start("opening the bundle")
-    bundle = Bundle.open(path, compiled=False)
-    graph = bundle.graph(precision)
-    stages.advance(f"loading for {target}")
-    made = TARGETS[target](graph, bundle, precision, threads)
-    parity = bundle.parity()
-    limit = resolve_bounds(precision, bounds, bundle.manifest)
-    figures = check_parity(made.denoiser, parity, precision, limit, stages)
-    if made.decoder is not None:
-        figures["decoder"] = check_decoder_parity(
-            made.decoder, parity, recorded(bundle.manifest, "decoder")
-        )
-    key = _key(bundle, graph, made, precision)
-    entry = CompiledEntry(
-        key=key,
-        target=target,
+    if target not in RUNTIMES:
+        raise ValueError(unknown("target", target, RUNTIMES))
+    arguments = CompileArguments(
+        path=Path(path),
         precision=precision,
-        runtime=made.runtime,
-        version=made.version,
-        device=made.device,
-        batch=bundle.spec.batch,
-        file=None,
-        parity=figures,
+        bounds=bounds,
+        threads=threads,
+        batch=batch,
+        options=options or BuildOptions(),
+        progress=progress,
+        cancelled=cancelled,
     )
-    stages.start("writing the manifest")
-    record(bundle, entry)
-    stages.advance("writing the manifest")
+    entry = compile_target(target, arguments)
+    assert isinstance(entry, CompiledEntry)
     return entry
 
 
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """A denoiser, its decoder from final states to images, and what made them."""
-
-    denoiser: Denoiser
-    decoder: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
-    runtime: str
-    version: str
-    device: str
+def compile_target(name: str, arguments: CompileArguments) -> CompiledEntry | KernelFiles:
+    """Compiles a bundle for any of ``TARGETS``; raises as ``compile_bundle``."""
+    check_taken(arguments.given, [name])
+    if arguments.precision not in PRECISIONS:
+        raise ValueError(unknown("precision", arguments.precision, PRECISIONS))
+    resolve_bounds(arguments.precision, arguments.bounds)
+    return TARGETS[name].compile(arguments)
 
 
-def _onnxruntime(graph: Path, bundle: Bundle, precision: str, threads: int | None) -> Compiled:
-    from revstep.engine.backends.onnx_cpu import OrtDenoiser
+def check_taken(arguments: Iterable[str], targets: Sequence[str]) -> None:
+    """Refuses unknown targets, and arguments that none of the targets takes.
 
-    if precision == "bf16":
-        raise CompileError(
-            "ONNX Runtime has no bf16 operators on a CPU, so it can't run the bf16 graph; "
-            "compile fp32 or fp16 for onnxruntime (bf16 graphs are for TensorRT)"
-        )
-    denoiser = OrtDenoiser(graph, bundle.spec, threads=threads)
-    version = str(denoiser.describe()["version"])
-    decoder, where = None, bundle.decoder()
-    if where is not None and bundle.spec.decoder is not None:
-        decoder = LatentDecoder(where, bundle.spec.decoder, threads=threads)
-    return Compiled(denoiser, decoder, "onnxruntime", version, "cpu")
-
-
-TARGETS: dict[str, Callable[[Path, Bundle, str, int | None], Compiled]] = {
-    "onnxruntime": _onnxruntime,
-}
-
-
-def _key(bundle: Bundle, graph: Path, made: Compiled, precision: str) -> str:
-    """Content and versions: the same key means the same compiled network."""
-    machine = platform.machine() if made.device == "cpu" else made.device
-    parts = (made.runtime, made.version, made.device, machine, precision, *bundle.spec.batch)
-    return engine_key(bundle, graph, *parts)
+    Raises:
+        ValueError: Naming the targets that there are, or those that take the argument.
+    """
+    for name in targets:
+        if name not in TARGETS:
+            raise ValueError(unknown("target", name, TARGETS))
+    for argument in arguments:
+        if not any(argument in TARGETS[name].takes for name in targets):
+            takers = [target.name for target in TARGETS.values() if argument in target.takes]
+            raise ValueError(
+                f"{argument} is for the targets {' and '.join(takers)}, not for "
+                f"{', '.join(targets)}: leave it out, or add such a target"
+            )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.bundle.kernels import KernelFiles
 from revstep.engine.bundle.manifest import CompiledEntry
 from revstep.engine.errors import Cancelled
-from revstep.export.parity.check import Bounds
+from revstep.export.parity.bounds import Bounds
 from revstep.export.progress import Progress
-from revstep.export.targets.compile import compile_bundle
-from revstep.export.targets.trt_build import BuildOptions, Profile
+from revstep.export.targets.compile import TARGETS, check_taken, compile_target
+from revstep.export.targets.options import BuildOptions, Profile
+from revstep.export.targets.target import CompileArguments
 
 __all__ = ["CompileJob", "Outcome", "compile_jobs", "plan_jobs"]
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,26 +26,26 @@ class CompileJob:
     """One compile; as text ``tensorrt_rtx, fp16, batch 8``.
 
     Attributes:
-        target: The runtime.
-        precision: The graph.
-        batch: A TensorRT engine's rows, or None.
+        target: What it is for.
+        precision: The graph, or None where the target takes none.
+        batch: A TensorRT plan's rows, or None.
     """
 
     target: str
-    precision: str
+    precision: str | None = None
     batch: Profile | None = None
 
     def __str__(self) -> str:
-        rows = "" if self.batch is None else f", batch {self.batch}"
-        return f"{self.target}, {self.precision}{rows}"
+        rows = None if self.batch is None else f"batch {self.batch}"
+        return ", ".join(part for part in (self.target, self.precision, rows) if part is not None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job: an entry, or the error."""
+    """What became of a job: what was made, or the error."""
 
     job: CompileJob
-    entry: CompiledEntry | None = None
+    made: CompiledEntry | KernelFiles | None = None
     error: Exception | None = None
 
 
@@ -51,24 +55,24 @@ def plan_jobs(
     batches: Sequence[int] = (),
     dynamic: Profile | None = None,
 ) -> list[CompileJob]:
-    """Every target in every precision; TensorRT's in every batch too.
+    """Every target in every precision and batch that it takes.
 
     Raises:
-        ValueError: Batches, and no target that has any.
+        ValueError: An unknown target; batches, and no target that takes any.
     """
-    profiles: list[Profile | None] = [Profile(n, n, n) for n in dict.fromkeys(batches)]
+    profiles: list[Profile | None] = [Profile.of(rows) for rows in dict.fromkeys(batches)]
     profiles += [] if dynamic is None else [dynamic]
-    if profiles and not set(targets) & set(PACKAGES):
-        raise ValueError(
-            f"batches are for the targets {' and '.join(PACKAGES)}, not for "
-            f"{', '.join(targets) or 'kernels alone'}"
-        )
+    check_taken(["batch"] if profiles else [], targets)
     return [
         CompileJob(target, precision, batch)
         for target in dict.fromkeys(targets)
-        for precision in dict.fromkeys(precisions)
-        for batch in ((profiles or [None]) if target in PACKAGES else [None])
+        for precision in _if_taken("precision", target, list(dict.fromkeys(precisions)))
+        for batch in _if_taken("batch", target, profiles or [None])
     ]
+
+
+def _if_taken(argument: str, target: str, values: Sequence[T]) -> Sequence[T | None]:
+    return values if argument in TARGETS[target].takes else [None]
 
 
 def compile_jobs(
@@ -82,7 +86,7 @@ def compile_jobs(
     progress: Callable[[CompileJob], Progress] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[Outcome]:
-    """Runs ``compile_bundle`` for every job; what succeeds stays, whatever fails after it.
+    """Runs every job with what its target takes; what succeeds stays, whatever fails after it.
 
     Args:
         path: The bundle's directory.
@@ -90,27 +94,32 @@ def compile_jobs(
         keep_going: Go on after a failure; the outcome holds the error.
         bounds: As in ``compile_bundle``.
         threads: As in ``compile_bundle``.
-        options: As in ``compile_bundle``, for TensorRT's jobs.
+        options: As in ``compile_bundle``.
         progress: Given a job, its progress.
         cancelled: As in ``compile_bundle``.
 
     Raises:
+        ValueError: Before any job, an option that no job's target takes.
         Exception: Without ``keep_going``, what the first failing job raised; Cancelled always.
     """
+    shared = CompileArguments(
+        path=Path(path),
+        bounds=bounds,
+        threads=threads,
+        options=options or BuildOptions(),
+        cancelled=cancelled,
+    )
+    check_taken(shared.given, [job.target for job in jobs])
     outcomes = []
     for job in jobs:
+        arguments = dataclasses.replace(
+            shared.only(TARGETS[job.target].takes),
+            precision=job.precision or "fp32",
+            batch=job.batch,
+            progress=None if progress is None else progress(job),
+        )
         try:
-            entry = compile_bundle(
-                path,
-                target=job.target,
-                precision=job.precision,
-                bounds=bounds,
-                threads=threads,
-                batch=job.batch,
-                options=_options_of(job, jobs, options),
-                progress=None if progress is None else progress(job),
-                cancelled=cancelled,
-            )
+            made = compile_target(job.target, arguments)
         except Cancelled:
             raise
         except Exception as error:  # a full disk or short memory ends one job, not the others
@@ -118,16 +127,5 @@ def compile_jobs(
                 raise
             outcomes.append(Outcome(job, error=error))
         else:
-            outcomes.append(Outcome(job, entry=entry))
+            outcomes.append(Outcome(job, made))
     return outcomes
-
-
-def _options_of(
-    job: CompileJob, jobs: Sequence[CompileJob], options: BuildOptions | None
-) -> BuildOptions | None:
-    """A job's options; GPUs are TensorRT-RTX's where it is among the targets."""
-    if options is None or job.target not in PACKAGES:
-        return None
-    if job.target == "tensorrt" and any(other.target == "tensorrt_rtx" for other in jobs):
-        return dataclasses.replace(options, gpus=())
-    return options

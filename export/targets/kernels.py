@@ -12,10 +12,11 @@ from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.record import record_kernels
 from revstep.engine.errors import BundleError, CompileError
 from revstep.export.progress import Progress
-from revstep.export.targets.trt_build import SM
+from revstep.export.targets.options import compute_capability
+from revstep.export.targets.target import CompileArguments, Target
 from revstep.kernels.gpu import aot
 
-__all__ = ["compile_kernels"]
+__all__ = ["TARGET", "compile_kernels"]
 
 DTYPES = ("float32",)  # every exported graph takes and gives float32, whatever it computes in
 
@@ -87,13 +88,19 @@ def _whole(files: KernelFiles) -> bool:
 
 
 def _capability(gpu: str) -> int:
-    match = SM.fullmatch(gpu.strip())
-    known = ", ".join(f"sm_{capability}" for capability in aot.KNOWN)
-    if match is None:
-        raise ValueError(f"a GPU is written sm_<compute capability>, as sm_89; got {gpu!r}")
-    if int(match[1]) not in aot.KNOWN:
+    found = compute_capability(gpu)
+    if found not in aot.KNOWN:
+        known = ", ".join(f"sm_{capability}" for capability in aot.KNOWN)
         raise ValueError(
             f"the step's kernels can't be compiled for {gpu}; allowed: {known}. GPUs before sm_80 "
             "are too old; later ones than these run the portable PTX"
         )
-    return int(match[1])
+    return found
+
+
+def _compile(arguments: CompileArguments) -> KernelFiles:
+    gpus = arguments.options.gpus
+    return compile_kernels(arguments.path, gpus=gpus, progress=arguments.progress)
+
+
+TARGET = Target("kernels", ("gpus",), _compile)

@@ -1,14 +1,12 @@
-"""An ONNX graph as a TensorRT engine: parsed, checked against the spec, built with progress.
+"""An ONNX graph as a TensorRT plan: parsed, checked against the spec, built with progress.
 
-Networks are strongly typed: the precision is that of the graph, never a flag. A static engine has
-one batch; a dynamic one a profile of (least, tuned, most) rows.
+Networks are strongly typed: the precision is that of the graph, never a flag. A static plan has
+one batch; a dynamic one a profile of (min, opt, max) rows.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,109 +16,30 @@ from revstep.engine.errors import Cancelled, CompileError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.progress import Progress
 from revstep.export.targets.monitor import BuildMonitor
+from revstep.export.targets.options import SM, BuildOptions, Profile, compute_capability
 
-__all__ = ["BuildOptions", "Profile", "build_plan", "gpu_targets"]
+__all__ = ["build_plan", "gpu_targets"]
 
 log = logging.getLogger("revstep")
 
-SM = re.compile(r"sm_?(\d{2,3})", re.IGNORECASE)
 TURING = "sm_75"  # not among TensorRT-RTX's default targets, and without fp32 matrix products
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Profile:
-    """The rows that an engine takes.
-
-    Attributes:
-        least: Fewest rows.
-        tuned: Rows for which its kernels are chosen.
-        most: Most rows.
-    """
-
-    least: int
-    tuned: int
-    most: int
-
-    def __post_init__(self) -> None:
-        rows = (self.least, self.tuned, self.most)
-        if any(isinstance(n, bool) or not isinstance(n, int) for n in rows):
-            raise TypeError(f"a batch must be whole numbers; got {rows}")
-        if not 1 <= self.least <= self.tuned <= self.most:
-            raise ValueError(
-                "a batch profile is least:tuned:most with 1 <= least <= tuned <= most; got "
-                f"{self.least}:{self.tuned}:{self.most}"
-            )
-
-    def __str__(self) -> str:
-        if self.static:
-            return str(self.most)
-        return f"{self.least}:{self.tuned}:{self.most}"
-
-    @property
-    def static(self) -> bool:
-        """Whether there is one batch only."""
-        return self.least == self.most
-
-    def check(self, spec: DenoiserSpec) -> None:
-        """Refuses rows outside the spec's batch range.
-
-        Raises:
-            ValueError: They are outside.
-        """
-        least, most = spec.batch
-        if not (least <= self.least and self.most <= most):
-            raise ValueError(
-                f"batch {self} is outside the {least} to {most} rows of this bundle's spec; choose "
-                "within it, or export the bundle with a wider batch range"
-            )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """What a build may be told besides its network and batch.
-
-    Attributes:
-        gpus: TensorRT-RTX: compute capabilities such as ``sm_89``; empty is all that it knows.
-        memory_limit: Bytes of GPU memory for scratch space, or None for the GPU's.
-        optimization_level: 0 (fast build) to 5 (thorough), or None for TensorRT's default.
-    """
-
-    gpus: tuple[str, ...] = ()
-    memory_limit: int | None = None
-    optimization_level: int | None = None
-
-    def __post_init__(self) -> None:
-        limit, level = self.memory_limit, self.optimization_level
-        if limit is not None and (isinstance(limit, bool) or limit < 1):
-            raise ValueError(f"memory_limit={limit!r} is out of range; it is a number of bytes")
-        if level is not None and (isinstance(level, bool) or level not in range(6)):
-            raise ValueError(f"optimization_level={level!r} is out of range; it is 0 to 5")
-
-
 def gpu_targets(library: TrtLibrary, gpus: Sequence[str] = ()) -> tuple[str, ...]:
-    """The GPUs to build for, as ``sm_89``: those asked for, or all that TensorRT-RTX knows.
+    """TensorRT-RTX's GPUs, as ``sm_89``: those asked for, or all that it knows. TensorRT: none.
 
     Raises:
         ValueError: Not written as ``sm_<number>``.
-        CompileError: TensorRT-RTX has no such target, or the library builds only for the GPU that
-            is there.
+        CompileError: TensorRT-RTX has no such target.
     """
     if not library.rtx:
-        if gpus:
-            raise CompileError(
-                f"tensorrt builds for the GPU of the machine it runs on, never for others; leave "
-                f"--gpu out and compile on the machine with the {', '.join(gpus)}"
-            )
         return ()
     known = tuple(
         f"sm_{name[2:]}" for name in library.trt.ComputeCapability.__members__ if SM.fullmatch(name)
     )
     found = []
     for gpu in gpus:
-        match = SM.fullmatch(gpu.strip())
-        if match is None:
-            raise ValueError(f"a GPU is written sm_<compute capability>, as sm_89; got {gpu!r}")
-        name = f"sm_{match[1]}"
+        name = f"sm_{compute_capability(gpu)}"
         if name not in known:
             raise CompileError(
                 f"tensorrt_rtx {library.version} can't build for {name}: it is for GeForce and RTX "
@@ -143,7 +62,7 @@ def build_plan(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[bytes, bytes | None]:
-    """Builds the engine of a denoiser's graph.
+    """Builds the plan of a denoiser's graph.
 
     Args:
         graph: The .onnx file, its batch axis dynamic.
@@ -258,19 +177,19 @@ def _check_inputs(graph: Path, spec: DenoiserSpec, network: Any) -> None:
 def _set_rows(
     builder: Any, config: Any, network: Any, profile: Profile, library: TrtLibrary
 ) -> None:
-    """Fixes the batch of a static engine in the network itself; a dynamic one gets a profile."""
+    """Fixes the batch of a static plan in the network itself; a dynamic one gets a profile."""
     optimization_profile = builder.create_optimization_profile()
     for i in range(network.num_inputs):
         network_input = network.get_input(i)
         row = tuple(network_input.shape)[1:]
         if profile.static:
-            network_input.shape = (profile.most, *row)
+            network_input.shape = (profile.max, *row)
             continue
-        shapes = ((rows, *row) for rows in (profile.least, profile.tuned, profile.most))
+        shapes = ((rows, *row) for rows in (profile.min, profile.opt, profile.max))
         optimization_profile.set_shape(network_input.name, *shapes)
     if not profile.static and config.add_optimization_profile(optimization_profile) < 0:
         raise CompileError(f"TensorRT refuses the batch {profile}: {library.lines.text()}")
-    if profile.static and network.get_input(0).shape[0] != profile.most:
+    if profile.static and network.get_input(0).shape[0] != profile.max:
         raise CompileError(f"TensorRT refuses the fixed batch {profile}: {library.lines.text()}")
 
 

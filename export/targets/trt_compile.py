@@ -1,10 +1,9 @@
-"""A bundle's graph as a TensorRT engine in the bundle, checked where it can run."""
+"""A bundle's graph as a TensorRT plan in the bundle, checked where it can run."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Mapping
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +14,42 @@ from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.record import finished, record
 from revstep.engine.errors import BackendError, CompileError
 from revstep.engine.system.user_cache import read_cache, write_cache
-from revstep.export.parity.check import Bounds, check_parity, resolve_bounds
-from revstep.export.progress import Progress
+from revstep.export.parity.bounds import Bounds, resolve_bounds
+from revstep.export.parity.check import check_parity
 from revstep.export.targets.monitor import TOTAL
-from revstep.export.targets.trt_build import BuildOptions, Profile, build_plan, gpu_targets
+from revstep.export.targets.options import Profile
+from revstep.export.targets.target import CompileArguments, Target, content_key
+from revstep.export.targets.trt_build import build_plan, gpu_targets
 
-__all__ = ["NOT_CHECKED", "compile_engine", "engine_key"]
+__all__ = ["NOT_CHECKED", "TARGETS"]
 
 NOT_CHECKED = "not checked on this machine"
+TAKES = ("precision", "bounds", "batch", "memory_limit", "optimization_level")
 
 
-def compile_engine(
-    path: str | Path,
-    *,
-    target: str,
-    precision: str,
-    bounds: Bounds | Mapping[str, float] | None,
-    batch: int | Profile | None,
-    options: BuildOptions,
-    progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> CompiledEntry:
-    """Builds one engine into the bundle; ``compile_bundle`` documents it."""
+def _compile(target: str, arguments: CompileArguments) -> CompiledEntry:
+    """Builds one plan into the bundle."""
+    precision, options = arguments.precision, arguments.options
     gpu = _gpu()
     if target == "tensorrt" and gpu is None:  # said before what to install for it
         raise CompileError(
-            "tensorrt builds engines only on the GPU that will run them, and torch finds no NVIDIA "
+            "tensorrt builds plans only on the GPU that will run them, and torch finds no NVIDIA "
             "GPU here; compile on that machine (or, for GeForce and RTX GPUs, build without one "
             "with --target tensorrt_rtx)"
         )
     library = trt_library(target)
-    bundle = Bundle.open(path, compiled=False)
+    bundle = Bundle.open(arguments.path, compiled=False)
     graph = bundle.graph(precision)
-    profile = _profile(bundle, batch)
+    profile = _profile(bundle, arguments.batch)
     gpus = gpu_targets(library, options.gpus)
     device = ",".join(gpus) if library.rtx else str(gpu)
-    key = engine_key(
+    key = content_key(
         bundle, graph, target, library.version, device, precision,
         *dataclasses.astuple(profile), *dataclasses.astuple(options),
     )  # fmt: skip
     entry, plan = finished(bundle, key), None
     if entry is None:
-        plan = _built(graph, bundle, profile, library, device, options, progress, cancelled)
+        plan = _built(graph, bundle, profile, library, device, arguments)
         entry = CompiledEntry(
             key=key,
             target=target,
@@ -64,27 +57,21 @@ def compile_engine(
             runtime=library.name,
             version=library.version,
             device=device,
-            batch=(profile.least, profile.most),
+            batch=(profile.min, profile.max),
             file=f"{PLANS}{key}.plan",
             parity=NOT_CHECKED,
-            tuned=profile.tuned,
+            tuned=profile.opt,
         )
     if gpu is not None and gpu.runs(entry):
         data = plan if plan is not None else (bundle.path / str(entry.file)).read_bytes()
-        limit = resolve_bounds(precision, bounds, bundle.manifest)
+        limit = resolve_bounds(precision, arguments.bounds, bundle.manifest)
         figures = _checked(data, bundle, entry, limit, library)
         entry = dataclasses.replace(entry, parity=figures)
     if plan is not None or entry not in bundle.compiled:
         record(bundle, entry, plan)
-    if progress is not None:
-        progress("in the bundle", TOTAL, TOTAL)
+    if arguments.progress is not None:
+        arguments.progress("in the bundle", TOTAL, TOTAL)
     return entry
-
-
-def engine_key(bundle: Bundle, graph: Path, *parts: object) -> str:
-    """Content, versions and options: the same key means the same compiled network."""
-    sha = bundle.manifest["files"][graph.name]["sha256"]
-    return hashlib.sha256("|".join(map(str, (sha, *parts))).encode()).hexdigest()[:32]
 
 
 def _profile(bundle: Bundle, batch: int | Profile | None) -> Profile:
@@ -92,7 +79,7 @@ def _profile(bundle: Bundle, batch: int | Profile | None) -> Profile:
         profile = batch
     else:
         rows = bundle.spec.batch[0] if batch is None else batch
-        profile = Profile(rows, rows, rows)
+        profile = Profile.of(rows)
     profile.check(bundle.spec)
     return profile
 
@@ -110,16 +97,15 @@ def _built(
     profile: Profile,
     library: TrtLibrary,
     device: str,
-    options: BuildOptions,
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
+    arguments: CompileArguments,
 ) -> bytes:
     """The plan; TensorRT's timings of kernels are kept for the next build on this GPU."""
     timings = f"{library.name} {library.version} {device}"
     known = None if library.rtx else read_cache("timing", timings) or b""
     plan, learned = build_plan(
         graph, bundle.spec, profile, library,
-        options=options, timing_cache=known, progress=progress, cancelled=cancelled,
+        options=arguments.options, timing_cache=known,
+        progress=arguments.progress, cancelled=arguments.cancelled,
     )  # fmt: skip
     if learned:
         write_cache("timing", timings, learned)
@@ -141,3 +127,9 @@ def _checked(
     figures = check_parity(HostDenoiser(denoiser), bundle.parity(), entry.precision, limit)
     keep_kernels(denoiser)  # those that the check's runs compiled
     return figures
+
+
+TARGETS = (
+    Target("tensorrt", TAKES, functools.partial(_compile, "tensorrt")),
+    Target("tensorrt_rtx", (*TAKES, "gpus"), functools.partial(_compile, "tensorrt_rtx")),
+)

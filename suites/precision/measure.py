@@ -186,7 +186,8 @@ def _error(bundle: Bundle, make: Callable[[], Denoiser]) -> float | str:
 
 def _build(bundle: Bundle, graph: Path) -> None:
     from revstep.engine.backends.trt.library import trt_library
-    from revstep.export.targets.trt_build import BuildOptions, Profile, build_plan
+    from revstep.export.targets.options import BuildOptions, Profile
+    from revstep.export.targets.trt_build import build_plan
 
     library = trt_library("tensorrt_rtx")
     build_plan(graph, bundle.spec, Profile(1, 4, 8), library, options=BuildOptions(gpus=("sm_89",)))

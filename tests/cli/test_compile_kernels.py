@@ -39,9 +39,17 @@ def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):
     [
         (("--kernels", "--gpu", "sm_70"), 2, "can't be compiled for sm_70; allowed: sm_80"),
         (("--kernels", "--gpu", "H200"), 2, "written sm_<compute capability>"),
-        (("--kernels", "--batch", "8"), 2, "not for kernels alone"),
-        (("--kernels", "--memory-limit", "1G"), 2, "are for --target tensorrt"),
-        (("--gpu", "sm_89"), 2, "--gpu for --kernels too"),
+        (
+            ("--kernels", "--batch", "8"),
+            2,
+            "batch is for the targets tensorrt and tensorrt_rtx, not for kernels",
+        ),
+        (
+            ("--kernels", "--memory-limit", "1G"),
+            2,
+            "memory_limit is for the targets tensorrt and tensorrt_rtx",
+        ),
+        (("--gpu", "sm_89"), 2, "gpus is for the targets tensorrt_rtx and kernels"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(cli, policy_bundle, copy_of, options, code, message):

@@ -89,7 +89,7 @@ MISTAKES = {
     "no diffusers folder": (("export", "--diffusers", "{tmp}", "-o", "{tmp}/x"), "{tmp}"),
     "unknown target": (("compile", "{tabular}", "--target", "abacus"), "abacus"),
     "a batch for a target without": (("compile", "{tabular}", "--batch", "8"), "not for onnx"),
-    "a GPU for a target without": (("compile", "{tabular}", "--gpu", "sm_89"), "--target tensorrt"),
+    "a GPU for a target without": (("compile", "{tabular}", "--gpu", "sm_89"), "not for onnx"),
     "an empty target": (("compile", "{tabular}", "--target", "tensorrt_rtx,"), "commas between"),
     "a batch of nothing": (
         ("compile", "{tabular}", "--target", "tensorrt_rtx", "--batch", "0,1"),
@@ -97,11 +97,11 @@ MISTAKES = {
     ),
     "a profile of two": (
         ("compile", "{tabular}", "--target", "tensorrt_rtx", "--dynamic", "1:8"),
-        "min:tuned:max",
+        "min:opt:max",
     ),
     "a falling profile": (
         ("compile", "{tabular}", "--target", "tensorrt_rtx", "--dynamic", "8:1:4"),
-        "least <= tuned <= most",
+        "min <= opt <= max",
     ),
     "a memory limit of no size": (
         ("compile", "{tabular}", "--target", "tensorrt_rtx", "--memory-limit", "lots"),

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revstep.commands.guard import describe, exit_code, guarded
-from revstep.commands.output import Bars, err, print_json, progress_bars
+from revstep.commands.output import err, print_json, progress_bars
 from revstep.commands.values import byte_count, names, whole_numbers
-from revstep.engine.errors import Cancelled
 
 if TYPE_CHECKING:
-    from revstep.engine.bundle.kernels import KernelFiles
     from revstep.engine.bundle.manifest import CompiledEntry
-    from revstep.export.targets.trt_build import BuildOptions
+    from revstep.export.targets.jobs import Outcome
 
 __all__ = ["compile_", "entry_line", "parity_lines"]
 
@@ -49,7 +47,7 @@ def compile_(
         typer.Option(
             help="TensorRT: one engine for a range of rows, tuned for the middle one, as 1:8:64. "
             "Off that point it is slower than a static one.",
-            metavar="MIN:TUNED:MAX",
+            metavar="MIN:OPT:MAX",
         ),
     ] = None,
     kernels: Annotated[
@@ -76,7 +74,7 @@ def compile_(
         typer.Option(help="TensorRT: 0 (fast build) to 5 (thorough).", min=0, max=5),
     ] = None,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Go on after a failure; it is told at the end.")
+        bool, typer.Option("--keep-going", help="Go on after a failure; it is reported at the end.")
     ] = False,
     forward_bound: Annotated[
         float | None,
@@ -99,16 +97,21 @@ def compile_(
 ) -> None:
     """Compile a bundle and check it against PyTorch's output; a failed check changes nothing."""
     from revstep.export.targets.jobs import compile_jobs, plan_jobs
-    from revstep.export.targets.trt_build import Profile
+    from revstep.export.targets.options import BuildOptions, Profile
 
-    targets = [] if kernels and not target else names(",".join(target or DEFAULT), "--target")
-    gpus = names(gpu, "--gpu") if gpu is not None else []
-    options = _build_options(targets, kernels, gpus, memory_limit, optimization_level)
+    targets = ["kernels"] if kernels else []
+    if target or not kernels:
+        targets += names(",".join(target or DEFAULT), "--target")
+    options = BuildOptions(
+        gpus=tuple(names(gpu, "--gpu")) if gpu is not None else (),
+        memory_limit=None if memory_limit is None else byte_count(memory_limit, "--memory-limit"),
+        optimization_level=optimization_level,
+    )
     profile = None
     if dynamic is not None:
         rows = whole_numbers(dynamic.replace(":", ","), "--dynamic")
         if len(rows) != 3:
-            raise ValueError(f"--dynamic is written min:tuned:max, as 1:8:64; got {dynamic!r}")
+            raise ValueError(f"--dynamic is written min:opt:max, as 1:8:64; got {dynamic!r}")
         profile = Profile(*rows)
     batches = whole_numbers(batch, "--batch") if batch is not None else []
     jobs = plan_jobs(targets, names(precision, "--precision"), batches, profile)
@@ -118,7 +121,6 @@ def compile_(
         if value is not None
     }
     with progress_bars() as bars:
-        made, failure = _kernels(bundle, gpus, bars, keep_going) if kernels else (None, None)
         outcomes = compile_jobs(
             bundle,
             jobs,
@@ -128,75 +130,38 @@ def compile_(
             options=options,
             progress=lambda job: bars.bar(f"Compile {job}" if len(jobs) > 1 else "Compile"),
         )
-    failed = [] if failure is None else [("kernels", failure)]
-    failed += [(str(o.job), o.error) for o in outcomes if o.error is not None]
-    _print([o.entry for o in outcomes if o.entry is not None], made, failed, as_json=as_json)
-    if failed:
-        raise typer.Exit(exit_code(failed[0][1]))
+    _print(outcomes, as_json=as_json)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise typer.Exit(exit_code(outcome.error))
 
 
-def _build_options(
-    targets: list[str], kernels: bool, gpus: list[str], memory: str | None, level: int | None
-) -> BuildOptions | None:
-    """TensorRT's options, or None where none is given for it."""
-    from revstep.export.targets.trt_build import BuildOptions
+def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
+    from revstep.engine.bundle.kernels import KernelFiles
+    from revstep.engine.bundle.manifest import CompiledEntry
 
-    if not gpus and memory is None and level is None:
-        return None
-    tensorrt = set(targets) - {"onnxruntime"}
-    if not tensorrt and memory is None and level is None and kernels:
-        return None
-    if not tensorrt:
-        raise ValueError(
-            "--gpu, --memory-limit and --optimization-level are for --target tensorrt and "
-            "tensorrt_rtx (--gpu for --kernels too)"
-        )
-    limit = None if memory is None else byte_count(memory, "--memory-limit")
-    return BuildOptions(gpus=tuple(gpus), memory_limit=limit, optimization_level=level)
-
-
-def _kernels(
-    bundle: Path, gpus: list[str], bars: Bars, keep_going: bool
-) -> tuple[KernelFiles | None, Exception | None]:
-    """The bundle's kernels, or with ``keep_going`` why there are none."""
-    from revstep.export.targets.kernels import compile_kernels
-
-    try:
-        return compile_kernels(bundle, gpus=gpus, progress=bars.bar("Compile kernels")), None
-    except Cancelled:
-        raise
-    except Exception as error:  # as compile_jobs does
-        if not keep_going:
-            raise
-        return None, error
-
-
-def _print(
-    entries: list[CompiledEntry],
-    made: KernelFiles | None,
-    failed: list[tuple[str, Exception]],
-    *,
-    as_json: bool,
-) -> None:
-    if as_json and made is None and len(entries) == 1 and not failed:
+    kernels = next((o.made for o in outcomes if isinstance(o.made, KernelFiles)), None)
+    entries = [o.made for o in outcomes if isinstance(o.made, CompiledEntry)]
+    failed = [(str(o.job), describe(o.error)) for o in outcomes if o.error is not None]
+    if as_json and len(outcomes) == len(entries) == 1:
         print_json(entries[0].to_dict())
     elif as_json:
         print_json(
             {
                 "compiled": [entry.to_dict() for entry in entries],
-                "failed": [{"job": job, "error": describe(error)} for job, error in failed],
-                "kernels": None if made is None else made.to_dict(),
+                "failed": [{"job": job, "error": error} for job, error in failed],
+                "kernels": None if kernels is None else kernels.to_dict(),
             }
         )
     else:
-        if made is not None:
-            typer.echo(f"kernels: {made}")
+        if kernels is not None:
+            typer.echo(f"kernels: {kernels}")
         for entry in entries:
             typer.echo(entry_line(entry))
             for line in parity_lines(entry.parity):
                 typer.echo(f"  {line}")
     for job, error in failed:
-        err().print(f"error: {job}: {describe(error)}", markup=False, soft_wrap=True)
+        err().print(f"error: {job}: {error}", markup=False, soft_wrap=True)
 
 
 def entry_line(entry: CompiledEntry) -> str:

@@ -148,6 +148,9 @@ def test_bounds_decide(image_bundle, copy_of):
         ({"bounds": {"forward": 0.0}}, "must be positive"),
         ({"bounds": {"forward": float("nan")}}, "must be positive"),
         ({"threads": 0}, "threads"),
+        ({"batch": 4}, "batch is for the targets tensorrt and tensorrt_rtx, not for onnxruntime"),
+        ({"target": "tensorrt", "threads": 2}, "threads is for the targets onnxruntime, not for"),
+        ({"target": "kernels"}, "unknown target 'kernels'; allowed: onnxruntime"),
     ],
 )
 def test_a_wrong_argument_names_what_is_allowed(tabular_bundle, copy_of, options, message):

@@ -30,7 +30,8 @@ from revstep.engine.errors import (  # noqa: E402
 from revstep.export import compile_bundle  # noqa: E402
 from revstep.export.targets import jobs as jobs_module  # noqa: E402
 from revstep.export.targets.jobs import CompileJob, compile_jobs, plan_jobs  # noqa: E402
-from revstep.export.targets.trt_build import BuildOptions, Profile, gpu_targets  # noqa: E402
+from revstep.export.targets.options import BuildOptions, Profile  # noqa: E402
+from revstep.export.targets.trt_build import gpu_targets  # noqa: E402
 
 pytestmark = pytest.mark.tensorrt
 
@@ -281,7 +282,7 @@ def test_the_gpus_that_can_be_built_for():
     [
         (17, "batch 17 is outside the 1 to 16 rows"),
         (Profile(1, 4, 64), "batch 1:4:64 is outside"),
-        (0, "1 <= least"),
+        (0, "1 <= min"),
     ],
 )
 def test_a_batch_outside_the_spec_is_refused(built, batch, message):
@@ -303,6 +304,15 @@ def test_jobs_are_every_target_precision_and_batch():
         f"{RTX}, fp16, batch 1", f"{RTX}, fp16, batch 8", f"{RTX}, fp16, batch 1:8:64",
         "onnxruntime, fp32", "onnxruntime, fp16",
     ]  # fmt: skip
+    assert [str(job) for job in plan_jobs(["kernels"], ["fp32", "fp16"])] == ["kernels"]
+    with pytest.raises(ValueError, match="unknown target 'abacus'; allowed: onnxruntime, tensor"):
+        plan_jobs(["abacus"], ["fp32"])
+
+
+def test_a_profiles_old_names_still_work_for_now():
+    for old, new in (("least", 1), ("tuned", 4), ("most", 16)):
+        with pytest.warns(DeprecationWarning, match=f"Profile.{old} is now Profile"):
+            assert getattr(Profile(1, 4, 16), old) == new
 
 
 def test_keep_going_compiles_the_rest_and_keeps_the_error(built, copy_of):
@@ -313,35 +323,39 @@ def test_keep_going_compiles_the_rest_and_keeps_the_error(built, copy_of):
         compile_jobs(path, jobs, options=ADA, threads=1)
     outcomes = compile_jobs(path, jobs, options=ADA, threads=1, keep_going=True)
     assert [type(o.error) for o in outcomes] == [type(None), BundleError, type(None)]
-    assert Bundle.open(path).compiled[-2:] == (outcomes[0].entry, outcomes[2].entry)
+    assert Bundle.open(path).compiled[-2:] == (outcomes[0].made, outcomes[2].made)
 
 
 def test_keep_going_outlives_the_machines_failures_too(monkeypatch):
-    def full(path, *, target, **_):
+    def full(target, arguments):
         if target == RTX:
             raise OSError(28, "No space left on device")
         return target
 
-    monkeypatch.setattr(jobs_module, "compile_bundle", full)
+    monkeypatch.setattr(jobs_module, "compile_target", full)
     jobs = plan_jobs([RTX, "onnxruntime"], ["fp32"])
     outcomes = compile_jobs("a bundle", jobs, keep_going=True)
     assert isinstance(outcomes[0].error, OSError)
-    assert outcomes[1].entry == "onnxruntime"
+    assert outcomes[1].made == "onnxruntime"
     with pytest.raises(OSError, match="No space"):
         compile_jobs("a bundle", jobs)
 
 
-def test_gpus_are_for_tensorrt_rtx_where_both_are_compiled(monkeypatch):
-    told = []
+def test_gpus_are_for_tensorrt_rtx_and_kernels_where_others_are_compiled_too(monkeypatch):
+    given = []
     monkeypatch.setattr(
-        jobs_module, "compile_bundle",
-        lambda path, *, target, options, **_: told.append((target, options and options.gpus)),
+        jobs_module, "compile_target",
+        lambda target, arguments: given.append((target, arguments.options.gpus)),
     )  # fmt: skip
-    compile_jobs("a bundle", plan_jobs(["tensorrt", RTX, "onnxruntime"], ["fp32"]), options=ADA)
-    assert told == [("tensorrt", ()), (RTX, ("sm_89",)), ("onnxruntime", None)]
-    told.clear()
-    compile_jobs("a bundle", plan_jobs(["tensorrt"], ["fp32"]), options=ADA)
-    assert told == [("tensorrt", ("sm_89",))]  # which is refused, with its reason
+    jobs = plan_jobs(["kernels", "tensorrt", RTX, "onnxruntime"], ["fp32"])
+    compile_jobs("a bundle", jobs, options=ADA)
+    assert given == [
+        ("kernels", ("sm_89",)), ("tensorrt", ()), (RTX, ("sm_89",)), ("onnxruntime", ()),
+    ]  # fmt: skip
+    given.clear()
+    with pytest.raises(ValueError, match="gpus is for the targets tensorrt_rtx and kernels, not"):
+        compile_jobs("a bundle", plan_jobs(["tensorrt"], ["fp32"]), options=ADA)
+    assert given == []
 
 
 def test_ctrl_c_stops_a_build_and_leaves_the_bundle(built, copy_of):

@@ -15,7 +15,7 @@ from revstep.engine.bundle.reader import Bundle  # noqa: E402
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput  # noqa: E402
 from revstep.engine.spec.schedule import VPSchedule  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
-from revstep.export.targets.trt_build import BuildOptions, Profile  # noqa: E402
+from revstep.export.targets.options import BuildOptions, Profile  # noqa: E402
 
 pytestmark = pytest.mark.tensorrt
 

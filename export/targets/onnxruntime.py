@@ -1,0 +1,66 @@
+"""A bundle's graph checked in ONNX Runtime on a CPU, which needs no file of its own."""
+
+from __future__ import annotations
+
+import platform
+
+from revstep.engine.bundle.manifest import CompiledEntry
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.bundle.record import record
+from revstep.engine.errors import CompileError
+from revstep.engine.parts.decoder import LatentDecoder
+from revstep.export.parity.bounds import recorded, resolve_bounds
+from revstep.export.parity.check import STEPS, check_decoder_parity, check_parity
+from revstep.export.progress import Stages
+from revstep.export.targets.target import CompileArguments, Target, content_key
+
+__all__ = ["TARGET"]
+
+NAME, DEVICE = "onnxruntime", "cpu"
+
+
+def _compile(arguments: CompileArguments) -> CompiledEntry:
+    precision, threads = arguments.precision, arguments.threads
+    stages = Stages(arguments.progress, 3 + STEPS)
+    stages.start("opening the bundle")
+    bundle = Bundle.open(arguments.path, compiled=False)
+    graph, spec = bundle.graph(precision), bundle.spec
+    stages.advance(f"loading for {NAME}")
+    if precision == "bf16":
+        raise CompileError(
+            "ONNX Runtime has no bf16 operators on a CPU, so it can't run the bf16 graph; "
+            "compile fp32 or fp16 for onnxruntime (bf16 graphs are for TensorRT)"
+        )
+    from revstep.engine.backends.onnx_cpu import OrtDenoiser
+
+    denoiser = OrtDenoiser(graph, spec, threads=threads)
+    version = str(denoiser.describe()["version"])
+    parity = bundle.parity()
+    limit = resolve_bounds(precision, arguments.bounds, bundle.manifest)
+    decoder_graph, decode = bundle.decoder(), None
+    if decoder_graph is not None and spec.decoder is not None:
+        decode = LatentDecoder(decoder_graph, spec.decoder, threads=threads)
+    figures = check_parity(denoiser, parity, precision, limit, stages)
+    if decode is not None:
+        limit = recorded(bundle.manifest, "decoder")
+        figures["decoder"] = check_decoder_parity(decode, parity, limit)
+    entry = CompiledEntry(
+        key=content_key(
+            bundle, graph, NAME, version, DEVICE, platform.machine(), precision, *spec.batch
+        ),
+        target=NAME,
+        precision=precision,
+        runtime=NAME,
+        version=version,
+        device=DEVICE,
+        batch=spec.batch,
+        file=None,
+        parity=figures,
+    )
+    stages.start("writing the manifest")
+    record(bundle, entry)
+    stages.advance("writing the manifest")
+    return entry
+
+
+TARGET = Target(NAME, ("precision", "bounds", "threads"), _compile)

@@ -1,0 +1,109 @@
+"""What a compile may be told: the rows of a TensorRT plan, the GPUs, memory and effort."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
+
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+__all__ = ["BuildOptions", "Profile", "compute_capability"]
+
+SM = re.compile(r"sm_?(\d{2,3})", re.IGNORECASE)
+OLD = {"least": "min", "tuned": "opt", "most": "max"}  # until the next version
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Profile:
+    """The rows that a TensorRT plan takes, by TensorRT's own names.
+
+    Attributes:
+        min: Fewest rows.
+        opt: Rows for which its kernels are chosen.
+        max: Most rows.
+    """
+
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        rows = (self.min, self.opt, self.max)
+        if any(isinstance(n, bool) or not isinstance(n, int) for n in rows):
+            raise TypeError(f"a batch must be whole numbers; got {rows}")
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise ValueError(
+                "a batch profile is min:opt:max with 1 <= min <= opt <= max; got "
+                f"{self.min}:{self.opt}:{self.max}"
+            )
+
+    def __str__(self) -> str:
+        return str(self.max) if self.static else f"{self.min}:{self.opt}:{self.max}"
+
+    def __getattr__(self, name: str) -> int:
+        if name not in OLD:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warnings.warn(
+            f"Profile.{name} is now Profile.{OLD[name]}", DeprecationWarning, stacklevel=2
+        )
+        rows: int = getattr(self, OLD[name])
+        return rows
+
+    @classmethod
+    def of(cls, rows: int) -> Profile:
+        """Of a plan with one batch."""
+        return cls(rows, rows, rows)
+
+    @property
+    def static(self) -> bool:
+        """Whether there is one batch only."""
+        return self.min == self.max
+
+    def check(self, spec: DenoiserSpec) -> None:
+        """Refuses rows outside the spec's batch range.
+
+        Raises:
+            ValueError: They are outside.
+        """
+        least, most = spec.batch
+        if not (least <= self.min and self.max <= most):
+            raise ValueError(
+                f"batch {self} is outside the {least} to {most} rows of this bundle's spec; choose "
+                "within it, or export the bundle with a wider batch range"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What a build may be told besides its network and batch.
+
+    Attributes:
+        gpus: TensorRT-RTX and kernels: compute capabilities such as ``sm_89``; empty: the target's
+            own choice.
+        memory_limit: TensorRT: bytes of GPU memory for scratch space, or None for the GPU's.
+        optimization_level: TensorRT: 0 (fast build) to 5 (thorough), or None for its default.
+    """
+
+    gpus: tuple[str, ...] = ()
+    memory_limit: int | None = None
+    optimization_level: int | None = None
+
+    def __post_init__(self) -> None:
+        limit, level = self.memory_limit, self.optimization_level
+        if limit is not None and (isinstance(limit, bool) or limit < 1):
+            raise ValueError(f"memory_limit={limit!r} is out of range; it is a number of bytes")
+        if level is not None and (isinstance(level, bool) or level not in range(6)):
+            raise ValueError(f"optimization_level={level!r} is out of range; it is 0 to 5")
+
+
+def compute_capability(gpu: str) -> int:
+    """89 of ``sm_89``.
+
+    Raises:
+        ValueError: Not written so.
+    """
+    match = SM.fullmatch(gpu.strip())
+    if match is None:
+        raise ValueError(f"a GPU is written sm_<compute capability>, as sm_89; got {gpu!r}")
+    return int(match[1])

@@ -1,0 +1,88 @@
+"""What a target is: a name, the arguments that it takes, and the function that compiles for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from revstep.engine.bundle.kernels import KernelFiles
+from revstep.engine.bundle.manifest import CompiledEntry
+from revstep.engine.bundle.reader import Bundle
+from revstep.export.parity.bounds import Bounds
+from revstep.export.progress import Progress
+from revstep.export.targets.options import BuildOptions, Profile
+
+__all__ = ["CompileArguments", "Target", "content_key"]
+
+PLAIN = BuildOptions()
+COMMON = ("path", "progress", "cancelled")  # what every target is given
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CompileArguments:
+    """What is compiled, and how; ``compile_bundle`` documents each.
+
+    Attributes:
+        path: The bundle's directory.
+        precision: Of the graph.
+        bounds: Parity bounds in place of the precision's.
+        threads: Of the network in its check.
+        batch: A plan's rows.
+        options: GPUs, memory, effort.
+        progress: Called with (description, done, total).
+        cancelled: Asked often during a build; True stops it.
+    """
+
+    path: Path
+    precision: str = "fp32"
+    bounds: Bounds | Mapping[str, float] | None = None
+    threads: int | None = None
+    batch: int | Profile | None = None
+    options: BuildOptions = PLAIN
+    progress: Progress | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of those that differ from their defaults; of ``options``, its own names."""
+        own = (n for n in _changed(self) if n not in (*COMMON, "options"))
+        return (*own, *_changed(self.options))
+
+    def only(self, takes: Iterable[str]) -> CompileArguments:
+        """The same with the defaults in place of all that is not among ``takes``."""
+        others = set(self.given) - set(takes)
+        options = dataclasses.replace(self.options, **_defaults(self.options, others))
+        return dataclasses.replace(self, **_defaults(self, others), options=options)
+
+
+def _changed(values: CompileArguments | BuildOptions) -> list[str]:
+    return [f.name for f in dataclasses.fields(values) if getattr(values, f.name) != f.default]
+
+
+def _defaults(values: CompileArguments | BuildOptions, names: set[str]) -> dict[str, Any]:
+    return {f.name: f.default for f in dataclasses.fields(values) if f.name in names}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """What a bundle can be compiled for.
+
+    Attributes:
+        name: As ``--target`` has it.
+        takes: The names of the ``CompileArguments`` and ``BuildOptions`` that it takes; ``path``,
+            ``progress`` and ``cancelled`` go to every target.
+        compile: Compiles into the bundle and checks what it made; a failure leaves it unchanged.
+    """
+
+    name: str
+    takes: tuple[str, ...]
+    compile: Callable[[CompileArguments], CompiledEntry | KernelFiles]
+
+
+def content_key(bundle: Bundle, graph: Path, *parts: object) -> str:
+    """Content, versions and options: the same key means the same compiled network."""
+    sha = bundle.manifest["files"][graph.name]["sha256"]
+    return hashlib.sha256("|".join(map(str, (sha, *parts))).encode()).hexdigest()[:32]
