@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from revstep.engine.bundle.manifest import KERNELS, file_damage, inside, kernels_command
+from revstep.engine.bundle.layout import KERNELS, file_damage, inside, kernels_command
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError, BundleError
 from revstep.engine.nearest import unknown

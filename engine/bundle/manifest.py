@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from revstep.engine.bundle.entry import compiled_entry
+from revstep.engine.bundle.layout import (
+    AGAIN,
+    COMPILED,
+    DECODER,
+    FORMAT,
+    KERNELS,
+    MANIFEST,
+    PARITY,
+    PLANS,
+    VERSION,
+    bad_manifest,
+    file_damage,
+    inside,
+    kernels_command,
+)
 from revstep.engine.errors import BundleError
 from revstep.engine.json_types import check_object
 from revstep.engine.nearest import unknown
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.fields import fields_from
+from revstep.engine.spec.precisions import PRECISIONS
 
-__all__ = ["CompiledEntry", "file_digest", "manifest_digest", "read_manifest"]
+__all__ = ["check_parts", "checked_files", "manifest_digest", "read_manifest"]
 
-FORMAT = "revstep-bundle"
-VERSION = 1
-MANIFEST = "manifest.json"
-PARITY = "parity.npz"
-DECODER = "decoder.onnx"
-PLANS = "engines/"
-KERNELS = "kernels/"
-COMPILED = (PLANS, KERNELS)  # what compile makes, and makes anew where it is damaged
-PRECISIONS = ("fp32", "fp16", "bf16")
 KINDS: dict[str, Any] = {
     "format": str,
     "version": int,
@@ -52,53 +57,6 @@ PARTS: dict[str, dict[str, Any]] = {  # what is read of them; they may hold more
     "parity": {"bounds": dict[str, dict[str, float]], "figures": dict[str, dict[str, Any]]},
 }
 SHA256 = re.compile(r"[0-9a-f]{64}")
-CUBIN = re.compile(rf"{KERNELS}.*\.(sm_\d+)\.cubin")
-CHUNK = 1 << 20
-AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledEntry:
-    """One compiled form of a bundle's network, checked against the reference.
-
-    Attributes:
-        key: Hash of the graph's sha256, runtime, version, device, precision, batch and options.
-        target: What ``revstep compile --target`` named.
-        precision: The graph it was made from.
-        runtime: The library that runs it.
-        version: That library's version.
-        device: The device it was made for: ``cpu``, a GPU's name and compute capability
-            (``NVIDIA L4 (sm_89)``), or compute capabilities alone (``sm_86,sm_89``).
-        batch: (least, most) rows a call.
-        tuned: The rows that it was tuned for, or None where the runtime has no such thing.
-        file: Path in the bundle, or None where the runtime needs none (ONNX Runtime).
-        parity: Error and bound of each check, or the text ``not checked on this machine``.
-    """
-
-    key: str
-    target: str
-    precision: str
-    runtime: str
-    version: str
-    device: str
-    batch: tuple[int, int]
-    file: str | None
-    parity: dict[str, Any] | str
-    tuned: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry as plain JSON values."""
-        return {**dataclasses.asdict(self), "batch": list(self.batch)}
-
-    def command(self, path: Path) -> str:
-        """The command that makes this entry anew in the bundle at ``path``."""
-        text = f"revstep compile {path} --target {self.target} --precision {self.precision}"
-        if self.tuned is None:
-            return text
-        least, most = self.batch
-        rows = f"--batch {most}" if least == most else f"--dynamic {least}:{self.tuned}:{most}"
-        gpu = "" if " " in self.device else f" --gpu {self.device}"
-        return f"{text} {rows}{gpu}"
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:
@@ -106,19 +64,6 @@ def manifest_digest(manifest: dict[str, Any]) -> str:
     body = {k: v for k, v in manifest.items() if k != "digest"}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def bad_manifest(path: Path, found: str, mend: str = AGAIN) -> BundleError:
-    return BundleError(f"{path / MANIFEST}: {found}; {mend}")
 
 
 def _no_constant(text: str) -> float:
@@ -188,27 +133,6 @@ def _check_fields(path: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-def inside(path: Path, name: str) -> Path:
-    """The file of that relative name, refused if it is not inside the bundle."""
-    pure = PurePosixPath(name)
-    plain = not pure.is_absolute() and ".." not in pure.parts and str(pure) == name
-    if not plain or "\\" in name or ":" in name or "\0" in name or name == ".":
-        raise bad_manifest(
-            path, f"path {name!r} is not a plain relative path inside the bundle", "don't use it"
-        )
-    where = path / name
-    try:
-        resolved, root = where.resolve(), path.resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise BundleError(f"{where} can't be followed: {error}; {AGAIN}") from error
-    if not resolved.is_relative_to(root):
-        raise BundleError(
-            f"{where} is a link to {resolved}, which is outside the bundle; "
-            "a bundle holds its files itself: copy it with the links followed (cp -rL)"
-        )
-    return where
-
-
 def checked_files(
     path: Path, manifest: dict[str, Any], *, verify: bool, compiled: bool = True
 ) -> dict[str, Any]:
@@ -235,28 +159,6 @@ def checked_files(
     return files
 
 
-def file_damage(where: Path, entry: dict[str, Any], *, verify: bool = True) -> str:
-    """How a file differs from its entry in the manifest; empty where it doesn't."""
-    if not where.is_file():
-        return f"is missing, and {MANIFEST} lists it"
-    if (size := where.stat().st_size) != entry["bytes"]:
-        how = "cut short" if size < entry["bytes"] else "changed"
-        return f"has {size} bytes, expected {entry['bytes']} ({how})"
-    if verify and (digest := file_digest(where)) != entry["sha256"]:
-        return (
-            f"has sha256 {digest[:12]}..., expected {str(entry['sha256'])[:12]}...: "
-            "its content was changed"
-        )
-    return ""
-
-
-def kernels_command(path: Path, files: Iterable[str] = ()) -> str:
-    """The command that makes the bundle's kernels, for the same GPUs as those among its files."""
-    found = {match[1] for name in files if (match := CUBIN.fullmatch(name))}
-    gpus = ",".join(sorted(found, key=lambda sm: int(sm[3:])))
-    return f"revstep compile {path} --kernels{f' --gpu {gpus}' if gpus else ''}"
-
-
 def _mend(path: Path, manifest: dict[str, Any], name: str) -> str:
     """What makes a damaged file anew: compile or export."""
     if name.startswith(KERNELS):
@@ -271,6 +173,11 @@ def _mend(path: Path, manifest: dict[str, Any], name: str) -> str:
 def check_parts(
     path: Path, manifest: dict[str, Any], spec: DenoiserSpec, files: dict[str, Any]
 ) -> None:
+    """Refuses a manifest that doesn't list the files that its graphs and its spec need.
+
+    Raises:
+        BundleError: What it lacks.
+    """
     graphs = manifest["graphs"]
     if not graphs:
         raise bad_manifest(path, "graphs lists no graph")
@@ -287,22 +194,3 @@ def check_parts(
         if spec.decoder is not None:
             which = f"a decoder in the spec but no {DECODER}"
         raise bad_manifest(path, f"has {which}")
-
-
-def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> CompiledEntry:
-    what = "an entry of 'engines'"
-    try:
-        fields = fields_from(CompiledEntry, value, what)
-    except (TypeError, ValueError) as error:
-        raise bad_manifest(path, str(error)) from error
-    entry = CompiledEntry(**{**fields, "batch": tuple(fields["batch"])})
-    least, most = entry.batch
-    if not 1 <= least <= most:
-        raise bad_manifest(path, f"{what} has batch {least} to {most}; it rises from at least 1")
-    if entry.tuned is not None and not least <= entry.tuned <= most:
-        raise bad_manifest(path, f"{what} has tuned {entry.tuned}; it lies in {least} to {most}")
-    if entry.precision not in PRECISIONS:
-        raise bad_manifest(path, f"{what}: {unknown('precision', entry.precision, PRECISIONS)}")
-    if entry.file is not None and entry.file not in files:
-        raise bad_manifest(path, f"{what} has the file {entry.file!r}, which is not in 'files'")
-    return entry

@@ -1,14 +1,5 @@
 """Reading a bundle: the directory that holds an exported denoiser, its reference and its engines.
 
-Layout, version 1::
-
-    manifest.json              spec, provenance, sha256 and size of every file, parity, engines
-    denoiser.<precision>.onnx  the network: inputs named by the spec, output ``out``, fp32 I/O
-    parity.npz                 inputs, the given module's outputs, and the end of a DDIM-20 run
-    decoder.onnx               latents to images, where the spec has a decoder
-    engines/<key>.plan         compiled networks, each with its entry in ``engines``
-    kernels/<key>/             compiled kernels of the step, with their index ``kernels.json``
-
 Nothing is trusted: the manifest carries its own digest, every listed file its sha256; unknown
 fields and versions, paths that leave the directory, and pickles are refused.
 """
@@ -24,23 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.bundle.manifest import (
-    AGAIN,
-    DECODER,
-    PARITY,
-    PRECISIONS,
-    CompiledEntry,
-    bad_manifest,
-    check_parts,
-    checked_files,
-    compiled_entry,
-    read_manifest,
-)
+from revstep.engine.bundle.entry import CompiledEntry, compiled_entry
+from revstep.engine.bundle.layout import AGAIN, DECODER, PARITY, bad_manifest
+from revstep.engine.bundle.manifest import check_parts, checked_files, read_manifest
 from revstep.engine.errors import BundleError
 from revstep.engine.nearest import unknown
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.precisions import PRECISIONS
 
-__all__ = ["Bundle", "CompiledEntry"]
+__all__ = ["Bundle"]
 
 BY_SPEC = "by the spec's shape, learned_variance, conditions and decoder"
 

@@ -14,18 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from revstep.engine.bundle.entry import CompiledEntry
+from revstep.engine.bundle.layout import COMPILED, KERNELS, MANIFEST, PLANS, file_damage
 from revstep.engine.bundle.leftovers import remove_leftovers
-from revstep.engine.bundle.manifest import (
-    COMPILED,
-    KERNELS,
-    MANIFEST,
-    PLANS,
-    CompiledEntry,
-    file_damage,
-    read_manifest,
-)
+from revstep.engine.bundle.manifest import read_manifest
 from revstep.engine.bundle.reader import Bundle
-from revstep.engine.bundle.writer import described, sync_directory, write_manifest
+from revstep.engine.bundle.writer import described, sync_directory, write_manifest, write_synced
 from revstep.engine.errors import CompileError
 
 __all__ = ["finished", "record", "record_kernels", "with_entry"]
@@ -135,10 +129,7 @@ def _write_plan(file: Path, plan: bytes) -> None:
     file.parent.mkdir(exist_ok=True)
     temporary = file.with_name(f".{file.name}.partial")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(plan)
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_synced(temporary, plan)
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
@@ -148,10 +139,7 @@ def _write_plan(file: Path, plan: bytes) -> None:
 def _copied(file: Path, folder: Path) -> dict[str, Any]:
     """Copies a file to the disk; its entry in the manifest."""
     copy = folder / file.name
-    with copy.open("wb") as stream:
-        stream.write(file.read_bytes())
-        stream.flush()
-        os.fsync(stream.fileno())
+    write_synced(copy, file.read_bytes())
     return described(copy)
 
 

@@ -17,18 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from revstep.engine.bundle.layout import FORMAT, MANIFEST, VERSION, file_digest
 from revstep.engine.bundle.leftovers import beside, owned, remove_leftovers
-from revstep.engine.bundle.manifest import (
-    FORMAT,
-    MANIFEST,
-    VERSION,
-    file_digest,
-    manifest_digest,
-    read_manifest,
-)
+from revstep.engine.bundle.manifest import manifest_digest, read_manifest
 from revstep.engine.errors import BundleError, ExportError
 
-__all__ = ["described", "seal", "sync_directory", "write_manifest", "writing_bundle"]
+__all__ = [
+    "check_target",
+    "described",
+    "seal",
+    "sync_directory",
+    "write_manifest",
+    "write_synced",
+    "writing_bundle",
+]
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
@@ -84,14 +86,19 @@ def write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
     text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
     temporary = bundle / f".{MANIFEST}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(temporary, text.encode())
         os.replace(temporary, bundle / MANIFEST)
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(bundle)
+
+
+def write_synced(file: Path, data: bytes) -> None:
+    """Writes a file and brings it to the disk."""
+    with file.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

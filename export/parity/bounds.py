@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from revstep.engine.nearest import unknown_names
+from revstep.engine.spec.precisions import FORWARD_BOUNDS
 
 __all__ = ["BOUNDS", "Bounds", "recorded", "resolve_bounds", "wider"]
 
@@ -31,7 +32,8 @@ class Bounds:
                 raise ValueError(f"the parity bound {name!r} must be positive; got {value!r}")
 
 
-BOUNDS = {"fp32": Bounds(1e-4, 1e-3), "fp16": Bounds(1e-2, 3e-2), "bf16": Bounds(5e-2, 1e-1)}
+RUN_BOUNDS = {"fp32": 1e-3, "fp16": 3e-2, "bf16": 1e-1}
+BOUNDS = {name: Bounds(FORWARD_BOUNDS[name], run) for name, run in RUN_BOUNDS.items()}
 
 
 def resolve_bounds(

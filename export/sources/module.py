@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revstep.engine.bundle.manifest import PRECISIONS
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.writer import check_target, seal, writing_bundle
 from revstep.engine.errors import ExportError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export import OPSETS
 from revstep.export.progress import Progress, Stages
 from revstep.export.turns import TURNS

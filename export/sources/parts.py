@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from revstep.engine.bundle.manifest import DECODER, PARITY
+from revstep.engine.bundle.layout import DECODER, PARITY
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.batch_range import check_batch
 from revstep.export.graph.check import check_decoder_runs, check_runs

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.kernels import KernelFiles
-from revstep.engine.bundle.manifest import PRECISIONS, CompiledEntry
 from revstep.engine.nearest import unknown
+from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export.parity.bounds import Bounds, resolve_bounds
 from revstep.export.progress import Progress
 from revstep.export.targets import kernels, onnxruntime, trt_compile

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.kernels import KernelFiles
-from revstep.engine.bundle.manifest import CompiledEntry
 from revstep.engine.errors import Cancelled
 from revstep.export.parity.bounds import Bounds
 from revstep.export.progress import Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from revstep.engine.bundle.manifest import CompiledEntry
+from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.record import record
 from revstep.engine.errors import CompileError

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.kernels import KernelFiles
-from revstep.engine.bundle.manifest import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.export.parity.bounds import Bounds
 from revstep.export.progress import Progress

@@ -9,7 +9,8 @@ from typing import Any
 
 from revstep.engine.backends.trt.choice import GpuModel, keep_kernels
 from revstep.engine.backends.trt.library import TrtLibrary, trt_library
-from revstep.engine.bundle.manifest import PLANS, CompiledEntry
+from revstep.engine.bundle.entry import CompiledEntry
+from revstep.engine.bundle.layout import PLANS
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.record import finished, record
 from revstep.engine.errors import BackendError, CompileError

@@ -10,7 +10,8 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 from __future__ import annotations
 
 from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
-from revstep.engine.bundle.reader import Bundle, CompiledEntry
+from revstep.engine.bundle.entry import CompiledEntry
+from revstep.engine.bundle.reader import Bundle
 from revstep.engine.engine import Engine, Preview
 from revstep.engine.errors import (
     BackendError,

@@ -20,7 +20,7 @@ import revstep  # noqa: E402
 from revstep.engine.backends.trt import choice as plans  # noqa: E402
 from revstep.engine.backends.trt import denoiser as trt_denoiser  # noqa: E402
 from revstep.engine.backends.trt.library import TrtLibrary  # noqa: E402
-from revstep.engine.bundle.manifest import CompiledEntry  # noqa: E402
+from revstep.engine.bundle.entry import CompiledEntry  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
 from revstep.engine.bundle.record import record  # noqa: E402
 from revstep.engine.errors import (  # noqa: E402

@@ -20,16 +20,16 @@ import torch
 from torch import nn
 
 from revstep.engine.backends.module.cast import copy_module
-from revstep.engine.backends.module.denoiser import DTYPES, prepare_module
+from revstep.engine.backends.module.denoiser import DTYPES, NAMES, prepare_module
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.program.points import point
+from revstep.engine.spec.precisions import FORWARD_BOUNDS
 
 if TYPE_CHECKING:
     from revstep.engine.spec.denoiser import DenoiserSpec
 
 __all__ = ["ReducedModule", "live_module", "reduced_module"]
 
-BOUNDS = {torch.float16: 1e-2, torch.bfloat16: 5e-2}  # of the output's RMS, as an export's
 PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear, nn.MultiheadAttention)
 WEIGHTS = frozenset({
     "weight", "bias", "in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight",
@@ -263,9 +263,10 @@ def _float(value: Any) -> Any:
 
 def _warn(got: torch.Tensor, want: torch.Tensor, dtype: torch.dtype) -> None:
     error = float((got - want).abs().max() / want.square().mean().sqrt().clamp_min(TINY))
-    if not error <= BOUNDS[dtype]:
+    bound = FORWARD_BOUNDS[NAMES[dtype]]
+    if not error <= bound:
         logger.warning(
             "in %s the module differs from float32 by %.2g of its output's RMS, more than %g: "
             "use another precision",
-            str(dtype).removeprefix("torch."), error, BOUNDS[dtype],
+            str(dtype).removeprefix("torch."), error, bound,
         )  # fmt: skip

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from revstep.engine.backends.trt.library import PACKAGES, trt_library
-from revstep.engine.bundle.reader import Bundle, CompiledEntry
+from revstep.engine.bundle.entry import CompiledEntry
+from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.system.user_cache import read_cache, write_cache
 

@@ -12,7 +12,7 @@ from revstep.commands.output import err, print_json, progress_bars
 from revstep.commands.values import byte_count, names, whole_numbers
 
 if TYPE_CHECKING:
-    from revstep.engine.bundle.manifest import CompiledEntry
+    from revstep.engine.bundle.entry import CompiledEntry
     from revstep.export.targets.jobs import Outcome
 
 __all__ = ["compile_", "entry_line", "parity_lines"]
@@ -137,8 +137,8 @@ def compile_(
 
 
 def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
+    from revstep.engine.bundle.entry import CompiledEntry
     from revstep.engine.bundle.kernels import KernelFiles
-    from revstep.engine.bundle.manifest import CompiledEntry
 
     kernels = next((o.made for o in outcomes if isinstance(o.made, KernelFiles)), None)
     entries = [o.made for o in outcomes if isinstance(o.made, CompiledEntry)]

@@ -12,8 +12,8 @@ from revstep.commands.extras import need
 from revstep.commands.guard import guarded
 from revstep.commands.output import print_json, progress_bars, size
 from revstep.commands.values import names
-from revstep.engine.bundle.manifest import PRECISIONS
 from revstep.engine.nearest import unknown_names
+from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export import OPSETS
 
 __all__ = ["export"]

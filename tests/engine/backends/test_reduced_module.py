@@ -15,7 +15,8 @@ from toys import build, embed  # noqa: E402
 
 import revstep  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
-from revstep.engine.backends.module.reduced import BOUNDS, live_module  # noqa: E402
+from revstep.engine.backends.module.reduced import live_module  # noqa: E402
+from revstep.engine.spec.precisions import FORWARD_BOUNDS  # noqa: E402
 
 CPU = torch.device("cpu")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -65,7 +66,7 @@ def test_padded_encoders_of_pytorch_run_as_in_float32(precision, null):
         want = module(x, None, given)
         got = live_module(module, spec, precision, CPU)(x, torch.zeros(2), given)
     assert torch.equal(want[0, 3:], module.last.bias.expand(3, 4))  # PyTorch's zeros
-    torch.testing.assert_close(got.float(), want, rtol=0, atol=BOUNDS[DTYPES[precision]])
+    torch.testing.assert_close(got.float(), want, rtol=0, atol=FORWARD_BOUNDS[precision])
 
 
 @PRECISIONS
@@ -95,7 +96,7 @@ def test_encoder_layers_of_pytorch_run_on_states_of_16_bits(precision):
         want = module(x, None)
         live = live_module(module, dataclasses.replace(SPEC, shape=(6, 4)), precision, CPU)
         got = live(x, torch.zeros(2))
-    torch.testing.assert_close(got.float(), want, rtol=0, atol=BOUNDS[DTYPES[precision]])
+    torch.testing.assert_close(got.float(), want, rtol=0, atol=FORWARD_BOUNDS[precision])
 
 
 class RawTime(nn.Module):
@@ -180,7 +181,7 @@ def test_a_module_runs_unedited_within_the_bound_of_an_export(kind, precision):
     module = kind().eval()
     before = copy.deepcopy(module.state_dict())
     reduced = live_module(module, SPEC, precision, CPU)
-    assert 0.0 < far(module, reduced) < BOUNDS[DTYPES[precision]]
+    assert 0.0 < far(module, reduced) < FORWARD_BOUNDS[precision]
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
 
 

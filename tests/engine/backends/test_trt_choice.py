@@ -5,7 +5,7 @@ import json
 import pytest
 
 from revstep.engine.backends.trt.choice import GpuModel, find_plan, open_tensorrt, usable_plans
-from revstep.engine.bundle.manifest import CompiledEntry
+from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.system.user_cache import cache_dir, read_cache, write_cache

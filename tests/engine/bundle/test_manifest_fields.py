@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import revstep
 from revstep.commands.info import _rows
-from revstep.engine.bundle.manifest import CompiledEntry
+from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError, BundleError, RevstepError
 from revstep.engine.spec.denoiser import Condition, Decoder, DenoiserSpec, TimeInput

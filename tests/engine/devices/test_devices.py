@@ -119,7 +119,7 @@ def test_onnxruntime_on_any_device_takes_the_cpu_where_it_has_no_cuda(
 def test_engines_that_no_gpu_is_here_for_are_passed_over_aloud(tabular_bundle, monkeypatch, caplog):
     import dataclasses
 
-    from revstep.engine.bundle.manifest import CompiledEntry
+    from revstep.engine.bundle.entry import CompiledEntry
 
     monkeypatch.setattr(loading, "driver_gpus", lambda: 0)
     bundle = Bundle.open(tabular_bundle)

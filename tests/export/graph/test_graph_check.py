@@ -15,7 +15,8 @@ from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import export_module  # noqa: E402
 from revstep.export.graph import graph  # noqa: E402
 from revstep.export.graph.check import check_loads, check_runs  # noqa: E402
-from revstep.export.parity.check import BOUNDS, make_parity  # noqa: E402
+from revstep.export.parity.bounds import BOUNDS  # noqa: E402
+from revstep.export.parity.check import make_parity  # noqa: E402
 
 HERE = __file__
 STACK = f'File "{HERE}", line 7, in forward\n    y = x\nFile "{torch.__file__}", line 1, in f\n  z'

@@ -1,0 +1,82 @@
+"""One compiled form of a bundle's network, as the manifest lists it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from revstep.engine.bundle.layout import bad_manifest
+from revstep.engine.nearest import unknown
+from revstep.engine.spec.fields import fields_from
+from revstep.engine.spec.precisions import PRECISIONS
+
+__all__ = ["CompiledEntry", "compiled_entry"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledEntry:
+    """One compiled form of a bundle's network, checked against the reference.
+
+    Attributes:
+        key: Hash of the graph's sha256, runtime, version, device, precision, batch and options.
+        target: What ``revstep compile --target`` named.
+        precision: The graph it was made from.
+        runtime: The library that runs it.
+        version: That library's version.
+        device: The device it was made for: ``cpu``, a GPU's name and compute capability
+            (``NVIDIA L4 (sm_89)``), or compute capabilities alone (``sm_86,sm_89``).
+        batch: (least, most) rows a call.
+        tuned: The rows that it was tuned for, or None where the runtime has no such thing.
+        file: Path in the bundle, or None where the runtime needs none (ONNX Runtime).
+        parity: Error and bound of each check, or the text ``not checked on this machine``.
+    """
+
+    key: str
+    target: str
+    precision: str
+    runtime: str
+    version: str
+    device: str
+    batch: tuple[int, int]
+    file: str | None
+    parity: dict[str, Any] | str
+    tuned: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as plain JSON values."""
+        return {**dataclasses.asdict(self), "batch": list(self.batch)}
+
+    def command(self, path: Path) -> str:
+        """The command that makes this entry anew in the bundle at ``path``."""
+        text = f"revstep compile {path} --target {self.target} --precision {self.precision}"
+        if self.tuned is None:
+            return text
+        least, most = self.batch
+        rows = f"--batch {most}" if least == most else f"--dynamic {least}:{self.tuned}:{most}"
+        gpu = "" if " " in self.device else f" --gpu {self.device}"
+        return f"{text} {rows}{gpu}"
+
+
+def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> CompiledEntry:
+    """The entry that a manifest's ``value`` describes, for a bundle with these ``files``.
+
+    Raises:
+        BundleError: It is none, or its file is not among them.
+    """
+    what = "an entry of 'engines'"
+    try:
+        fields = fields_from(CompiledEntry, value, what)
+    except (TypeError, ValueError) as error:
+        raise bad_manifest(path, str(error)) from error
+    entry = CompiledEntry(**{**fields, "batch": tuple(fields["batch"])})
+    least, most = entry.batch
+    if not 1 <= least <= most:
+        raise bad_manifest(path, f"{what} has batch {least} to {most}; it rises from at least 1")
+    if entry.tuned is not None and not least <= entry.tuned <= most:
+        raise bad_manifest(path, f"{what} has tuned {entry.tuned}; it lies in {least} to {most}")
+    if entry.precision not in PRECISIONS:
+        raise bad_manifest(path, f"{what}: {unknown('precision', entry.precision, PRECISIONS)}")
+    if entry.file is not None and entry.file not in files:
+        raise bad_manifest(path, f"{what} has the file {entry.file!r}, which is not in 'files'")
+    return entry
