@@ -8,9 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from revstep.export.opsets import OPSETS
+
 if TYPE_CHECKING:
     from revstep.export.parity.bounds import BOUNDS
-    from revstep.export.parity.check import check_parity, make_parity
+    from revstep.export.parity.check import check_parity
+    from revstep.export.parity.vectors import make_parity
     from revstep.export.sources.diffusers_folder import export_diffusers, load_diffusers
     from revstep.export.sources.diffusers_schedule import Sampling, read_scheduler
     from revstep.export.sources.factory import load_factory
@@ -33,8 +36,6 @@ __all__ = [
     "read_scheduler",
 ]
 
-OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
-
 HOMES = {
     "BOUNDS": "parity.bounds",
     "BuildOptions": "targets.options",
@@ -47,7 +48,7 @@ HOMES = {
     "export_module": "sources.module",
     "load_diffusers": "sources.diffusers_folder",
     "load_factory": "sources.factory",
-    "make_parity": "parity.check",
+    "make_parity": "parity.vectors",
     "read_scheduler": "sources.diffusers_schedule",
 }
 

@@ -20,7 +20,9 @@ from torch.utils._pytree import tree_leaves
 from revstep.engine.backends.module.cast import copy_module
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.module.checks import ROW_TOLERANCE, example_inputs, other_batch, run_module
+from revstep.export.module.checks import ROW_TOLERANCE
+from revstep.export.module.examples import example_inputs
+from revstep.export.module.run import other_batch, run_module
 
 __all__ = ["FREE_BATCH", "check_batch"]
 

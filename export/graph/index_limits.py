@@ -19,7 +19,8 @@ import torch
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.export.graph.index_tables import Table, index_tables
-from revstep.export.module.checks import example_inputs, run_module
+from revstep.export.module.examples import example_inputs
+from revstep.export.module.run import run_module
 
 __all__ = ["check_limits", "with_limits"]
 

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 
 from revstep.engine.backends.module.call import CallError, ModuleCall
-from revstep.engine.backends.module.output import OutputError
 from revstep.engine.errors import ExportError
-from revstep.engine.program.points import point
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.prediction import edm_input_scale
-from revstep.export.module.example_conditions import example_condition
-from revstep.export.module.given import Form, calling
+from revstep.export.module.examples import example_inputs
+from revstep.export.module.run import described, example_hint, other_batch, run_module
 
-Arrays = tuple[np.ndarray[Any, Any], ...]
+__all__ = ["ROW_TOLERANCE", "called_module", "check_kind", "check_module", "scan_weights"]
 
-__all__ = [
-    "ROW_TOLERANCE",
-    "called_module",
-    "check_kind",
-    "check_module",
-    "example_inputs",
-    "other_batch",
-    "run_module",
-    "scan_weights",
-]
-
-AS_IT_IS = Form()
 ROW_TOLERANCE = 1e-3  # of the output's RMS: batched GEMMs differ by 1e-6, mixed rows by 0.1
-CALL = "revstep calls module(x, t, *conditions)"
-LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs whole numbers
 
 
 def check_kind(module: object, what: str) -> None:
@@ -96,112 +76,6 @@ def scan_weights(module: torch.nn.Module) -> None:
             )
 
 
-def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
-    """(x, t, *conditions) of ``rows`` noisy samples at times spread over the schedule.
-
-    x = c_in (alpha y + sigma z) with y ~ N(0, 1/4); rows of another ``rows`` differ.
-    """
-    rng = np.random.default_rng(seed)
-    indices = np.unique(np.round(np.linspace(0, spec.schedule.steps - 1, rows))).astype(int)
-    times = spec.schedule.from_index(indices[np.arange(rows) % len(indices)])
-    at = [point(spec, float(t)) for t in times]
-    alpha, sigma = (
-        np.array([getattr(p, name) for p in at]).reshape(-1, *(1 for _ in spec.shape))
-        for name in ("alpha", "sigma")
-    )
-    c_in = np.ones_like(sigma)
-    if spec.prediction == "edm":
-        c_in = np.array([edm_input_scale(p.sigma, spec.sigma_data) for p in at])
-        c_in = c_in.reshape(sigma.shape)
-    y, z = rng.standard_normal((2, rows, *spec.shape))
-    x = (c_in * (alpha * 0.5 * y + sigma * z)).astype(np.float32)
-    t = np.array([p.time for p in at], dtype=np.float32)
-    return (x, t, *(example_condition(c, rows, rng) for c in spec.conditions))
-
-
-def run_module(
-    module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec, form: Form = AS_IT_IS
-) -> torch.Tensor:
-    """The module's output on numpy inputs, checked to be one float tensor of the right shape.
-
-    Args:
-        module: In eval mode; it runs without gradients, and never in inference mode.
-        inputs: (x, t, *conditions), which it may change: it gets copies.
-        spec: Its spec.
-        form: The dtypes and the device of the inputs that it takes.
-
-    Returns:
-        The output, float32 on the CPU.
-
-    Raises:
-        ExportError: It fails, or returns something else.
-    """
-    given = _describe(inputs, spec)
-    try:
-        with calling(form.device):
-            out: object = module(*form.place(*(torch.from_numpy(i.copy()) for i in inputs)))
-    except OutputError as error:
-        raise ExportError(f"for {given}, {error}") from error
-    except Exception as error:  # a user's module may raise anything
-        raise ExportError(
-            f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
-            f"order, float32 t of shape (B,): adapt it in the factory{_lookup_hint(error, spec)}"
-            f"{_half_hint(error, spec)}{_example_hint(spec)}"
-        ) from error
-    if not isinstance(out, torch.Tensor):
-        raise ExportError(
-            f"the module returned {type(out).__name__} for {given}, expected one tensor; wrap it "
-            "in the factory (return_dict=False, [0])"
-        )
-    want = (len(inputs[0]), *spec.output_shape)
-    if tuple(out.shape) != want:
-        raise ExportError(
-            f"the module returned shape {tuple(out.shape)} for {given}, expected {want}"
-            f"{' (twice the channels: learned_variance)' if spec.learned_variance else ''}; "
-            "mend the spec's shape or learned_variance, or the module"
-        )
-    if not out.is_floating_point():
-        raise ExportError(f"the module returned {out.dtype} for {given}, expected float32")
-    return out.detach().to(device="cpu", dtype=torch.float32)
-
-
-def _lookup_hint(error: Exception, spec: DenoiserSpec) -> str:
-    text = str(error)
-    if any(word in text for word in LOOKUP) and "long" in text.lower():
-        return (
-            f". Times are float32: if the module looks {spec.time.name!r} up in a table, call it "
-            "with t.round().long() in a wrapper's forward"
-        )
-    return ""
-
-
-def _example_hint(spec: DenoiserSpec) -> str:
-    """That conditions may be tried with values of the user's own, where they were not."""
-    made_up = [c.name for c in spec.conditions if c.example is None and c.allowed is None]
-    if not made_up:
-        return ""
-    return (
-        f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers, masks of both "
-        "values; if the module can't take such, give the spec's Condition(example=...) some that "
-        "it can"
-    )
-
-
-def _half_hint(error: Exception, spec: DenoiserSpec) -> str:
-    halves = [c for c in spec.conditions if "float16" in c.dtype]
-    if not halves or not any(word in str(error) for word in ("Half", "BFloat16", "dtype")):
-        return ""
-    named = " and ".join(f"{c.name} as {c.dtype}" for c in halves)
-    return f". The spec has the module take {named}; dtype='float32' takes arrays in half too"
-
-
-def _describe(inputs: Arrays, spec: DenoiserSpec) -> str:
-    names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
-    return ", ".join(
-        f"{name} {value.dtype} {value.shape}" for name, value in zip(names, inputs, strict=True)
-    )
-
-
 def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
     """Runs the module at batches 2, 3 and 1: shapes, any batch, no randomness, rows alone.
 
@@ -215,7 +89,7 @@ def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
     if not bool(torch.isfinite(three).all()):
         raise ExportError(
             "the module's output holds NaN or infinity for finite inputs "
-            f"({_describe(inputs, spec)}); nothing was exported{_example_hint(spec)}"
+            f"({described(inputs, spec)}); nothing was exported{example_hint(spec)}"
         )
     again = run_module(module, inputs, spec)
     if not torch.equal(three, again):
@@ -233,22 +107,3 @@ def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
                 "normalise (BatchNorm without running statistics) or attend over the batch axis, "
                 "or branch on the batch?"
             )
-
-
-def other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> torch.Tensor:
-    """``run_module`` at another batch than the first, which the module may fix.
-
-    Raises:
-        ExportError: As ``run_module``, with what fixes a batch.
-    """
-    rows = len(inputs[0])
-    try:
-        return run_module(module, inputs, spec)
-    except ExportError as error:
-        causes = "a number in a reshape"
-        if rows == 1:
-            causes = "squeeze() without a dimension, BatchNorm in train mode, " + causes
-        raise ExportError(
-            f"the module runs at batch 2 but not at batch {rows}, so its batch is baked in "
-            f"({causes}?): {error}"
-        ) from error

@@ -9,7 +9,7 @@ import torch
 
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.module.checks import example_inputs
+from revstep.export.module.examples import example_inputs
 from revstep.export.module.given import Form, calling
 
 __all__ = ["check_decoder", "run_decoder"]

@@ -16,11 +16,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from revstep.engine.backends.module.cast import copy_module, weight_dtype
-from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.errors import ExportError
-from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["DtypeWatch", "Form", "GivenDenoiser", "calling", "find_form", "in_eval_mode"]
+__all__ = ["DtypeWatch", "Form", "calling", "find_form", "in_eval_mode"]
 
 CPU = torch.device("cpu")
 MOVES = (torch.ops.aten.lift_fresh.default, torch.ops.aten._to_copy.default)  # tensors from numpy
@@ -120,34 +118,3 @@ class DtypeWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seen.update(tensor.dtype for tensor in made)
         self._computed.update(dict.fromkeys(made))
         return result
-
-
-class GivenDenoiser:
-    """Runs a module on numpy buffers in its own form, checked as every module's output is.
-
-    Args:
-        module: In eval mode.
-        spec: Its spec.
-        form: Of its inputs.
-    """
-
-    def __init__(self, module: torch.nn.Module, spec: DenoiserSpec, form: Form) -> None:
-        self.spec = spec
-        self._module = module
-        self._form = form
-
-    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
-        """A call that runs the module from ``buffers`` into ``buffers.out``."""
-        from revstep.export.module.checks import run_module
-
-        conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
-
-        def call() -> None:
-            inputs = (buffers.x, buffers.t, *conditions)
-            buffers.out[:] = run_module(self._module, inputs, self.spec, self._form).numpy()
-
-        return call
-
-    def describe(self) -> dict[str, Any]:
-        """The form: device and dtype."""
-        return {"device": str(self._form.device), "dtype": str(self._form.dtype)}

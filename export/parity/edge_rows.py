@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.frozen_array import FrozenArray
-from revstep.export.module.checks import example_inputs
+from revstep.export.module.examples import example_inputs
 from revstep.export.parity.check import EDGE
 
 __all__ = ["edge_rows", "usable"]

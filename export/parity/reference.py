@@ -19,18 +19,15 @@ from revstep.engine.backends.module.cast import (
 )
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.module.checks import example_inputs, run_module
 from revstep.export.module.decoder_check import run_decoder
-from revstep.export.module.given import DtypeWatch, Form, GivenDenoiser, find_form, in_eval_mode
+from revstep.export.module.examples import example_inputs
+from revstep.export.module.given import DtypeWatch, Form, find_form, in_eval_mode
+from revstep.export.module.run import GivenDenoiser, run_module
 from revstep.export.module.unsupported import no_autocast
 from revstep.export.parity.bounds import BOUNDS, Bounds, wider
-from revstep.export.parity.check import (
-    check_forward,
-    decoder_parity,
-    finding,
-    make_parity,
-    relative_error,
-)
+from revstep.export.parity.check import check_forward
+from revstep.export.parity.errors import finding, relative_error
+from revstep.export.parity.vectors import decoder_images, make_parity
 from revstep.export.progress import Stages
 
 __all__ = ["Reference", "float32_copy", "make_decoder_reference", "make_reference"]
@@ -128,9 +125,9 @@ def make_decoder_reference(
     form = _form(given, lambda form: run_decoder(given, final[:1], spec, form), "the decoder")
     if form is None:
         given, form = copy, Form()
-    images = decoder_parity(given, spec, final, form)
+    images = decoder_images(given, spec, final, form)
     limit = _bounds_of({p.dtype for p in given.parameters()})
-    error = relative_error(decoder_parity(copy, spec, final, Form()), images)
+    error = relative_error(decoder_images(copy, spec, final, Form()), images)
     if not error <= limit.forward:
         found = f"by {error:.3g} of its RMS, the bound is {limit.forward:g}"
         raise ExportError(_differs("the decoder", module, found))

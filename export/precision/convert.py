@@ -26,7 +26,8 @@ from onnxscript.version_converter import convert_version
 from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.parity.check import Bounds, check_parity
+from revstep.export.parity.bounds import Bounds
+from revstep.export.parity.check import check_parity
 from revstep.export.precision.nodes import Kept, can_turn, keep, products
 from revstep.export.precision.ranges import RangeDenoiser, add_ranges
 from revstep.export.precision.types import emulate, reduce_types, save_graph

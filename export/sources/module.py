@@ -14,7 +14,7 @@ from revstep.engine.errors import ExportError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.precisions import PRECISIONS
-from revstep.export import OPSETS
+from revstep.export.opsets import OPSETS
 from revstep.export.progress import Progress, Stages
 from revstep.export.turns import TURNS
 

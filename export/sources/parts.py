@@ -14,7 +14,7 @@ from revstep.engine.bundle.layout import DECODER, PARITY
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.batch_range import check_batch
 from revstep.export.graph.check import check_decoder_runs, check_runs
-from revstep.export.graph.graph import cast_module, export_decoder, export_graph
+from revstep.export.graph.exporter import export_decoder, export_graph
 from revstep.export.graph.index_limits import check_limits, with_limits
 from revstep.export.module.checks import called_module, check_module, scan_weights
 from revstep.export.module.decoder_check import check_decoder
@@ -25,13 +25,13 @@ from revstep.export.module.unsupported import (
     no_autocast,
 )
 from revstep.export.parity.bounds import Bounds
-from revstep.export.parity.check import STEPS
 from revstep.export.parity.reference import (
     Reference,
     float32_copy,
     make_decoder_reference,
     make_reference,
 )
+from revstep.export.parity.runs import STEPS
 from revstep.export.precision.convert import Reduced, reduced_graphs, remove_graph
 from revstep.export.progress import Stages
 
@@ -165,7 +165,7 @@ def _write_graph(
     """The float32 graph; returns the spec with its limits, and the bounds that hold."""
     job.stages.start(GRAPH)
     path = job.graph("fp32")
-    others = export_graph(cast_module(copy), job.spec, path, opset=job.opset)
+    others = export_graph(copy, job.spec, path, opset=job.opset)
     with naming_nested(copy):
         holds = check_runs(path, job.spec, held_to.parity, held_to.limits["fp32"], held_to.inner)
     for rows in sorted(others):

@@ -10,7 +10,8 @@ from revstep.engine.bundle.record import record
 from revstep.engine.errors import CompileError
 from revstep.engine.parts.decoder import LatentDecoder
 from revstep.export.parity.bounds import recorded, resolve_bounds
-from revstep.export.parity.check import STEPS, check_decoder_parity, check_parity
+from revstep.export.parity.check import check_decoder_parity, check_parity
+from revstep.export.parity.runs import STEPS
 from revstep.export.progress import Stages
 from revstep.export.targets.target import CompileArguments, Target, content_key
 

@@ -13,10 +13,10 @@ from toys import TABULAR, TabularToy  # noqa: E402
 
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import export_module  # noqa: E402
-from revstep.export.graph import graph  # noqa: E402
+from revstep.export.graph import exporter  # noqa: E402
 from revstep.export.graph.check import check_loads, check_runs  # noqa: E402
 from revstep.export.parity.bounds import BOUNDS  # noqa: E402
-from revstep.export.parity.check import make_parity  # noqa: E402
+from revstep.export.parity.vectors import make_parity  # noqa: E402
 
 HERE = __file__
 STACK = f'File "{HERE}", line 7, in forward\n    y = x\nFile "{torch.__file__}", line 1, in f\n  z'
@@ -93,7 +93,7 @@ class Squeezed(nn.Module):
 
 
 def test_a_defect_that_no_pass_knows_is_refused_at_export(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "mend", lambda model: None)
+    monkeypatch.setattr(exporter, "mend", lambda model: None)
     with pytest.raises(ExportError, match=r"must be 1.*line \d+: return self.f\(x\).squeeze\(1\)"):
         export_module(Squeezed(), TABULAR, tmp_path / "x.revstep")
     assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,8 @@ from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa:
 from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.errors import BackendError, ExportError, ParityError  # noqa: E402
 from revstep.export import BOUNDS, check_parity, make_parity  # noqa: E402
-from revstep.export.module.checks import example_inputs  # noqa: E402
-from revstep.export.parity.check import forward_error, relative_error  # noqa: E402
+from revstep.export.module.examples import example_inputs  # noqa: E402
+from revstep.export.parity.errors import forward_error, relative_error  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
 
 INITIAL_STREAM = 1

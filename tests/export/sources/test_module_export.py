@@ -216,7 +216,7 @@ def test_what_other_threads_print_meanwhile_gets_through(capsys):
     import sys
     import threading
 
-    from revstep.export.graph.graph import _quiet
+    from revstep.export.graph.exporter import _quiet
 
     with _quiet():
         sys.stdout.write("the exporter's\n")

@@ -5,7 +5,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from revstep.engine import Condition
-from revstep.export.module.example_conditions import example_condition
+from revstep.export.module.examples import example_condition
 
 
 def made(rows=8, **fields):

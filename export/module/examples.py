@@ -1,4 +1,4 @@
-"""Values of a condition that export tries a module with."""
+"""The inputs that export tries a module with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.spec.denoiser import Condition
+from revstep.engine.program.points import point
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+from revstep.engine.spec.prediction import edm_input_scale
 
-__all__ = ["example_condition"]
+__all__ = ["Arrays", "example_condition", "example_inputs"]
+
+Arrays = tuple[np.ndarray[Any, Any], ...]
+
+
+def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
+    """(x, t, *conditions) of ``rows`` noisy samples at times spread over the schedule.
+
+    x = c_in (alpha y + sigma z) with y ~ N(0, 1/4); rows of another ``rows`` differ.
+    """
+    rng = np.random.default_rng(seed)
+    indices = np.unique(np.round(np.linspace(0, spec.schedule.steps - 1, rows))).astype(int)
+    times = spec.schedule.from_index(indices[np.arange(rows) % len(indices)])
+    at = [point(spec, float(t)) for t in times]
+    alpha, sigma = (
+        np.array([getattr(p, name) for p in at]).reshape(-1, *(1 for _ in spec.shape))
+        for name in ("alpha", "sigma")
+    )
+    c_in = np.ones_like(sigma)
+    if spec.prediction == "edm":
+        c_in = np.array([edm_input_scale(p.sigma, spec.sigma_data) for p in at])
+        c_in = c_in.reshape(sigma.shape)
+    y, z = rng.standard_normal((2, rows, *spec.shape))
+    x = (c_in * (alpha * 0.5 * y + sigma * z)).astype(np.float32)
+    t = np.array([p.time for p in at], dtype=np.float32)
+    return (x, t, *(example_condition(c, rows, rng) for c in spec.conditions))
 
 
 def example_condition(c: Condition, rows: int, rng: np.random.Generator) -> NDArray[Any]:

@@ -17,16 +17,15 @@ import torch
 from revstep.engine.errors import ExportError
 from revstep.engine.parts.decoder import ROWS_A_CALL
 from revstep.engine.spec.denoiser import MAX_BATCH, DenoiserSpec
-from revstep.export import OPSETS
 from revstep.export.graph.attention import masks_as_given, translations
 from revstep.export.graph.batch_range import FREE_BATCH
 from revstep.export.graph.check import check_loads
 from revstep.export.graph.exact_constants import exact_constants
 from revstep.export.graph.failure import failure
 from revstep.export.graph.passes import mend
-from revstep.export.module.checks import example_inputs
+from revstep.export.module.examples import example_inputs
 
-__all__ = ["OPSETS", "cast_module", "export_decoder", "export_graph"]
+__all__ = ["export_decoder", "export_graph"]
 
 OUTPUT = "out"
 ONNX_TYPES = {
@@ -40,8 +39,8 @@ LOGGERS = ("torch", "onnxscript", "onnx_ir")
 logger = logging.getLogger(__name__)
 
 
-class CastModule(torch.nn.Module):
-    """Runs a float32 module behind float32 inputs and outputs, whatever it returns."""
+class _Float32Output(torch.nn.Module):
+    """A float32 module whose output is float32 too, whatever it returns."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -53,15 +52,10 @@ class CastModule(torch.nn.Module):
         return out.to(torch.float32)
 
 
-def cast_module(module: torch.nn.Module) -> torch.nn.Module:
-    """The module behind ``CastModule``, in eval mode."""
-    return CastModule(module).eval()
-
-
 def export_graph(
     module: torch.nn.Module, spec: DenoiserSpec, path: Path, *, opset: int
 ) -> set[int]:
-    """Writes the graph of ``cast_module``'s module and checks its inputs and output.
+    """Writes the graph of a float32 module and checks its inputs and output.
 
     Returns:
         Batches of the spec's range for which the module branches; whether they give the same rows
@@ -76,7 +70,9 @@ def export_graph(
     shapes: tuple[object, ...] = (batch, batch)
     if spec.conditions:  # *conditions is one nested entry, and none at all when it is empty
         shapes = (*shapes, tuple(batch for _ in spec.conditions))
-    others = _export(module, example, path, opset, names, OUTPUT, shapes, spec.batch)
+    others = _export(
+        _Float32Output(module).eval(), example, path, opset, names, OUTPUT, shapes, spec.batch
+    )
     rows = [spec.shape, (), *(c.shape for c in spec.conditions)]
     types = ["float32", "float32", *(c.interface for c in spec.conditions)]
     inputs = list(zip(names, types, rows, strict=True))

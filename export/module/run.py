@@ -1,0 +1,153 @@
+"""One run of the caller's module on numpy inputs, its output checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from revstep.engine.backends.module.output import OutputError
+from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.errors import ExportError
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.module.examples import Arrays
+from revstep.export.module.given import Form, calling
+
+__all__ = ["GivenDenoiser", "described", "example_hint", "other_batch", "run_module"]
+
+AS_IT_IS = Form()
+CALL = "revstep calls module(x, t, *conditions)"
+LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs whole numbers
+
+
+class GivenDenoiser:
+    """Runs a module on numpy buffers in its own form, checked as every module's output is.
+
+    Args:
+        module: In eval mode.
+        spec: Its spec.
+        form: Of its inputs.
+    """
+
+    def __init__(self, module: torch.nn.Module, spec: DenoiserSpec, form: Form) -> None:
+        self.spec = spec
+        self._module = module
+        self._form = form
+
+    def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
+        """A call that runs the module from ``buffers`` into ``buffers.out``."""
+        conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
+
+        def call() -> None:
+            inputs = (buffers.x, buffers.t, *conditions)
+            buffers.out[:] = run_module(self._module, inputs, self.spec, self._form).numpy()
+
+        return call
+
+    def describe(self) -> dict[str, Any]:
+        """The form: device and dtype."""
+        return {"device": str(self._form.device), "dtype": str(self._form.dtype)}
+
+
+def run_module(
+    module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec, form: Form = AS_IT_IS
+) -> torch.Tensor:
+    """The module's output on numpy inputs, checked to be one float tensor of the right shape.
+
+    Args:
+        module: In eval mode; it runs without gradients, and never in inference mode.
+        inputs: (x, t, *conditions), which it may change: it gets copies.
+        spec: Its spec.
+        form: The dtypes and the device of the inputs that it takes.
+
+    Returns:
+        The output, float32 on the CPU.
+
+    Raises:
+        ExportError: It fails, or returns something else.
+    """
+    given = described(inputs, spec)
+    try:
+        with calling(form.device):
+            out: object = module(*form.place(*(torch.from_numpy(i.copy()) for i in inputs)))
+    except OutputError as error:
+        raise ExportError(f"for {given}, {error}") from error
+    except Exception as error:  # a user's module may raise anything
+        raise ExportError(
+            f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
+            f"order, float32 t of shape (B,): adapt it in the factory{_lookup_hint(error, spec)}"
+            f"{_half_hint(error, spec)}{example_hint(spec)}"
+        ) from error
+    if not isinstance(out, torch.Tensor):
+        raise ExportError(
+            f"the module returned {type(out).__name__} for {given}, expected one tensor; wrap it "
+            "in the factory (return_dict=False, [0])"
+        )
+    want = (len(inputs[0]), *spec.output_shape)
+    if tuple(out.shape) != want:
+        raise ExportError(
+            f"the module returned shape {tuple(out.shape)} for {given}, expected {want}"
+            f"{' (twice the channels: learned_variance)' if spec.learned_variance else ''}; "
+            "mend the spec's shape or learned_variance, or the module"
+        )
+    if not out.is_floating_point():
+        raise ExportError(f"the module returned {out.dtype} for {given}, expected float32")
+    return out.detach().to(device="cpu", dtype=torch.float32)
+
+
+def _lookup_hint(error: Exception, spec: DenoiserSpec) -> str:
+    text = str(error)
+    if any(word in text for word in LOOKUP) and "long" in text.lower():
+        return (
+            f". Times are float32: if the module looks {spec.time.name!r} up in a table, call it "
+            "with t.round().long() in a wrapper's forward"
+        )
+    return ""
+
+
+def example_hint(spec: DenoiserSpec) -> str:
+    """That conditions may be tried with values of the user's own, where they were not."""
+    made_up = [c.name for c in spec.conditions if c.example is None and c.allowed is None]
+    if not made_up:
+        return ""
+    return (
+        f". Values of {', '.join(made_up)} are made up: N(0, 1), 0 of integers, masks of both "
+        "values; if the module can't take such, give the spec's Condition(example=...) some that "
+        "it can"
+    )
+
+
+def _half_hint(error: Exception, spec: DenoiserSpec) -> str:
+    halves = [c for c in spec.conditions if "float16" in c.dtype]
+    if not halves or not any(word in str(error) for word in ("Half", "BFloat16", "dtype")):
+        return ""
+    named = " and ".join(f"{c.name} as {c.dtype}" for c in halves)
+    return f". The spec has the module take {named}; dtype='float32' takes arrays in half too"
+
+
+def described(inputs: Arrays, spec: DenoiserSpec) -> str:
+    """Names, dtypes and shapes of a module's inputs."""
+    names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
+    return ", ".join(
+        f"{name} {value.dtype} {value.shape}" for name, value in zip(names, inputs, strict=True)
+    )
+
+
+def other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> torch.Tensor:
+    """``run_module`` at another batch than the first, which the module may fix.
+
+    Raises:
+        ExportError: As ``run_module``, with what fixes a batch.
+    """
+    rows = len(inputs[0])
+    try:
+        return run_module(module, inputs, spec)
+    except ExportError as error:
+        causes = "a number in a reshape"
+        if rows == 1:
+            causes = "squeeze() without a dimension, BatchNorm in train mode, " + causes
+        raise ExportError(
+            f"the module runs at batch 2 but not at batch {rows}, so its batch is baked in "
+            f"({causes}?): {error}"
+        ) from error

@@ -1,0 +1,77 @@
+"""What the parity check runs: one forward pass a row, and DDIM-20."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
+from revstep.engine.program.table import build_program
+from revstep.engine.runtime.loop import Batch, run_batch
+from revstep.engine.runtime.pool import Workspace
+from revstep.export.progress import Stages
+
+__all__ = ["STEPS", "ddim_run", "forward_rows"]
+
+STEPS = 20
+
+
+def forward_rows(
+    denoiser: Denoiser,
+    arrays: Mapping[str, NDArray[Any]],
+    x: NDArray[np.float32],
+    t: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The network's output for every row of (x, t, cond.*), in calls of an allowed batch."""
+    spec, total = denoiser.spec, len(x)
+    rows = min(max(total, spec.batch[0]), spec.batch[1])
+    buffers = NetworkBuffers.allocate(spec, rows)
+    network = denoiser.bind(buffers)
+    out = np.empty((total, *spec.output_shape), dtype=np.float32)
+    for first in range(0, total, rows):
+        chosen = np.minimum(np.arange(first, first + rows), total - 1)  # the last row pads
+        buffers.x[:] = x[chosen]
+        buffers.t[:] = t[chosen]
+        for name, buffer in buffers.conditions.items():
+            buffer[:] = arrays[f"cond.{name}"][chosen]
+        network()
+        kept = min(rows, total - first)
+        out[first : first + kept] = buffers.out[:kept]
+    return out
+
+
+def ddim_run(
+    denoiser: Denoiser,
+    arrays: Mapping[str, NDArray[Any]],
+    count: int,
+    stages: Stages,
+    what: str,
+) -> NDArray[np.float32]:
+    """Final states (count, *shape) of DDIM-20, eta 0, guidance 1, from the seed in ``arrays``."""
+    spec = denoiser.spec
+    program = build_program(spec, "ddim", min(STEPS, spec.schedule.steps))
+    final = np.empty((count, *spec.shape), dtype=np.float32)
+    group = min(count, spec.batch[1])
+    buffers = NetworkBuffers.allocate(spec, max(group, spec.batch[0]))
+    workspace = Workspace(buffers, denoiser.bind(buffers))
+    for first in range(0, count, group):
+        chosen = slice(first, min(first + group, count))
+        conditions = {
+            c.name: np.ascontiguousarray(arrays[f"ddim20.cond.{c.name}"][chosen])
+            for c in spec.conditions
+        }
+        seeds = np.arange(count, dtype=np.uint64)[chosen] + np.uint64(arrays["ddim20.seed"])
+        batch = Batch(seeds, np.ones(len(seeds), np.float32), conditions, conditions)
+        share = STEPS // program.length if first == 0 else 0
+        state = run_batch(
+            program,
+            batch,
+            workspace,
+            learned_variance=spec.learned_variance,
+            observe=lambda number, steps, share=share: stages.advance(what, share),  # type: ignore[misc]
+        )
+        final[chosen] = state.reshape(-1, *spec.shape)
+    return final

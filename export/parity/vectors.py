@@ -1,0 +1,106 @@
+"""The reference vectors of a bundle: what a module gives for chosen inputs, and a DDIM-20 run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from revstep.engine.backends.protocol import Denoiser
+from revstep.engine.errors import ExportError, ProgramError
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.module.decoder_check import run_decoder
+from revstep.export.module.examples import example_inputs
+from revstep.export.module.given import Form
+from revstep.export.module.run import GivenDenoiser
+from revstep.export.parity.edge_rows import edge_rows, usable
+from revstep.export.parity.runs import STEPS, ddim_run, forward_rows
+from revstep.export.progress import Stages
+
+__all__ = ["decoder_images", "make_parity"]
+
+TIMES = 8
+RUNS = 4
+SEED = 20
+
+
+def make_parity(
+    module: torch.nn.Module,
+    spec: DenoiserSpec,
+    stages: Stages | None = None,
+    *,
+    form: Form | None = None,
+    runner: Denoiser | None = None,
+) -> dict[str, NDArray[Any]]:
+    """The reference vectors of a module in eval mode, run as it is.
+
+    Args:
+        module: Of any dtypes, on any device.
+        spec: Its spec.
+        stages: Told of the progress.
+        form: Of the inputs that it takes; None: float32 on the CPU.
+        runner: Makes the DDIM-20 run in the module's place.
+
+    Returns:
+        ``x`` (8, *shape), ``t`` (8,), ``cond.<name>``, ``out`` (8, *output_shape); the same as
+        ``edge.*`` of rows with a condition at an edge, if there are any on which the module gives
+        numbers; and of the DDIM-20 run ``ddim20.seed``, ``ddim20.cond.<name>`` and
+        ``ddim20.final`` (4, *shape).
+
+    Raises:
+        ExportError: The output holds NaN, or DDIM can't run on this spec.
+    """
+    stages = stages or Stages(None, 1 + STEPS)
+    denoiser = GivenDenoiser(module, spec, form or Form())
+    x, t, *conditions = example_inputs(spec, TIMES, seed=SEED)
+    arrays: dict[str, NDArray[Any]] = {"x": x, "t": t}
+    rows = min(RUNS, TIMES)
+    for c, value in zip(spec.conditions, conditions, strict=True):
+        arrays[f"cond.{c.name}"] = value
+        arrays[f"ddim20.cond.{c.name}"] = value[:rows].copy()
+    stages.start("reference: PyTorch")
+    arrays["out"] = forward_rows(denoiser, arrays, x, t)
+    for row in np.flatnonzero(~np.isfinite(arrays["out"].reshape(TIMES, -1)).all(axis=1)):
+        raise ExportError(
+            f"the module's output holds NaN or infinity at time {t[row]:g}; nothing was exported"
+        )
+    edges = edge_rows(spec)
+    arrays |= usable(edges, lambda rows: forward_rows(denoiser, rows, rows["x"], rows["t"]))
+    stages.advance("reference: DDIM-20")
+    arrays["ddim20.seed"] = np.array(SEED, dtype=np.uint64)
+    try:
+        arrays["ddim20.final"] = ddim_run(
+            runner or denoiser, arrays, rows, stages, "reference: DDIM-20"
+        )
+    except ProgramError as error:
+        raise ExportError(f"the spec allows no DDIM run, which parity needs: {error}") from error
+    if not np.all(np.isfinite(arrays["ddim20.final"])):
+        raise ExportError(
+            "a DDIM-20 run of the module ended in NaN or infinity; nothing was exported: do the "
+            "spec's prediction and schedule match the training?"
+        )
+    return arrays
+
+
+def decoder_images(
+    decoder: torch.nn.Module,
+    spec: DenoiserSpec,
+    final: NDArray[np.float32],
+    form: Form | None = None,
+) -> NDArray[np.float32]:
+    """The decoder's images of final states (n, *shape), float32 (n, *decoder shape).
+
+    Raises:
+        ExportError: It fails, or they hold NaN or infinity.
+    """
+    assert spec.decoder is not None
+    scaled = final / np.float32(spec.decoder.scale) + np.float32(spec.decoder.shift)
+    out: NDArray[np.float32] = run_decoder(decoder, scaled, spec, form or Form()).numpy()
+    if not np.all(np.isfinite(out)):
+        raise ExportError(
+            "the decoder gives NaN or infinity for the end of a DDIM-20 run; nothing was exported: "
+            "is the spec's latent scale that of the training?"
+        )
+    return out
