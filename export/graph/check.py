@@ -21,21 +21,22 @@ from revstep.export.parity.errors import finding
 
 __all__ = ["check_decoder_runs", "check_loads", "check_runs"]
 
+UNLOADABLE = "the exporter wrote a graph that no runtime loads; nothing was exported"
+
 logger = logging.getLogger(__name__)
 
 
-def check_loads(path: Path) -> None:
+def check_loads(path: Path, failure: str = UNLOADABLE) -> None:
     """Runs ONNX's checker with shape and type inference on a file, of any size.
 
     Raises:
-        ExportError: What it says, and the module's line.
+        ExportError: ``failure``, what it says, and the module's line.
     """
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
-            "the exporter wrote a graph that no runtime loads; nothing was exported. ONNX says: "
-            f"{joined(error)}{line_of_node(path, str(error))}"
+            f"{failure}. ONNX says: {joined(error)}{line_of_node(path, str(error))}"
         ) from error
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from onnxscript.version_converter import convert_version
 from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.graph.check import check_loads
 from revstep.export.parity.bounds import Bounds
 from revstep.export.parity.check import check_parity
 from revstep.export.precision.nodes import Kept, can_turn, keep, products
@@ -115,7 +115,9 @@ class _Passes:
             turned = reduce_types(model.graph, kept, low)
             remove_graph(target)
             save_graph(model, target)
-            _check(target, precision)
+            check_loads(
+                target, f"the {precision} graph's types don't agree; export without {precision}"
+            )
             try:
                 figures = check_parity(
                     self._emulated(target, low), self._reference, precision, bounds
@@ -188,12 +190,3 @@ def remove_graph(path: Path) -> None:
     """Removes a graph's file and that of its weights, if there are such."""
     for file in (path, path.with_name(f"{path.name}.data")):
         file.unlink(missing_ok=True)
-
-
-def _check(path: Path, precision: str) -> None:
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"the {precision} graph has types that don't agree: {error}; export without {precision}"
-        ) from error

@@ -26,7 +26,7 @@ from revstep.engine.program.samplers import (
     UniPC,
 )
 
-__all__ = ["KEYS", "scheduler_sampler"]
+__all__ = ["KEYS", "SAMPLERS", "scheduler_sampler"]
 
 KEYS = {
     "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",

@@ -17,20 +17,14 @@ from revstep.engine.program.reductions import REDUCTIONS
 from revstep.engine.program.samplers import BaseSampler
 from revstep.engine.spec.grids import KarrasGrid, Spacing
 from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
-from revstep.export.sources.diffusers_sampler import KEYS, scheduler_sampler
+from revstep.export.sources.diffusers_sampler import KEYS, SAMPLERS, scheduler_sampler
 from revstep.export.sources.diffusers_spacing import flow_grid, flow_sigmas_grid, vp_grid
 
 __all__ = ["Sampling", "read_scheduler"]
 
-VP_SCHEDULERS = (
-    "DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler",
-    "PNDMScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler",
-    "UniPCMultistepScheduler", "DEISMultistepScheduler", "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler",
-    "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
-)  # fmt: skip
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+VP_SCHEDULERS = tuple(n for n in SAMPLERS if n not in (*FLOW_SCHEDULERS, *EDM_SCHEDULERS))
 CARRIED = {
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
     "prediction_type", "clip_sample", "clip_sample_range", "timestep_spacing", "steps_offset",
@@ -130,11 +124,10 @@ def _values(config: dict[str, Any]) -> dict[str, Any]:
     import diffusers
 
     name = config.get("_class_name")
-    allowed = (*VP_SCHEDULERS, *FLOW_SCHEDULERS, *EDM_SCHEDULERS)
-    if name not in allowed:
+    if name not in SAMPLERS:
         raise ExportError(
-            f"the scheduler is {name!r}; allowed: {', '.join(allowed)}. Otherwise write a factory: "
-            "revstep export package.module:factory"
+            f"the scheduler is {name!r}; allowed: {', '.join(SAMPLERS)}. Otherwise write a "
+            "factory: revstep export package.module:factory"
         )
     parameters = dict(inspect.signature(getattr(diffusers, name).__init__).parameters)
     del parameters["self"]

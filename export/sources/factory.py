@@ -91,19 +91,16 @@ def _checked(
         found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
         raise ExportError(f"{name}() returned {found}; {RETURNS}")
     module, spec, decoder = (*result, None)[:3]
-    if not isinstance(module, torch.nn.Module):
-        raise ExportError(
-            f"{name}() returned {type(module).__name__} as the module, expected a torch.nn.Module; "
-            f"{RETURNS}"
-        )
-    if not isinstance(spec, DenoiserSpec):
-        raise ExportError(
-            f"{name}() returned {type(spec).__name__} as the spec, expected a DenoiserSpec; "
-            f"{RETURNS}"
-        )
-    if decoder is not None and not isinstance(decoder, torch.nn.Module):
-        raise ExportError(
-            f"{name}() returned {type(decoder).__name__} as the decoder, "
-            f"expected a torch.nn.Module; {RETURNS}"
-        )
+    wanted: list[tuple[str, object, type]] = [
+        ("module", module, torch.nn.Module),
+        ("spec", spec, DenoiserSpec),
+        ("decoder", decoder, torch.nn.Module),
+    ]
+    for part, value, kind in wanted:
+        if not isinstance(value, kind) and not (part == "decoder" and value is None):
+            expected = "a DenoiserSpec" if kind is DenoiserSpec else "a torch.nn.Module"
+            raise ExportError(
+                f"{name}() returned {type(value).__name__} as the {part}, expected {expected}; "
+                f"{RETURNS}"
+            )
     return module, spec, decoder
