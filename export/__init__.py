@@ -8,52 +8,57 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from revstep.export.opsets import OPSETS
+from revstep.export.opsets import OPSETS as OPSETS
 
-if TYPE_CHECKING:
-    from revstep.export.parity.bounds import BOUNDS
-    from revstep.export.parity.check import check_parity
-    from revstep.export.parity.vectors import make_parity
-    from revstep.export.sources.diffusers_folder import export_diffusers, load_diffusers
-    from revstep.export.sources.diffusers_schedule import Sampling, read_scheduler
-    from revstep.export.sources.factory import load_factory
-    from revstep.export.sources.module import export_module
-    from revstep.export.targets.compile import compile_bundle
-    from revstep.export.targets.kernels import compile_kernels
-
-__all__ = [
-    "BOUNDS",
-    "OPSETS",
-    "Sampling",
-    "check_parity",
-    "compile_bundle",
-    "compile_kernels",
-    "export_diffusers",
-    "export_module",
-    "load_diffusers",
-    "load_factory",
-    "make_parity",
-    "read_scheduler",
-]
+if TYPE_CHECKING:  # the same names as HOMES
+    from revstep.engine.bundle.kernels import KernelFiles as KernelFiles
+    from revstep.export.module.given import Form as Form
+    from revstep.export.parity.bounds import BOUNDS as BOUNDS
+    from revstep.export.parity.bounds import Bounds as Bounds
+    from revstep.export.parity.check import check_parity as check_parity
+    from revstep.export.parity.vectors import make_parity as make_parity
+    from revstep.export.progress import Stages as Stages
+    from revstep.export.sources.diffusers_folder import export_diffusers as export_diffusers
+    from revstep.export.sources.diffusers_folder import load_diffusers as load_diffusers
+    from revstep.export.sources.diffusers_schedule import Sampling as Sampling
+    from revstep.export.sources.diffusers_schedule import read_scheduler as read_scheduler
+    from revstep.export.sources.factory import load_factory as load_factory
+    from revstep.export.sources.module import export_module as export_module
+    from revstep.export.targets.compile import compile_bundle as compile_bundle
+    from revstep.export.targets.kernels import compile_kernels as compile_kernels
+    from revstep.export.targets.options import BuildOptions as BuildOptions
+    from revstep.export.targets.options import Profile as Profile
 
 HOMES = {
-    "BOUNDS": "parity.bounds",
-    "BuildOptions": "targets.options",
-    "Profile": "targets.options",
-    "Sampling": "sources.diffusers_schedule",
-    "check_parity": "parity.check",
-    "compile_bundle": "targets.compile",
-    "compile_kernels": "targets.kernels",
-    "export_diffusers": "sources.diffusers_folder",
-    "export_module": "sources.module",
-    "load_diffusers": "sources.diffusers_folder",
-    "load_factory": "sources.factory",
-    "make_parity": "parity.vectors",
-    "read_scheduler": "sources.diffusers_schedule",
+    "BOUNDS": "revstep.export.parity.bounds",
+    "Bounds": "revstep.export.parity.bounds",
+    "BuildOptions": "revstep.export.targets.options",
+    "Form": "revstep.export.module.given",
+    "KernelFiles": "revstep.engine.bundle.kernels",
+    "Profile": "revstep.export.targets.options",
+    "Sampling": "revstep.export.sources.diffusers_schedule",
+    "Stages": "revstep.export.progress",
+    "check_parity": "revstep.export.parity.check",
+    "compile_bundle": "revstep.export.targets.compile",
+    "compile_kernels": "revstep.export.targets.kernels",
+    "export_diffusers": "revstep.export.sources.diffusers_folder",
+    "export_module": "revstep.export.sources.module",
+    "load_diffusers": "revstep.export.sources.diffusers_folder",
+    "load_factory": "revstep.export.sources.factory",
+    "make_parity": "revstep.export.parity.vectors",
+    "read_scheduler": "revstep.export.sources.diffusers_schedule",
 }
 
+__all__ = ["OPSETS", *HOMES]
 
-def __getattr__(name: str) -> Any:
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:  # which should report a misspelt name
+
+    def __getattr__(name: str) -> Any:
+        if name not in HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(HOMES[name]), name)

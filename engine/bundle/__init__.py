@@ -1,1 +1,8 @@
 """The bundle on disk: manifest, reader, writer, compiled kernels."""
+
+from typing import TYPE_CHECKING
+
+from revstep import moved
+
+if not TYPE_CHECKING:
+    __getattr__ = moved.names(__name__)

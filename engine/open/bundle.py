@@ -7,18 +7,18 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from revstep.engine.backends.onnx_cpu import OrtDenoiser
-from revstep.engine.bundle.kernels import CHOICES, choose_kernels
+from revstep.engine.bundle.kernels import choose_kernels
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.devices.cuda import check_device, cuda_device, driver_gpus, memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.nearest import unknown
 from revstep.engine.open.call import LoadCall
+from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.parts.decoder import LatentDecoder
-from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 from revstep.engine.runtime.runner import CpuRunner, Runner
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class _Options:
     precision: str
     threads: int | None
     buckets: Sequence[int] | None
-    kernels: str
-    cuda: dict[str, Any]  # of CudaRunner
+    cuda: CudaOptions
 
 
 def load(
@@ -56,12 +55,9 @@ def load(
     verify: bool = True,
     reproducible: bool = False,
     threads: int | None = None,
-    graphs: bool = True,
     buckets: Sequence[int] | None = None,
-    unroll: Sequence[int] = (),
-    kernels: str = "auto",
-    warm_up: bool = True,
-    max_program_rows: int = MAX_PROGRAM_ROWS,
+    cuda: CudaOptions | None = None,
+    **older: Unpack[CudaKeywords],
 ) -> Engine:
     """An engine that samples the bundle at ``path``.
 
@@ -82,27 +78,24 @@ def load(
             one fixed number of rows.
         threads: On a CPU: threads inside a network operator; None: one a core that the process may
             use, by its affinity mask and its cgroup's quota.
-        graphs: On CUDA: capture steps in CUDA graphs.
         buckets: On CUDA: the network rows that are prepared; None: powers of two in the bundle's
             batch range, or what its TensorRT engines were built for.
-        unroll: On CUDA: run lengths that get a graph of the whole run.
-        kernels: On CUDA, what runs the step: ``triton`` (compiled when first used), ``aot`` (what
-            ``revstep compile --kernels`` put into the bundle), or ``auto``: the bundle's where
-            they run, else Triton.
-        warm_up: On CUDA: prepare all buckets now, not at first use.
-        max_program_rows: On CUDA: rows of sampler tables held at once.
+        cuda: How it runs on a GPU; None: ``CudaOptions()``.
+        **older: The options of ``CudaOptions``, which were arguments once; deprecated.
 
     Raises:
         BundleError: The bundle is damaged, of another version, or lacks the precision.
         BackendError: The backend or the device is missing, or can't run the bundle.
         DeviceMemoryError: The GPU's memory is short.
+        TypeError: An unknown argument, or an option of a wrong type.
         ValueError: An unknown backend or device, or an option out of range.
     """
+    cuda = cuda_options(load, cuda, older)
     if backend not in BACKENDS:
         raise ValueError(unknown("backend", backend, BACKENDS))
     check_device(device)
-    if kernels not in CHOICES:
-        raise ValueError(unknown("kernels", kernels, CHOICES))
+    if cuda.tf32:
+        raise ValueError("tf32 is of from_module: a bundle's products are as its graph has them")
     if backend == "torch":
         raise BackendError(
             "the 'torch' backend runs a live module, and a bundle holds none: use "
@@ -122,13 +115,7 @@ def load(
             "%s outputs are too coarse for that; prefer precision='fp32'",
             path, chosen,
         )  # fmt: skip
-    cuda = {
-        "graphs": graphs,
-        "unroll": unroll,
-        "warm_up": warm_up,
-        "max_program_rows": max_program_rows,
-    }
-    options = _Options(bundle, chosen, threads, buckets, kernels, cuda)
+    options = _Options(bundle, chosen, threads, buckets, cuda)
     used, runner, where = _first_that_works(options, backend, device)
     checked = _warn_unless_checked(bundle, used, chosen)
     return Engine(
@@ -147,8 +134,7 @@ def load(
                 "reproducible": reproducible,
                 "threads": threads,
                 "buckets": buckets,
-                "kernels": kernels,
-                **cuda,
+                "cuda": cuda,
             },
         ),
     )
@@ -204,9 +190,9 @@ def _cpu_runner(options: _Options) -> Runner:
         raise BackendError(
             "ONNX Runtime has no bf16 products on a CPU; use precision='fp32' or precision='fp16'"
         )
-    if options.buckets is not None or options.cuda["unroll"]:
+    if options.buckets is not None or options.cuda.unroll:
         raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
-    if options.kernels != "auto":
+    if options.cuda.kernels != "auto":
         raise ValueError("kernels= needs a GPU; on a CPU the native kernels run")
     bundle = options.bundle
     graph = bundle.graph(options.precision)
@@ -214,12 +200,8 @@ def _cpu_runner(options: _Options) -> Runner:
 
 
 def _gpu_runner(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runner:
-    from revstep.engine.runtime.device_runner import CudaRunner
-
     bundle, buckets = options.bundle, options.buckets
-    folder = choose_kernels(bundle, options.kernels)
-    kernels = {"kernels": "triton" if folder is None else "aot", "kernels_folder": folder}
-    options = dataclasses.replace(options, cuda={**options.cuda, **kernels})
+    folder = choose_kernels(bundle, options.cuda.kernels)
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, f"loading the network in {name}", mend):
         if name not in TENSORRT:
@@ -228,25 +210,41 @@ def _gpu_runner(options: _Options, name: str, where: torch.device, *, exactly: b
             denoiser: DeviceDenoiser = OrtCudaDenoiser(
                 bundle.graph(options.precision), bundle.spec, where
             )
-            return CudaRunner(denoiser, buckets=buckets, **options.cuda)
+            return _cuda_runner(options, denoiser, buckets, folder)
     only = [e for e in bundle.compiled if e.target == name or not exactly]
     narrowed = dataclasses.replace(bundle, compiled=tuple(only))
-    return _tensorrt_runner(dataclasses.replace(options, bundle=narrowed), where)
+    return _tensorrt_runner(dataclasses.replace(options, bundle=narrowed), where, folder)
 
 
-def _tensorrt_runner(options: _Options, where: torch.device) -> Runner:
+def _tensorrt_runner(options: _Options, where: torch.device, folder: Path | None) -> Runner:
     from revstep.engine.backends.trt.choice import keep_kernels, open_tensorrt
     from revstep.engine.runtime.buckets import make_buckets
-    from revstep.engine.runtime.device_runner import CudaRunner
 
     bundle, buckets = options.bundle, options.buckets
     denoiser = open_tensorrt(bundle, precision=options.precision, batches=buckets, device=where)
     if buckets is None:  # every static engine's batch, and steps through the dynamic ones' ranges
         buckets = sorted({b for rows in denoiser.rows for b in make_buckets(rows)})
-    runner = CudaRunner(denoiser, buckets=buckets, **options.cuda)
-    if options.cuda["warm_up"]:
+    runner = _cuda_runner(options, denoiser, buckets, folder)
+    if options.cuda.warm_up:
         keep_kernels(denoiser)
     return runner
+
+
+def _cuda_runner(
+    options: _Options, denoiser: DeviceDenoiser, buckets: Sequence[int] | None, folder: Path | None
+) -> Runner:
+    from revstep.engine.runtime.device_runner import CudaRunner
+
+    return CudaRunner(
+        denoiser,
+        buckets=buckets,
+        graphs=options.cuda.graphs,
+        unroll=options.cuda.unroll,
+        kernels="triton" if folder is None else "aot",
+        kernels_folder=folder,
+        max_program_rows=options.cuda.max_program_rows,
+        warm_up=options.cuda.warm_up,
+    )
 
 
 def _warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from revstep.engine.devices.cuda import check_device, cuda_device, memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.nearest import unknown
-from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
+from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.runtime.runner import CpuRunner, Runner
 from revstep.engine.spec.denoiser import DenoiserSpec
 
@@ -29,15 +29,12 @@ def from_module(
     device: str = "auto",
     precision: str = "fp32",
     compile: bool = False,
-    graphs: bool = True,
     buckets: Sequence[int] | None = None,
-    unroll: Sequence[int] = (),
-    tf32: bool = False,
     reproducible: bool = False,
     decoder: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
-    warm_up: bool = True,
-    max_program_rows: int = MAX_PROGRAM_ROWS,
     output: str | int | None = None,
+    cuda: CudaOptions | None = None,
+    **older: Unpack[CudaKeywords],
 ) -> Engine:
     """An engine that samples a live module: the ``torch`` backend.
 
@@ -58,29 +55,28 @@ def from_module(
             the sampler's state are float32 in each, norms and softmax too. The module needs no
             casts of its own.
         compile: Run it through ``torch.compile``, once for every bucket.
-        graphs: On CUDA: capture steps in CUDA graphs. A module that waits for the GPU can't be
-            captured; it runs eagerly then, with a warning that names its operator.
         buckets: On CUDA: the network rows that are prepared; None: powers of two in the spec's
             batch range.
-        unroll: On CUDA: run lengths (network calls) that get a graph of the whole run, used where
-            nobody watches the steps.
-        tf32: On CUDA: allow TF32 products in float32 networks.
         reproducible: A sample's bits never depend on its batch: every network call is padded to
             one fixed number of rows.
         decoder: Decodes final states.
-        warm_up: On CUDA: prepare all buckets now, not at first use.
-        max_program_rows: On CUDA: rows of sampler tables held at once.
         output: Which of the module's outputs, where it returns several: a name
             (``output="sample"``) or an index.
+        cuda: How it runs on a GPU; None: ``CudaOptions()``.
+        **older: The options of ``CudaOptions``, which were arguments once; deprecated.
 
     Raises:
         BackendError: No torch, or no GPU where one is asked for. ``sample`` raises it where the
             module was moved, cast or given other weights since, or is in train mode and can't be
             copied.
         DeviceMemoryError: The GPU's memory is short.
-        TypeError: ``module`` is no torch module, ``spec`` no spec, or ``output`` no name or index.
+        TypeError: ``module`` is no torch module, ``spec`` no spec, ``output`` no name or index, or
+            an unknown argument.
         ValueError: An unknown device or precision, or buckets outside the spec's batch range.
     """
+    cuda = cuda_options(from_module, cuda, older)
+    if cuda.kernels == "aot":
+        raise ValueError("kernels='aot' is of load: a live module has no bundle that holds kernels")
     check_device(device)
     try:
         import torch
@@ -107,10 +103,10 @@ def from_module(
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, "loading the module", mend):
         prepared = live_module(module, spec, precision, where)
-    options: dict[str, Any] = {"compile": compile, "tf32": tf32, "precision": precision}
+    options: dict[str, Any] = {"compile": compile, "tf32": cuda.tf32, "precision": precision}
     denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
     if where.type == "cpu":
-        if unroll or buckets is not None:
+        if cuda.unroll or buckets is not None:
             raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
         runner: Runner = CpuRunner(denoiser)
     else:
@@ -119,14 +115,14 @@ def from_module(
         runner = CudaRunner(
             denoiser,
             buckets=buckets,
-            graphs=graphs,
-            unroll=unroll,
-            warm_up=warm_up,
-            max_program_rows=max_program_rows,
+            graphs=cuda.graphs,
+            unroll=cuda.unroll,
+            warm_up=cuda.warm_up,
+            max_program_rows=cuda.max_program_rows,
         )
     shared = prepared is module
     if shared:
-        place = WeightsPlace(module.module, captured=graphs and where.type == "cuda")
+        place = WeightsPlace(module.module, captured=cuda.graphs and where.type == "cuda")
         runner = LiveRunner(runner, denoiser, place)
     details = {"weights": "the module's own" if shared else "copied from the module"}
     return Engine(runner=runner, decoder=decoder, reproducible=reproducible, details=details)

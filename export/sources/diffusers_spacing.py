@@ -126,7 +126,7 @@ def _refuse_dynamic(values: dict[str, Any], field: str) -> None:
         raise ExportError(
             "the scheduler has use_dynamic_shifting=True: its shift depends on the picture's size, "
             "and a bundle has one. Set use_dynamic_shifting to false and "
-            f"{field} to revstep.flow_shift(tokens, ...) in scheduler_config.json"
+            f"{field} to revstep.grids.flow_shift(tokens, ...) in scheduler_config.json"
         )
 
 

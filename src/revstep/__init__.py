@@ -5,139 +5,79 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 
     engine = revstep.load("x.revstep")
     images = engine.sample(16, sampler="ddim", steps=20, seed=0).pil()
+
+An engine
+    load, from_module, CudaOptions          from a bundle, or from a live PyTorch module
+    Engine: sample, invert, describe        it is asked, by any thread
+    Samples, Preview, Timing                what it gives back
+    initial_noise, slerp                    noise to start from
+    Bundle, CompiledEntry                   what ``load`` reads
+    Denoiser, NetworkBuffers                a network of your own under ``Engine``
+
+What a network is
+    DenoiserSpec                            its shape, prediction, schedule and limits
+    Condition, TimeInput, Decoder           parts of that
+
+What a run does
+    sampler, Sampler                        a sampler of your own
+    GuidanceWeight, GuidanceInterval        guidance over time
+    StepProgram, build_program              the table that a sampler becomes
+
+Namespaces
+    revstep.samplers                        DDIM, UniPC, ...; make_sampler, SAMPLERS; Run, Vector
+    revstep.grids                           KarrasGrid, TimeGrid, ...; SPACINGS
+    revstep.schedules                       VPSchedule, VESchedule, FlowSchedule, ...
+    revstep.errors                          RevstepError, and those that say which
+    revstep.export (imported by itself)     export_module, export_diffusers, compile_bundle, ...
+
+``help(revstep.Engine.sample)`` and the like say more; the command line is ``revstep --help``.
 """
 
-from __future__ import annotations
+# A name is public where it is imported `as` itself: type checkers take it so, and `dir` lists it.
+# There is no `__all__`, from which `help(revstep)` would print every class in full.
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
-from revstep.engine.bundle.entry import CompiledEntry
-from revstep.engine.bundle.reader import Bundle
-from revstep.engine.engine import Engine, Preview
-from revstep.engine.errors import (
-    BackendError,
-    BundleError,
-    Cancelled,
-    CapacityError,
-    CompileError,
-    DeviceMemoryError,
-    ExportError,
-    NonFiniteError,
-    ParityError,
-    ProgramError,
-    RevstepError,
-)
-from revstep.engine.open.bundle import load
-from revstep.engine.open.module import from_module
-from revstep.engine.program import samplers
-from revstep.engine.program.guidance import GuidanceInterval, GuidanceWeight
-from revstep.engine.program.points import Point
-from revstep.engine.program.samplers import (
-    DDIM,
-    DDPM,
-    SAMPLERS,
-    DPMSolverPP2M,
-    RePaint,
-    make_sampler,
-    sampler,
-)
-from revstep.engine.program.table import StepProgram, build_program
-from revstep.engine.program.trace import Estimate, Run
-from revstep.engine.program.vector import Vector
-from revstep.engine.runtime.noise import initial_noise, slerp
-from revstep.engine.runtime.samples import Samples
-from revstep.engine.spec.denoiser import Condition, Decoder, DenoiserSpec, TimeInput
-from revstep.engine.spec.grids import (
-    AYS_SD15,
-    AYS_SDXL,
-    AYS_SVD,
-    SPACINGS,
-    BetaGrid,
-    ExponentialGrid,
-    KarrasGrid,
-    LeadingGrid,
-    LinspaceGrid,
-    LogSNRGrid,
-    ShiftedGrid,
-    Spacing,
-    TimeGrid,
-    TrailingGrid,
-    flow_shift,
-)
-from revstep.engine.spec.schedule import (
-    ContinuousVPSchedule,
-    FlowSchedule,
-    Schedule,
-    VESchedule,
-    VPSchedule,
-)
+from revstep import errors as errors
+from revstep import grids as grids
+from revstep import moved as _moved
+from revstep import samplers as samplers
+from revstep import schedules as schedules
+from revstep.engine.backends.protocol import Denoiser as Denoiser
+from revstep.engine.backends.protocol import NetworkBuffers as NetworkBuffers
+from revstep.engine.bundle.entry import CompiledEntry as CompiledEntry
+from revstep.engine.bundle.reader import Bundle as Bundle
+from revstep.engine.engine import Engine as Engine
+from revstep.engine.engine import Preview as Preview
+from revstep.engine.errors import RevstepError as RevstepError
+from revstep.engine.open.bundle import load as load
+from revstep.engine.open.cuda_options import CudaOptions as CudaOptions
+from revstep.engine.open.module import from_module as from_module
+from revstep.engine.program.guidance import GuidanceInterval as GuidanceInterval
+from revstep.engine.program.guidance import GuidanceWeight as GuidanceWeight
+from revstep.engine.program.samplers import sampler as sampler
+from revstep.engine.program.table import StepProgram as StepProgram
+from revstep.engine.program.table import build_program as build_program
+from revstep.engine.program.trace import Sampler as Sampler
+from revstep.engine.runtime.loop import Timing as Timing
+from revstep.engine.runtime.noise import initial_noise as initial_noise
+from revstep.engine.runtime.noise import slerp as slerp
+from revstep.engine.runtime.samples import Samples as Samples
+from revstep.engine.spec.denoiser import Condition as Condition
+from revstep.engine.spec.denoiser import Decoder as Decoder
+from revstep.engine.spec.denoiser import DenoiserSpec as DenoiserSpec
+from revstep.engine.spec.denoiser import TimeInput as TimeInput
 from revstep.engine.system.telemetry import keep_quiet as _keep_quiet
 
 _keep_quiet()  # nothing above imports a library that reports home, and all below come later
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AYS_SD15",
-    "AYS_SDXL",
-    "AYS_SVD",
-    "DDIM",
-    "DDPM",
-    "SAMPLERS",
-    "SPACINGS",
-    "BackendError",
-    "BetaGrid",
-    "Bundle",
-    "BundleError",
-    "Cancelled",
-    "CapacityError",
-    "CompileError",
-    "CompiledEntry",
-    "Condition",
-    "ContinuousVPSchedule",
-    "DPMSolverPP2M",
-    "Decoder",
-    "Denoiser",
-    "DenoiserSpec",
-    "DeviceMemoryError",
-    "Engine",
-    "Estimate",
-    "ExponentialGrid",
-    "ExportError",
-    "FlowSchedule",
-    "GuidanceInterval",
-    "GuidanceWeight",
-    "KarrasGrid",
-    "LeadingGrid",
-    "LinspaceGrid",
-    "LogSNRGrid",
-    "NetworkBuffers",
-    "NonFiniteError",
-    "ParityError",
-    "Point",
-    "Preview",
-    "ProgramError",
-    "RePaint",
-    "RevstepError",
-    "Run",
-    "Samples",
-    "Schedule",
-    "ShiftedGrid",
-    "Spacing",
-    "StepProgram",
-    "TimeGrid",
-    "TimeInput",
-    "TrailingGrid",
-    "VESchedule",
-    "VPSchedule",
-    "Vector",
-    "__version__",
-    "build_program",
-    "flow_shift",
-    "from_module",
-    "initial_noise",
-    "load",
-    "make_sampler",
-    "sampler",
-    "samplers",
-    "slerp",
-]
+_PUBLIC = {name for name in globals() if name[0] != "_"} - {"engine", "kernels", "moved"}
+
+
+def __dir__() -> list[str]:
+    return sorted(_PUBLIC | {"__version__"})
+
+
+if not _TYPE_CHECKING:  # which should report a misspelt name
+    __getattr__ = _moved.names(__name__)

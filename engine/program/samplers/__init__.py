@@ -77,7 +77,6 @@ __all__ = [
     "ReverseSDE",
     "UniPC",
     "make_sampler",
-    "resolve_sampler",
     "sampler",
 ]
 

@@ -115,7 +115,7 @@ def sampler(function: Sampler) -> FunctionSampler:
     one value for later ones (three are kept at a time)::
 
         @revstep.sampler
-        def heun(run: revstep.Run) -> revstep.Vector:
+        def heun(run: revstep.samplers.Run) -> revstep.samplers.Vector:
             x = run.x
             for now, then in run.steps:
                 h = then.sigma - now.sigma

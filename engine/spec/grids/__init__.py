@@ -31,7 +31,8 @@ from revstep.engine.spec.grids.index_grids import (
     LinspaceGrid,
     TrailingGrid,
 )
-from revstep.engine.spec.grids.names import SPACINGS, resolve_spacing
+from revstep.engine.spec.grids.names import SPACINGS
+from revstep.engine.spec.grids.names import resolve_spacing as resolve_spacing
 from revstep.engine.spec.grids.noise_grids import (
     BetaGrid,
     ExponentialGrid,
@@ -61,8 +62,6 @@ __all__ = [
     "TimeGrid",
     "TrailingGrid",
     "flow_shift",
-    "resolve_spacing",
-    "spacing_from_value",
 ]
 
 KINDS: dict[str, type[Spacing]] = {

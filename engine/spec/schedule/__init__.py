@@ -38,7 +38,6 @@ __all__ = [
     "Schedule",
     "VESchedule",
     "VPSchedule",
-    "schedule_from_dict",
 ]
 
 SCHEDULES: dict[

@@ -1,1 +1,8 @@
 """``revstep doctor``: what this machine can run."""
+
+from typing import TYPE_CHECKING
+
+from revstep import moved
+
+if not TYPE_CHECKING:
+    __getattr__ = moved.names(__name__)

@@ -1,0 +1,253 @@
+"""What moved: each old name still works, with a DeprecationWarning that names the new one.
+
+Names here are without the ``revstep.`` in front. A name of the old façades, ``revstep`` and
+``revstep.engine``, is found in the public namespaces and has no line.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["LEFT", "MODULES", "NAMES", "names"]
+
+MODULES = {  # a package's line is for the modules in it too
+    "check": "commands.doctor.check",
+    "commands.doctor": "commands.doctor.command",
+    "doctor": "commands.doctor.examine",
+    "engine.affine": "engine.program.vector",
+    "engine.backends.eval_form": "engine.backends.module.eval_form",
+    "engine.backends.live_runner": "engine.runtime.live_runner",
+    "engine.backends.module_call": "engine.backends.module.call",
+    "engine.backends.module_cast": "engine.backends.module.cast",
+    "engine.backends.module_output": "engine.backends.module.output",
+    "engine.backends.ort_cuda": "engine.backends.onnx_cuda",
+    "engine.backends.ort_session": "engine.backends.onnx_cpu",
+    "engine.backends.reduced_module": "engine.backends.module.reduced",
+    "engine.backends.sync_watch": "engine.backends.module.sync_watch",
+    "engine.backends.torch_module": "engine.backends.module.denoiser",
+    "engine.backends.torch_threads": "engine.backends.module.threads",
+    "engine.backends.trt_denoiser": "engine.backends.trt.denoiser",
+    "engine.backends.trt_engine": "engine.backends.trt.plan",
+    "engine.backends.trt_library": "engine.backends.trt.library",
+    "engine.backends.weights_place": "engine.backends.module.weights_place",
+    "engine.batching": "engine.runtime.batching",
+    "engine.bundle": "engine.bundle.reader",
+    "engine.cores": "engine.system.cores",
+    "engine.cuda": "engine.runtime",
+    "engine.cuda.buffers": "engine.runtime.slots",
+    "engine.cuda.device": "engine.devices.cuda",
+    "engine.cuda.loop": "engine.runtime.device_loop",
+    "engine.cuda.runner": "engine.runtime.device_runner",
+    "engine.decoder": "engine.parts.decoder",
+    "engine.denoiser": "engine.backends.protocol",
+    "engine.diffusers_grid": "engine.program.diffusers_grid",
+    "engine.forks": "engine.system.forks",
+    "engine.frozen_array": "engine.spec.frozen_array",
+    "engine.graphs": "engine.devices.graphs",
+    "engine.grid": "engine.program.points",
+    "engine.guidance_weight": "engine.program.guidance",
+    "engine.inpainting": "engine.runtime.inpainting",
+    "engine.interpolation": "engine.runtime.noise",
+    "engine.inversion": "engine.program.inversion",
+    "engine.kernel_files": "engine.bundle.kernels",
+    "engine.live": "engine.open.module",
+    "engine.load_call": "engine.open.call",
+    "engine.loading": "engine.open.bundle",
+    "engine.loop": "engine.runtime.loop",
+    "engine.machine": "engine.system.machine",
+    "engine.manifest": "engine.bundle.manifest",
+    "engine.observer": "engine.runtime.watch",
+    "engine.plans": "engine.backends.trt.choice",
+    "engine.prediction": "engine.spec.prediction",
+    "engine.program": "engine.program.table",
+    "engine.program_warnings": "engine.program.warn",
+    "engine.reductions": "engine.program.reductions",
+    "engine.request": "engine.runtime.request",
+    "engine.runner": "engine.runtime.runner",
+    "engine.samplers": "engine.program.samplers",
+    "engine.samples": "engine.runtime.samples",
+    "engine.schedule": "engine.spec.schedule",
+    "engine.seeds": "engine.runtime.seeds",
+    "engine.slots": "engine.program.history",
+    "engine.spacing": "engine.spec.grids",
+    "engine.spec": "engine.spec.denoiser",
+    "engine.spec_checks": "engine.spec.fields",
+    "engine.spec_parts": "engine.spec.parts",
+    "engine.strength": "engine.program.strength",
+    "engine.telemetry": "engine.system.telemetry",
+    "engine.trace": "engine.program.trace",
+    "engine.user_cache": "engine.system.user_cache",
+    "engine.workspace": "engine.runtime.pool",
+    "engine.x0_trace": "engine.runtime.kept_x0",
+    "export.attention": "export.graph.attention",
+    "export.batch_range": "export.graph.batch_range",
+    "export.bounds": "export.parity.bounds",
+    "export.build_monitor": "export.targets.monitor",
+    "export.checks": "export.module.checks",
+    "export.compile": "export.targets.compile",
+    "export.compile_jobs": "export.targets.jobs",
+    "export.decoder_check": "export.module.decoder_check",
+    "export.diffusers_import": "export.sources.diffusers_folder",
+    "export.diffusers_sampler": "export.sources.diffusers_sampler",
+    "export.diffusers_schedule": "export.sources.diffusers_schedule",
+    "export.diffusers_spacing": "export.sources.diffusers_spacing",
+    "export.edge_rows": "export.parity.edge_rows",
+    "export.exact_constants": "export.graph.exact_constants",
+    "export.example_conditions": "export.module.example_conditions",
+    "export.export_failure": "export.graph.failure",
+    "export.export_parts": "export.sources.parts",
+    "export.factory": "export.sources.factory",
+    "export.given": "export.module.given",
+    "export.graph": "export.graph.graph",
+    "export.graph_check": "export.graph.check",
+    "export.graph_passes": "export.graph.passes",
+    "export.host_denoiser": "export.parity.host_denoiser",
+    "export.index_limits": "export.graph.index_limits",
+    "export.index_tables": "export.graph.index_tables",
+    "export.kernel_compile": "export.targets.kernels",
+    "export.leftovers": "engine.bundle.leftovers",
+    "export.module_export": "export.sources.module",
+    "export.module_line": "export.module.line",
+    "export.parity": "export.parity.check",
+    "export.precision": "export.precision.convert",
+    "export.precision_nodes": "export.precision.nodes",
+    "export.precision_ranges": "export.precision.ranges",
+    "export.precision_types": "export.precision.types",
+    "export.record": "engine.bundle.record",
+    "export.reference": "export.parity.reference",
+    "export.trt_build": "export.targets.trt_build",
+    "export.trt_compile": "export.targets.trt_compile",
+    "export.unet_module": "export.sources.unet_module",
+    "export.unsupported": "export.module.unsupported",
+    "export.writer": "engine.bundle.writer",
+    "gpu_checks": "commands.doctor.gpu",
+    "kernels.aot": "kernels.gpu.aot",
+    "kernels.launch": "kernels.gpu.cubin",
+    "kernels.sampler_step": "kernels.gpu.launch",
+    "kernels.step_kernels": "kernels.gpu.step",
+    "kernels.tile_access": "kernels.gpu.tiles",
+    "kernels.tile_noise": "kernels.gpu.noise",
+}
+
+NAMES = {  # those that aren't in the module that took their old module's place
+    "engine.images_from": "engine.runtime.samples.images_from",
+}
+
+LEFT = {  # modules that are in no wheel any more, and the commands that they were
+    "bench.bench_step": "python -m suites.step.bench_step",
+    "bench.gpu": "python -m suites.gpu_suite",
+    "bench.gpu_suite": "python -m suites.gpu_suite",
+    "bench.kernel_table": "python -m suites.step.kernel_table",
+    "bench.precision": "python -m suites.precision.measure",
+    "bench.precision_networks": "python -m suites.precision.measure",
+    "bench.precision_table": "python -m suites.precision.table",
+    "bench.proofs": "python -m proofs",
+    "bench.step": "python -m suites.step.step",
+}
+
+PUBLIC = ("", ".samplers", ".grids", ".schedules", ".errors", ".export")
+
+
+def names(module: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module that had other names once: it finds them, with a warning.
+
+    Args:
+        module: The module's full name.
+    """
+
+    def find(name: str) -> Any:
+        # `from module import name` first asks whether it must load a module of that name.
+        loading = sys._getframe(1).f_code.co_filename.startswith("<frozen importlib")
+        if loading or (name.startswith("__") and name != "__all__"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new, value = _found(module, name)
+        if name != "__all__":
+            text = f"{module}.{name} is now {new}"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return value
+
+    return find
+
+
+def _found(module: str, name: str) -> tuple[str, Any]:
+    """(new full name, value) of what the module had under that name.
+
+    Raises:
+        AttributeError: It had no such name.
+    """
+    place, there = _new(module), name
+    if single := NAMES.get(f"{module}.{name}".removeprefix("revstep.")):
+        place, _, there = f"revstep.{single}".rpartition(".")
+    if place is not None and hasattr(new := import_module(place), there):
+        value = getattr(new, there)
+        for public in _publics(there):
+            if getattr(public, there) is value:
+                return f"{public.__name__}.{there}", value
+        return f"{place}.{there}", value
+    for public in _publics(name):
+        return f"{public.__name__}.{name}", getattr(public, name)
+    raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
+def _publics(name: str) -> Iterator[ModuleType]:
+    """The public namespaces that have the name."""
+    spaces = (import_module(f"revstep{space}") for space in PUBLIC)
+    return (space for space in spaces if name in dir(space))
+
+
+def _new(module: str) -> str | None:
+    """What took the module's place, by the longest line that it begins with."""
+    old = module.removeprefix("revstep.")
+    parts = old.split(".")
+    for count in range(len(parts), 0, -1):
+        if new := MODULES.get(".".join(parts[:count])):
+            return ".".join(("revstep", new, *parts[count:]))
+    return None
+
+
+class _Finder(MetaPathFinder):
+    """Finds modules by their old names, where no other finder does."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith("revstep."):
+            return None
+        for old, command in LEFT.items():
+            if f"{fullname}.".startswith(f"revstep.{old}."):
+                text = f"{fullname} left the package; in a checkout, run: {command}"
+                raise ModuleNotFoundError(text)
+        new = _new(fullname)
+        if new is None or not _exists(new):
+            return None
+        return ModuleSpec(fullname, _Loader(new), is_package=True)
+
+
+class _Loader(Loader):
+    """Makes a module whose names are those of another."""
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def exec_module(self, module: ModuleType) -> None:
+        new = import_module(self.new)
+        module.__doc__ = f"Moved to ``{self.new}``."
+        vars(module).update(__getattr__=names(module.__name__), __dir__=lambda: dir(new))
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
+
+
+sys.meta_path.append(_Finder())

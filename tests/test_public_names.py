@@ -1,0 +1,140 @@
+"""What is public: the names of each namespace, and a public home for every type in a signature."""
+
+import ast
+import inspect
+import pydoc
+import sys
+import typing
+
+import pytest
+
+import revstep
+import revstep.export
+
+NAMES = {
+    "revstep": """
+        Bundle CompiledEntry Condition CudaOptions Decoder Denoiser DenoiserSpec Engine
+        GuidanceInterval GuidanceWeight NetworkBuffers Preview RevstepError Sampler Samples
+        StepProgram TimeInput Timing __version__ build_program errors from_module grids
+        initial_noise load sampler samplers schedules slerp
+    """,
+    "revstep.samplers": """
+        BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE
+        DPMSolverPP2M DPMSolverPP2MSDE DPMSolverPP2S DPMSolverPP2SSDE DPMSolverPP3M
+        DPMSolverPP3MSDE EDM Estimate Euler EulerAncestral FlowEuler FlowHeun FunctionSampler Heun
+        IPNDM LCM LMS Langevin PNDM Point PredictorCorrector RePaint ReverseSDE Run SAMPLERS
+        Sampler UniPC Vector lambda_point make_sampler sampler
+    """,
+    "revstep.grids": """
+        AYS_SD15 AYS_SDXL AYS_SVD BetaGrid ExponentialGrid IndexGrid KarrasGrid LeadingGrid
+        LinspaceGrid LogSNRGrid LuGrid NoiseGrid SPACINGS ShiftedGrid Spacing TimeGrid TrailingGrid
+        flow_shift
+    """,
+    "revstep.schedules": """
+        ContinuousVPSchedule FlowSchedule NearlyZeroSNR Schedule VESchedule VPSchedule
+    """,
+    "revstep.errors": """
+        BackendError BundleError Cancelled CapacityError CompileError DeviceMemoryError ExportError
+        NonFiniteError ParityError ProgramError RevstepError
+    """,
+    "revstep.export": """
+        BOUNDS Bounds BuildOptions Form KernelFiles OPSETS Profile Sampling Stages check_parity
+        compile_bundle compile_kernels export_diffusers export_module load_diffusers load_factory
+        make_parity read_scheduler
+    """,
+}
+NO_HOME = {  # types in signatures that no user writes
+    "CudaKeywords": "deprecated arguments",
+    "Runner": "what load and from_module give Engine",
+    "Stepping": "of samplers' compat, which takes a name",
+    "Symbol": "inside a Vector",
+    "Tape": "inside a Vector",
+}
+HELP_LINES = 150
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_namespace_has_these_names_and_no_others(name):
+    assert sorted(dir(sys.modules[name])) == sorted(NAMES[name].split())
+
+
+@pytest.mark.parametrize("name", ["samplers", "grids", "schedules", "errors", "export"])
+def test_a_namespace_is_a_module_that_can_be_starred(name):
+    scope = {}
+    if name == "export":
+        pytest.importorskip("torch")
+        pytest.importorskip("onnx")
+    exec(f"from revstep.{name} import *", scope)
+    assert set(NAMES[f"revstep.{name}"].split()) <= set(scope)
+
+
+def test_help_is_a_page():
+    text = pydoc.plain(pydoc.render_doc(revstep))
+    assert text.count("\n") < HELP_LINES
+    listed = set(text.replace(",", " ").split())
+    hidden = {"NetworkBuffers", "__version__", "errors", "grids", "samplers", "schedules"}
+    assert set(dir(revstep)) - hidden <= listed | {"Engine"}
+
+
+def _checking_imports(module):
+    """What the module imports for type checkers alone."""
+    found = {}
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            exec(compile(ast.Module(node.body, []), module.__name__, "exec"), found)
+    found.pop("__builtins__", None)
+    return found
+
+
+def test_exports_lazy_names_are_what_type_checkers_see():
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    checked = _checking_imports(revstep.export)
+    assert set(checked) == set(revstep.export.HOMES)
+    for name, value in checked.items():
+        assert getattr(revstep.export, name) is value
+
+
+def _parts(value):
+    """A function; or a class and its public methods and properties, the inherited ones too."""
+    yield value
+    for owner in inspect.getmro(value) if inspect.isclass(value) else ():
+        for name, part in vars(owner).items():
+            part = getattr(part, "fget", None) or getattr(part, "__func__", part)
+            if inspect.isfunction(part) and (name[0] != "_" or name == "__init__"):
+                yield part
+
+
+def _types(hint):
+    """All classes in a type hint."""
+    if inspect.isclass(hint):
+        yield hint
+    inner = hint if isinstance(hint, list) else typing.get_args(hint)
+    for part in inner:
+        yield from _types(part)
+
+
+def _hints(part):
+    owners = part.__mro__ if inspect.isclass(part) else (part,)
+    names = {}
+    for owner in owners:
+        if owner.__module__.startswith("revstep"):
+            module = sys.modules[owner.__module__]
+            names |= vars(module) | _checking_imports(module)
+    return typing.get_type_hints(part, names, names)
+
+
+def test_every_type_in_a_public_signature_has_a_public_home():
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    values = [getattr(sys.modules[name], n) for name in NAMES for n in NAMES[name].split()]
+    public = [value for value in values if inspect.isclass(value)]
+    homeless = {}
+    for value in values:
+        if inspect.isclass(value) or inspect.isfunction(value):
+            for part in _parts(value):
+                for argument, hint in _hints(part).items():
+                    for found in _types(hint):
+                        if found.__module__.startswith("revstep") and found not in public:
+                            homeless[found.__name__] = f"{part.__qualname__}: {argument}"
+    assert homeless.keys() == NO_HOME.keys(), homeless
