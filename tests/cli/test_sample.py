@@ -20,7 +20,7 @@ def test_npy_holds_what_the_api_samples(cli, engine, image_bundle, tmp_path):
     assert result.exit_code == 0, result.stderr
     expected = engine.sample(
         4,
-        sampler=revstep.DDIM(eta=0.5),
+        sampler=revstep.samplers.DDIM(eta=0.5),
         steps=3,
         seed=0,
         guidance=1.5,
@@ -153,7 +153,7 @@ def test_inpainting_from_arrays_and_pictures(cli, image_bundle, tabular_bundle, 
         *("--set", "repeats=2", "--steps", "6", "--seed", "2", "-n", "3"),
     )
     assert result.exit_code == 0, result.stderr
-    sampler = revstep.RePaint(jump_length=2, repeats=2)
+    sampler = revstep.samplers.RePaint(jump_length=2, repeats=2)
     expected = revstep.load(tabular_bundle).sample(
         3, sampler=sampler, steps=6, seed=2, mask=mask, known=known
     )

@@ -41,7 +41,7 @@ def spec(**fields):
     condition = revstep.Condition(name="keep", **fields)
     return revstep.DenoiserSpec(
         shape=(2,),
-        schedule=revstep.VPSchedule(),
+        schedule=revstep.schedules.VPSchedule(),
         prediction="epsilon",
         conditions=(condition,),
     )

@@ -30,7 +30,7 @@ def test_the_examples_of_the_readme_run_on_the_bundled_denoisers_shape(tmp_path,
     config = json.loads((ROOT / "examples/fashion_mnist_unet/unet/config.json").read_text())
     spec = revstep.DenoiserSpec(
         shape=(config["in_channels"], config["sample_size"], config["sample_size"]),
-        schedule=revstep.VPSchedule(betas="squaredcos_cap_v2"),
+        schedule=revstep.schedules.VPSchedule(betas="squaredcos_cap_v2"),
         prediction="epsilon",
         value_range=(-1, 1),
         conditions=(revstep.Condition(name="class_labels", dtype="int64", classes=11, null=10),),
@@ -115,11 +115,11 @@ def test_the_examples_of_own_samplers_are_typed(tmp_path):
     wrong = textwrap.dedent(
         """
         @revstep.sampler
-        def returns_a_number(run: revstep.Run) -> float:
+        def returns_a_number(run: revstep.samplers.Run) -> float:
             return run.steps[0][0].sigma
 
         @revstep.sampler
-        def returns_an_estimate(run: revstep.Run) -> revstep.Vector:
+        def returns_an_estimate(run: revstep.samplers.Run) -> revstep.samplers.Vector:
             return run.denoise(run.x, run.steps[0][0])
 
         run_takes_points = revstep.sampler(lambda run: run.denoise(run.x, 0.5).x0)

@@ -167,7 +167,7 @@ def test_a_batch_outside_the_profiles(bundle, here):
     ],
 )
 def test_out_of_gpu_memory(bundle, here, faults, call, says):
-    engine = load(bundle, warm_up=False, graphs=False)
+    engine = load(bundle, cuda=revstep.CudaOptions(warm_up=False, graphs=False))
     faults.call, faults.says = call, says
     with pytest.raises(DeviceMemoryError, match=r"memory is too small.*use a smaller batch"):
         engine.sample(4, **RUN)
@@ -177,7 +177,7 @@ def test_out_of_gpu_memory(bundle, here, faults, call, says):
 
 
 def test_torch_out_of_memory_names_the_option(bundle, here, monkeypatch):
-    engine = load(bundle, graphs=False)
+    engine = load(bundle, cuda=revstep.CudaOptions(graphs=False))
     want = engine.sample(4, **RUN).x
 
     def full(self, array):
@@ -194,7 +194,7 @@ def test_torch_out_of_memory_names_the_option(bundle, here, monkeypatch):
     ("precision", "advice"), [("fp16", "precision='bf16' or 'fp32'"), ("fp32", "conditions' range")]
 )
 def test_nan_of_the_network(bundle, here, faults, precision, advice):
-    engine = load(bundle, graphs=False)
+    engine = load(bundle, cuda=revstep.CudaOptions(graphs=False))
     if precision == "fp16":  # what load says of the fp16 graph's engines
         engine = revstep.Engine(
             runner=engine._runner, details={"precision": "fp16", "bundle": str(bundle)}

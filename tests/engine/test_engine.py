@@ -7,21 +7,12 @@ import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 from rows import run_rows
 
-from revstep.engine import (
-    DDIM,
-    Cancelled,
-    Condition,
-    DenoiserSpec,
-    Engine,
-    GuidanceInterval,
-    NonFiniteError,
-    ProgramError,
-    Timing,
-    VPSchedule,
-    build_program,
-)
+from revstep import Condition, DenoiserSpec, Engine, GuidanceInterval, Timing, build_program
+from revstep.errors import Cancelled, NonFiniteError, ProgramError
 from revstep.kernels import columns as col
 from revstep.kernels.noise import normals
+from revstep.samplers import DDIM
+from revstep.schedules import VPSchedule
 
 SHAPE = (1, 4, 5)
 LABEL = Condition(name="shift", null=0.0)
@@ -327,7 +318,7 @@ def test_learned_variance_uses_the_second_half_of_the_output():
 
         return Engine(NumpyDenoiser(given, network))
 
-    from revstep.engine import DDPM
+    from revstep.samplers import DDPM
 
     plain = spec(conditions=())
     for value, variance in ((-1.0, "small"), (1.0, "large")):
@@ -347,7 +338,7 @@ def test_results_as_torch_share_memory():
 
 def test_results_as_images_map_the_value_range():
     pytest.importorskip("PIL")
-    from revstep.engine import images_from
+    from revstep.engine.runtime.samples import images_from
 
     x = np.array([-1.0, 0.0, 1.0, 3.0], np.float32).reshape(1, 1, 2, 2)
     (image,) = images_from(x, (-1.0, 1.0))

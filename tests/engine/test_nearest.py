@@ -60,7 +60,7 @@ def test_the_suggestion_comes_before_a_long_list():
 
 
 def vp(**fields):
-    return revstep.VPSchedule(**fields)
+    return revstep.schedules.VPSchedule(**fields)
 
 
 def spec(**fields):
@@ -77,7 +77,7 @@ def spec(**fields):
         (lambda: spec(prediction="eps"), "epsilon"),
         (lambda: spec(prediction="V"), None),
         (lambda: vp(betas="squaredcos"), "squaredcos_cap_v2"),
-        (lambda: revstep.VESchedule(levels="geometrical"), "geometric"),
+        (lambda: revstep.schedules.VESchedule(levels="geometrical"), "geometric"),
         (lambda: revstep.TimeInput(kind="logsigma"), "log_sigma"),
     ],
 )

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
-from revstep.engine import DenoiserSpec, Engine, LeadingGrid, VPSchedule, make_sampler
+from revstep import DenoiserSpec, Engine
+from revstep.grids import LeadingGrid
 from revstep.kernels.noise import normals
+from revstep.samplers import make_sampler
+from revstep.schedules import VPSchedule
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers", minversion="0.42")

@@ -16,7 +16,7 @@ from proofs.mixture import MixtureNetwork, three_modes
 from proofs.processes import even_grid, process
 from proofs.rows import run_rows
 from proofs.training_set import SAMPLERS, ended_on, returned
-from revstep.engine import sampler
+from revstep import sampler
 from revstep.engine.program.samplers import SAMPLERS as NAMES
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import build_program

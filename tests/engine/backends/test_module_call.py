@@ -14,9 +14,11 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import BackendError, Condition, DenoiserSpec, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec  # noqa: E402
 from revstep.engine.backends.module.call import CallError, ModuleCall, called  # noqa: E402
 from revstep.engine.backends.module.output import OutputError, picked  # noqa: E402
+from revstep.errors import BackendError  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 Pair = collections.namedtuple("Pair", "mean logvar")
 

@@ -20,7 +20,9 @@ from revstep.engine.spec.precisions import FORWARD_BOUNDS  # noqa: E402
 
 CPU = torch.device("cpu")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-SPEC = revstep.DenoiserSpec(shape=(8,), schedule=revstep.VPSchedule(), prediction="epsilon")
+SPEC = revstep.DenoiserSpec(
+    shape=(8,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
+)
 PRECISIONS = pytest.mark.parametrize("precision", ["fp16", "bf16"])
 
 
@@ -223,7 +225,7 @@ def test_half_weights_as_given_are_taken():
 
 def test_a_module_that_refuses_null_conditions_still_runs():
     spec = revstep.DenoiserSpec(
-        shape=(8,), schedule=revstep.VPSchedule(), prediction="epsilon",
+        shape=(8,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon",
         conditions=(revstep.Condition(name="length"),),
     )  # fmt: skip
 
@@ -239,7 +241,7 @@ def test_a_module_that_refuses_null_conditions_still_runs():
 
 def test_a_condition_that_is_a_time_is_not_rounded():
     spec = revstep.DenoiserSpec(
-        shape=(4,), schedule=revstep.VPSchedule(), prediction="epsilon",
+        shape=(4,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon",
         conditions=(revstep.Condition(name="r"),),
     )  # fmt: skip
 

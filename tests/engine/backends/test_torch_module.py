@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 from toys import build  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import BackendError, Engine, NetworkBuffers  # noqa: E402
+from revstep import Engine, NetworkBuffers  # noqa: E402
 from revstep.engine.backends.module import denoiser as torch_module  # noqa: E402
 from revstep.engine.backends.module.denoiser import (  # noqa: E402
     TorchModuleDenoiser,
@@ -20,6 +20,7 @@ from revstep.engine.backends.module.denoiser import (  # noqa: E402
 )
 from revstep.engine.backends.module.sync_watch import sync_reason  # noqa: E402
 from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+from revstep.errors import BackendError  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -280,7 +281,7 @@ def test_cuda_without_a_gpu_is_named_with_a_way_on():
 def test_what_a_module_raises_says_how_it_was_called():
     spec = revstep.DenoiserSpec(
         shape=(3,),
-        schedule=revstep.VPSchedule(),
+        schedule=revstep.schedules.VPSchedule(),
         prediction="epsilon",
         conditions=(revstep.Condition(name="goal", shape=(2,), null=0.0),),
     )

@@ -18,7 +18,6 @@ from damage import flip, rehash  # noqa: E402
 from fake_cuda_core import FakeCore  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import BackendError, BundleError  # noqa: E402
 from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle import kernels as kernel_files  # noqa: E402
 from revstep.engine.bundle.kernels import KernelFiles, choose_kernels  # noqa: E402
@@ -29,6 +28,7 @@ from revstep.engine.runtime import device_runner as cuda_runner  # noqa: E402
 from revstep.engine.runtime.loop import INITIAL_STREAM  # noqa: E402
 from revstep.engine.runtime.slots import SlotBuffers  # noqa: E402
 from revstep.engine.runtime.step_kernels import StepKernels  # noqa: E402
+from revstep.errors import BackendError, BundleError  # noqa: E402
 from revstep.export import compile_kernels  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
 from revstep.kernels.gpu import cubin  # noqa: E402
@@ -184,7 +184,7 @@ def made(monkeypatch):
 
 def test_load_gives_the_runner_the_kernels_that_work(built, machine, made):
     folder = KernelFiles.of(Bundle.open(built)).folder
-    revstep.load(built, kernels="triton")
+    revstep.load(built, cuda=revstep.CudaOptions(kernels="triton"))
     revstep.load(built)
     machine.triton = False
     revstep.load(built)
@@ -206,9 +206,9 @@ def test_load_without_kernels_names_them_and_auto_goes_to_the_cpu(
 
 def test_kernels_are_for_gpus(built):
     with pytest.raises(ValueError, match="kernels= needs a GPU"):
-        revstep.load(built, device="cpu", kernels="aot")
+        revstep.load(built, device="cpu", cuda=revstep.CudaOptions(kernels="aot"))
     with pytest.raises(ValueError, match="allowed: auto, triton, aot"):
-        revstep.load(built, kernels="cuda")
+        revstep.load(built, cuda=revstep.CudaOptions(kernels="cuda"))
 
 
 @pytest.fixture
@@ -301,10 +301,10 @@ def test_on_a_gpu_compiled_kernels_give_tritons_bits(built):
     pytest.importorskip("cuda.core", reason="cuda.core is not installed", exc_type=ImportError)
     options = {"device": "cuda", "buckets": (4,)}
     try:
-        triton = revstep.load(built, kernels="triton", **options)
+        triton = revstep.load(built, cuda=revstep.CudaOptions(kernels="triton"), **options)
     except BackendError as error:
         pytest.skip(f"no backend on this GPU: {error}")
-    aot = revstep.load(built, kernels="aot", **options)
+    aot = revstep.load(built, cuda=revstep.CudaOptions(kernels="aot"), **options)
     assert aot.describe()["kernels"].startswith("aot (")
     run = {"steps": 8, "seed": 3, "sampler": "ddpm"}
     np.testing.assert_array_equal(aot.sample(4, **run).x, triton.sample(4, **run).x)

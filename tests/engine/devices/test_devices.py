@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 import revstep  # noqa: E402
-from revstep.engine import BackendError, DeviceMemoryError  # noqa: E402
 from revstep.engine.backends import onnx_cuda as ort_cuda  # noqa: E402
 from revstep.engine.backends.onnx_cpu import onnx_session  # noqa: E402
 from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
 from revstep.engine.devices import cuda as devices  # noqa: E402
 from revstep.engine.open import bundle as loading  # noqa: E402
+from revstep.errors import BackendError, DeviceMemoryError  # noqa: E402
 
 CPU = torch.device("cpu")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -13,14 +13,9 @@ from every_dtype import CONDITIONS, Every, spec, values  # noqa: E402
 from toys import build  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import (  # noqa: E402
-    BackendError,
-    DenoiserSpec,
-    DeviceMemoryError,
-    NonFiniteError,
-    Timing,
-    VPSchedule,
-)
+from revstep import DenoiserSpec, Timing  # noqa: E402
+from revstep.errors import BackendError, DeviceMemoryError, NonFiniteError  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,9 +37,9 @@ def policy():
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_graph_unrolled_graph_and_eager_steps_agree_bit_for_bit(policy, sampler, precision):
     options = {"device": "cuda", "precision": precision, "buckets": (2, 8)}
-    eager = revstep.from_module(*policy, graphs=False, **options)
+    eager = revstep.from_module(*policy, cuda=revstep.CudaOptions(graphs=False), **options)
     graph = revstep.from_module(*policy, **options)
-    unrolled = revstep.from_module(*policy, unroll=(8,), **options)
+    unrolled = revstep.from_module(*policy, cuda=revstep.CudaOptions(unroll=(8,)), **options)
     assert graph.describe()["graphs"] == "on"
     for n, guidance in ((1, 1.0), (3, 1.5), (4, 3.0)):
         run = {**RUN, **OBSERVED, "sampler": sampler, "guidance": guidance}
@@ -98,7 +93,9 @@ def test_a_reproducible_sample_does_not_depend_on_its_company(policy, precision)
 
 
 def test_what_graphs_hold_is_neither_moved_nor_reused(policy):
-    engine = revstep.from_module(*policy, device="cuda", unroll=(8,), buckets=(2, 8))
+    engine = revstep.from_module(
+        *policy, device="cuda", cuda=revstep.CudaOptions(unroll=(8,)), buckets=(2, 8)
+    )
     watch = {"on_step": lambda preview: None}
     want = [engine.sample(n, **RUN, **more).x for n in (2, 8) for more in ({}, watch)]
     torch.cuda.empty_cache()
@@ -177,7 +174,9 @@ def test_progress_is_told_of_steps_that_the_gpu_has_done(policy):
 def test_a_compiled_module_agrees_and_is_captured(policy):
     engine = revstep.from_module(*policy, device="cuda", compile=True, buckets=(4,))
     assert engine.describe()["graphs"] == "on"
-    eager = revstep.from_module(*policy, device="cuda", graphs=False, buckets=(4,))
+    eager = revstep.from_module(
+        *policy, device="cuda", cuda=revstep.CudaOptions(graphs=False), buckets=(4,)
+    )
     np.testing.assert_allclose(engine.sample(4, **RUN).x, eager.sample(4, **RUN).x, atol=1e-4)
 
 
@@ -195,7 +194,9 @@ def test_a_module_that_waits_for_the_gpu_runs_eagerly_and_says_so(policy, caplog
     with caplog.at_level(logging.WARNING, "revstep"):
         engine = revstep.from_module(Waiting().eval(), spec, device="cuda", buckets=(4,))
     assert "_local_scalar_dense" in caplog.text
-    want = revstep.from_module(module, spec, device="cuda", graphs=False, buckets=(4,))
+    want = revstep.from_module(
+        module, spec, device="cuda", cuda=revstep.CudaOptions(graphs=False), buckets=(4,)
+    )
     np.testing.assert_array_equal(engine.sample(3, **RUN).x, want.sample(3, **RUN).x)
 
 
@@ -243,7 +244,9 @@ def test_no_memory_is_named_and_the_engine_goes_on(policy):
     with pytest.raises(DeviceMemoryError, match=r"buckets=\(4,\)"):
         revstep.from_module(Hungry().eval(), spec, **options)
     Hungry.most = 8
-    engine = revstep.from_module(Hungry().eval(), spec, graphs=False, **options)
+    engine = revstep.from_module(
+        Hungry().eval(), spec, cuda=revstep.CudaOptions(graphs=False), **options
+    )
     Hungry.most = 4
     want = engine.sample(4, **RUN).x
     with pytest.raises(DeviceMemoryError, match="smaller batch_size"):
@@ -313,7 +316,9 @@ def test_onnxruntime_on_cuda_agrees_with_the_cpu(demo_bundle):
         gpu = revstep.load(demo_bundle, device="cuda", **options)
     except BackendError as error:
         pytest.skip(f"ONNX Runtime's CUDA provider does not load here: {error}")
-    eager = revstep.load(demo_bundle, device="cuda", graphs=False, **options)
+    eager = revstep.load(
+        demo_bundle, device="cuda", cuda=revstep.CudaOptions(graphs=False), **options
+    )
     cpu = revstep.load(demo_bundle, device="cpu", threads=2)
     run = {**RUN, "conditions": {"class_labels": [0, 1, 2, 3]}}
     np.testing.assert_allclose(gpu.sample(4, **run).x, cpu.sample(4, **run).x, atol=5e-3)

@@ -12,11 +12,12 @@ pytest.importorskip("triton")
 
 from interpreted import interpreted_kernels  # noqa: E402
 
-from revstep.engine import Condition, DenoiserSpec, Engine, Timing, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec, Engine, Timing  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.devices.cuda import Queue  # noqa: E402
 from revstep.engine.devices.graphs import HostGraphs  # noqa: E402
 from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 
 class Event:

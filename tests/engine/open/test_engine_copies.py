@@ -10,7 +10,7 @@ import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
 import revstep
-from revstep.engine import BundleError
+from revstep.errors import BundleError
 
 RUN = {"steps": 3, "seed": 5}
 
@@ -80,6 +80,8 @@ def _of_a_module(spec):
 )
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_other_engines_say_what_to_do_instead(make, way):
-    spec = revstep.DenoiserSpec(shape=(3,), schedule=revstep.VPSchedule(), prediction="epsilon")
+    spec = revstep.DenoiserSpec(
+        shape=(3,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
+    )
     with pytest.raises(TypeError, match=r"call from_module in the other process.*load its bundle"):
         way(make(spec))

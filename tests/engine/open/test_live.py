@@ -11,11 +11,13 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import BackendError  # noqa: E402
 from revstep.engine.backends.module.eval_form import EvalForm  # noqa: E402
 from revstep.engine.backends.module.weights_place import WeightsPlace  # noqa: E402
+from revstep.errors import BackendError  # noqa: E402
 
-SPEC = revstep.DenoiserSpec(shape=(1, 4, 4), schedule=revstep.VPSchedule(), prediction="epsilon")
+SPEC = revstep.DenoiserSpec(
+    shape=(1, 4, 4), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
+)
 RUN = {"steps": 3, "seed": 0}
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import revstep
-from revstep.engine import BackendError, BundleError, NetworkBuffers
+from revstep import NetworkBuffers
 from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.program.samplers import DDIM
 from revstep.engine.program.table import build_program
 from revstep.engine.runtime.loop import Batch, run_batch
 from revstep.engine.runtime.pool import Workspace
+from revstep.errors import BackendError, BundleError
 
 pytest.importorskip("onnxruntime")
 
@@ -176,7 +177,7 @@ def test_latent_decoder_runs_after_the_loop(image_bundle):
         ({"backend": "torch"}, BackendError, "from_module"),
         ({"backend": "tensorrt", "device": "cpu"}, BackendError, "on a CPU backend='onnxruntime'"),
         ({"buckets": (1, 8), "device": "cpu"}, ValueError, "need a GPU"),
-        ({"unroll": (20,), "device": "cpu"}, ValueError, "need a GPU"),
+        ({"cuda": revstep.CudaOptions(unroll=(20,)), "device": "cpu"}, ValueError, "need a GPU"),
         ({"precision": "bf16"}, BundleError, "add it with: revstep export"),
         ({"precision": "int3"}, BundleError, "allowed: fp32, fp16, bf16"),
         ({"threads": 0}, ValueError, "at least 1"),

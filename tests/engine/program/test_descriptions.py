@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
-from revstep.engine import (
-    DenoiserSpec,
-    Engine,
-    FlowSchedule,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-)
+from revstep import DenoiserSpec, Engine, TimeInput
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 MEAN, SPREAD, SIGMA_DATA = 0.5, 0.25, 0.6
 VP, VE, FLOW = VPSchedule(), VESchedule(sigma_min=0.002, sigma_max=80.0), FlowSchedule()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
-from revstep.engine import DenoiserSpec, Engine, KarrasGrid, TimeInput, VESchedule, VPSchedule
+from revstep import DenoiserSpec, Engine, TimeInput
 from revstep.engine.program.samplers import DDIM, DDPM, SAMPLERS, UniPC
 from revstep.engine.program.table import build_program
 from revstep.engine.spec.grids import (
@@ -22,7 +22,9 @@ from revstep.engine.spec.grids import (
     spacing_from_value,
 )
 from revstep.engine.spec.schedule.float32_levels import float32_levels
+from revstep.grids import KarrasGrid
 from revstep.kernels import columns as col
+from revstep.schedules import VESchedule, VPSchedule
 
 STABLE = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
 ZERO = dataclasses.replace(STABLE, zero_terminal_snr=True)

@@ -7,7 +7,7 @@ from rows import run_rows
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from revstep.engine import DenoiserSpec, build_program  # noqa: E402
+from revstep import DenoiserSpec, build_program  # noqa: E402
 from revstep.engine.program.samplers import make_sampler  # noqa: E402
 
 SHAPE = (3, 4, 4)

@@ -12,24 +12,13 @@ import random
 import numpy as np
 import pytest
 
-from revstep.engine import (
-    AYS_SD15,
-    SAMPLERS,
-    BetaGrid,
-    ContinuousVPSchedule,
-    DenoiserSpec,
-    FlowSchedule,
-    KarrasGrid,
-    ProgramError,
-    ShiftedGrid,
-    TimeGrid,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, TimeInput, build_program
 from revstep.engine.spec.grids import SPACINGS
+from revstep.errors import ProgramError
+from revstep.grids import AYS_SD15, BetaGrid, KarrasGrid, ShiftedGrid, TimeGrid
 from revstep.kernels import columns as col
+from revstep.samplers import SAMPLERS
+from revstep.schedules import ContinuousVPSchedule, FlowSchedule, VESchedule, VPSchedule
 
 SCHEDULES = {
     "linear": VPSchedule(),

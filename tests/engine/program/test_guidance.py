@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from revstep.engine import DenoiserSpec, FlowSchedule, ProgramError, TimeInput, VPSchedule
+from revstep import DenoiserSpec, TimeInput
 from revstep.engine.program.guidance import (
     GuidanceInterval,
     check_guidance_weight,
@@ -10,6 +10,8 @@ from revstep.engine.program.guidance import (
 )
 from revstep.engine.program.points import Point, time_grid
 from revstep.engine.program.reductions import refuse_reductions
+from revstep.errors import ProgramError
+from revstep.schedules import FlowSchedule, VPSchedule
 
 VP = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
 

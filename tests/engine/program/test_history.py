@@ -8,21 +8,17 @@ import numpy as np
 import pytest
 from rows import run_rows
 
-from revstep.engine import (
-    DenoiserSpec,
-    ProgramError,
-    TimeGrid,
-    VESchedule,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, build_program
 from revstep.engine.program import history
 from revstep.engine.program.history import allocate
 from revstep.engine.program.points import time_grid
 from revstep.engine.program.samplers import RePaint, UniPC
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Symbol, Vector
+from revstep.errors import ProgramError
+from revstep.grids import TimeGrid
 from revstep.kernels import columns as col
+from revstep.schedules import VESchedule, VPSchedule
 
 VE = DenoiserSpec(
     shape=(4,), schedule=VESchedule(sigma_max=10.0), prediction="epsilon", final="first"

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
-from revstep.engine import (
-    Condition,
-    DenoiserSpec,
-    Engine,
-    FlowSchedule,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-)
+from revstep import Condition, DenoiserSpec, Engine, TimeInput
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 MEAN, SPREAD = 0.5, 0.25
 SHAPE = (1, 3, 4)
@@ -245,7 +238,7 @@ def test_bad_arguments_are_refused_before_the_network_is_called(arguments, error
 
 
 def test_a_network_that_knows_no_noise_at_zero_snr_is_refused_with_iterations():
-    from revstep.engine import ProgramError
+    from revstep.errors import ProgramError
 
     spec = make_spec("epsilon", schedule=VPSchedule(zero_terminal_snr=True))
     with pytest.raises(ProgramError, match="alpha = 0"):

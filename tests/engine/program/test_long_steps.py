@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
-from revstep.engine import (
-    DenoiserSpec,
-    Engine,
-    ExponentialGrid,
-    KarrasGrid,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.samplers import make_sampler
+from revstep.grids import ExponentialGrid, KarrasGrid
+from revstep.schedules import VESchedule, VPSchedule
 
 COSINE = VPSchedule(betas="squaredcos_cap_v2")  # its last noise level is 20,000
 SPREAD = 0.2

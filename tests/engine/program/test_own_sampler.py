@@ -8,7 +8,9 @@ import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
 import revstep
-from revstep import DDIM, DenoiserSpec, Engine, VPSchedule, build_program
+from revstep import DenoiserSpec, Engine, build_program
+from revstep.samplers import DDIM
+from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(
     shape=(1, 4, 5),

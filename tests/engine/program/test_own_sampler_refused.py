@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import revstep
-from revstep import DenoiserSpec, ProgramError, VPSchedule, build_program
+from revstep import DenoiserSpec, build_program
+from revstep.errors import ProgramError
+from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(shape=(4,), schedule=VPSchedule(), prediction="epsilon")
 

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from revstep.engine import DenoiserSpec, FlowSchedule, TimeInput, VESchedule, VPSchedule
+from revstep import DenoiserSpec, TimeInput
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.points import lambda_point, point, time_grid, training_end
 from revstep.engine.program.table import build_program
 from revstep.kernels import columns as col
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 VP = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
 VE = dataclasses.replace(VP, schedule=VESchedule(steps=40, sigma_min=0.02, sigma_max=20.0))

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
-from revstep.engine import DDIM, DenoiserSpec, Engine, VPSchedule
+from revstep import DenoiserSpec, Engine
 from revstep.engine.program.samplers import RePaint
 from revstep.engine.program.samplers.repaint import jump_schedule
 from revstep.engine.program.table import build_program
 from revstep.kernels import columns as col
+from revstep.samplers import DDIM
+from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(shape=(6,), schedule=VPSchedule(), prediction="epsilon", batch=(1, 512))
 

@@ -11,22 +11,14 @@ from rows import run_rows
 
 from proofs.case import draws
 from proofs.network import TestNetwork
-from revstep.engine import (
-    DDIM,
-    DDPM,
-    DenoiserSpec,
-    Engine,
-    FlowSchedule,
-    ProgramError,
-    TimeGrid,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.samplers import SAMPLERS, UniPC, make_sampler
+from revstep.errors import ProgramError
+from revstep.grids import TimeGrid
 from revstep.kernels import columns as col
 from revstep.kernels.noise import normals
+from revstep.samplers import DDIM, DDPM
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 SHAPE = (3, 4, 4)
 VP = DenoiserSpec(shape=SHAPE, schedule=VPSchedule(), prediction="epsilon")

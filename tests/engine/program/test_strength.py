@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
-from revstep.engine import DenoiserSpec, Engine, FlowSchedule, TimeInput, VPSchedule, build_program
+from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.strength import steps_run
+from revstep.schedules import FlowSchedule, VPSchedule
 
 SHAPE = (2, 3)
 GRID = [(n, s) for n in (1, 2, 7, 10, 20, 30, 50) for s in (0.02, 0.1, 0.3, 0.33, 0.7, 0.99, 1.0)]

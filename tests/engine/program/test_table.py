@@ -3,19 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from revstep.engine import (
-    DDIM,
-    DDPM,
-    DenoiserSpec,
-    FlowSchedule,
-    ProgramError,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, TimeInput, build_program
 from revstep.engine.spec.grids import TrailingGrid
+from revstep.errors import ProgramError
 from revstep.kernels import columns as col
+from revstep.samplers import DDIM, DDPM
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 VP = DenoiserSpec(
     shape=(2,), schedule=VPSchedule(), prediction="epsilon", value_range=(-1.0, 1.0), clip=True

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from revstep.engine import DDIM, DenoiserSpec, ProgramError, VPSchedule, build_program
+from revstep import DenoiserSpec, build_program
 from revstep.engine.program.vector import Symbol, Vector
+from revstep.errors import ProgramError
+from revstep.samplers import DDIM
+from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
 

@@ -7,18 +7,11 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
-from revstep.engine import (
-    DenoiserSpec,
-    Engine,
-    FlowSchedule,
-    KarrasGrid,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.warn import error_gains
+from revstep.grids import KarrasGrid
 from revstep.kernels import columns as col
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 COSINE = VPSchedule(betas="squaredcos_cap_v2")
 SD = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)

@@ -7,10 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from revstep.engine import CapacityError, DenoiserSpec, VPSchedule, build_program  # noqa: E402
+from revstep import DenoiserSpec, build_program  # noqa: E402
 from revstep.engine.devices.cuda import Queue  # noqa: E402
 from revstep.engine.runtime.arena import ProgramArena  # noqa: E402
+from revstep.errors import CapacityError  # noqa: E402
 from revstep.kernels import columns as col  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 SPEC = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
 
@@ -92,7 +94,7 @@ def test_a_full_arena_refuses_and_tells_how_to_go_on():
 
 
 def test_a_refused_run_leaves_the_engine_usable():
-    from revstep.engine import Engine
+    from revstep import Engine
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
     from revstep.engine.runtime.device_runner import CudaRunner
 

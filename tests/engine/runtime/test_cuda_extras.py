@@ -7,11 +7,14 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from revstep.engine import DDIM, BackendError, Condition, DenoiserSpec, Engine, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec, Engine  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.devices.graphs import HostGraphs  # noqa: E402
 from revstep.engine.program.samplers import RePaint  # noqa: E402
 from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+from revstep.errors import BackendError  # noqa: E402
+from revstep.samplers import DDIM  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 SHAPE = (1, 4, 5)
 RNG = np.random.default_rng(3)

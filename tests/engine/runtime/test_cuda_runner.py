@@ -13,21 +13,13 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from revstep.engine import (  # noqa: E402
-    DDIM,
-    BackendError,
-    Cancelled,
-    Condition,
-    DenoiserSpec,
-    Engine,
-    NonFiniteError,
-    Timing,
-    VESchedule,
-    VPSchedule,
-)
+from revstep import Condition, DenoiserSpec, Engine, Timing  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.devices.graphs import CaptureRefused, HostGraphs  # noqa: E402
 from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+from revstep.errors import BackendError, Cancelled, NonFiniteError  # noqa: E402
+from revstep.samplers import DDIM  # noqa: E402
+from revstep.schedules import VESchedule, VPSchedule  # noqa: E402
 
 SAMPLERS = ["ddim", "ddpm", "dpmpp_2m", DDIM(eta=0.6)]
 
@@ -116,14 +108,14 @@ def test_half_precision_networks_give_the_eager_loops_bits(dtype, shape):
 
 
 def test_learned_variance_gives_the_eager_loops_bits():
-    from revstep.engine import DDPM
+    from revstep.samplers import DDPM
 
     a, b = pair(make_spec((2, 3, 3), learned_variance=True))
     assert_same(a, b, 3, sampler=DDPM("learned"), steps=6, seed=2)
 
 
 def test_scaled_network_inputs_give_the_eager_loops_bits():
-    from revstep.engine import TimeInput
+    from revstep import TimeInput
 
     spec = make_spec(
         schedule=VESchedule(), prediction="edm", time=TimeInput(kind="log_sigma", fractions=True)

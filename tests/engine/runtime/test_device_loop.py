@@ -5,12 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from revstep.engine import DenoiserSpec, Engine, VPSchedule  # noqa: E402
+from revstep import DenoiserSpec, Engine  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.devices.cuda import Queue  # noqa: E402
 from revstep.engine.runtime.buckets import bucket_for, make_buckets  # noqa: E402
 from revstep.engine.runtime.device_loop import AHEAD  # noqa: E402
 from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 SPEC = DenoiserSpec(
     shape=(3,), schedule=VPSchedule(), prediction="epsilon", value_range=(-1, 1), batch=(1, 4)

@@ -5,9 +5,11 @@ import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
 import revstep.engine
-from revstep.engine import DDIM, Condition, DenoiserSpec, Engine, VPSchedule
+from revstep import Condition, DenoiserSpec, Engine
 from revstep.engine.program.samplers import RePaint
 from revstep.kernels.noise import normals
+from revstep.samplers import DDIM
+from revstep.schedules import VPSchedule
 
 SHAPE = (2, 4, 5)
 RNG = np.random.default_rng(0)

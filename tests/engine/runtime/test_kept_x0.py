@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
-from revstep.engine import DenoiserSpec, Engine, VPSchedule
+from revstep import DenoiserSpec, Engine
+from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(shape=(2, 3), schedule=VPSchedule(), prediction="epsilon", batch=(1, 4))
 

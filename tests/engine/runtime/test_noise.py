@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
-from revstep.engine import DenoiserSpec, Engine, VPSchedule, initial_noise, slerp
+from revstep import DenoiserSpec, Engine, initial_noise, slerp
 from revstep.kernels.noise import normals
+from revstep.schedules import VPSchedule
 
 SHAPE = (3, 16, 16)
 

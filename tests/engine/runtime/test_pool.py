@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
-from revstep.engine import Condition, DenoiserSpec, Engine, NonFiniteError, VPSchedule
+from revstep import Condition, DenoiserSpec, Engine
 from revstep.engine.runtime.pool import WorkspacePool
 from revstep.engine.runtime.runner import RUNS_AT_ONCE
+from revstep.errors import NonFiniteError
+from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(shape=(3,), schedule=VPSchedule(), prediction="epsilon", batch=(1, 4))
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from revstep.engine import Condition, DenoiserSpec, VPSchedule
+from revstep import Condition, DenoiserSpec
 from revstep.engine.runtime.request import make_request
 from revstep.engine.runtime.seeds import sample_seeds
+from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(
     shape=(2, 3),

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from revstep.engine import Condition, DenoiserSpec, VPSchedule
+from revstep import Condition, DenoiserSpec
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.runtime.request import make_request
+from revstep.schedules import VPSchedule
 
 PROMPT = np.random.default_rng(3).standard_normal((7, 16)).astype(np.float32)
 DTYPES = ["bool", "int32", "int64", "float32", "float16", "bfloat16"]

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
-from revstep.engine import (
-    ContinuousVPSchedule,
-    DenoiserSpec,
-    Engine,
-    TimeInput,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.spec.schedule import schedule_from_dict
+from revstep.schedules import ContinuousVPSchedule, VPSchedule
 
 CURVES = [
     ContinuousVPSchedule(),

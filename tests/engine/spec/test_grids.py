@@ -6,30 +6,26 @@ import itertools
 import numpy as np
 import pytest
 
-from revstep.engine import (
+from revstep import DenoiserSpec, TimeInput, build_program
+from revstep.engine.program.diffusers_grid import MULTISTEP
+from revstep.engine.program.points import time_grid
+from revstep.engine.spec.grids.beta_quantile import beta_quantile
+from revstep.grids import (
     AYS_SD15,
     AYS_SDXL,
     AYS_SVD,
     SPACINGS,
     BetaGrid,
-    DenoiserSpec,
     ExponentialGrid,
-    FlowSchedule,
     KarrasGrid,
     LeadingGrid,
     LinspaceGrid,
     ShiftedGrid,
     TimeGrid,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-    build_program,
     flow_shift,
 )
-from revstep.engine.program.diffusers_grid import MULTISTEP
-from revstep.engine.program.points import time_grid
-from revstep.engine.spec.grids.beta_quantile import beta_quantile
 from revstep.kernels import columns as col
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 # diffusers' own, on numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")

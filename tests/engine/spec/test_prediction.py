@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from revstep.engine import DenoiserSpec, ProgramError, build_program
+from revstep import DenoiserSpec, build_program
 from revstep.engine.spec.prediction import PREDICTIONS, x0_coefficients
+from revstep.errors import ProgramError
 from revstep.kernels import columns as col
 
 X0, EPS = 0.7, -1.3

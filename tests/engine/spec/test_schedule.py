@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from revstep.engine import ContinuousVPSchedule, FlowSchedule, VESchedule, VPSchedule
 from revstep.engine.spec.schedule import schedule_from_dict
+from revstep.schedules import ContinuousVPSchedule, FlowSchedule, VESchedule, VPSchedule
 
 
 @pytest.mark.parametrize("zero_snr", [False, True])

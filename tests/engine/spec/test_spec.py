@@ -3,21 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from revstep.engine import (
-    BetaGrid,
-    Condition,
-    Decoder,
-    DenoiserSpec,
-    FlowSchedule,
-    KarrasGrid,
-    LinspaceGrid,
-    ShiftedGrid,
-    TimeGrid,
-    TimeInput,
-    VESchedule,
-    VPSchedule,
-)
+from revstep import Condition, Decoder, DenoiserSpec, TimeInput
 from revstep.engine.program.points import time_grid
+from revstep.grids import BetaGrid, KarrasGrid, LinspaceGrid, ShiftedGrid, TimeGrid
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 
 def spec(**fields):

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
-from revstep.engine import (
-    DenoiserSpec,
-    Engine,
-    FlowSchedule,
-    KarrasGrid,
-    TimeInput,
-    VPSchedule,
-    build_program,
-)
+from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.points import point
+from revstep.grids import KarrasGrid
+from revstep.schedules import FlowSchedule, VPSchedule
 
 VP = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
 FLOW = dataclasses.replace(VP, schedule=FlowSchedule(steps=40), prediction="flow")

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from revstep.engine import BackendError
 from revstep.engine.system.forks import refuse_forked
+from revstep.errors import BackendError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -23,7 +23,7 @@ def child(work, leave=os._exit):
         try:
             work()
             code = 0
-        except revstep.BackendError as error:
+        except revstep.errors.BackendError as error:
             print("refused:", error, flush=True)
             code = 7
         except BaseException as error:
@@ -167,7 +167,8 @@ def test_a_live_module_that_ran_on_several_threads_is_refused_in_a_child(parents
     told = _run(f"""
 import torch
 torch.set_num_threads({parents})
-spec = revstep.DenoiserSpec(shape=(4,), schedule=revstep.VPSchedule(), prediction="epsilon")
+schedule = revstep.schedules.VPSchedule()
+spec = revstep.DenoiserSpec(shape=(4,), schedule=schedule, prediction="epsilon")
 class Net(torch.nn.Module):  # too small for torch to start a thread: the guard is tested alone
     def forward(self, x, t):
         return x * 0.5
@@ -194,7 +195,7 @@ def test_a_device_runner_of_another_process_refuses_its_run():
     pytest.importorskip("torch")
     from toys import build
 
-    from revstep.engine import Engine
+    from revstep import Engine
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
     from revstep.engine.runtime.device_runner import CudaRunner
 
@@ -221,8 +222,9 @@ def test_cuda_in_a_child_of_a_process_that_used_it_is_named(monkeypatch):
 def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
     from networks import NumpyDenoiser, gaussian_epsilon
 
-    from revstep.engine import DenoiserSpec, VPSchedule
+    from revstep import DenoiserSpec
     from revstep.engine.runtime.pool import WorkspacePool
+    from revstep.schedules import VPSchedule
 
     spec = DenoiserSpec(shape=(3,), schedule=VPSchedule(), prediction="epsilon", batch=(1, 4))
     pool = WorkspacePool(NumpyDenoiser(spec, gaussian_epsilon(spec)), 1)

@@ -15,11 +15,12 @@ from every_dtype import CONDITIONS, KINDS, PROMPT, Every, spec, values  # noqa: 
 from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import Condition, Engine, VPSchedule  # noqa: E402
+from revstep import Condition, Engine  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.errors import BundleError, ExportError  # noqa: E402
 from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 
 @pytest.fixture(scope="module")

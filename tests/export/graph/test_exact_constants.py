@@ -8,9 +8,10 @@ pytest.importorskip("onnxscript")
 
 from zoo.run_graph import run_graph  # noqa: E402
 
-from revstep.engine import Condition, DenoiserSpec, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec  # noqa: E402
 from revstep.export import export_module  # noqa: E402
 from revstep.export.graph.exact_constants import exact_constants  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 SPEC = DenoiserSpec(
     shape=(3,),

@@ -13,10 +13,12 @@ pytest.importorskip("onnxruntime")
 from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.engine import BackendError, Condition, DenoiserSpec, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec  # noqa: E402
 from revstep.engine.backends.onnx_cpu import OrtDenoiser  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
+from revstep.errors import BackendError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 ROWS = 10
 LEAST = int(np.iinfo(np.int64).min)

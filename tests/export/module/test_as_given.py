@@ -14,7 +14,7 @@ pytest.importorskip("onnxscript")
 from torch import nn  # noqa: E402
 from toys import build  # noqa: E402
 
-from revstep import Condition, DenoiserSpec, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
 from revstep.export.module.checks import called_module  # noqa: E402
@@ -24,6 +24,7 @@ from revstep.export.parity.reference import (  # noqa: E402
     make_decoder_reference,
     make_reference,
 )
+from revstep.schedules import VPSchedule  # noqa: E402
 
 BOUND = {"forward": 1e-4, "ddim20": 1e-3}
 FP16 = {"forward": 1e-2, "ddim20": 3e-2}

@@ -4,7 +4,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from revstep.engine import Condition
+from revstep import Condition
 from revstep.export.module.examples import example_condition
 
 

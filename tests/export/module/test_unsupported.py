@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from toys import TABULAR, TabularToy  # noqa: E402
 
-from revstep import Condition, DenoiserSpec, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import export_module  # noqa: E402
 from revstep.export.module.unsupported import (  # noqa: E402
@@ -17,6 +17,7 @@ from revstep.export.module.unsupported import (  # noqa: E402
     check_weight_types,
     no_autocast,
 )
+from revstep.schedules import VPSchedule  # noqa: E402
 
 CPU = torch.device("cpu")
 CURE = "before it was quantised.*float32, float16 or bfloat16.*precisions="

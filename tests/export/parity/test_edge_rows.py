@@ -5,11 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from revstep import Condition, DenoiserSpec, VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec  # noqa: E402
 from revstep.engine.errors import ParityError  # noqa: E402
 from revstep.export.parity.check import check_parity  # noqa: E402
 from revstep.export.parity.edge_rows import edge_rows, usable  # noqa: E402
 from revstep.export.parity.vectors import make_parity  # noqa: E402
+from revstep.schedules import VPSchedule  # noqa: E402
 
 
 def spec(*conditions):

@@ -19,7 +19,9 @@ from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
 
 F32, F16, BF16 = (getattr(onnx.TensorProto, n) for n in ("FLOAT", "FLOAT16", "BFLOAT16"))
-SPEC = revstep.DenoiserSpec(shape=(16,), schedule=revstep.VPSchedule(), prediction="epsilon")
+SPEC = revstep.DenoiserSpec(
+    shape=(16,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
+)
 TIMES = np.array([0, 1, 10, 100, 500, 937, 999], np.float32)
 
 

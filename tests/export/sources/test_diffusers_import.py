@@ -324,7 +324,7 @@ def test_what_is_no_folder_is_named(tmp_path):
 
 
 def test_a_missing_precision_names_the_folder_and_the_null_class(demo_bundle):
-    from revstep.engine import Bundle
+    from revstep import Bundle
     from revstep.engine.errors import BundleError
 
     with pytest.raises(

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from revstep.engine import DenoiserSpec, TimeInput  # noqa: E402
+from revstep import DenoiserSpec, TimeInput  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.engine.program.points import time_grid  # noqa: E402
 from revstep.export.sources.diffusers_schedule import EDM_SCHEDULERS, read_scheduler  # noqa: E402

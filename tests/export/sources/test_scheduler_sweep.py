@@ -17,7 +17,7 @@ pytest.importorskip("scipy")  # of LMS and beta sigmas
 
 from proofs.precision import schedulers  # noqa: E402
 from proofs.rows import run_rows  # noqa: E402
-from revstep.engine import DenoiserSpec, TimeInput  # noqa: E402
+from revstep import DenoiserSpec, TimeInput  # noqa: E402
 from revstep.engine.program.table import build_program  # noqa: E402
 from revstep.export import read_scheduler  # noqa: E402
 from revstep.export.sources.diffusers_schedule import (  # noqa: E402
