@@ -21,7 +21,9 @@ from golden_setups import (
 )
 
 import revstep
-from revstep import Condition, TimeInput, VPSchedule
+from revstep import Condition, TimeInput
+from revstep.samplers import make_sampler
+from revstep.schedules import VPSchedule
 
 __all__ = ["CHANGED", "Case", "all_cases"]
 
@@ -97,7 +99,7 @@ def _sampler(name, options):
     if not options:
         return name, name
     told = ", ".join(f"{k}={v!r}" for k, v in options.items())
-    return f"{name}({told})", revstep.make_sampler(name, **options)
+    return f"{name}({told})", make_sampler(name, **options)
 
 
 def _processes():
@@ -108,12 +110,12 @@ def _processes():
         if prediction == "mean":  # between training indices, and soon at large numbers
             fields |= {"training_step": 2.0, "time": TimeInput(fractions=True)}
         if kind == "edm":
-            fields["spacing"] = revstep.KarrasGrid(rho=7.0)
+            fields["spacing"] = revstep.grids.KarrasGrid(rho=7.0)
         yield number, kind, prediction, fields
 
 
 def _of_every_sampler():
-    for place, name in enumerate(revstep.SAMPLERS):
+    for place, name in enumerate(revstep.samplers.SAMPLERS):
         variants = SAMPLERS.get(name, [{}])
         for number, kind, prediction, fields in _processes():
             if name.startswith("flow_") and kind not in ("flow", "edm"):
@@ -133,7 +135,7 @@ def _of_learned_variance():
     for shape in SHAPES:
         for options in ({"variance": "learned"}, {"variance": "large"}, None):
             for prediction in ("epsilon", "v_prediction"):
-                sampler = "dpmpp_2m" if options is None else revstep.make_sampler("ddpm", **options)
+                sampler = "dpmpp_2m" if options is None else make_sampler("ddpm", **options)
                 told = "dpmpp_2m" if options is None else f"ddpm {options['variance']}"
                 name = f"{told} on {prediction}, {shape}"
                 fields = {"prediction": prediction, "learned_variance": True}
@@ -150,7 +152,7 @@ def _of_one_engine():
     }  # fmt: skip
     spec = draw("one", "ddim", "vp", fields, **fixed).spec
     for number in range(3):
-        for place, name in enumerate(revstep.SAMPLERS):
+        for place, name in enumerate(revstep.samplers.SAMPLERS):
             if name.startswith("flow"):
                 continue
             variants = SAMPLERS.get(name, [{}])
@@ -190,7 +192,7 @@ def _inversion(name, kind, fields, iterations, strength):
 
 def _of_compat():
     """Group of ``CHANGED``: what diffusers runs, on the processes that it has."""
-    for name in revstep.SAMPLERS:
+    for name in revstep.samplers.SAMPLERS:
         for kind, prediction in (("vp", "epsilon"), ("vp", "v_prediction"), ("flow", "flow")):
             fields, told = {"prediction": prediction}, f"{name} on {kind}, {prediction}"
             yield _case("compat", told, name, kind, fields, {"compat": "diffusers"})
@@ -198,7 +200,7 @@ def _of_compat():
 
 def _of_told_levels():
     """Group of ``CHANGED``."""
-    for number, name in enumerate(revstep.SAMPLERS):
+    for number, name in enumerate(revstep.samplers.SAMPLERS):
         time = TimeInput(kind=("sigma", "log_sigma")[number % 2])
         prediction = KINDS["vp"][number % len(KINDS["vp"])]
         fields, told = {"prediction": prediction}, f"{name} on {prediction}, {time.kind}"
@@ -218,7 +220,7 @@ def _of_later():
         return Case("later", name, setup)
 
     def continuous(curve):
-        schedule = revstep.ContinuousVPSchedule(curve=curve)
+        schedule = revstep.schedules.ContinuousVPSchedule(curve=curve)
         told = TimeInput(kind="log_snr" if curve == "linear" else "unit", fractions=True)
         return {}, {}, {"schedule": schedule, "time": told, "grid": None}
 
@@ -232,11 +234,11 @@ def _of_later():
         )
     yield case(
         "unipc, disable_corrector",
-        lambda: revstep.make_sampler("unipc", disable_corrector=(0, 2)), "vp",
+        lambda: make_sampler("unipc", disable_corrector=(0, 2)), "vp",
     )  # fmt: skip
     yield case(
         "dpmpp_3m, euler_at_final",
-        lambda: revstep.make_sampler("dpmpp_3m", euler_at_final=True), "vp",
+        lambda: make_sampler("dpmpp_3m", euler_at_final=True), "vp",
     )  # fmt: skip
     for sampler in ("ddim", "dpmpp_2m_sde"):
         yield case(f"{sampler}, every dtype", sampler, "vp", _every_dtype)

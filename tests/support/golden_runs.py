@@ -1,11 +1,10 @@
 """Runs whose bytes must stay what they were, and the file that keeps their hashes.
 
     python tests/support/golden_runs.py            # compares; fails where a run differs
-    python tests/support/golden_runs.py --old      # compares what commit 896003f has too
     python tests/support/golden_runs.py --write    # writes tests/engine/golden_runs.json anew
 
-The file was written at commit 618b508, and commit 896003f passes ``--old``: it has the same hashes
-but for the groups of ``golden_cases.CHANGED``, which are apart in the file, with the reason. The
+The file was written at commit 618b508. Commit 896003f had the same hashes but for the groups of
+``golden_cases.CHANGED``, which are apart in the file, with the reason. The
 network is made of +, -, * and / in float32, element by element, so that numpy and torch give the
 same bits on every machine, and for a row in any batch.
 """
@@ -119,7 +118,7 @@ def outcome(case, engine):
     setup = case.setup()
     try:
         return _hashes(setup, engine(setup))
-    except (revstep.ProgramError, revstep.NonFiniteError, ValueError) as error:
+    except (revstep.errors.ProgramError, revstep.errors.NonFiniteError, ValueError) as error:
         return {"refused": type(error).__name__}
     except Exception as error:
         error.add_note(f"in {case.group}: {case.name}")
@@ -226,15 +225,13 @@ def written():
 def main():
     """Compares, or with --write writes the file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--old", action="store_true", help="leave out what changed since 896003f")
     parser.add_argument("--write", action="store_true", help=f"write {FILE.name} anew")
     logging.disable(logging.WARNING)
     given = parser.parse_args()
     if given.write:
         FILE.write_text(written(), encoding="utf-8")
         return 0
-    groups = {g: r for g, r in recorded().items() if not (given.old and g in CHANGED)}
-    lines = [line for group, runs in groups.items() for line in differences(group, runs)]
+    lines = [line for group, runs in recorded().items() for line in differences(group, runs)]
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 1 if lines else 0
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from revstep.engine import Condition, DenoiserSpec, VPSchedule
+from revstep import Condition, DenoiserSpec
 from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.schedules import VPSchedule
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 KNOWN = RNG.uniform(-1, 1, SHAPE).astype(np.float32)
 MASK = (RNG.random(SHAPE) < 0.5).astype(np.float32)
 SAMPLERS = ["ddpm", DDIM(eta=0.6), RePaint(jump_length=2, repeats=3)]
-NAMES = [name for name in revstep.engine.SAMPLERS if not name.startswith("flow_")]  # VP has none
+NAMES = [name for name in revstep.samplers.SAMPLERS if not name.startswith("flow_")]  # VP has none
 
 
 def spec(**fields):
