@@ -42,20 +42,20 @@ TIMES = {
 GRIDS = {
     "vp": [
         None, None, "linspace", "leading", "karras", "exponential", "beta", "sgm_uniform",
-        "logsnr_uniform", revstep.grids.TimeGrid(times=(49, 30, 12, 5, -1)),
+        "logsnr_uniform", grids.TimeGrid(times=(49, 30, 12, 5, -1)),
     ],
     "ve": [
-        None, "karras", "exponential", "sgm_uniform", revstep.grids.TimeGrid(sigmas=(20.0, 4.0, 0.7, 0.1))
+        None, "karras", "exponential", "sgm_uniform", grids.TimeGrid(sigmas=(20.0, 4.0, 0.7, 0.1))
     ],
     "flow": [
-        None, "linspace", "leading", revstep.grids.ShiftedGrid(3.0),
-        revstep.grids.TimeGrid(sigmas=(0.9, 0.5, 0.1)),
+        None, "linspace", "leading", grids.ShiftedGrid(3.0),
+        grids.TimeGrid(sigmas=(0.9, 0.5, 0.1)),
     ],
 }  # fmt: skip
 GRIDS["edm"] = GRIDS["ve"]
 LATE = [  # starts after alpha = 0
-    revstep.grids.LinspaceGrid(first=900.0), revstep.grids.TimeGrid(sigmas=(0.9, 0.5, 0.1)),
-    revstep.grids.ShiftedGrid(2.0, revstep.grids.LinspaceGrid(first=800.0)),
+    grids.LinspaceGrid(first=900.0), grids.TimeGrid(sigmas=(0.9, 0.5, 0.1)),
+    grids.ShiftedGrid(2.0, grids.LinspaceGrid(first=800.0)),
 ]  # fmt: skip
 SHAPES = [(1,), (3,), (4, 4, 4), (7, 11, 13), (3, 32, 32)]
 LABEL = Condition(name="label", dtype="int64", null=4, classes=5)
@@ -197,7 +197,7 @@ def draw(name, sampler, kind, fields=(), arguments=(), **fixed):
     steps = pick("steps", counts[:4] if _is_long(sampler) else counts)
     chosen = {
         "n": n,
-        "steps": None if isinstance(grid, revstep.grids.TimeGrid) else steps,
+        "steps": None if isinstance(grid, grids.TimeGrid) else steps,
         "spacing": grid,
         "seed": pick("seed", [5, 2**64 - 2, [7 * k + 3 for k in range(n)]]),
         "conditions": values,
