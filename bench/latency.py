@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.engine import Engine
 from revstep.engine.program.trace import Sampler
-from revstep.engine.runtime.loop import Timing
+from revstep.engine.runtime.timing import Timing
 
 __all__ = ["Latency", "example_conditions", "measure"]
 

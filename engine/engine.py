@@ -19,10 +19,10 @@ from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
 from revstep.engine.runtime.batching import run_batches, samples_a_batch
 from revstep.engine.runtime.kept_x0 import X0Trace
-from revstep.engine.runtime.loop import Timing
 from revstep.engine.runtime.request import Request, check_types, grid_steps, make_request
 from revstep.engine.runtime.runner import CpuRunner, Runner
 from revstep.engine.runtime.samples import Samples
+from revstep.engine.runtime.timing import Timing
 from revstep.engine.runtime.watch import Preview, Watch
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Spacing

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.program.table import StepProgram
-from revstep.engine.runtime.loop import Timing
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.runner import Runner
+from revstep.engine.runtime.timing import Timing
 from revstep.engine.runtime.watch import Observer, Watch
 from revstep.engine.spec.denoiser import DenoiserSpec
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from revstep.engine.devices.cuda import Mark, Queue
 from revstep.engine.runtime.lane import Lane, Prepared
-from revstep.engine.runtime.loop import Timing
 from revstep.engine.runtime.runner import Observe
+from revstep.engine.runtime.timing import Timing
 
 if TYPE_CHECKING:
     import torch

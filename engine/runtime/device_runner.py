@@ -19,12 +19,13 @@ from revstep.engine.devices.graphs import Graphs, make_graphs
 from revstep.engine.errors import BackendError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.buckets import bucket_for, make_buckets
 from revstep.engine.runtime.device_loop import run_steps
 from revstep.engine.runtime.lane import Lane
-from revstep.engine.runtime.loop import Batch, Timing
 from revstep.engine.runtime.runner import Observe
 from revstep.engine.runtime.step_kernels import StepKernels
+from revstep.engine.runtime.timing import Timing
 from revstep.engine.system.forks import refuse_forked
 
 __all__ = ["CudaRunner"]

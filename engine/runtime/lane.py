@@ -20,7 +20,7 @@ from revstep.engine.devices.graphs import CaptureRefused, Graph, Graphs
 from revstep.engine.errors import DeviceMemoryError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import IDLE_ROW, ProgramArena
-from revstep.engine.runtime.loop import Batch
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.slots import SlotBuffers
 from revstep.engine.runtime.step_kernels import PreparedStep, StepKernels
 from revstep.kernels import columns as col

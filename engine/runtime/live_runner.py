@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
 from revstep.engine.backends.module.weights_place import WeightsPlace
 from revstep.engine.program.table import StepProgram
-from revstep.engine.runtime.loop import Batch, Timing
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.runner import Observe, Runner
+from revstep.engine.runtime.timing import Timing
 
 __all__ = ["LiveRunner"]
 

@@ -5,68 +5,24 @@ This eager loop is the meaning of every run; faster loops must give the same bit
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.program.table import StepProgram
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.pool import Workspace
+from revstep.engine.runtime.timing import Timing
 from revstep.kernels import StepBuffers, StepKernel, normal_fill
 from revstep.kernels import columns as col
 
-__all__ = ["Batch", "Timing", "run_batch"]
+__all__ = ["run_batch"]
 
 KEPT_BYTES = 1 << 22  # of states that a workspace keeps for the next run: what is small is fast
 INITIAL_STREAM = 1  # Philox stream of the initial noise; 0 is the steps', 2 is inpainting's
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Samples that share the network calls of one run.
-
-    Attributes:
-        seeds: uint64 (B,).
-        guidance: float32 (B,); 1 needs no unconditional network row.
-        conditions: name -> (B, *shape).
-        null_conditions: name -> (B, *shape), for the unconditional rows.
-        start: y of the initial state alpha y + sigma z, float32 (B, *shape), or None.
-        noise: z of the initial state, float32 (B, *shape), or None: drawn from the seeds.
-        mask: 1 where pixels are known, float32 (B, *shape), or None; the program then carries the
-            known pixels' (alpha, sigma).
-        known: What they are, float32 (B, *shape); given with ``mask`` or not at all.
-    """
-
-    seeds: NDArray[np.uint64]
-    guidance: NDArray[np.float32]
-    conditions: dict[str, NDArray[Any]]
-    null_conditions: dict[str, NDArray[Any]]
-    start: NDArray[np.float32] | None = None
-    noise: NDArray[np.float32] | None = None
-    mask: NDArray[np.float32] | None = None
-    known: NDArray[np.float32] | None = None
-
-    @property
-    def guided(self) -> NDArray[np.intp]:
-        """The samples that need an unconditional row."""
-        return np.flatnonzero(self.guidance != 1.0)
-
-    @property
-    def rows(self) -> int:
-        """Network rows that the batch needs."""
-        return len(self.seeds) + len(self.guided)
-
-
-@dataclasses.dataclass(slots=True)
-class Timing:
-    """Where the time of a run goes, in nanoseconds; one entry a step."""
-
-    network_ns: list[int] = dataclasses.field(default_factory=list)
-    outside_ns: list[int] = dataclasses.field(default_factory=list)
 
 
 def run_batch(

@@ -13,8 +13,8 @@ from revstep.engine.arrays import array_from, data_values, floats, rows_of
 from revstep.engine.nearest import unknown_names
 from revstep.engine.program.points import DEFAULT_STEPS
 from revstep.engine.program.strength import check_strength
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.inpainting import known_pixels
-from revstep.engine.runtime.loop import Batch
 from revstep.engine.runtime.seeds import sample_seeds
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.grids import Spacing

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.program.table import StepProgram
-from revstep.engine.runtime.loop import Batch, Timing, run_batch
+from revstep.engine.runtime.batch import Batch
+from revstep.engine.runtime.loop import run_batch
 from revstep.engine.runtime.pool import WorkspacePool
+from revstep.engine.runtime.timing import Timing
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels import StepBuffers, backend
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.program.table import build_program
-from revstep.engine.runtime.loop import Batch, run_batch
+from revstep.engine.runtime.batch import Batch
+from revstep.engine.runtime.loop import run_batch
 from revstep.engine.runtime.pool import Workspace
 from revstep.export.progress import Stages
 

@@ -58,10 +58,10 @@ from revstep.engine.program.samplers import sampler as sampler
 from revstep.engine.program.table import StepProgram as StepProgram
 from revstep.engine.program.table import build_program as build_program
 from revstep.engine.program.trace import Sampler as Sampler
-from revstep.engine.runtime.loop import Timing as Timing
 from revstep.engine.runtime.noise import initial_noise as initial_noise
 from revstep.engine.runtime.noise import slerp as slerp
 from revstep.engine.runtime.samples import Samples as Samples
+from revstep.engine.runtime.timing import Timing as Timing
 from revstep.engine.spec.denoiser import Condition as Condition
 from revstep.engine.spec.denoiser import Decoder as Decoder
 from revstep.engine.spec.denoiser import DenoiserSpec as DenoiserSpec

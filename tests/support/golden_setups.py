@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 import revstep
-from revstep import Condition, TimeInput
+from revstep import Condition, TimeInput, grids
 from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 __all__ = ["KINDS", "LABEL", "SCHEDULES", "SHAPES", "VECTOR", "Picks", "Setup", "draw", "numbers"]

@@ -14,7 +14,8 @@ from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.program.samplers import DDIM
 from revstep.engine.program.table import build_program
-from revstep.engine.runtime.loop import Batch, run_batch
+from revstep.engine.runtime.batch import Batch
+from revstep.engine.runtime.loop import run_batch
 from revstep.engine.runtime.pool import Workspace
 from revstep.errors import BackendError, BundleError
 

@@ -1,0 +1,66 @@
+"""``Batch``: the checked arrays of samples that run one program."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Batch"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Samples that share the network calls of one run.
+
+    Attributes:
+        seeds: uint64 (B,).
+        guidance: float32 (B,); 1 needs no unconditional network row.
+        conditions: name -> (B, *shape).
+        null_conditions: name -> (B, *shape), for the unconditional rows.
+        start: y of the initial state alpha y + sigma z, float32 (B, *shape), or None.
+        noise: z of the initial state, float32 (B, *shape), or None: drawn from the seeds.
+        mask: 1 where pixels are known, float32 (B, *shape), or None; the program then carries the
+            known pixels' (alpha, sigma).
+        known: What they are, float32 (B, *shape); given with ``mask`` or not at all.
+    """
+
+    seeds: NDArray[np.uint64]
+    guidance: NDArray[np.float32]
+    conditions: dict[str, NDArray[Any]]
+    null_conditions: dict[str, NDArray[Any]]
+    start: NDArray[np.float32] | None = None
+    noise: NDArray[np.float32] | None = None
+    mask: NDArray[np.float32] | None = None
+    known: NDArray[np.float32] | None = None
+
+    @property
+    def guided(self) -> NDArray[np.intp]:
+        """The samples that need an unconditional row."""
+        return np.flatnonzero(self.guidance != 1.0)
+
+    @property
+    def rows(self) -> int:
+        """Network rows that the batch needs."""
+        return len(self.seeds) + len(self.guided)
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.seeds)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Samples ``start`` to ``stop`` as a batch of their own."""
+        cut = slice(start, stop)
+        return Batch(
+            seeds=self.seeds[cut].copy(),
+            guidance=self.guidance[cut].copy(),
+            conditions={k: v[cut] for k, v in self.conditions.items()},
+            null_conditions={k: v[cut] for k, v in self.null_conditions.items()},
+            **{
+                name: None if (value := getattr(self, name)) is None else value[cut]
+                for name in ("start", "noise", "mask", "known")
+            },
+        )
