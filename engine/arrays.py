@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from revstep.engine.errors import ArgumentError, ArgumentTypeError
+
 __all__ = [
     "array_from",
     "booleans",
@@ -33,7 +35,7 @@ def array_from(value: Any, what: str) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} can't be read as an array: {error}") from error
+        raise ArgumentTypeError(f"{what} can't be read as an array: {error}", what) from error
     if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # JAX's, say; names are slow
         return array.astype(np.float32)
     return array
@@ -48,13 +50,13 @@ def floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
     """
     array = array_from(value, what)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{what} must be numbers; got {array.dtype}")
+        raise ArgumentTypeError(f"{what} must be numbers; got {array.dtype}", what)
     if not np.all(np.isfinite(array)):
-        raise ValueError(f"{what} holds NaN or infinity; it must be finite")
+        raise ArgumentError(f"{what} holds NaN or infinity; it must be finite", what)
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
     if not np.all(np.isfinite(single)):
-        raise ValueError(f"{what} holds a value beyond float32")
+        raise ArgumentError(f"{what} holds a value beyond float32", what)
     return single
 
 
@@ -69,10 +71,11 @@ def data_values(
     """
     if array_from(value, what).dtype == np.uint8:
         low, high = value_range or (-1.0, 1.0)
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{what} is uint8, a picture's 0 to 255; give what the network was trained on, such "
             f"as x / 255 * {high - low:g} + {low:g}"
-            + ("" if value_range is None else f" for its range {low:g} to {high:g}")
+            + ("" if value_range is None else f" for its range {low:g} to {high:g}"),
+            what,
         )
     return floats(value, what)
 
@@ -86,14 +89,14 @@ def integers(value: ArrayLike, what: str, dtype: str = "int64") -> NDArray[Any]:
     """
     array = array_from(value, what)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{what} must be integers; got {array.dtype}")
+        raise ArgumentTypeError(f"{what} must be integers; got {array.dtype}", what)
     ends, bits = np.iinfo(dtype), np.iinfo(dtype).bits
     if array.size and int(array.max()) > ends.max:
         most = f"2^{bits - 1} - 1 = {ends.max}"
-        raise ValueError(f"{what} holds {array.max()}; an integer is at most {most}")
+        raise ArgumentError(f"{what} holds {array.max()}; an integer is at most {most}", what)
     if array.size and int(array.min()) < ends.min:
         least = f"-2^{bits - 1} = {ends.min}"
-        raise ValueError(f"{what} holds {array.min()}; an integer is at least {least}")
+        raise ArgumentError(f"{what} holds {array.min()}; an integer is at least {least}", what)
     return array.astype(dtype)
 
 
@@ -106,9 +109,13 @@ def booleans(value: ArrayLike, what: str) -> NDArray[np.bool_]:
     """
     array = array_from(value, what)
     if array.dtype.kind not in "biu":
-        raise TypeError(f"{what} must be bools, or the integers 0 and 1; got {array.dtype}")
+        raise ArgumentTypeError(
+            f"{what} must be bools, or the integers 0 and 1; got {array.dtype}", what
+        )
     if array.dtype.kind != "b" and np.any(other := (array != 0) & (array != 1)):
-        raise ValueError(f"{what} holds {array[other].flat[0]}; a bool is True, False, 0 or 1")
+        raise ArgumentError(
+            f"{what} holds {array[other].flat[0]}; a bool is True, False, 0 or 1", what
+        )
     return array.astype(np.bool_)
 
 
@@ -128,8 +135,9 @@ def typed_values(value: ArrayLike, dtype: str, what: str) -> NDArray[Any]:
         return integers(value, what, dtype)
     array = floats(value, what)
     if dtype in HALVES and np.any(over := np.abs(array) > HALVES[dtype]):
-        raise ValueError(
-            f"{what} holds {array[over].flat[0]:g}; a {dtype} is at most {HALVES[dtype]:g}"
+        raise ArgumentError(
+            f"{what} holds {array[over].flat[0]:g}; a {dtype} is at most {HALVES[dtype]:g}",
+            what,
         )
     return array
 
@@ -146,7 +154,8 @@ def rows_of(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> N
 def rows_view(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> NDArray[Any]:
     """As ``rows_of``, but one value for all takes the memory of one."""
     if array.shape != shape and array.shape != (n, *shape):
-        raise ValueError(
-            f"{what} has shape {array.shape}; allowed: {(n, *shape)}, or {shape} for all samples"
+        raise ArgumentError(
+            f"{what} has shape {array.shape}; allowed: {(n, *shape)}, or {shape} for all samples",
+            what,
         )
     return np.broadcast_to(array, (n, *shape))

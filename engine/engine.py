@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any, Never, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.backends.protocol import Denoiser
-from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
-from revstep.engine.program.inversion import check_iterations, inversion_program, noise_from
-from revstep.engine.program.reductions import refuse_reductions
-from revstep.engine.program.samplers import SAMPLERS, FunctionSampler, resolve_sampler
+from revstep.engine.checks import check_whole
+from revstep.engine.errors import ArgumentTypeError
+from revstep.engine.program.guidance import GuidanceWeight
+from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
+from revstep.engine.program.reductions import refuse_unknown
+from revstep.engine.program.samplers import SAMPLERS, FunctionSampler
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.batching import run_batches, samples_a_batch
 from revstep.engine.runtime.kept_x0 import X0Trace
-from revstep.engine.runtime.request import Request, check_types, grid_steps, make_request
+from revstep.engine.runtime.request import Request
+from revstep.engine.runtime.resolve import batch_of, program_arguments
 from revstep.engine.runtime.runner import CpuRunner, Runner
 from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.timing import Timing
@@ -29,7 +35,6 @@ from revstep.engine.spec.grids import Spacing
 
 __all__ = ["Engine", "Preview"]
 
-DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 REPRODUCIBLE_ROWS = 16
 PROGRAMS_KEPT = 64
 FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
@@ -108,15 +113,13 @@ class Engine:
 
     def sample(
         self,
-        n: int | None = None,
+        n: int | Request | None = None,
         *,
         sampler: str | Sampler = "ddim",
         steps: int | None = None,
         seed: int | Sequence[int] | None = None,
         guidance: float | ArrayLike = 1.0,
         guidance_weight: GuidanceWeight | None = None,
-        guidance_rescale: float = 0.0,
-        thresholding: bool = False,
         conditions: Mapping[str, ArrayLike] | None = None,
         null_conditions: Mapping[str, ArrayLike] | None = None,
         start: ArrayLike | None = None,
@@ -135,11 +138,14 @@ class Engine:
         trace_x0: bool | Sequence[int] | None = None,
         cancel: threading.Event | None = None,
         timing: Timing | None = None,
+        **unsupported: Never,
     ) -> Samples:
         """Draws ``n`` samples.
 
         Args:
             n: How many; None: as many as seeds, conditions, start, noise, known or mask say, or 1.
+                Or a ``Request``, which holds all that is drawn: then only ``batch_size`` and what
+                watches the run go with it.
             sampler: A name of ``revstep.SAMPLERS`` (``ddim``, ``unipc``, ...), a sampler with
                 options such as ``revstep.samplers.UniPC(order=3)``, or a function of a ``Run``
                 (docs/own-sampler.md).
@@ -148,8 +154,6 @@ class Engine:
                 reported in the result.
             guidance: Classifier-free guidance g: uncond + g (cond - uncond); one number or (n,).
             guidance_weight: w of 1 + w (g - 1) over time, such as ``GuidanceInterval(0.3, 5)``.
-            guidance_rescale: Of diffusers; anything but 0 is refused, with its reason.
-            thresholding: Of diffusers (dynamic thresholding); True is refused, with its reason.
             conditions: name -> (n, *condition shape), or one value for all. One left out is its
                 null value, where it has one.
             null_conditions: name -> value of the unconditional half (a negative prompt), instead
@@ -181,64 +185,44 @@ class Engine:
                 1, where -1 is the last; or True: all.
             cancel: When set, the run ends at the next step with ``Cancelled``.
             timing: Filled with the times in and outside the network.
+            unsupported: None; what other libraries have is refused by name, with the reason.
 
         Raises:
-            TypeError: An argument of a wrong type.
-            ValueError: An argument out of range, of a wrong shape, or an unknown name.
+            ArgumentTypeError: An argument of a wrong type; it is a ``TypeError``.
+            ArgumentError: An argument out of range, of a wrong shape, or an unknown name; it is a
+                ``ValueError``. Both know their ``argument``.
             ProgramError: The sampler can't run on this denoiser's schedule and prediction.
             NonFiniteError: The network gave NaN or infinity.
             Cancelled: ``cancel`` was set.
         """
-        check_types(steps, strength, clip, cancel, spacing, compat)
-        refuse_reductions(guidance_rescale=guidance_rescale, thresholding=thresholding)
-        check_guidance_weight(guidance_weight)  # before it is asked for its hash
-        steps = grid_steps(self.spec, steps, spacing)
-        if strength is not None and start is None:
-            raise ValueError("strength goes with start, the sample to begin from; pass both")
-        if start is not None and strength is None:
-            strength = DEFAULT_STRENGTH
-        request = make_request(
-            self.spec,
+        refuse_unknown("sample has no argument", unsupported, ARGUMENTS)
+        request = Request.of(
             n,
-            seed=seed,
-            guidance=guidance,
-            conditions=conditions,
-            null_conditions=null_conditions,
-            start=start,
-            noise=noise,
-            mask=mask,
-            known=known,
-        )
-        if guidance_weight is not None and not np.any(request.batch.guidance != 1.0):
-            raise ValueError(
-                "guidance_weight without guidance changes nothing; pass guidance=g, or leave it out"
-            )
-        resolved = resolve_sampler(sampler)
-        fixed = isinstance(sampler, FunctionSampler) or isinstance(resolved, FIXED)
-        program = (self._program if fixed else self._build)(
-            resolved,
-            steps,
-            spacing=spacing,
-            compat=compat,
-            clip=clip,
-            strength=1.0 if strength is None else strength,
-            from_noise=start is None,
-            inpaint=mask is not None,
-            guidance_weight=guidance_weight,
-            final=final,
-        )
+            sampler=sampler, steps=steps, seed=seed,
+            guidance=guidance, guidance_weight=guidance_weight,
+            conditions=conditions, null_conditions=null_conditions,
+            start=start, strength=strength, mask=mask, known=known, noise=noise,
+            spacing=spacing, compat=compat, clip=clip, final=final,
+            decode=decode, trace_x0=trace_x0,
+        )  # fmt: skip
+        watch = Watch(self._advice, progress, on_step, cancel)
+        batch = batch_of(self.spec, request)
+        asked, sampled_by = request.sampler, request.resolved_sampler
+        fixed = isinstance(asked, FunctionSampler) or isinstance(sampled_by, FIXED)
+        arguments = program_arguments(self.spec, request)
+        program = (self._program if fixed else self._build)(**arguments)
         trace = None
-        if trace_x0 is not None and trace_x0 is not False:
-            trace = X0Trace(trace_x0, program.length, request.n, self.spec.shape)
-        watch = Watch(self._advice, progress, on_step, cancel, trace)
-        out = self._run(program, request, batch_size, watch, timing)
-        decoded = self._decoder(out) if self._decoder is not None and decode else None
+        if request.trace_x0 is not None and request.trace_x0 is not False:
+            trace = X0Trace(request.trace_x0, program.length, batch.n, self.spec.shape)
+            watch = dataclasses.replace(watch, trace=trace)
+        out = self._run(program, batch, batch_size, watch, timing)
+        decoded = self._decoder(out) if self._decoder is not None and request.decode else None
         images = self.spec.decoder if decoded is not None and self.spec.decoder else self.spec
         return Samples(
             x=out,
-            seeds=request.batch.seeds,
-            sampler=sampler if isinstance(sampler, str) else repr(resolved),
-            steps=steps,
+            seeds=batch.seeds,
+            sampler=asked if isinstance(asked, str) else repr(sampled_by),
+            steps=arguments["steps"],
             calls=program.length,
             value_range=images.value_range,
             decoded=decoded,
@@ -299,43 +283,35 @@ class Engine:
         References:
             Song, Meng & Ermon, "Denoising diffusion implicit models", 2021, section 4.3.
         """
-        check_types(steps, strength, clip, cancel, spacing, compat)
-        check_iterations(iterations)
         if x0 is None:
-            raise TypeError("x0 is the data to invert; got None")
-        steps = grid_steps(self.spec, steps, spacing)
-        request = make_request(
-            self.spec,
-            None,
-            seed=0,
-            guidance=guidance,
-            conditions=conditions,
-            null_conditions=null_conditions,
-            start=x0,
-            start_name="x0",
-            noise=np.zeros(self.spec.shape, np.float32),
-        )
-        program = self._inversion(
-            steps,
-            spacing=spacing,
-            compat=compat,
-            clip=clip,
-            strength=1.0 if strength is None else strength,
-            iterations=iterations,
-        )
+            raise ArgumentTypeError("x0 is the data to invert; got None", "x0")
+        iterations = check_whole(iterations, "iterations", 0, MAX_ITERATIONS, numpy=True)
+        request = Request(
+            seed=0, start=x0, noise=np.zeros(self.spec.shape, np.float32),
+            steps=steps, strength=1.0 if strength is None else strength, guidance=guidance,
+            conditions=conditions, null_conditions=null_conditions,
+            spacing=spacing, compat=compat, clip=clip,
+        )  # fmt: skip
         watch = Watch(self._advice, progress, cancel=cancel)
-        x = self._run(program, request, batch_size, watch, timing)
-        return noise_from(program, x, None if strength is None else request.batch.start)
+        batch = batch_of(self.spec, request, "x0")
+        arguments = program_arguments(self.spec, request)
+        walk = ("steps", "spacing", "compat", "clip", "strength")
+        program = self._inversion(iterations=iterations, **{k: arguments[k] for k in walk})
+        x = self._run(program, batch, batch_size, watch, timing)
+        return noise_from(program, x, None if strength is None else batch.start)
 
     def _run(
         self,
         program: StepProgram,
-        request: Request,
+        batch: Batch,
         batch_size: int | None,
         watch: Watch,
         timing: Timing | None,
     ) -> NDArray[np.float32]:
-        size = samples_a_batch(self.spec, request, batch_size, self._fixed_rows)
+        size = samples_a_batch(self.spec, batch, batch_size, self._fixed_rows)
         return run_batches(
-            self._runner, program, request, size, self._fixed_rows, watch=watch, timing=timing
+            self._runner, program, batch, size, self._fixed_rows, watch=watch, timing=timing
         )
+
+
+ARGUMENTS = tuple(name for name in inspect.signature(Engine.sample).parameters if name != "self")

@@ -13,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Hashable
 
-from revstep.engine.nearest import unknown
+from revstep.engine.checks import check_number, check_one_of, wrong_type
 from revstep.engine.program.points import Point
 
 __all__ = ["GuidanceInterval", "GuidanceWeight", "check_guidance_weight", "guidance_weight"]
@@ -46,16 +46,12 @@ class GuidanceInterval:
     outside: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise ValueError(unknown("unit", self.unit, UNITS))
+        check_one_of(self.unit, "unit", UNITS)
         for name in ("lo", "hi", "inside", "outside"):
             value = getattr(self, name)
             if value is None and name in ("lo", "hi"):
                 continue
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise TypeError(f"{name} must be a number; got {value!r}")
-            if not math.isfinite(value):
-                raise ValueError(f"{name} must be finite; got {value!r}")
+            check_number(value, name, finite=True)
         if self.lo is not None and self.hi is not None and self.lo >= self.hi:
             raise ValueError(f"a guidance interval needs lo < hi; got {self.lo:g} and {self.hi:g}")
 
@@ -75,13 +71,13 @@ def check_guidance_weight(weight: object) -> None:
     if weight is None or (callable(weight) and not isinstance(weight, type)):
         if isinstance(weight, Hashable):
             return
-        raise TypeError(
-            f"guidance_weight must be hashable, as a function or a frozen dataclass is; got "
-            f"{weight!r}"
+        raise wrong_type(
+            weight, "guidance_weight", "hashable, as a function or a frozen dataclass is"
         )
-    raise TypeError(
-        "guidance_weight must be a function of a Point, such as GuidanceInterval(lo=0.3, hi=5), or "
-        f"None; got {weight!r}"
+    raise wrong_type(
+        weight,
+        "guidance_weight",
+        "a function of a Point, such as GuidanceInterval(lo=0.3, hi=5), or None",
     )
 
 

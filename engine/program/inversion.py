@@ -26,16 +26,16 @@ from numpy.typing import NDArray
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.samplers.ddim import DDIM
-from revstep.engine.program.strength import check_strength, steps_run
+from revstep.engine.program.strength import steps_run
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Spacing
 
-__all__ = ["DDIMInversion", "check_iterations", "inversion_program", "noise_from"]
+__all__ = ["MAX_ITERATIONS", "DDIMInversion", "inversion_program", "noise_from"]
 
-MOST_ITERATIONS = 100
+MAX_ITERATIONS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +92,6 @@ class DDIMInversion(BaseSampler):
         return tuple(turned[: steps_run(len(turned), self.strength, compat, spec.schedule.kind)])
 
 
-def check_iterations(iterations: object) -> None:
-    """Refuses what is no number of iterations.
-
-    Raises:
-        TypeError: No whole number.
-        ValueError: Out of range.
-    """
-    if isinstance(iterations, bool) or not isinstance(iterations, (int, np.integer)):
-        raise TypeError(f"iterations must be a whole number; got {iterations!r}")
-    if not 0 <= iterations <= MOST_ITERATIONS:
-        raise ValueError(f"iterations={iterations} is out of range: 0 to {MOST_ITERATIONS}")
-
-
 def inversion_program(
     spec: DenoiserSpec,
     steps: int | None = None,
@@ -118,13 +105,10 @@ def inversion_program(
     """The program from data to noise; its initial state is the data, scaled by its first alpha.
 
     Raises:
-        TypeError: ``iterations`` is no whole number.
         ValueError: An argument out of range.
         ProgramError: The network says nothing of the noise at some time of the walk.
     """
-    check_iterations(iterations)
-    check_strength(strength)
-    walk = DDIMInversion(int(iterations), float(strength))
+    walk = DDIMInversion(iterations, strength)
     program = build_program(
         spec, walk, steps, spacing=spacing, compat=compat, clip=clip, from_noise=False
     )

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from revstep.engine.checks import check_whole
+from revstep.engine.errors import Argument, ArgumentError, Message
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Spacing
 from revstep.engine.spec.parts import LEVEL_KINDS
@@ -20,6 +22,7 @@ __all__ = [
     "call_points",
     "check_falling",
     "checked_steps",
+    "default_steps",
     "final_time",
     "lambda_point",
     "point",
@@ -134,16 +137,20 @@ def checked_steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
         TypeError: No whole number.
         ValueError: Out of range.
     """
-    own, total = grid.count, spec.schedule.steps
     if steps is None:
-        return own or min(DEFAULT_STEPS, total)
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
-        raise TypeError(f"steps must be a whole number; got {steps!r}")
-    if own is not None and steps != own:
-        raise ValueError(f"steps={steps}, but the given grid has {own}; leave steps out")
-    if own is None and not 1 <= steps <= total:
-        raise ValueError(f"steps={steps} is out of range; this schedule allows 1 to {total}")
-    return int(steps)
+        return default_steps(spec, grid)
+    count = check_whole(steps, "steps", numpy=True)
+    if grid.count is None:
+        return check_whole(count, "steps", 1, spec.schedule.steps, more=" on this schedule")
+    if count != grid.count:
+        text = f", but the given grid has {grid.count}; leave steps out"
+        raise ArgumentError(Message(Argument("steps", count), text), "steps")
+    return count
+
+
+def default_steps(spec: DenoiserSpec, grid: Spacing) -> int:
+    """The number of steps where none is asked for: what a given grid has, or 20."""
+    return grid.count or min(DEFAULT_STEPS, spec.schedule.steps)
 
 
 def check_falling(points: Sequence[Point], last: Point, grid: Spacing) -> None:

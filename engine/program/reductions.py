@@ -6,9 +6,12 @@ whole sample first (its standard deviation, its percentiles, its norm) is none.
 
 from __future__ import annotations
 
-from revstep.engine.errors import ProgramError
+from collections.abc import Iterable, Mapping
 
-__all__ = ["REDUCTIONS", "refuse_reductions"]
+from revstep.engine.errors import ArgumentError, ProgramError
+from revstep.engine.nearest import unknown_names
+
+__all__ = ["REDUCTIONS", "refuse_unknown"]
 
 REDUCTIONS = {
     "guidance_rescale": (
@@ -24,16 +27,24 @@ REDUCTIONS = {
 }
 
 
-def refuse_reductions(**options: object) -> None:
-    """Refuses ``guidance_rescale`` and ``thresholding`` unless they are off (None, False, 0).
+def refuse_unknown(what: str, given: Mapping[str, object], known: Iterable[str]) -> None:
+    """Refuses options that aren't ``known``; ``REDUCTIONS`` may be off (None, False, 0).
+
+    Args:
+        what: The words before their names: ``sampler 'ddim' has no option``.
+        given: Options by name.
+        known: The names that there are.
 
     Raises:
-        ProgramError: One of them is on; names the reason and what to use instead.
+        ProgramError: One of ``REDUCTIONS`` is on; says the reason and what to use instead.
+        ArgumentError: Another; says the nearest name.
     """
-    for name, value in options.items():
+    for name, value in given.items():
         if name in REDUCTIONS and value not in (None, False, 0):
-            reason, cure = REDUCTIONS[name]
+            reason, fix = REDUCTIONS[name]
             raise ProgramError(
                 f"{name}={value!r} is refused: {reason}, and a step is one affine pass whose "
-                f"numbers are known before the run. Instead, {cure}"
+                f"numbers are known before the run. Instead, {fix}"
             )
+    if others := set(given) - set(known) - set(REDUCTIONS):
+        raise ArgumentError(unknown_names(what, others, known), min(others))

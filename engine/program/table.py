@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.checks import check_one_of
 from revstep.engine.errors import ProgramError
-from revstep.engine.nearest import unknown
 from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
 from revstep.engine.program.history import Storage, allocate
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers import BaseSampler, resolve_sampler
-from revstep.engine.program.strength import check_strength, steps_run
+from revstep.engine.program.strength import steps_run
 from revstep.engine.program.trace import Row, Run, Sampler
 from revstep.engine.program.warn import warn_of_program
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -105,9 +105,8 @@ def build_program(
         ValueError: An argument out of range.
         ProgramError: The sampler can't be a program here; the message names step and reason.
     """
-    if compat is not None and compat not in COMPAT:
-        raise ValueError(unknown("compat", compat, COMPAT, " or None"))
-    check_strength(strength)
+    if compat is not None:
+        check_one_of(compat, "compat", COMPAT, " or None")
     trace = resolve_sampler(sampler)
     spec = _ending(spec, trace, final)
     stepping = trace.stepping if compat else None
@@ -135,8 +134,8 @@ def build_program(
 
 def _ending(spec: DenoiserSpec, trace: BaseSampler, final: str | None) -> DenoiserSpec:
     """The spec, with ``final`` of this run and sampler: ``clean`` or ``first``."""
-    if final is not None and final not in FINALS:
-        raise ValueError(unknown("final", final, FINALS, " or None"))
+    if final is not None:
+        check_one_of(final, "final", FINALS, " or None")
     if final is None and spec.final == "first_ddim":
         final = "first" if trace.like_ddim else "clean"
     if final in (None, spec.final):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.checks import check_whole
+from revstep.engine.errors import Argument, ArgumentError, Message
 from revstep.engine.program.table import StepProgram
-from revstep.engine.runtime.request import Request
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.runner import Runner
 from revstep.engine.runtime.timing import Timing
 from revstep.engine.runtime.watch import Observer, Watch
@@ -16,13 +18,13 @@ __all__ = ["run_batches", "samples_a_batch"]
 
 
 def samples_a_batch(
-    spec: DenoiserSpec, request: Request, asked: int | None, fixed_rows: int | None
+    spec: DenoiserSpec, batch: Batch, asked: int | None, fixed_rows: int | None
 ) -> int:
     """Samples a batch: a guided sample takes two network rows.
 
     Args:
         spec: The denoiser's spec.
-        request: What is drawn.
+        batch: What is drawn.
         asked: The caller's ``batch_size``; None fills the batch range.
         fixed_rows: Rows of every network call, where they are fixed.
 
@@ -30,29 +32,30 @@ def samples_a_batch(
         TypeError: ``asked`` is no whole number.
         ValueError: More than the denoiser takes.
     """
-    rows = 2 if len(request.batch.guided) else 1
+    rows = 2 if len(batch.guided) else 1
     most = (fixed_rows or spec.batch[1]) // rows
     if most < 1:
-        raise ValueError(
-            "guidance needs 2 network rows a sample; this denoiser takes "
-            f"{spec.batch[1]}: export it with a larger batch range, or use guidance=1"
+        raise ArgumentError(
+            Message(
+                "guidance needs 2 network rows per sample; this denoiser takes "
+                f"{spec.batch[1]}: export it with a larger batch range, or use ",
+                Argument("guidance", 1),
+            ),
+            "guidance",
         )
     if asked is None:
         return most
-    if isinstance(asked, bool) or not isinstance(asked, (int, np.integer)):
-        raise TypeError(f"batch_size must be a whole number; got {asked!r}")
-    if not 1 <= asked <= most:
-        raise ValueError(
-            f"batch_size={asked} is out of range; with {rows} network row(s) a sample this "
-            f"engine takes 1 to {most}: export with a larger batch range for more"
-        )
-    return int(asked)
+    more = (
+        f" with {rows} network row(s) per sample on this engine; export with a larger batch range "
+        "for more"
+    )
+    return check_whole(asked, "batch_size", 1, most, numpy=True, more=more)
 
 
 def run_batches(
     runner: Runner,
     program: StepProgram,
-    request: Request,
+    batch: Batch,
     size: int,
     fixed_rows: int | None,
     *,
@@ -64,22 +67,22 @@ def run_batches(
     Args:
         runner: Where the batches run.
         program: The program of all samples.
-        request: The samples.
+        batch: The samples.
         size: Samples a batch.
         fixed_rows: Rows of every network call, where they are fixed.
         watch: Who wants to know of the steps.
         timing: Filled with the times in and outside the network.
     """
     spec, steps = runner.spec, program.length
-    starts = range(0, request.n, size)
-    out = np.empty((request.n, *spec.shape), dtype=np.float32)
+    starts = range(0, batch.n, size)
+    out = np.empty((batch.n, *spec.shape), dtype=np.float32)
     for number, first in enumerate(starts):
-        batch = request.part(first, min(first + size, request.n))
+        part = batch.part(first, min(first + size, batch.n))
         observe = Observer(watch, spec.shape, first, steps, number * steps, len(starts) * steps)
         x = runner.run(
             program,
-            batch,
-            fixed_rows or max(batch.rows, spec.batch[0]),
+            part,
+            fixed_rows or max(part.rows, spec.batch[0]),
             observe=observe,
             want_x0=watch.wants_x0,
             timing=timing,

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.arrays import array_from, data_values, floats, rows_view
+from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 __all__ = ["Known", "known_pixels"]
@@ -58,22 +59,15 @@ def known_pixels(
         n: Number of samples.
         mask: 0 to 1, or bools; of a shape that numpy broadcasts to (*shape), such as (H, W) for
             (C, H, W), or n of such.
-        known: (n, *shape) or (*shape); None: the start.
+        known: (n, *shape) or (*shape); None: the start, which is given then.
         start: (n, *shape), checked, or None.
 
     Raises:
         TypeError: No numbers.
-        ValueError: One without the other, a wrong shape, or a mask outside [0, 1].
+        ValueError: A wrong shape, or a mask outside [0, 1].
     """
     if mask is None:
-        if known is not None:
-            raise ValueError("known goes with mask, which is 1 where it is kept; pass both")
         return None
-    if known is None and start is None:
-        raise ValueError(
-            "mask needs the pixels that it keeps: pass known=..., or start=... to keep those of "
-            "the start"
-        )
     whole = (n, *spec.shape)
     part = _mask(spec, n, mask)
     values = start if known is None else data_values(known, "known", spec.value_range)
@@ -91,9 +85,10 @@ def _mask(spec: DenoiserSpec, n: int, mask: ArrayLike) -> NDArray[np.float32]:
     part = array.astype(np.float32) if array.dtype == bool else floats(array, "mask")
     if part.size and not 0.0 <= part.min() <= part.max() <= 1.0:
         wrong = part.min() if part.min() < 0.0 else part.max()
-        raise ValueError(
+        raise ArgumentError(
             f"mask holds {wrong:g}; it lies in [0, 1], where 1 keeps the known pixel (divide a "
-            "picture's 0 .. 255 by 255)"
+            "picture's 0 .. 255 by 255)",
+            "mask",
         )
     whole = (n, *spec.shape)
     try:
@@ -101,7 +96,8 @@ def _mask(spec: DenoiserSpec, n: int, mask: ArrayLike) -> NDArray[np.float32]:
             return np.broadcast_to(part, whole)
         return np.broadcast_to(part, spec.shape)
     except ValueError:
-        raise ValueError(
+        raise ArgumentError(
             f"mask has shape {array.shape}; allowed: {spec.shape} or what broadcasts to it (such "
-            f"as {spec.shape[1:] or (1,)}), or {n} of such"
+            f"as {spec.shape[1:] or (1,)}), or {n} of such",
+            "mask",
         ) from None

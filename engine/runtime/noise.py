@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.arrays import array_from, floats
+from revstep.engine.checks import check_whole
+from revstep.engine.errors import ArgumentTypeError
 from revstep.engine.runtime.loop import INITIAL_STREAM
-from revstep.engine.runtime.seeds import sample_seeds
+from revstep.engine.runtime.seeds import checked_seed, sample_seeds
 from revstep.kernels import normal_fill
 
 __all__ = ["initial_noise", "slerp"]
@@ -39,14 +41,12 @@ def initial_noise(
         (2, 1, 32, 32)
     """
     if seed is None:
-        raise TypeError("initial_noise needs a seed: an int, or one int a sample")
-    size = tuple(shape)
-    if any(isinstance(d, bool) or not isinstance(d, (int, np.integer)) for d in size):
-        raise TypeError(f"shape holds whole numbers; got {size}")
-    count = n if n is not None else (len(seed) if isinstance(seed, Sequence | np.ndarray) else 1)
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        raise ValueError(f"n must be a whole number of at least 1; got {count!r}")
-    seeds = sample_seeds(seed, int(count))
+        raise ArgumentTypeError("initial_noise needs a seed: an int, or one int per sample", "seed")
+    size = tuple(check_whole(d, "shape", numpy=True) for d in shape)
+    keys = checked_seed(seed)
+    if n is None:
+        n = len(keys) if isinstance(keys, tuple) else 1
+    seeds = sample_seeds(keys, check_whole(n, "n", 1, numpy=True))
     out = np.empty((len(seeds), int(np.prod(size))), np.float32)
     normal_fill(out, seeds, 0, INITIAL_STREAM)
     return out.reshape(len(seeds), *size)

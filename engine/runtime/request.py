@@ -1,4 +1,4 @@
-"""Requests: the arguments of ``Engine.sample``, checked and made into arrays before any work."""
+"""``Request``: what is drawn, without an engine to draw it."""
 
 from __future__ import annotations
 
@@ -6,227 +6,131 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from revstep.engine.arrays import array_from, data_values, floats, rows_of
-from revstep.engine.nearest import unknown_names
-from revstep.engine.program.points import DEFAULT_STEPS
-from revstep.engine.program.strength import check_strength
-from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.inpainting import known_pixels
-from revstep.engine.runtime.seeds import sample_seeds
-from revstep.engine.spec.denoiser import Condition, DenoiserSpec
-from revstep.engine.spec.grids import Spacing
+from revstep.engine.checks import (
+    check_bool,
+    check_mapping,
+    check_number,
+    check_one_of,
+    check_whole,
+    wrong_type,
+)
+from revstep.engine.errors import Argument, ArgumentError, Message
+from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
+from revstep.engine.program.samplers import BaseSampler, resolve_sampler
+from revstep.engine.program.table import COMPAT, FINALS
+from revstep.engine.program.trace import Sampler
+from revstep.engine.runtime.seeds import checked_seed
+from revstep.engine.spec.grids import Spacing, resolve_spacing
 
-__all__ = ["Request", "check_types", "grid_steps", "make_request"]
-
-Values = Mapping[str, ArrayLike]
+__all__ = ["Request"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """``n`` samples to draw: a ``Batch`` of any size."""
+    """What ``Engine.sample`` draws, and later calls of services: a job that can be sent.
 
-    batch: Batch
+        request = revstep.Request(n=4, sampler="unipc", steps=12, seed=0)
+        images = engine.sample(request).pil()
+        more = dataclasses.replace(request, seed=4)
 
-    @property
-    def n(self) -> int:
-        """Number of samples."""
-        return len(self.batch.seeds)
-
-    def part(self, start: int, stop: int) -> Batch:
-        """Samples ``start`` to ``stop`` as a batch of their own."""
-        cut = slice(start, stop)
-        whole = self.batch
-        return Batch(
-            seeds=whole.seeds[cut].copy(),
-            guidance=whole.guidance[cut].copy(),
-            conditions={k: v[cut] for k, v in whole.conditions.items()},
-            null_conditions={k: v[cut] for k, v in whole.null_conditions.items()},
-            **{
-                name: None if (value := getattr(whole, name)) is None else value[cut]
-                for name in ("start", "noise", "mask", "known")
-            },
-        )
-
-
-def make_request(
-    spec: DenoiserSpec,
-    n: int | None,
-    *,
-    seed: int | Sequence[int] | NDArray[np.integer] | None = None,
-    guidance: float | ArrayLike = 1.0,
-    conditions: Values | None = None,
-    null_conditions: Values | None = None,
-    start: ArrayLike | None = None,
-    start_name: str = "start",
-    noise: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
-    known: ArrayLike | None = None,
-) -> Request:
-    """Checks the arguments of ``Engine.sample`` against the spec.
-
-    ``start_name`` is what errors call the start.
+    Every field is the argument of ``Engine.sample`` of that name, with its default. What needs no
+    spec is checked here; arrays are kept as they are given, and checked by the engine.
 
     Raises:
-        TypeError: A value of a wrong type or dtype.
-        ValueError: An unknown name, a wrong shape, or a value out of range.
+        ArgumentTypeError: A field of a wrong type; it is a ``TypeError``.
+        ArgumentError: A field out of range, an unknown name, or one without the field that it goes
+            with; it is a ``ValueError``. Both know their ``argument``.
     """
-    given = _mapping(conditions, "conditions")
-    nulls = _mapping(null_conditions, "null_conditions")
-    _check_names(spec, given, "conditions")
-    _check_names(spec, nulls, "null_conditions")
-    states = {start_name: start, "noise": noise, "known": known, "mask": mask}
-    n = _count(spec, n, seed, given, states)
-    scale = _guidance(spec, guidance, n, given, nulls)
-    begin = z = None
-    if start is not None:
-        begin = data_values(start, start_name, spec.value_range)
-        begin = rows_of(begin, spec.shape, n, start_name)
-    if noise is not None:
-        z = rows_of(floats(noise, "noise"), spec.shape, n, "noise")
-    pixels = known_pixels(spec, n, mask, known, begin)
-    fed = {c.name: _condition(c, given.get(c.name), n) for c in spec.conditions}
-    none = {  # without a null value nobody reads it; but rows to spare are filled with it
-        c.name: fed[c.name]
-        if nulls.get(c.name) is None and c.null is None
-        else _condition(c, nulls.get(c.name), n)
-        for c in spec.conditions
-    }
-    return Request(
-        Batch(
-            seeds=sample_seeds(seed, n),
-            guidance=scale,
-            conditions=fed,
-            null_conditions=none,
-            start=begin if pixels is None else pixels.start,
-            noise=z,
-            mask=None if pixels is None else pixels.mask,
-            known=None if pixels is None else pixels.values,
-        )
-    )
 
+    n: int | None = None
+    sampler: str | Sampler = "ddim"
+    steps: int | None = None
+    seed: int | Sequence[int] | None = None
+    guidance: float | ArrayLike = 1.0
+    guidance_weight: GuidanceWeight | None = None
+    conditions: Mapping[str, ArrayLike] | None = None
+    null_conditions: Mapping[str, ArrayLike] | None = None
+    start: ArrayLike | None = None
+    strength: float | None = None
+    mask: ArrayLike | None = None
+    known: ArrayLike | None = None
+    noise: ArrayLike | None = None
+    spacing: str | Spacing | None = None
+    compat: str | None = None
+    clip: bool | None = None
+    final: str | None = None
+    decode: bool = True
+    trace_x0: bool | Sequence[int] | None = None
+    resolved_sampler: BaseSampler = dataclasses.field(init=False, repr=False)
 
-def check_types(
-    steps: object,
-    strength: object,
-    clip: object,
-    cancel: object,
-    spacing: object,
-    compat: object,
-) -> None:
-    """Checks the types of the arguments that a program is built from; ranges are checked there.
+    @classmethod
+    def of(cls, n: int | Request | None, **others: Any) -> Request:
+        """``n`` samples of the other fields; or ``n`` itself, where it is a whole request.
 
-    Raises:
-        TypeError: A wrong one.
-        ValueError: A strength outside (0, 1].
-    """
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer, type(None))):
-        raise TypeError(f"steps must be a whole number; got {steps!r}")
-    if isinstance(strength, bool) or not isinstance(
-        strength, (int, float, np.floating, type(None))
-    ):
-        raise TypeError(f"strength must be a number in (0, 1]; got {strength!r}")
-    if strength is not None:
-        check_strength(float(strength))
-    if not isinstance(clip, (bool, np.bool_, type(None))):
-        raise TypeError(f"clip must be True, False or None; got {clip!r}")
-    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-        raise TypeError(f"cancel must be a threading.Event; got {type(cancel).__name__}")
-    if not isinstance(spacing, str | Spacing | None):
-        raise TypeError(
-            f"spacing must be a name, a grid such as KarrasGrid(), or None; got {spacing!r}"
-        )
-    if not isinstance(compat, str | None):
-        raise TypeError(f"compat must be a name or None; got {compat!r}")
+        Raises:
+            ArgumentError: Another field beside a whole request.
+        """
+        if not isinstance(n, Request):
+            return cls(n=n, **others)
+        for name, value in others.items():
+            default = DEFAULTS[name]
+            if value is not default and not (isinstance(value, str | float) and value == default):
+                text = (" is given beside a Request; leave it out, or draw dataclasses.replace("
+                        f"request, {name}=...)")  # fmt: skip
+                raise ArgumentError(Message(Argument(name), text), name)
+        return n
 
+    def __post_init__(self) -> None:
+        self._check_counts()
+        self._check_names()
+        self._check_pairs()
+        for name in ("conditions", "null_conditions"):
+            if (given := getattr(self, name)) is not None:
+                self._set(name, check_mapping(given, name, "{'label': [0, 1]}"))
 
-def grid_steps(spec: DenoiserSpec, steps: int | None, spacing: str | Spacing | None) -> int:
-    """The number of steps: as asked for, or what a given grid has, or 20."""
-    if steps is not None:
-        return int(steps)
-    return spec.grid_of(spacing).count or min(DEFAULT_STEPS, spec.schedule.steps)
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
+    def _check_counts(self) -> None:
+        if self.n is not None:
+            self._set("n", check_whole(self.n, "n", 1, numpy=True))
+        if self.steps is not None:
+            self._set("steps", check_whole(self.steps, "steps", numpy=True))
+        if self.strength is not None:
+            strength = check_number(self.strength, "strength", 0.0, 1.0, above=True, numpy=True)
+            self._set("strength", float(strength))
+        if self.clip is not None:
+            self._set("clip", check_bool(self.clip, "clip", numpy=True))
+        self._set("seed", checked_seed(self.seed))
+        check_guidance_weight(self.guidance_weight)  # before a program is kept under its hash
 
-def _mapping(values: Values | None, what: str) -> dict[str, ArrayLike]:
-    if values is None:
-        return {}
-    if not isinstance(values, Mapping):
-        raise TypeError(
-            f"{what} maps names to values, such as {{'label': [0, 1]}}; got {type(values).__name__}"
-        )
-    return dict(values)
+    def _check_names(self) -> None:
+        self._set("resolved_sampler", resolve_sampler(self.sampler))
+        if self.spacing is not None:
+            resolve_spacing(self.spacing)
+        for name, allowed in (("compat", COMPAT), ("final", FINALS)):
+            if (given := getattr(self, name)) is None:
+                continue
+            if not isinstance(given, str):
+                raise wrong_type(given, name, "a name or None")
+            check_one_of(given, name, allowed, " or None")
 
-
-def _check_names(spec: DenoiserSpec, given: Values, what: str) -> None:
-    known = [c.name for c in spec.conditions]
-    if others := set(given) - set(known):
-        raise ValueError(unknown_names(f"unknown name in {what}:", others, known))
-
-
-def _count(
-    spec: DenoiserSpec,
-    n: int | None,
-    seed: object,
-    conditions: Values,
-    states: Mapping[str, ArrayLike | None],
-) -> int:
-    """``n``, or what the seeds, conditions or states say of it; 1 where nothing does."""
-    if n is not None:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"n must be a whole number; got {n!r}")
-        if n < 1:
-            raise ValueError(f"n={n} is out of range; it must be at least 1")
-        return int(n)
-    if seed is not None and not isinstance(seed, (int, np.integer)) and hasattr(seed, "__len__"):
-        return max(1, len(seed))
-    shaped = [
-        (f"condition {c.name!r}", conditions[c.name], c.shape)
-        for c in spec.conditions
-        if c.name in conditions
-    ]
-    shaped += [(name, value, spec.shape) for name, value in states.items() if value is not None]
-    for name, value, shape in shaped:
-        array = array_from(value, name)
-        if array.ndim == len(shape) + 1 or (array.ndim == 1 and set(shape) == {1}):
-            return max(1, len(array))
-    return 1
-
-
-def _guidance(
-    spec: DenoiserSpec, guidance: float | ArrayLike, n: int, given: Values, nulls: Values
-) -> NDArray[np.float32]:
-    scale = floats(guidance, "guidance")
-    if scale.shape not in ((), (n,)):
-        raise ValueError(
-            f"guidance has shape {scale.shape}; give one number, or one a sample ({n})"
-        )
-    scale = np.ascontiguousarray(np.broadcast_to(scale, (n,)))
-    if np.any(scale != 1.0):
-        if not spec.conditions:
-            raise ValueError("guidance needs a conditional denoiser; this one takes no conditions")
-        missing = [c.name for c in spec.conditions if c.null is None and c.name not in nulls]
-        if missing:
-            raise ValueError(
-                f"guidance needs a null value for {', '.join(missing)}; the spec has none: pass "
-                "null_conditions={...}, or guidance=1"
+    def _check_pairs(self) -> None:
+        strength, start, mask, known = map(Argument, ("strength", "start", "mask", "known"))
+        text: Message | None = None
+        if self.strength is not None and self.start is None:
+            text = Message(strength, " goes with ", start, ", the sample to begin from; pass both")
+        elif self.known is not None and self.mask is None:
+            text = Message(known, " goes with ", mask, ", which is 1 where it is kept; pass both")
+        elif self.mask is not None and self.known is None and self.start is None:
+            text = Message(
+                *(mask, " needs the pixels that it keeps: pass ", known),
+                *(", or ", start, " to keep those of the start"),
             )
-        if not given:
-            raise ValueError(
-                "guidance without conditions changes nothing; pass conditions={...}, or guidance=1"
-            )
-    return scale
+        if text is not None:
+            raise ArgumentError(text, next(p.name for p in text.parts if isinstance(p, Argument)))
 
 
-def _condition(condition: Condition, value: ArrayLike | None, n: int) -> NDArray[Any]:
-    if value is None and condition.null is None:
-        raise ValueError(
-            f"condition {condition.name!r} is missing; pass conditions={{{condition.name!r}: "
-            f"{condition.dtype} of shape (n, {', '.join(map(str, condition.shape))})}}"
-        )
-    what, shape = f"condition {condition.name!r}", condition.shape
-    array = condition.filler if value is None else condition.values(value, what)
-    if array.shape == (n,) and set(shape) == {1}:  # numbers, for a module that takes (n, 1)
-        array = array.reshape(n, *shape)
-    return rows_of(array, shape, n, what)
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(Request)}

@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["sample_seeds"]
+from revstep.engine.checks import check_whole
+from revstep.engine.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["checked_seed", "sample_seeds"]
 
 SEEDS = 1 << 64
 
 
-def sample_seeds(
-    seed: int | Sequence[int] | NDArray[np.integer] | None, n: int
-) -> NDArray[np.uint64]:
-    """One 64-bit key a sample, uint64 (n,).
+def checked_seed(seed: object) -> int | tuple[int, ...] | None:
+    """A caller's seed: an int, one int per sample, or None.
+
+    Raises:
+        ArgumentTypeError: A seed that is not an integer.
+        ArgumentError: A seed outside 0 .. 2^64 - 1.
+    """
+    if seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)):
+        return None if seed is None else _whole(seed)
+    if isinstance(seed, str | bytes | bool | float) or not hasattr(seed, "__len__"):
+        raise ArgumentTypeError(
+            f"seed must be an int, a sequence of ints, or None; got {seed!r}", "seed"
+        )
+    return tuple(map(_whole, cast("Iterable[object]", seed)))
+
+
+def sample_seeds(seed: int | Sequence[int] | None, n: int) -> NDArray[np.uint64]:
+    """One 64-bit key per sample, uint64 (n,).
 
     Args:
-        seed: An int S (sample i gets (S + i) mod 2^64), one int a sample, or None: drawn.
+        seed: A ``checked_seed``: an int S (sample i gets (S + i) mod 2^64), one int per sample, or
+            None: drawn.
         n: Number of samples.
 
     Raises:
-        TypeError: A seed that is not an integer.
-        ValueError: A seed outside 0 .. 2^64 - 1, or a sequence of another length.
+        ArgumentError: Seeds of another number than n.
     """
-    if seed is None:
-        seed = secrets.randbits(63)
-    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
-        return np.uint64(_checked(seed)) + np.arange(n, dtype=np.uint64)  # wraps at 2^64
-    if isinstance(seed, (str, bytes, bool, float)) or not hasattr(seed, "__len__"):
-        raise TypeError(f"seed must be an int, a sequence of ints, or None; got {seed!r}")
+    if seed is None or isinstance(seed, int):
+        first = secrets.randbits(63) if seed is None else seed
+        return np.uint64(first) + np.arange(n, dtype=np.uint64)  # wraps at 2^64
     if len(seed) != n:
-        raise ValueError(f"got {len(seed)} seeds for {n} samples; give one each, or one int")
-    return np.array([_checked(s) for s in seed], dtype=np.uint64)
+        raise ArgumentError(
+            f"got {len(seed)} seeds for {n} samples; give one each, or one int", "seed"
+        )
+    return np.array(seed, dtype=np.uint64)
 
 
-def _checked(seed: object) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"a seed is an int from 0 to 2^64 - 1; got {seed!r}")
-    if not 0 <= int(seed) < SEEDS:
-        raise ValueError(f"seed {int(seed)} is out of range; allowed: 0 to 2^64 - 1 = {SEEDS - 1}")
-    return int(seed)
+def _whole(seed: object) -> int:
+    return check_whole(seed, "seed", 0, SEEDS - 1, numpy=True, more=" = 2^64 - 1")

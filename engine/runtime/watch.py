@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.checks import check_function, wrong_type
 from revstep.engine.errors import Cancelled, NonFiniteError
 from revstep.engine.runtime.kept_x0 import X0Trace
 from revstep.engine.runtime.runner import StepView
@@ -54,9 +55,10 @@ class Watch:
 
     def __post_init__(self) -> None:
         for name in ("progress", "on_step"):
-            told = getattr(self, name)
-            if told is not None and not callable(told):
-                raise TypeError(f"{name} must be a function or None; got {type(told).__name__}")
+            if (function := getattr(self, name)) is not None:
+                check_function(function, name)
+        if self.cancel is not None and not callable(getattr(self.cancel, "is_set", None)):
+            raise wrong_type(self.cancel, "cancel", "a threading.Event")
 
     @property
     def wants_x0(self) -> bool:

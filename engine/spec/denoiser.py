@@ -6,18 +6,19 @@ import dataclasses
 import math
 from typing import Any
 
-from revstep.engine.nearest import unknown
-from revstep.engine.spec.fields import (
-    SHAPE,
-    as_tuple,
+from revstep.engine.checks import (
     check_bool,
-    check_name,
+    check_identifier,
     check_number,
+    check_one_of,
+    check_sequence,
     check_shape,
+    check_type,
     check_whole,
-    fields_from,
     got,
+    wrong_type,
 )
+from revstep.engine.spec.fields import SHAPE, fields_from
 from revstep.engine.spec.grids import KarrasGrid, Spacing, resolve_spacing, spacing_from_value
 from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
 from revstep.engine.spec.prediction import PREDICTIONS
@@ -115,16 +116,15 @@ class DenoiserSpec:
         """Makes tuples of lists, and refuses values of another type than the field's."""
         for name, allowed in TUPLES.items():
             if (value := getattr(self, name)) is not None or name != "value_range":
-                object.__setattr__(self, name, as_tuple(value, name, allowed))
+                object.__setattr__(self, name, check_sequence(value, name, allowed))
         for value in self.conditions:
-            if not isinstance(value, Condition):
-                raise TypeError(f"conditions must be {TUPLES['conditions']}; got {got(value)}")
+            check_type(value, "conditions", Condition, TUPLES["conditions"])
         time: object = self.time
         if not isinstance(time, TimeInput):
             hint = f": TimeInput(kind={time!r})?" if time in TIME_KINDS else ""
             raise TypeError(f"time must be a TimeInput; got {got(time)}{hint}")
-        if not isinstance(self.decoder, Decoder | None):
-            raise TypeError(f"decoder must be a Decoder or None; got {got(self.decoder)}")
+        if self.decoder is not None:
+            check_type(self.decoder, "decoder", Decoder, "a Decoder or None")
         for value in self.batch:
             check_whole(value, "batch")
         for value in self.value_range or ():
@@ -135,12 +135,11 @@ class DenoiserSpec:
             check_number(getattr(self, name), name)
         for name in ("learned_variance", "clip"):
             check_bool(getattr(self, name), name)
-        check_whole(self.spacing_offset, "spacing_offset")
 
     def _check_inputs(self) -> None:
         check_shape(self.shape, "the sample shape", empty=False)
         names = [self.name, self.time.name, *(c.name for c in self.conditions)]
-        check_name(self.name, "the state's name")
+        check_identifier(self.name, "the state's name")
         if len(set(names)) != len(names):
             raise ValueError(f"input names must differ; got {', '.join(names)}")
         low, high = (*self.batch, 0, 0)[:2]
@@ -152,9 +151,8 @@ class DenoiserSpec:
 
     def _check_objective(self) -> None:
         if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"schedule must be a Schedule; got {type(self.schedule).__name__}")
-        if self.prediction not in PREDICTIONS:
-            raise ValueError(unknown("prediction", self.prediction, PREDICTIONS))
+            raise wrong_type(self.schedule, "schedule", "a Schedule")
+        check_one_of(self.prediction, "prediction", PREDICTIONS)
         if self.prediction == "edm" and self.schedule.kind != "ve":
             raise ValueError("prediction 'edm' needs a VESchedule, as VESchedule.edm()")
         self._check_told_level()
@@ -186,13 +184,9 @@ class DenoiserSpec:
         if self.clip and self.value_range is None:
             raise ValueError("clip=True needs a value_range")
         resolve_spacing(self.spacing)
-        if not 0 <= self.spacing_offset < self.schedule.steps:
-            raise ValueError(
-                f"spacing_offset={self.spacing_offset} is out of range; it is a training index, "
-                f"0 to {self.schedule.steps - 1}"
-            )
-        if self.final not in ("clean", "first", "first_ddim"):
-            raise ValueError(f"final must be 'clean', 'first' or 'first_ddim'; got {self.final!r}")
+        last, more = self.schedule.steps - 1, ", a training index"
+        check_whole(self.spacing_offset, "spacing_offset", 0, last, more=more)
+        check_one_of(self.final, "final", ("clean", "first", "first_ddim"))
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.arrays import typed_values
-from revstep.engine.nearest import unknown
-from revstep.engine.spec.fields import (
-    SHAPE,
-    as_tuple,
+from revstep.engine.checks import (
     check_bool,
-    check_name,
+    check_identifier,
     check_number,
+    check_one_of,
+    check_sequence,
     check_shape,
     check_whole,
-    fields_from,
 )
+from revstep.engine.errors import ArgumentError
+from revstep.engine.spec.fields import SHAPE, fields_from
 from revstep.engine.spec.frozen_array import FrozenArray
 
 __all__ = ["LEVEL_KINDS", "TIME_KINDS", "Condition", "Decoder", "TimeInput"]
@@ -70,10 +70,9 @@ class TimeInput:
     fractions: bool = False
 
     def __post_init__(self) -> None:
-        check_name(self.name, "the time input's name")
+        check_identifier(self.name, "the time input's name")
         check_bool(self.fractions, "the time input's fractions")
-        if self.kind not in TIME_KINDS:
-            raise ValueError(unknown("time kind", self.kind, TIME_KINDS))
+        check_one_of(self.kind, "time kind", TIME_KINDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +105,9 @@ class Condition:
     example: ArrayLike | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_name(self.name, "a condition's name")
+        check_identifier(self.name, "a condition's name")
         allowed = "a tuple of positive whole numbers, () for one number a sample"
-        shape = as_tuple(self.shape, f"condition {self.name!r}'s shape", allowed)
+        shape = check_sequence(self.shape, f"condition {self.name!r}'s shape", allowed)
         object.__setattr__(self, "shape", shape)
         check_shape(self.shape, f"condition {self.name!r}'s shape", empty=True)
         if self.dtype not in CONDITION_DTYPES:
@@ -153,7 +152,8 @@ class Condition:
         if self.allowed is not None:
             least, most = self.allowed
             if np.any(bad := (array < least) | (array > most)):
-                raise ValueError(f"{what} holds {array[bad].flat[0]}; allowed: {least} to {most}")
+                text = f"{what} holds {array[bad].flat[0]}; allowed: {least} to {most}"
+                raise ArgumentError(text, what)
         return array
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Condition:
             if self.classes < 1:
                 raise ValueError(f"{what}: classes={self.classes} must be at least 1")
         if self.limits is not None:
-            ends = as_tuple(self.limits, f"{what}'s limits", "(least, most), as (0, 99)")
+            ends = check_sequence(self.limits, f"{what}'s limits", "(least, most), as (0, 99)")
             for value in ends:
                 check_whole(value, f"{what}'s limits")
             if len(ends) != 2 or ends[0] > ends[1]:
@@ -245,14 +245,14 @@ class Decoder:
     value_range: tuple[float, float] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
-        shape = as_tuple(self.shape, "the decoder's shape", SHAPE)
+        shape = check_sequence(self.shape, "the decoder's shape", SHAPE)
         object.__setattr__(self, "shape", shape)
         check_shape(self.shape, "the decoder's shape", empty=False)
         for name in ("scale", "shift"):
             check_number(getattr(self, name), f"the decoder's {name}")
         if not (math.isfinite(self.scale) and self.scale != 0.0 and math.isfinite(self.shift)):
             raise ValueError(f"latent scale {self.scale} and shift {self.shift} must be finite")
-        ends = as_tuple(self.value_range, "the decoder's value_range", "(lo, hi)")
+        ends = check_sequence(self.value_range, "the decoder's value_range", "(lo, hi)")
         for value in ends:
             check_number(value, "the decoder's value_range")
         if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:

@@ -9,6 +9,8 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 An engine
     load, from_module, CudaOptions          from a bundle, or from a live PyTorch module
     Engine: sample, invert, describe        it is asked, by any thread
+    Request                                 what is drawn, as one object: ``engine.sample(request)``
+    Request                                 what is drawn, as one object: ``engine.sample(request)``
     Samples, Preview, Timing                what it gives back
     initial_noise, slerp                    noise to start from
     Bundle, CompiledEntry                   what ``load`` reads
@@ -60,6 +62,7 @@ from revstep.engine.program.table import build_program as build_program
 from revstep.engine.program.trace import Sampler as Sampler
 from revstep.engine.runtime.noise import initial_noise as initial_noise
 from revstep.engine.runtime.noise import slerp as slerp
+from revstep.engine.runtime.request import Request as Request
 from revstep.engine.runtime.samples import Samples as Samples
 from revstep.engine.runtime.timing import Timing as Timing
 from revstep.engine.spec.denoiser import Condition as Condition

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from revstep.engine.nearest import unknown, unknown_names
-from revstep.engine.program.reductions import REDUCTIONS, refuse_reductions
+from revstep.engine.checks import check_one_of, wrong_type
+from revstep.engine.program.reductions import refuse_unknown
 from revstep.engine.program.samplers.base import BaseSampler, FunctionSampler, sampler
 from revstep.engine.program.samplers.consistency import LCM, Consistency
 from revstep.engine.program.samplers.ddim import DDIM
@@ -39,7 +39,6 @@ from revstep.engine.program.samplers.flow import FlowEuler, FlowHeun
 from revstep.engine.program.samplers.heun import EDM, Heun
 from revstep.engine.program.samplers.langevin import Langevin, PredictorCorrector, ReverseSDE
 from revstep.engine.program.samplers.linear_multistep import IPNDM, LMS, PNDM
-from revstep.engine.program.samplers.options import check_types
 from revstep.engine.program.samplers.repaint import RePaint
 from revstep.engine.program.samplers.unipc import UniPC
 from revstep.engine.program.trace import Sampler
@@ -119,15 +118,12 @@ def make_sampler(name: str, **options: Any) -> BaseSampler:
         ValueError: An unknown name or option, or a value that is not allowed.
         ProgramError: An option that no table of numbers can hold.
     """
-    if name not in SAMPLERS:
-        raise ValueError(unknown("sampler", name, SAMPLERS))
+    check_one_of(name, "sampler", SAMPLERS)
     cls = SAMPLERS[name]
-    refuse_reductions(**{k: v for k, v in options.items() if k in REDUCTIONS})
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    if others := set(options) - set(known):
-        raise ValueError(unknown_names(f"sampler {name!r} has no option", others, known))
-    check_types(cls, options)
-    return cls(**{k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()})
+    refuse_unknown(f"sampler {name!r} has no option", options, known)
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
+    return cls(**{k: v for k, v in plain.items() if k in known})  # others are off
 
 
 def resolve_sampler(sampler: str | Sampler) -> BaseSampler:
@@ -137,8 +133,6 @@ def resolve_sampler(sampler: str | Sampler) -> BaseSampler:
     if isinstance(sampler, BaseSampler):
         return sampler
     if isinstance(sampler, type) or not callable(sampler):
-        raise TypeError(
-            f"sampler must be a name ({', '.join(SAMPLERS)}), a sampler object such as DDIM(), or "
-            f"a function of a Run; got {sampler!r}"
-        )
+        allowed = f"a name ({', '.join(SAMPLERS)}), a sampler object such as DDIM(), or a function"
+        raise wrong_type(sampler, "sampler", allowed)
     return FunctionSampler(sampler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
@@ -22,8 +21,6 @@ from revstep.engine.spec.grids import Spacing
 __all__ = [
     "BaseSampler",
     "FunctionSampler",
-    "check_count",
-    "check_range",
     "noise_level",
     "sampler",
     "warn_long_step",
@@ -167,26 +164,3 @@ def warn_long_step(name: str, high: float, low: float) -> None:
             "sampler, such as 'dpmpp_2m'",
             *(name, high, low),
         )
-
-
-def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Refuses an option that is no number in [low, high]."""
-    _check_own(name, value, (int, float))
-    if not low <= value <= high:
-        upper = f"{high:g}]" if math.isfinite(high) else "infinity)"
-        raise ValueError(f"{name}={value!r} is out of range; it lies in [{low:g}, {upper}")
-
-
-def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
-    """Refuses an option that is no whole number in [low, high]."""
-    _check_own(name, value, (int,))
-    if value < low or (high is not None and value > high):
-        allowed = f"{low} to {high}" if high is not None else f"{low} or more"
-        raise ValueError(f"{name}={value!r}; allowed: whole numbers, {allowed}")
-
-
-def _check_own(name: str, value: object, kinds: tuple[type, ...]) -> None:
-    """Refuses what is no number of Python's own: with a float32 the table would be one."""
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        what = " or ".join(kind.__name__ for kind in kinds)
-        raise ValueError(f"{name}={value!r} must be a Python {what}")

@@ -13,8 +13,9 @@ import math
 
 import numpy as np
 
+from revstep.engine.checks import check_number, check_whole
 from revstep.engine.program.points import Point, time_grid
-from revstep.engine.program.samplers.base import BaseSampler, check_count, check_range
+from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -44,7 +45,7 @@ class Consistency(BaseSampler):
     sigma_min: float = 0.002
 
     def __post_init__(self) -> None:
-        check_range("sigma_min", self.sigma_min, 0.0)
+        check_number(self.sigma_min, "sigma_min", 0.0)
 
     def __call__(self, run: Run) -> Vector:
         x = run.x
@@ -83,8 +84,8 @@ class LCM(BaseSampler):
     scaling: float = 10.0
 
     def __post_init__(self) -> None:
-        check_count("original_steps", self.original_steps, 1)
-        check_range("scaling", self.scaling, 0.0)
+        check_whole(self.original_steps, "original_steps", 1)
+        check_number(self.scaling, "scaling", 0.0)
 
     def __call__(self, run: Run) -> Vector:
         x, data = run.x, 0.5

@@ -11,10 +11,11 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from revstep.engine.checks import check_number, check_one_of
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.diffusers_grid import Stepping
 from revstep.engine.program.points import Point
-from revstep.engine.program.samplers.base import BaseSampler, check_range
+from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
@@ -53,9 +54,9 @@ class DDIM(BaseSampler):
     epsilon: str | None = None
 
     def __post_init__(self) -> None:
-        check_range("eta", self.eta, 0.0, 1.0)
-        if self.epsilon not in (None, "rederive", "keep"):
-            raise ValueError(f"epsilon={self.epsilon!r}; allowed: rederive, keep")
+        check_number(self.eta, "eta", 0.0, 1.0)
+        if self.epsilon is not None:
+            check_one_of(self.epsilon, "epsilon", ("rederive", "keep"))
 
     def __call__(self, run: Run) -> Vector:
         x = run.x

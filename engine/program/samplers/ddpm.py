@@ -14,6 +14,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from revstep.engine.checks import check_one_of
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.diffusers_grid import Stepping
 from revstep.engine.program.points import Point
@@ -46,8 +47,7 @@ class DDPM(BaseSampler):
     variance: str = "small"
 
     def __post_init__(self) -> None:
-        if self.variance not in VARIANCES:
-            raise ValueError(f"variance={self.variance!r}; allowed: {', '.join(VARIANCES)}")
+        check_one_of(self.variance, "variance", VARIANCES)
 
     def __call__(self, run: Run) -> Vector:
         x = run.x

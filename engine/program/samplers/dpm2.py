@@ -11,15 +11,11 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from revstep.engine.checks import check_number
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.diffusers_grid import Stepping
 from revstep.engine.program.points import lambda_point
-from revstep.engine.program.samplers.base import (
-    BaseSampler,
-    check_range,
-    noise_level,
-    warn_long_step,
-)
+from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
 from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
@@ -49,7 +45,7 @@ class DPM2(BaseSampler):
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range("eta", self.eta, 0.0, 1.0)
+        check_number(self.eta, "eta", 0.0, 1.0)
 
     def __call__(self, run: Run) -> Vector:
         x = run.x

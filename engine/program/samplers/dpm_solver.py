@@ -26,10 +26,11 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from revstep.engine.checks import check_bool, check_number, check_one_of
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.diffusers_grid import Stepping
 from revstep.engine.program.points import Point
-from revstep.engine.program.samplers.base import BaseSampler, check_range
+from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
@@ -47,11 +48,6 @@ __all__ = [
 FEW_STEPS = 15  # below this the last steps are of lower order, as the authors' code does
 SECOND = ("midpoint", "heun")
 THIRD = ("published", "taylor")
-
-
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name}={value!r}; allowed: True, False")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +70,10 @@ class _DPMSolverPP(BaseSampler):
     third: str = "published"
 
     def __post_init__(self) -> None:
-        check_range("eta", self.eta, 0.0, 1.0)
-        _check_bool("lower_order_final", self.lower_order_final)
-        if self.second not in SECOND:
-            raise ValueError(f"second={self.second!r}; allowed: {', '.join(SECOND)}")
-        if self.third not in THIRD:
-            raise ValueError(f"third={self.third!r}; allowed: {', '.join(THIRD)}")
+        check_number(self.eta, "eta", 0.0, 1.0)
+        check_bool(self.lower_order_final, "lower_order_final")
+        check_one_of(self.second, "second", SECOND)
+        check_one_of(self.third, "third", THIRD)
 
     def _step(self, run: Run, x: Vector, now: Point, then: Point, *d: Vector) -> Vector:
         """One step from ``x`` at ``now``, with as many differences D_0, D_1, D_2 as are given."""
@@ -116,7 +110,7 @@ class _Multistep(_DPMSolverPP):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_bool("euler_at_final", self.euler_at_final)
+        check_bool(self.euler_at_final, "euler_at_final")
 
     def __call__(self, run: Run) -> Vector:
         x = run.x

@@ -12,15 +12,11 @@ import logging
 import math
 from typing import ClassVar
 
+from revstep.engine.checks import check_number, check_whole
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.diffusers_grid import Stepping
 from revstep.engine.program.points import Point, lambda_point
-from revstep.engine.program.samplers.base import (
-    BaseSampler,
-    check_range,
-    noise_level,
-    warn_long_step,
-)
+from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -93,10 +89,9 @@ class EDM(BaseSampler):
 
     def __post_init__(self) -> None:
         for name in ("churn", "low", "scale"):
-            check_range(name, getattr(self, name), 0.0)
-        check_range("high", self.high, self.low)
-        if self.order not in (1, 2):
-            raise ValueError(f"order={self.order!r}; allowed: 1 (Euler), 2 (Heun)")
+            check_number(getattr(self, name), name, 0.0)
+        check_number(self.high, "high", self.low)
+        check_whole(self.order, "order", 1, 2, more=": Euler's or Heun's")
 
     def __call__(self, run: Run) -> Vector:
         gamma = min(self.churn / len(run.steps), MOST_CHURN)

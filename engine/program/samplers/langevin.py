@@ -18,7 +18,8 @@ import dataclasses
 import logging
 import math
 
-from revstep.engine.program.samplers.base import BaseSampler, check_count, check_range, noise_level
+from revstep.engine.checks import check_bool, check_number, check_whole
+from revstep.engine.program.samplers.base import BaseSampler, noise_level
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
@@ -56,8 +57,8 @@ class PredictorCorrector(BaseSampler):
     norms: str = "expected"
 
     def __post_init__(self) -> None:
-        check_range("snr", self.snr, 0.0)
-        check_count("corrections", self.corrections, 0)
+        check_number(self.snr, "snr", 0.0)
+        check_whole(self.corrections, "corrections", 0)
         if self.norms not in CORRECTORS:
             raise ValueError(
                 f"norms={self.norms!r}: a step size from each sample's own norms needs a sum over "
@@ -113,10 +114,9 @@ class Langevin(BaseSampler):
     denoise: bool = True
 
     def __post_init__(self) -> None:
-        check_count("repeats", self.repeats, 1)
-        check_range("step", self.step, 0.0)
-        if not isinstance(self.denoise, bool):
-            raise ValueError(f"denoise={self.denoise!r}; allowed: True, False")
+        check_whole(self.repeats, "repeats", 1)
+        check_number(self.step, "step", 0.0)
+        check_bool(self.denoise, "denoise")
 
     def __call__(self, run: Run) -> Vector:
         self._warn_of_noise([noise_level(now) for now, _ in run.steps])

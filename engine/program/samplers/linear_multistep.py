@@ -16,16 +16,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from revstep.engine.checks import check_bool, check_whole
 from revstep.engine.errors import ProgramError
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.diffusers_grid import Stepping
 from revstep.engine.program.points import Point, point
-from revstep.engine.program.samplers.base import (
-    BaseSampler,
-    check_count,
-    noise_level,
-    warn_long_step,
-)
+from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
 from revstep.engine.program.trace import Estimate, Run
 from revstep.engine.program.vector import Vector
 
@@ -48,7 +44,7 @@ def adams_bashforth(past: Sequence[Vector]) -> Vector:
 
 
 def _check_order(name: str, order: int) -> None:
-    check_count("order", order, 1)
+    check_whole(order, "order", 1)
     if order > 4:
         raise ProgramError(
             f"order={order} is refused: it needs the noise of {order - 1} earlier calls, and a row "
@@ -166,7 +162,7 @@ class PNDM(BaseSampler):
     skip_prk_steps: bool = True
 
     def __post_init__(self) -> None:
-        if not self.skip_prk_steps:
+        if not check_bool(self.skip_prk_steps, "skip_prk_steps"):
             raise ProgramError(
                 "skip_prk_steps=False is refused: a start by Runge and Kutta's method needs more "
                 "than the three stored values that a row reads. Leave it out: the first step is "

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from revstep.engine.program.samplers.base import BaseSampler, check_count, check_range
+from revstep.engine.checks import check_number, check_whole
+from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
@@ -65,9 +66,9 @@ class RePaint(BaseSampler):
     eta: float = 1.0
 
     def __post_init__(self) -> None:
-        check_count("jump_length", self.jump_length, 1)
-        check_count("repeats", self.repeats, 1)
-        check_range("eta", self.eta, 0.0, 1.0)
+        check_whole(self.jump_length, "jump_length", 1)
+        check_whole(self.repeats, "repeats", 1)
+        check_number(self.eta, "eta", 0.0, 1.0)
 
     def __call__(self, run: Run) -> Vector:
         points = [*(then for _, then in reversed(run.steps)), run.steps[0][0]]  # by position + 1

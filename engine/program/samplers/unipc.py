@@ -14,13 +14,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.checks import check_bool, check_one_of, check_sequence, check_whole
 from revstep.engine.program import diffusers_grid
 from revstep.engine.program.diffusers_grid import Stepping
 from revstep.engine.program.points import Point
-from revstep.engine.program.samplers.base import BaseSampler, check_count
+from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
-from revstep.engine.spec.fields import as_tuple
 
 __all__ = ["UniPC"]
 
@@ -57,16 +57,16 @@ class UniPC(BaseSampler):
     disable_corrector: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        check_count("order", self.order, 1, 3)
-        if self.b not in ("bh1", "bh2"):
-            raise ValueError(f"b={self.b!r}; allowed: bh1, bh2")
-        steps = as_tuple(self.disable_corrector, "disable_corrector", "a tuple of step numbers")
+        check_whole(self.order, "order", 1, 3)
+        check_one_of(self.b, "b", ("bh1", "bh2"))
+        steps = check_sequence(
+            self.disable_corrector, "disable_corrector", "a tuple of step numbers"
+        )
         object.__setattr__(self, "disable_corrector", steps)
         for step in steps:
-            check_count("disable_corrector", step, 0)
+            check_whole(step, "disable_corrector", 0)
         for name in ("corrector", "lower_order_final"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}={getattr(self, name)!r}; allowed: True, False")
+            check_bool(getattr(self, name), name)
 
     def __call__(self, run: Run) -> Vector:
         x, corrected, order = run.x, run.x, 0

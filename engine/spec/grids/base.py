@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule.base import Schedule
 
-__all__ = ["Float64", "Spacing", "check_finite", "in_whole_indices", "index_times"]
+__all__ = ["Float64", "Spacing", "in_whole_indices", "index_times"]
 
 Float64 = NDArray[np.float64]
 
@@ -65,19 +64,6 @@ class Spacing(ABC):
             for k, v in values.items()
         }
         return {"kind": self.kind, **plain}
-
-
-def check_finite(value: object, what: str) -> None:
-    """Refuses what is no finite number.
-
-    Raises:
-        TypeError: No number.
-        ValueError: Not finite.
-    """
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{what} must be a number; got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{what} must be finite; got {value!r}")
 
 
 def index_times(schedule: Schedule, time: TimeInput, indices: Float64, what: str) -> Float64:

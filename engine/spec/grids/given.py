@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from revstep.engine.spec.fields import check_bool
+from revstep.engine.checks import check_bool
 from revstep.engine.spec.grids.base import Float64, Spacing
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule.base import Schedule, table
@@ -38,7 +38,7 @@ class TimeGrid(Spacing):
     stop: bool = False
 
     def __post_init__(self) -> None:
-        check_bool(self.stop, "a grid's stop")
+        check_bool(self.stop, "stop")
         if (self.times is None) == (self.sigmas is None):
             raise ValueError("a given grid takes times= (training indices) or sigmas=, one of them")
         for name, end in (("times", -1.0), ("sigmas", 0.0)):

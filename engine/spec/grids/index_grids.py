@@ -8,11 +8,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from revstep.engine.spec.fields import check_bool, check_whole
+from revstep.engine.checks import check_bool, check_number, check_whole
 from revstep.engine.spec.grids.base import (
     Float64,
     Spacing,
-    check_finite,
     in_whole_indices,
     index_times,
 )
@@ -86,8 +85,8 @@ class LeadingGrid(IndexGrid):
     def __post_init__(self) -> None:
         _check_first(self.first)
         if self.offset is not None:
-            check_whole(self.offset, "a grid's offset")
-        check_bool(self.drop_last, "a grid's drop_last")
+            check_whole(self.offset, "offset")
+        check_bool(self.drop_last, "drop_last")
 
     def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the indices; one step is refused."""
@@ -134,8 +133,8 @@ class LinspaceGrid(IndexGrid):
     def __post_init__(self) -> None:
         for name in ("first", "last"):
             if (value := getattr(self, name)) is not None:
-                check_finite(value, f"a grid's {name}")
-        check_bool(self.drop_last, "a grid's drop_last")
+                check_number(value, name, finite=True)
+        check_bool(self.drop_last, "drop_last")
 
     def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """linspace(first, last, N), or the first N of N + 1."""
@@ -151,4 +150,4 @@ class LinspaceGrid(IndexGrid):
 
 def _check_first(value: float | None) -> None:
     if value is not None:
-        check_finite(value, "a grid's first")
+        check_number(value, "first", finite=True)

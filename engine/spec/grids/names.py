@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from revstep.engine.nearest import unknown
+from revstep.engine.checks import check_one_of, wrong_type
 from revstep.engine.spec.grids.base import Spacing
 from revstep.engine.spec.grids.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
 from revstep.engine.spec.grids.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
@@ -29,13 +29,10 @@ def resolve_spacing(spacing: str | Spacing) -> Spacing:
         TypeError: Neither a name nor a grid.
     """
     if isinstance(spacing, str):
-        if spacing not in SPACINGS:
-            more = ", or a grid such as KarrasGrid(rho=7) or TimeGrid(sigmas=...)"
-            raise ValueError(unknown("spacing", spacing, SPACINGS, more))
-        return SPACINGS[spacing]
+        more = ", or a grid such as KarrasGrid(rho=7) or TimeGrid(sigmas=...)"
+        return SPACINGS[check_one_of(spacing, "spacing", SPACINGS, more)]
     if not isinstance(spacing, Spacing):
-        raise TypeError(
-            f"spacing must be a name ({', '.join(SPACINGS)}) or a grid such as KarrasGrid(rho=7); "
-            f"got {spacing!r}"
+        raise wrong_type(
+            spacing, "spacing", f"a name ({', '.join(SPACINGS)}) or a grid such as KarrasGrid()"
         )
     return spacing

@@ -16,8 +16,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from revstep.engine.nearest import unknown
-from revstep.engine.spec.grids.base import Float64, Spacing, check_finite, index_times
+from revstep.engine.checks import check_number, check_one_of
+from revstep.engine.spec.grids.base import Float64, Spacing, index_times
 from revstep.engine.spec.grids.beta_quantile import beta_quantile
 from revstep.engine.spec.grids.index_grids import IndexGrid
 from revstep.engine.spec.parts import TimeInput
@@ -49,12 +49,8 @@ class NoiseGrid(Spacing):
                 f"got {self.ends!r}"
             )
         for name in ("sigma_min", "sigma_max"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            check_finite(value, f"a grid's {name}")
-            if value <= 0.0:
-                raise ValueError(f"{name}={value!r} is out of range; it is positive, or None")
+            if (value := getattr(self, name)) is not None:
+                check_number(value, name, 0.0, above=True, finite=True)
 
     def levels(self, high: float, low: float, steps: int) -> Float64:
         """``steps`` levels from ``high`` down to ``low``."""
@@ -110,9 +106,7 @@ class KarrasGrid(NoiseGrid):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_finite(self.rho, "a grid's rho")
-        if self.rho <= 0.0:
-            raise ValueError(f"rho={self.rho!r} is out of range; it is positive")
+        check_number(self.rho, "rho", 0.0, above=True, finite=True)
 
     def levels(self, high: float, low: float, steps: int) -> Float64:
         """(high^(1/rho) + k/(N-1) (low^(1/rho) - high^(1/rho)))^rho."""
@@ -161,12 +155,8 @@ class BetaGrid(NoiseGrid):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("alpha", "beta"):
-            value = getattr(self, name)
-            check_finite(value, f"a grid's {name}")
-            if not 0.1 <= value <= 100.0:
-                raise ValueError(f"{name}={value!r} is out of range; it lies in [0.1, 100]")
-        if self.over not in ("sigma", "index"):
-            raise ValueError(unknown("over", self.over, ("sigma", "index")))
+            check_number(getattr(self, name), name, 0.1, 100.0)
+        check_one_of(self.over, "over", ("sigma", "index"))
         if self.over == "index" and (self.sigma_min, self.sigma_max) != (None, None):
             raise ValueError("sigma_min and sigma_max go with over='sigma'")
 

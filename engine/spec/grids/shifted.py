@@ -10,8 +10,8 @@ import dataclasses
 import math
 from typing import ClassVar, Self
 
-from revstep.engine.nearest import unknown
-from revstep.engine.spec.grids.base import Float64, Spacing, check_finite
+from revstep.engine.checks import check_number, check_one_of, wrong_value
+from revstep.engine.spec.grids.base import Float64, Spacing
 from revstep.engine.spec.grids.names import resolve_spacing
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule import Schedule
@@ -38,13 +38,11 @@ class ShiftedGrid(Spacing):
 
     def __post_init__(self) -> None:
         resolve_spacing(self.spacing)
-        check_finite(self.shift, "a grid's shift")
-        if self.shift <= 0.0:
-            raise ValueError(f"shift={self.shift!r} is out of range; it is positive, 1 is none")
+        check_number(self.shift, "shift", 0.0, above=True, finite=True)
         if self.terminal is not None:
-            check_finite(self.terminal, "a grid's terminal")
+            check_number(self.terminal, "terminal", finite=True)
             if not 0.0 < self.terminal < 1.0:
-                raise ValueError(f"terminal={self.terminal!r} is out of range; it lies in (0, 1)")
+                raise wrong_value(self.terminal, "terminal", "it lies in (0, 1)")
 
     @property
     def _inner(self) -> Spacing:
@@ -105,8 +103,7 @@ def flow_shift(
     Raises:
         ValueError: An argument out of range.
     """
-    if kind not in SHIFT_KINDS:
-        raise ValueError(unknown("kind of shift", kind, SHIFT_KINDS))
+    check_one_of(kind, "kind of shift", SHIFT_KINDS)
     if tokens < 1 or not 0 < base_tokens < max_tokens:
         raise ValueError(
             f"flow_shift needs tokens >= 1 and 0 < base_tokens < max_tokens; got {tokens}, "

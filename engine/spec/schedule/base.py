@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from revstep.engine.checks import check_whole
+
 __all__ = ["LEVEL_ROUNDING", "Float64", "Schedule", "check_steps", "table"]
 
 Float64 = NDArray[np.float64]
@@ -83,8 +85,7 @@ class Schedule(ABC):
 
 def check_steps(steps: int) -> None:
     """Refuses a number of training steps out of range."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 2 <= steps <= 1_000_000:
-        raise ValueError(f"schedule steps are a whole number from 2 to 1,000,000; got {steps!r}")
+    check_whole(steps, "steps", 2, 1_000_000)
 
 
 def table(values: object, what: str, steps: int | None = None) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from revstep.engine.checks import check_number, check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps
 
 __all__ = ["CURVES", "ContinuousVPSchedule", "sigmoid_alphas_cumprod"]
@@ -73,14 +74,10 @@ class ContinuousVPSchedule(Schedule):
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
-        if self.curve not in CURVES:
-            raise ValueError(f"unknown curve {self.curve!r}; allowed: {', '.join(CURVES)}")
+        check_one_of(self.curve, "curve", CURVES)
         names = ("beta_min", "beta_max", "s", "start", "end", "tau")
         for name in names:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number; got {value!r}")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, float(check_number(getattr(self, name), name)))
         ordered = 0.0 <= self.beta_min < self.beta_max and self.start < self.end
         finite = all(math.isfinite(getattr(self, name)) for name in names)
         if not (ordered and finite and self.s > 0.0 and self.tau > 0.0):

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from revstep.engine.nearest import unknown
+from revstep.engine.checks import check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 
 __all__ = ["LEVELS", "VESchedule"]
@@ -47,8 +47,7 @@ class VESchedule(Schedule):
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
-        if self.levels not in LEVELS:
-            raise ValueError(unknown("levels", self.levels, LEVELS))
+        check_one_of(self.levels, "levels", LEVELS)
         if (self.levels == "table") != (self.sigmas is not None):
             raise ValueError("sigmas go with levels='table', and only with it")
         if self.sigmas is not None:

@@ -11,8 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from revstep.engine.nearest import unknown
-from revstep.engine.spec.fields import check_bool
+from revstep.engine.checks import check_bool, check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 from revstep.engine.spec.schedule.continuous import sigmoid_alphas_cumprod
 
@@ -57,8 +56,7 @@ class VPSchedule(Schedule):
     def __post_init__(self) -> None:
         check_steps(self.steps)
         check_bool(self.zero_terminal_snr, "zero_terminal_snr")
-        if self.betas not in BETA_SCHEDULES:
-            raise ValueError(unknown("beta schedule", self.betas, BETA_SCHEDULES))
+        check_one_of(self.betas, "beta schedule", BETA_SCHEDULES)
         if (self.betas == "trained") != (self.trained_betas is not None):
             raise ValueError("trained_betas go with betas='trained', and only with it")
         if self.trained_betas is not None:

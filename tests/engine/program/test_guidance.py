@@ -9,7 +9,7 @@ from revstep.engine.program.guidance import (
     guidance_weight,
 )
 from revstep.engine.program.points import Point, time_grid
-from revstep.engine.program.reductions import refuse_reductions
+from revstep.engine.program.reductions import refuse_unknown
 from revstep.errors import ProgramError
 from revstep.schedules import FlowSchedule, VPSchedule
 
@@ -113,9 +113,9 @@ def test_bad_intervals_are_refused(make, error, message):
 )
 def test_what_needs_the_whole_sample_is_refused_with_the_reason(options, message):
     with pytest.raises(ProgramError, match=message):
-        refuse_reductions(**options)
+        refuse_unknown("no option", options, ())
 
 
 def test_reductions_that_are_off_pass():
-    refuse_reductions(guidance_rescale=0.0, thresholding=False, eta=1.0)
-    refuse_reductions(guidance_rescale=None, thresholding=None)
+    refuse_unknown("no option", {"guidance_rescale": 0.0, "thresholding": False, "eta": 1}, ["eta"])
+    refuse_unknown("no option", {"guidance_rescale": None, "thresholding": None}, [])

@@ -216,14 +216,18 @@ def test_the_noise_of_clipped_runs_leads_back():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"iterations": -1}, ValueError, "iterations=-1 is out of range: 0 to 100"),
+        (
+            {"iterations": -1},
+            ValueError,
+            "iterations=-1 is out of range.* 0 to 100",
+        ),
         ({"iterations": 1.0}, TypeError, "iterations must be a whole number"),
         ({"iterations": [1]}, TypeError, "iterations must be a whole number"),
         ({"strength": 0.0}, ValueError, r"\(0, 1\]"),
         ({"strength": "half"}, TypeError, "strength must be a number"),
         ({"steps": 0}, ValueError, "1 to 1000"),
         ({"compat": "k-diffusion"}, ValueError, "unknown compat"),
-        ({"batch_size": 9}, ValueError, "takes 1 to 8"),
+        ({"batch_size": 9}, ValueError, "1 to 8 with 1 network row"),
         ({"x0": np.zeros((2, 3))}, ValueError, r"x0 has shape \(2, 3\)"),
         ({"x0": None}, TypeError, "x0"),
     ],

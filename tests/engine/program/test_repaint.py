@@ -97,10 +97,10 @@ def test_walking_back_and_forth_keeps_the_datas_law():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"jump_length": 0}, "jump_length=0; allowed: whole numbers, 1 or more"),
-        ({"jump_length": 2.0}, "jump_length=2.0"),
+        ({"jump_length": 0}, "jump_length=0 is out of range; allowed: whole numbers, 1 or more"),
+        ({"jump_length": 2.0}, "jump_length must be a whole number; got float 2.0"),
         ({"repeats": 0}, "repeats=0"),
-        ({"repeats": True}, "repeats=True"),
+        ({"repeats": True}, "repeats must be a whole number; got bool True"),
         ({"eta": 1.5}, r"eta=1.5 is out of range"),
     ],
 )

@@ -129,8 +129,8 @@ def test_coefficients_without_a_limit_are_refused_with_the_step():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"steps": 0}, ValueError, "allows 1 to 1000"),
-        ({"steps": 1001}, ValueError, "allows 1 to 1000"),
+        ({"steps": 0}, ValueError, "1 to 1000 on this schedule"),
+        ({"steps": 1001}, ValueError, "1 to 1000 on this schedule"),
         ({"steps": 2.5}, TypeError, "whole number"),
         ({"sampler": "euler9"}, ValueError, "unknown sampler 'euler9'; did you mean 'euler'"),
         ({"sampler": DDIM}, TypeError, "a sampler object such as DDIM"),
@@ -153,7 +153,7 @@ def test_eta_out_of_range_is_refused(eta):
 
 
 def test_eta_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="eta='1' must be a Python int or float"):
+    with pytest.raises(ValueError, match="eta must be a number; got str '1'"):
         DDIM(eta="1")
 
 

@@ -487,7 +487,7 @@ def test_a_batch_beyond_the_buckets_is_split_or_refused():
     a, b = pair(buckets=(1, 4))
     assert b.spec.batch == (1, 4)
     assert_same(a, b, 7, steps=3, seed=1)
-    with pytest.raises(ValueError, match="takes 1 to 4"):
+    with pytest.raises(ValueError, match="1 to 4 with 1 network row"):
         b.sample(5, batch_size=5)
 
 

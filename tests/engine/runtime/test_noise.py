@@ -88,8 +88,8 @@ def test_bad_mixtures_are_refused(arguments, error, message):
         ((-1, (2,)), ValueError, "out of range"),
         ((1.5, (2,)), TypeError, "must be an int"),
         (([1, 2], (2,), 3), ValueError, "2 seeds for 3"),
-        ((1, (2.0,)), TypeError, "whole numbers"),
-        ((1, (2,), 0), ValueError, "at least 1"),
+        ((1, (2.0,)), TypeError, "shape must be a whole number; got float 2.0"),
+        ((1, (2,), 0), ValueError, "whole numbers, 1 or more"),
     ],
 )
 def test_bad_seeds_and_shapes_are_refused(arguments, error, message):

@@ -1,9 +1,14 @@
+import dataclasses
+import inspect
+import pickle
+
 import numpy as np
 import pytest
 
-from revstep import Condition, DenoiserSpec
-from revstep.engine.runtime.request import make_request
-from revstep.engine.runtime.seeds import sample_seeds
+from revstep import Condition, DenoiserSpec, Engine, Request
+from revstep.engine.runtime.resolve import batch_of
+from revstep.engine.runtime.seeds import checked_seed, sample_seeds
+from revstep.errors import ArgumentError
 from revstep.schedules import VPSchedule
 
 SPEC = DenoiserSpec(
@@ -21,12 +26,16 @@ NEEDY = DenoiserSpec(
 )
 
 
+def make_batch(given, n, **arguments):
+    return batch_of(given, Request(n=n, **arguments))
+
+
 def test_int_seed_counts_up_and_wraps():
     np.testing.assert_array_equal(sample_seeds(7, 3), np.array([7, 8, 9], np.uint64))
     top = (1 << 64) - 1
     np.testing.assert_array_equal(sample_seeds(top, 2), np.array([top, 0], np.uint64))
     assert sample_seeds(0, 1)[0] == 0
-    np.testing.assert_array_equal(sample_seeds([3, top], 2), np.array([3, top], np.uint64))
+    np.testing.assert_array_equal(sample_seeds((3, top), 2), np.array([3, top], np.uint64))
 
 
 @pytest.mark.parametrize("name", ["start", "known"])
@@ -34,7 +43,7 @@ def test_a_pictures_bytes_are_no_data(name):
     picture = np.full((2, 3), 200, np.uint8)
     given = {name: picture} if name == "start" else {name: picture, "mask": np.ones((2, 3))}
     with pytest.raises(TypeError, match=rf"{name} is uint8, .* such as x / 255 \* 2 \+ -1"):
-        make_request(BARE, 1, **given)
+        make_batch(BARE, 1, **given)
 
 
 def test_drawn_seeds_differ_between_calls():
@@ -44,18 +53,18 @@ def test_drawn_seeds_differ_between_calls():
 @pytest.mark.parametrize(
     ("seed", "n", "error", "message"),
     [
-        (-1, 1, ValueError, "allowed: 0 to 2"),
+        (-1, 1, ValueError, "allowed: whole numbers, 0 to .* = 2\\^64 - 1"),
         (1 << 64, 1, ValueError, "out of range"),
         (1.5, 1, TypeError, "must be an int"),
         ("7", 1, TypeError, "must be an int"),
         (True, 1, TypeError, "must be an int"),
-        ([1, 2.0], 2, TypeError, "a seed is an int"),
+        ([1, 2.0], 2, TypeError, "seed must be a whole number"),
         ([1, 2], 3, ValueError, "2 seeds for 3 samples"),
     ],
 )
 def test_bad_seeds_are_refused(seed, n, error, message):
     with pytest.raises(error, match=message):
-        sample_seeds(seed, n)
+        sample_seeds(checked_seed(seed), n)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +83,11 @@ def test_bad_seeds_are_refused(seed, n, error, message):
 )
 def test_count_is_what_the_arguments_say(arguments, count):
     n = arguments.pop("n", None)
-    assert make_request(SPEC, n, **arguments).n == count
+    assert make_batch(SPEC, n, **arguments).n == count
 
 
 def test_left_out_conditions_are_null_and_one_value_serves_all():
-    batch = make_request(SPEC, 3, conditions={"obs": np.arange(4)}).batch
+    batch = make_batch(SPEC, 3, conditions={"obs": np.arange(4)})
     np.testing.assert_array_equal(batch.conditions["label"], [5, 5, 5])
     np.testing.assert_array_equal(batch.conditions["obs"], np.tile(np.arange(4.0), (3, 1)))
     assert batch.conditions["obs"].dtype == np.float32
@@ -87,16 +96,16 @@ def test_left_out_conditions_are_null_and_one_value_serves_all():
 def test_torch_tensors_with_gradients_or_bf16_are_values():
     torch = pytest.importorskip("torch")
     obs = torch.ones(2, 4, dtype=torch.bfloat16, requires_grad=True)
-    batch = make_request(SPEC, None, conditions={"obs": obs, "label": torch.tensor([1, 2])}).batch
+    batch = make_batch(SPEC, None, conditions={"obs": obs, "label": torch.tensor([1, 2])})
     np.testing.assert_array_equal(batch.conditions["obs"], np.ones((2, 4), np.float32))
     assert batch.conditions["label"].tolist() == [1, 2]
 
 
 def test_parts_cut_every_array():
-    request = make_request(
+    batch = make_batch(
         SPEC, 5, seed=0, conditions={"label": [0, 1, 2, 3, 4]}, guidance=[1, 2, 1, 3, 1]
     )
-    part = request.part(1, 4)
+    part = batch.part(1, 4)
     assert (part.start, part.noise, part.mask, part.known) == (None,) * 4
     np.testing.assert_array_equal(part.seeds, [1, 2, 3])
     np.testing.assert_array_equal(part.conditions["label"], [1, 2, 3])
@@ -104,7 +113,7 @@ def test_parts_cut_every_array():
     assert part.rows == 5
     known = np.arange(30.0, dtype=np.float32).reshape(5, 2, 3)
     masks = known % 2
-    part = make_request(SPEC, 5, seed=0, mask=masks, known=known, noise=known).part(3, 5)
+    part = make_batch(SPEC, 5, seed=0, mask=masks, known=known, noise=known).part(3, 5)
     np.testing.assert_array_equal(part.mask, masks[3:])
     np.testing.assert_array_equal(part.known, known[3:])
     np.testing.assert_array_equal(part.noise, known[3:])
@@ -114,7 +123,7 @@ def test_parts_cut_every_array():
 @pytest.mark.parametrize(
     ("spec", "arguments", "error", "message"),
     [
-        (SPEC, {"n": 0}, ValueError, "at least 1"),
+        (SPEC, {"n": 0}, ValueError, "n=0 is out of range; allowed: whole numbers, 1 or more"),
         (SPEC, {"n": 2.0}, TypeError, "whole number"),
         (SPEC, {"conditions": {"colour": 1}}, ValueError, "allowed: label, obs"),
         (SPEC, {"conditions": {"label": 6}}, ValueError, "holds 6; allowed: 0 to 5"),
@@ -142,7 +151,7 @@ def test_parts_cut_every_array():
         (SPEC, {"conditions": {"obs": [[1, 2], [3]]}}, TypeError, "can't be read as an array"),
         (SPEC, {"null_conditions": {"x": 0}}, ValueError, "null_conditions: x"),
         (SPEC, {"guidance": 2.0}, ValueError, "without conditions changes nothing"),
-        (SPEC, {"n": 2, "guidance": [1.0, 2.0, 3.0]}, ValueError, "one a sample"),
+        (SPEC, {"n": 2, "guidance": [1.0, 2.0, 3.0]}, ValueError, "one per sample"),
         (SPEC, {"guidance": np.inf}, ValueError, "finite"),
         (SPEC, {"start": np.zeros((3, 3))}, ValueError, "start has shape"),
         (SPEC, {"noise": np.zeros(6)}, ValueError, "noise has shape"),
@@ -154,4 +163,78 @@ def test_parts_cut_every_array():
 def test_bad_arguments_are_refused(spec, arguments, error, message):
     n = arguments.pop("n", 1)
     with pytest.raises(error, match=message):
-        make_request(spec, n, **arguments)
+        make_batch(spec, n, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"n": 0}, ValueError, "n=0 is out of range"),
+        ({"n": True}, TypeError, "n must be a whole number"),
+        ({"sampler": "ddin"}, ValueError, "unknown sampler 'ddin'; did you mean 'ddim'"),
+        ({"sampler": 3}, TypeError, "sampler must be a name"),
+        ({"steps": 2.0}, TypeError, "steps must be a whole number"),
+        ({"seed": [1, "2"]}, TypeError, "seed must be a whole number"),
+        ({"guidance_weight": 0.5}, TypeError, "guidance_weight must be a function"),
+        ({"conditions": [1]}, TypeError, "conditions maps names"),
+        ({"null_conditions": 1}, TypeError, "null_conditions maps names"),
+        ({"start": 0.0, "strength": 0}, ValueError, r"strength=0 is out of range.*\(0, 1\]"),
+        ({"strength": 0.5}, ValueError, "strength goes with start"),
+        ({"mask": 1}, ValueError, "mask needs the pixels"),
+        ({"known": 1}, ValueError, "known goes with mask"),
+        ({"spacing": "wide"}, ValueError, "unknown spacing 'wide'"),
+        ({"spacing": 3}, TypeError, "spacing must be a name"),
+        ({"compat": "diffuser"}, ValueError, "unknown compat .*'diffusers'"),
+        ({"compat": ["diffusers"]}, TypeError, "compat must be a name or None"),
+        ({"clip": 1}, TypeError, "clip must be True or False"),
+        ({"final": "second"}, ValueError, "unknown final"),
+    ],
+)
+def test_a_request_refuses_what_no_spec_is_needed_to_refuse(arguments, error, message):
+    with pytest.raises(error, match=message) as caught:
+        Request(**arguments)
+    assert caught.value.argument == [*arguments][-1]
+
+
+def test_a_request_can_be_sent_and_changed_but_not_edited():
+    start = np.zeros(SPEC.shape, np.float32)
+    given = {"label": 3}
+    request = Request(n=np.int64(2), seed=np.array([4, 5]), start=start, conditions=given)
+    given["label"] = 4
+    assert (request.n, request.seed, request.conditions) == (2, (4, 5), {"label": 3})
+    assert request.start is start  # nothing big is copied
+    again = pickle.loads(pickle.dumps(request))
+    assert (again.n, again.seed, again.resolved_sampler) == (2, (4, 5), request.resolved_sampler)
+    np.testing.assert_array_equal(again.start, start)
+    more = dataclasses.replace(request, n=3, seed=0, sampler="unipc")
+    assert (more.n, more.seed, repr(more.resolved_sampler)[:5]) == (3, 0, "UniPC")
+    with pytest.raises(ValueError, match="n=0 is out of range"):
+        dataclasses.replace(request, n=0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        request.n = 3
+
+
+def test_a_request_has_the_arguments_of_sample_and_their_defaults():
+    arguments = inspect.signature(Engine.sample).parameters
+    for field in dataclasses.fields(Request):
+        if field.init:
+            assert arguments[field.name].default == field.default
+    others = {"self", "batch_size", "progress", "on_step", "cancel", "timing", "unsupported"}
+    assert set(arguments) - {f.name for f in dataclasses.fields(Request)} == others
+
+
+@pytest.mark.parametrize(
+    ("value", "argument"),
+    [
+        ({"n": 3, "conditions": {"label": 7}}, "conditions"),
+        ({"conditions": {"colour": 7}}, "conditions"),
+        ({"n": 2, "noise": np.zeros(3)}, "noise"),
+        ({"n": 2, "guidance": [1.0, 2.0, 3.0]}, "guidance"),
+        ({"n": 2, "seed": [1, 2, 3]}, "seed"),
+        ({"start": np.full((2, 3), np.nan)}, "start"),
+    ],
+)
+def test_what_a_spec_refuses_names_its_argument(value, argument):
+    with pytest.raises(ArgumentError) as caught:
+        batch_of(SPEC, Request(**value))
+    assert caught.value.argument == argument

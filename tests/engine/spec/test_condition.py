@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from revstep import Condition, DenoiserSpec
+from revstep import Condition, DenoiserSpec, Request
 from revstep.engine.backends.protocol import NetworkBuffers
-from revstep.engine.runtime.request import make_request
+from revstep.engine.runtime.resolve import batch_of
 from revstep.schedules import VPSchedule
 
 PROMPT = np.random.default_rng(3).standard_normal((7, 16)).astype(np.float32)
@@ -22,8 +22,8 @@ def spec(*conditions):
 
 def given(condition, value, n=None):
     """What the network is fed of a condition's value."""
-    request = make_request(spec(condition), n, conditions={condition.name: value})
-    return request.batch.conditions[condition.name]
+    batch = batch_of(spec(condition), Request(n=n, conditions={condition.name: value}))
+    return batch.conditions[condition.name]
 
 
 CONDITIONS = [
@@ -161,16 +161,17 @@ def test_limits_are_checked_before_a_run(value):
     with pytest.raises(ValueError, match=f"'tokens' holds {value}; allowed: 0 to 9"):
         given(tokens, [[0, value, 3]])
     with pytest.raises(ValueError, match=f"'tokens' holds {value}; allowed: 0 to 9"):
-        make_request(spec(tokens), 1, conditions={}, null_conditions={"tokens": [0, 0, value]})
+        batch_of(spec(tokens), Request(null_conditions={"tokens": [0, 0, value]}))
 
 
 def test_the_null_array_is_the_unconditional_half_and_what_is_left_out():
     prompt = Condition(name="prompt", shape=(7, 16), null=PROMPT)
     assert spec(prompt).guidable
-    request = make_request(spec(prompt), 2, guidance=3.0, conditions={"prompt": PROMPT + 1})
-    np.testing.assert_array_equal(request.batch.null_conditions["prompt"], [PROMPT, PROMPT])
-    without = make_request(spec(prompt), 2)
-    np.testing.assert_array_equal(without.batch.conditions["prompt"], [PROMPT, PROMPT])
+    request = Request(n=2, guidance=3.0, conditions={"prompt": PROMPT + 1})
+    batch = batch_of(spec(prompt), request)
+    np.testing.assert_array_equal(batch.null_conditions["prompt"], [PROMPT, PROMPT])
+    without = batch_of(spec(prompt), Request(n=2))
+    np.testing.assert_array_equal(without.conditions["prompt"], [PROMPT, PROMPT])
 
 
 @pytest.mark.parametrize(
@@ -194,8 +195,9 @@ def test_unused_rows_hold_a_valid_value(condition, want):
 
 def test_without_a_null_value_unused_rows_take_the_callers():
     """A network that divides by a length must not be fed 0."""
-    request = make_request(spec(Condition(name="length")), 2, conditions={"length": [4.0, 5.0]})
-    np.testing.assert_array_equal(request.batch.null_conditions["length"], [4.0, 5.0])
+    request = Request(n=2, conditions={"length": [4.0, 5.0]})
+    batch = batch_of(spec(Condition(name="length")), request)
+    np.testing.assert_array_equal(batch.null_conditions["length"], [4.0, 5.0])
 
 
 def test_a_trailing_axis_of_one_takes_plain_numbers():

@@ -160,14 +160,14 @@ def test_vp_and_ve_describe_one_process():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: VPSchedule(steps=1), "from 2 to"),
+        (lambda: VPSchedule(steps=1), "whole numbers, 2 to"),
         (lambda: VPSchedule(betas="cosine"), "allowed: linear"),
         (lambda: VPSchedule(beta_start=0.5, beta_end=0.1), "beta_start <= beta_end"),
         (lambda: VPSchedule(betas="trained"), "trained_betas go with"),
         (lambda: VPSchedule(steps=3, betas="trained", trained_betas=(0.1,)), "1 values for 3"),
         (lambda: VESchedule(sigma_min=2.0, sigma_max=1.0), "sigma_min < sigma_max"),
         (lambda: VPSchedule(betas="trained", steps=2, trained_betas=(0.1, 2)), "must lie in"),
-        (lambda: VPSchedule.from_betas([0.1]), "from 2 to"),
+        (lambda: VPSchedule.from_betas([0.1]), "whole numbers, 2 to"),
         (lambda: VPSchedule.from_alphas_cumprod([0.5, 0.9]), "must fall from below 1"),
         (lambda: VPSchedule.from_alphas_cumprod([1.0, 0.9]), "must fall from below 1"),
         (lambda: VPSchedule.from_alphas_cumprod([]), "must fall from below 1"),

@@ -167,7 +167,7 @@ def test_unknown_and_missing_fields_are_named():
         ({"value_range": 5}, r"value_range must be \(lo, hi\).*got int 5"),
         ({"value_range": ("a", "b")}, "value_range must be a number; got str 'a'"),
         ({"time": "index"}, r"time must be a TimeInput.*TimeInput\(kind='index'\)"),
-        ({"time": None}, "time must be a TimeInput; got NoneType"),
+        ({"time": None}, "time must be a TimeInput; got None"),
         ({"decoder": (3, 8, 8)}, "decoder must be a Decoder or None"),
         ({"clip": "no"}, "clip must be True or False"),
         ({"learned_variance": 1}, "learned_variance must be True or False"),

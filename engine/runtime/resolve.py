@@ -1,0 +1,169 @@
+"""A request against a spec: the arguments of its program, and its batch, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from revstep.engine.arrays import array_from, data_values, floats, rows_of
+from revstep.engine.errors import Argument, ArgumentError, Message
+from revstep.engine.nearest import unknown_names
+from revstep.engine.program.points import default_steps
+from revstep.engine.runtime.batch import Batch
+from revstep.engine.runtime.inpainting import known_pixels
+from revstep.engine.runtime.request import Request
+from revstep.engine.runtime.seeds import sample_seeds
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+
+__all__ = ["DEFAULT_STRENGTH", "batch_of", "program_arguments"]
+
+DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
+
+Values = Mapping[str, ArrayLike]
+
+
+def program_arguments(spec: DenoiserSpec, request: Request) -> dict[str, Any]:
+    """What ``build_program`` is given for a request; hashable, as programs are kept by it."""
+    strength, steps = request.strength, request.steps
+    if strength is None:
+        strength = 1.0 if request.start is None else DEFAULT_STRENGTH
+    if steps is None:
+        steps = default_steps(spec, spec.grid_of(request.spacing))
+    return {
+        "sampler": request.resolved_sampler,
+        "steps": steps,
+        "spacing": request.spacing,
+        "compat": request.compat,
+        "clip": request.clip,
+        "strength": strength,
+        "from_noise": request.start is None,
+        "inpaint": request.mask is not None,
+        "guidance_weight": request.guidance_weight,
+        "final": request.final,
+    }
+
+
+def batch_of(spec: DenoiserSpec, request: Request, start_name: str = "start") -> Batch:
+    """The request's values as arrays of the spec's shapes; seeds are drawn where it has none.
+
+    Args:
+        spec: The denoiser's spec.
+        request: What is drawn.
+        start_name: What errors call the start.
+
+    Raises:
+        TypeError: A value of a wrong type or dtype.
+        ValueError: An unknown name, a wrong shape, or a value out of range.
+    """
+    given, nulls = dict(request.conditions or {}), dict(request.null_conditions or {})
+    _check_names(spec, given, "conditions")
+    _check_names(spec, nulls, "null_conditions")
+    n = _count(spec, request, given, start_name)
+    scale = _guidance(spec, request, n, given, nulls)
+    start = noise = None
+    if request.start is not None:
+        start = data_values(request.start, start_name, spec.value_range)
+        start = rows_of(start, spec.shape, n, start_name)
+    if request.noise is not None:
+        noise = rows_of(floats(request.noise, "noise"), spec.shape, n, "noise")
+    pixels = known_pixels(spec, n, request.mask, request.known, start)
+    conditions = {c.name: _condition(c, given.get(c.name), n) for c in spec.conditions}
+    null_conditions = {  # without a null value nobody reads them; but they fill rows to spare
+        c.name: conditions[c.name]
+        if nulls.get(c.name) is None and c.null is None
+        else _condition(c, nulls.get(c.name), n)
+        for c in spec.conditions
+    }
+    return Batch(
+        seeds=sample_seeds(request.seed, n),
+        guidance=scale,
+        conditions=conditions,
+        null_conditions=null_conditions,
+        start=start if pixels is None else pixels.start,
+        noise=noise,
+        mask=None if pixels is None else pixels.mask,
+        known=None if pixels is None else pixels.values,
+    )
+
+
+def _check_names(spec: DenoiserSpec, given: Values, what: str) -> None:
+    known = [c.name for c in spec.conditions]
+    if others := set(given) - set(known):
+        raise ArgumentError(unknown_names(f"unknown name in {what}:", others, known), what)
+
+
+def _count(spec: DenoiserSpec, request: Request, conditions: Values, start_name: str) -> int:
+    """``n``, or what the seeds, conditions or states say of it; 1 where nothing does."""
+    if request.n is not None:
+        return request.n
+    if isinstance(request.seed, tuple):
+        return max(1, len(request.seed))
+    shaped = [
+        (f"condition {c.name!r}", conditions[c.name], c.shape)
+        for c in spec.conditions
+        if c.name in conditions
+    ]
+    states = ((start_name, request.start), ("noise", request.noise),
+              ("known", request.known), ("mask", request.mask))  # fmt: skip
+    shaped += [(name, value, spec.shape) for name, value in states if value is not None]
+    for name, value, shape in shaped:
+        array = array_from(value, name)
+        if array.ndim == len(shape) + 1 or (array.ndim == 1 and set(shape) == {1}):
+            return max(1, len(array))
+    return 1
+
+
+def _guidance(
+    spec: DenoiserSpec, request: Request, n: int, given: Values, nulls: Values
+) -> NDArray[np.float32]:
+    scale = floats(request.guidance, "guidance")
+    if scale.shape not in ((), (n,)):
+        raise ArgumentError(
+            f"guidance has shape {scale.shape}; give one number, or one per sample ({n})",
+            "guidance",
+        )
+    scale = np.ascontiguousarray(np.broadcast_to(scale, (n,)))
+    if not np.any(scale != 1.0):
+        if request.guidance_weight is not None:
+            raise ArgumentError(
+                "guidance_weight without guidance changes nothing; pass guidance=g, or leave it "
+                "out",
+                "guidance_weight",
+            )
+        return scale
+    if not spec.conditions:
+        raise ArgumentError(
+            "guidance needs a conditional denoiser; this one takes no conditions", "guidance"
+        )
+    missing = [c.name for c in spec.conditions if c.null is None and c.name not in nulls]
+    none, off = Argument("null_conditions", {}), Argument("guidance", 1)
+    if missing:
+        said = f"guidance needs a null value for {', '.join(missing)}; the spec has none: pass "
+        raise ArgumentError(Message(said, none, ", or ", off), "null_conditions")
+    if not given:
+        said = "guidance without conditions changes nothing; pass "
+        raise ArgumentError(Message(said, Argument("conditions", {}), ", or ", off), "conditions")
+    return scale
+
+
+def _condition(condition: Condition, value: ArrayLike | None, n: int) -> NDArray[Any]:
+    """(n, *shape) in the interface's dtype, from the given value or else the null value."""
+    what, shape = f"condition {condition.name!r}", condition.shape
+    if value is None and condition.null is None:
+        sizes = f"(n, {', '.join(map(str, shape))})" if shape else "(n,)"
+        needed = Argument("conditions", {condition.name: ...})
+        raise ArgumentError(
+            Message(f"{what} is missing; pass ", needed, f", {condition.dtype} of shape {sizes}"),
+            "conditions",
+        )
+    try:
+        array = condition.filler if value is None else condition.values(value, what)
+        if array.shape == (n,) and set(shape) == {1}:  # numbers, for a module that takes (n, 1)
+            array = array.reshape(n, *shape)
+        return rows_of(array, shape, n, what)
+    except ArgumentError as error:
+        error.argument = "conditions"
+        raise
