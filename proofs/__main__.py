@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from proofs.convergence import convergence
-from proofs.descriptions import descriptions
-from proofs.fused_runs import fused_runs
-from proofs.laws import laws
-from proofs.proofs_page import page
+from proofs.pages.proofs import page
 from proofs.quality import quality, read_rows, write_rows
-from proofs.training_set import training_set
+from proofs.theory.convergence import convergence
+from proofs.theory.descriptions import descriptions
+from proofs.theory.fused_runs import fused_runs
+from proofs.theory.sampler_laws import laws
+from proofs.theory.training_set import training_set
 from revstep.bench.machine import machine_info
 
 __all__ = ["main", "rounded"]
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_rows(quality_path, rows)
     rows = read_rows(quality_path)
     (options.docs / "proofs.md").write_text(page(results, rows), encoding="utf-8")
-    from proofs.plots import draw_plots
+    from proofs.pages.plots import draw_plots
 
     draw_plots(results, rows, options.docs / "images")
     print(f"wrote {options.docs / 'proofs.md'}")

@@ -9,8 +9,8 @@ import pytest
 from networks import NumpyDenoiser
 from rows import run_rows
 
-from proofs.case import draws
-from proofs.network import TestNetwork
+from proofs.oracles.case import noise_of_call
+from proofs.oracles.network import TestNetwork
 from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.samplers import SAMPLERS, UniPC, make_sampler
 from revstep.errors import ProgramError
@@ -223,7 +223,9 @@ def flow_run(name, first):
     """(rows, final state) from time ``first`` on; x0 methods forget like 1 / log(1 - first)."""
     grid = TimeGrid(sigmas=(first, 0.9, 0.75, 0.5, 0.3, 0.1, 0.0))
     program = build_program(FLOW, make_sampler(name, **SMALL.get(name, {})), spacing=grid)
-    return program.rows, run_rows(program, draws(-1), TestNetwork(FLOW).output, draws)[0]
+    return program.rows, run_rows(
+        program, noise_of_call(-1), TestNetwork(FLOW).output, noise_of_call
+    )[0]
 
 
 @pytest.mark.parametrize("name", sorted(set(SAMPLERS) - NO_LIMIT))

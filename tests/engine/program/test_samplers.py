@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from proofs import table
-from proofs.case import EXACT, PREDICTIONS, Case, Formula, Scheduler, spec_for
-from proofs.cases import all_cases
-from proofs.described import SOURCES
-from proofs.peers import Peer
+from proofs.oracles.case import EXACT, PREDICTIONS, Case, Formula, Scheduler, spec_for
+from proofs.oracles.families import all_cases
+from proofs.oracles.schedulers import Peer
+from proofs.pages import samplers
 from revstep.engine.program.samplers import SAMPLERS, make_sampler
 from revstep.engine.spec.schedule import VPSchedule
 
@@ -92,10 +91,8 @@ def test_the_third_order_sde_of_diffusers_has_another_sign_than_its_ode():
 def test_the_page_has_a_row_for_every_sampler_and_oracle():
     text = PAGE.read_text(encoding="utf-8")
     what, against = text.split("## Against published implementations")
-    assert (
-        re.findall(r"^\| `(\w+)` \| .+\|$", what, re.MULTILINE) == list(SAMPLERS) == list(SOURCES)
-    )
-    assert table.what_they_are(CASES) in what  # if not: python -m proofs.table
+    assert re.findall(r"^\| `(\w+)` \| .+\|$", what, re.MULTILINE) == list(SAMPLERS)
+    assert samplers.page(CASES, {}).startswith(what)  # if not: python -m proofs.pages.samplers
     cells = r"(?:\| (?:[0-9]e[-+][0-9]{2}|0|-) ){7}\|"
     rows = re.findall(rf"^\| `(\w+)` \| ([^|]+) {cells}$", against, re.MULTILINE)
     assert set(rows) == {(case.sampler, case.oracle.name) for case in CASES}
@@ -107,17 +104,17 @@ def test_the_page_shows_the_largest_error_and_none_that_is_less():
     other = spec_for(VPSchedule(), "score")
     cases = [Case("euler", oracle, s, 5) for s in (spec, spec, spec, other, other)]
     errors = (1.1e-12, 3e-12, 2e-12, 1e-12, math.nan)
-    found = table.largest_errors(zip(cases, errors, strict=True))
+    found = samplers.largest_errors(zip(cases, errors, strict=True))
     assert list(found) == [("euler", "a")]
     row = found["euler", "a"]
     assert row["epsilon"] == 3e-12
     assert math.isnan(row["score"])
-    shown = [table.number(e) for e in (1.1e-12, 9.95e-11, 0.0, 1e-9, math.nan)]
+    shown = [samplers.number(e) for e in (1.1e-12, 9.95e-11, 0.0, 1e-9, math.nan)]
     assert shown == ["2e-12", "1e-10", "0", "1e-09", "nan"]
 
 
 def test_the_command_names_what_to_install(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    assert table.main(["--out", str(tmp_path / "page.md")]) == 2
+    assert samplers.main(["--out", str(tmp_path / "page.md")]) == 2
     assert "pip install 'diffusers>=0.38' torch scipy" in capsys.readouterr().err
     assert not (tmp_path / "page.md").exists()

@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("scipy")  # of LMS and beta sigmas
 
-from proofs.precision import schedulers  # noqa: E402
-from proofs.rows import run_rows  # noqa: E402
+from proofs.float64_rows import run_rows  # noqa: E402
+from proofs.oracles.float64 import schedulers  # noqa: E402
 from revstep import DenoiserSpec, TimeInput  # noqa: E402
 from revstep.engine.program.table import build_program  # noqa: E402
 from revstep.export import read_scheduler  # noqa: E402

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proofs.mixture import Float64, MixtureNetwork, three_modes
-from proofs.processes import process
-from proofs.two_sample import TwoSample, two_sample
+from proofs.theory.mixture import Float64, MixtureNetwork, three_modes
+from proofs.theory.noise_processes import process
+from proofs.theory.two_sample import TwoSample, two_sample
 from revstep.engine.program.samplers import RePaint
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from proofs.case import Case, Formula, Scheduler, both, settings, spec_for
-from proofs.formulas import k_diffusion_sde
-from proofs.peers import Peer
+from proofs.oracles.case import Case, Formula, Scheduler, both, settings, spec_for
+from proofs.oracles.formulas import k_diffusion_sde
+from proofs.oracles.schedulers import Peer
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import TimeGrid
 from revstep.engine.spec.schedule import FlowSchedule, VPSchedule

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from proofs.case import Case, Formula, settings, spec_for
-from proofs.formulas import langevin_algorithm_1, predictor_corrector
-from proofs.network import Float64, TestNetwork
-from proofs.peers import Noise
-from proofs.precision import schedulers
+from proofs.oracles.case import Case, Formula, settings, spec_for
+from proofs.oracles.float64 import schedulers
+from proofs.oracles.formulas import langevin_algorithm_1, predictor_corrector
+from proofs.oracles.network import Float64, TestNetwork
+from proofs.oracles.schedulers import Noise
 from revstep.engine.spec.schedule import VESchedule, VPSchedule
 
 __all__ = ["cases"]

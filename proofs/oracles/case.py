@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from proofs.network import SHAPE, Float64, TestNetwork
-from proofs.peers import Noise, Peer, peer_run
-from proofs.rows import run_rows
+from proofs.float64_rows import run_rows
+from proofs.oracles.network import SHAPE, Float64, TestNetwork
+from proofs.oracles.schedulers import Noise, Peer, peer_run
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import build_program
 from revstep.engine.spec.denoiser import DenoiserSpec, TimeInput
@@ -24,7 +24,7 @@ __all__ = [
     "Oracle",
     "Scheduler",
     "both",
-    "draws",
+    "noise_of_call",
     "settings",
     "spec_for",
     "stable_diffusion",
@@ -118,9 +118,9 @@ class Case:
             self.spec, make_sampler(self.sampler, **self.options), self.steps, compat=self.compat
         )
         first = program.points[0]
-        x = float(np.hypot(first.alpha, first.sigma)) * draws(-1)
-        got, _ = run_rows(program, x, TestNetwork(self.spec).output, draws, self.variance)
-        want = self.oracle(self, x, draws)
+        x = float(np.hypot(first.alpha, first.sigma)) * noise_of_call(-1)
+        got, _ = run_rows(program, x, TestNetwork(self.spec).output, noise_of_call, self.variance)
+        want = self.oracle(self, x, noise_of_call)
         return float(np.max(np.abs(got - want)) / max(1.0, float(np.max(np.abs(want)))))
 
 
@@ -130,7 +130,7 @@ def stable_diffusion() -> DenoiserSpec:
     return spec_for(schedule, "epsilon", spacing="leading", spacing_offset=1, final="first")
 
 
-def draws(number: int) -> Float64:
+def noise_of_call(number: int) -> Float64:
     """Noise of network call ``number``; -1 is the initial state's."""
     return np.random.default_rng([2020, number + 1]).standard_normal(SHAPE)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from proofs.network import Float64, TestNetwork
-from proofs.precision import schedulers
+from proofs.oracles.float64 import schedulers
+from proofs.oracles.network import Float64, TestNetwork
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 

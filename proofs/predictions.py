@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["Float64", "answer", "natural_time"]
+__all__ = ["Float64", "natural_time", "prediction_of"]
 
 Float64 = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def natural_time(spec: DenoiserSpec, time: float) -> float:
     raise ValueError(f"time kind {spec.time.kind!r} is not for a {spec.schedule.kind} schedule")
 
 
-def answer(spec: DenoiserSpec, x: Float64, x0: Float64, eps: Float64, t: float) -> Float64:
+def prediction_of(spec: DenoiserSpec, x: Float64, x0: Float64, eps: Float64, t: float) -> Float64:
     """The spec's prediction at natural time ``t``, where x = alpha x0 + sigma eps."""
     alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(t))
     match spec.prediction:

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from proofs.mixture import Float64, MixtureNetwork
-from proofs.rows import run_rows
+from proofs.float64_rows import run_rows
+from proofs.theory.mixture import Float64, MixtureNetwork
 from revstep.engine.program.table import StepProgram
 from revstep.engine.spec.denoiser import DenoiserSpec
 

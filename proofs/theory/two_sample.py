@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proofs.mixture import Float64
+from proofs.theory.mixture import Float64
 
 __all__ = ["TwoSample", "two_sample"]
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from proofs.answers import Float64, answer, natural_time
+from proofs.predictions import Float64, natural_time, prediction_of
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.prediction import edm_input_scale
 
@@ -115,7 +115,7 @@ class MixtureNetwork:
         if self.spec.prediction == "edm":
             x = x / edm_input_scale(sigma, self.spec.sigma_data)
         x0 = self.mixture.denoised(x, alpha, sigma)
-        return answer(self.spec, x, x0, (x - alpha * x0) / sigma, t)
+        return prediction_of(self.spec, x, x0, (x - alpha * x0) / sigma, t)
 
 
 def three_modes() -> Mixture:

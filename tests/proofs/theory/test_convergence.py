@@ -5,17 +5,17 @@ import functools
 import numpy as np
 import pytest
 
-from proofs import convergence as proof
-from proofs.descriptions import (
+from proofs.float64_rows import run_rows
+from proofs.theory import convergence as proof
+from proofs.theory.descriptions import (
     DEPENDENT,
     INVARIANT,
     NOT_COMPARED,
     largest_difference,
 )
-from proofs.mixture import MixtureNetwork, three_modes
-from proofs.processes import even_grid, process
-from proofs.rows import run_rows
-from proofs.training_set import SAMPLERS, ended_on, returned
+from proofs.theory.mixture import MixtureNetwork, three_modes
+from proofs.theory.noise_processes import even_grid, process
+from proofs.theory.training_set import SAMPLERS, ended_on, returned
 from revstep import sampler
 from revstep.engine.program.samplers import SAMPLERS as NAMES
 from revstep.engine.program.samplers import make_sampler
@@ -63,7 +63,7 @@ def test_the_posterior_mean_is_the_integral():
 
 def test_the_flow_takes_the_law_of_one_level_to_that_of_another():
     """For one mode the flow is known in closed form."""
-    from proofs.mixture import Mixture
+    from proofs.theory.mixture import Mixture
 
     one = Mixture(np.array([1.0]), np.array([[1.0, -2.0]]), np.array([0.5]))
     y = np.array([[3.0, 1.0], [-4.0, 0.0]])

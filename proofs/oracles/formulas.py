@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from proofs.case import Case
-from proofs.network import Float64, TestNetwork
-from proofs.peers import Noise
+from proofs.oracles.case import Case
+from proofs.oracles.network import Float64, TestNetwork
+from proofs.oracles.schedulers import Noise
 from revstep.engine.program.points import time_grid
 
 __all__ = [

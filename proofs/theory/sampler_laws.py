@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from proofs.convergence import LEVELS, fitted_slope
-from proofs.draws import initial_noise, step_noise
-from proofs.gaussian_law import law_error
-from proofs.mixture import Float64, Mixture, MixtureNetwork, three_modes
-from proofs.processes import even_grid, process
-from proofs.rows import run_rows
-from proofs.two_sample import two_sample
+from proofs.float64_rows import run_rows
+from proofs.theory.convergence import LEVELS, fitted_slope
+from proofs.theory.engine_noise import initial_noise, step_noise
+from proofs.theory.gaussian_law import law_error
+from proofs.theory.mixture import Float64, Mixture, MixtureNetwork, three_modes
+from proofs.theory.noise_processes import even_grid, process
+from proofs.theory.two_sample import two_sample
 from revstep.engine.program.samplers import BaseSampler, make_sampler, sampler
 from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.table import StepProgram, build_program

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from proofs.mixture import Float64, Mixture, MixtureNetwork, three_modes
-from proofs.processes import even_grid, process
-from proofs.rows import run_rows
+from proofs.float64_rows import run_rows
+from proofs.theory.mixture import Float64, Mixture, MixtureNetwork, three_modes
+from proofs.theory.noise_processes import even_grid, process
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import StepProgram, build_program

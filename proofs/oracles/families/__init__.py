@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proofs import ancestral, exponential, few_steps, scores, slopes
-from proofs.case import Case
+from proofs.oracles.case import Case
+from proofs.oracles.families import ancestral, exponential, few_steps, scores, slopes
 
 __all__ = ["all_cases"]
 

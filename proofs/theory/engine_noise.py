@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from proofs.mixture import Float64
+from proofs.theory.mixture import Float64
 from revstep.kernels import noise
 
 __all__ = ["initial_noise", "step_noise"]

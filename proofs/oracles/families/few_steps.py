@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from proofs.case import SHIPPED, Case, Formula, Scheduler, both, settings, spec_for
-from proofs.formulas import consistency_algorithm_1
-from proofs.network import Float64, TestNetwork
-from proofs.peers import Noise, Peer
-from proofs.precision import schedulers
+from proofs.oracles.case import SHIPPED, Case, Formula, Scheduler, both, settings, spec_for
+from proofs.oracles.float64 import schedulers
+from proofs.oracles.formulas import consistency_algorithm_1
+from proofs.oracles.network import Float64, TestNetwork
+from proofs.oracles.schedulers import Noise, Peer
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import TimeGrid
 from revstep.engine.spec.schedule import FlowSchedule, VESchedule

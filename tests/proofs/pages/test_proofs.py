@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from proofs import convergence, laws
 from proofs.__main__ import main, rounded
-from proofs.proofs_page import page
+from proofs.pages.proofs import page
 from proofs.quality import REPEATED, REPEATS, SAMPLERS, SEED, STEPS, read_rows
+from proofs.theory import convergence, sampler_laws
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "bench" / "results"
 
 
@@ -56,7 +56,7 @@ def test_the_committed_errors_are_what_the_solvers_give(results):
 def test_the_committed_laws_pass_and_the_controls_fail(results):
     found = results["laws"]["rows"]
     assert [row["sampler"] for row in found] == [
-        case.label for case in (*laws.CASES, *laws.CONTROLS)
+        case.label for case in (*sampler_laws.CASES, *sampler_laws.CONTROLS)
     ]
     for row in found:
         mixture = row["mixture"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs.case import (
+from proofs.oracles.case import (
     Case,
     Formula,
     Scheduler,
@@ -17,8 +17,8 @@ from proofs.case import (
     spec_for,
     stable_diffusion,
 )
-from proofs.formulas import edm_algorithm_2, k_diffusion_ancestral, pseudo_numerical
-from proofs.peers import Peer
+from proofs.oracles.formulas import edm_algorithm_2, k_diffusion_ancestral, pseudo_numerical
+from proofs.oracles.schedulers import Peer
 from revstep.engine.program.points import time_grid
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule

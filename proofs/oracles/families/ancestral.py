@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs.case import (
+from proofs.oracles.case import (
     SHIPPED,
     Case,
     Formula,
@@ -18,9 +18,9 @@ from proofs.case import (
     spec_for,
     stable_diffusion,
 )
-from proofs.formulas import k_diffusion_ancestral, repaint_algorithm_1
-from proofs.network import Float64
-from proofs.peers import Peer
+from proofs.oracles.formulas import k_diffusion_ancestral, repaint_algorithm_1
+from proofs.oracles.network import Float64
+from proofs.oracles.schedulers import Peer
 from revstep.engine.spec.schedule import VPSchedule
 
 __all__ = ["cases"]

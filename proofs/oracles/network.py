@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from proofs.answers import Float64, answer, natural_time
+from proofs.predictions import Float64, natural_time, prediction_of
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 __all__ = ["SHAPE", "Float64", "TestNetwork"]
@@ -44,4 +44,4 @@ class TestNetwork:
         if self.spec.prediction == "edm":
             x = fed * math.hypot(sigma, self.spec.sigma_data)
         x0, eps = self.estimate(x, alpha, sigma)
-        return answer(self.spec, x, x0, eps, t)
+        return prediction_of(self.spec, x, x0, eps, t)

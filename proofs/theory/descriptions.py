@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from proofs.draws import initial_noise, step_noise
-from proofs.mixture import Float64, MixtureNetwork, three_modes
-from proofs.processes import process
-from proofs.rows import run_rows
+from proofs.float64_rows import run_rows
+from proofs.theory.engine_noise import initial_noise, step_noise
+from proofs.theory.mixture import Float64, MixtureNetwork, three_modes
+from proofs.theory.noise_processes import process
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import build_program
 from revstep.engine.spec.grids import TimeGrid

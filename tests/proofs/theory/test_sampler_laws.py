@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from proofs import fused_runs
-from proofs import laws as proof
-from proofs.convergence import SLACK
-from proofs.mixture import three_modes
-from proofs.two_sample import two_sample
+from proofs.theory import fused_runs
+from proofs.theory import sampler_laws as proof
+from proofs.theory.convergence import SLACK
+from proofs.theory.mixture import three_modes
+from proofs.theory.two_sample import two_sample
 from revstep.engine.program.samplers import SAMPLERS
 
 STOCHASTIC = {

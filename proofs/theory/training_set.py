@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.draws import initial_noise
-from proofs.mixture import Float64, Mixture, MixtureNetwork, training_points
-from proofs.processes import process
-from proofs.rows import run_rows
+from proofs.float64_rows import run_rows
+from proofs.theory.engine_noise import initial_noise
+from proofs.theory.mixture import Float64, Mixture, MixtureNetwork, training_points
+from proofs.theory.noise_processes import process
 from revstep.engine.program.table import StepProgram, build_program
 
 __all__ = ["SAMPLERS", "ended_on", "returned", "training_set"]

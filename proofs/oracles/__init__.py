@@ -1,0 +1,1 @@
+"""Samplers beside published ones: algorithms written out, and schedulers of diffusers."""
