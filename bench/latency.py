@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.bench.clock import nearest_rank, rounds
 from revstep.engine.engine import Engine
 from revstep.engine.program.trace import Sampler
 from revstep.engine.runtime.timing import Timing
 
 __all__ = ["Latency", "example_conditions", "measure"]
 
-LEAST_RUNS = 3
+MIN_RUNS = 3
 
 Progress = Callable[[int, int], object]
 
@@ -84,15 +85,15 @@ def measure(
         steps: Steps a run.
         guidance: Classifier-free guidance.
         conditions: Of one run; ``example_conditions`` by default.
-        runs: Most runs.
+        runs: Runs at the most.
         seconds: No run starts after this time, but at least three are made.
         progress: Called with (runs done, runs in all as far as the time so far tells).
 
     Raises:
         ValueError: Runs or seconds out of range, or as ``Engine.sample``.
     """
-    if runs < LEAST_RUNS or not seconds > 0.0:
-        raise ValueError(f"runs={runs} must be at least {LEAST_RUNS} and seconds={seconds} above 0")
+    if runs < MIN_RUNS or not seconds > 0.0:
+        raise ValueError(f"runs={runs} must be at least {MIN_RUNS} and seconds={seconds} above 0")
     given = example_conditions(engine, batch) if conditions is None else conditions
 
     def run(seed: int) -> tuple[float, Timing]:
@@ -114,9 +115,8 @@ def measure(
     networks: list[float] = []
     calls = 0
     begun = perf_counter()
-    deadline = begun + seconds
-    while len(walls) < LEAST_RUNS or (len(walls) < runs and perf_counter() < deadline):
-        wall, timing = run(len(walls) + 1)
+    for number in rounds(seconds, MIN_RUNS, runs):
+        wall, timing = run(number + 1)
         calls = len(timing.network_ns)
         walls.append(wall)
         networks.append(sum(timing.network_ns) * 1e-9)
@@ -125,9 +125,9 @@ def measure(
     if progress is not None:
         progress(len(walls), len(walls))
     order = np.argsort(walls)
-    median = int(order[_rank(50, len(walls))])
+    median = int(order[nearest_rank(len(walls), 50)])
     p50, network_s = walls[median], networks[median]
-    p90, p99 = (walls[order[_rank(percent, len(walls))]] for percent in (90, 99))
+    p90, p99 = (walls[order[nearest_rank(len(walls), percent)]] for percent in (90, 99))
     return Latency(
         batch=batch,
         sampler=sampler if isinstance(sampler, str) else repr(sampler),
@@ -144,15 +144,10 @@ def measure(
     )
 
 
-def _rank(percent: int, count: int) -> int:
-    """Index of the nearest-rank percentile among ``count`` sorted values."""
-    return -(-percent * count // 100) - 1
-
-
 def _runs_in_all(done: int, elapsed: float, runs: int, seconds: float) -> int:
     """How many runs it will be, at the pace so far."""
     rest = math.ceil(max(0.0, seconds - elapsed) * done / max(elapsed, 1e-9))
-    return min(runs, max(LEAST_RUNS, done + rest))
+    return min(runs, max(MIN_RUNS, done + rest))
 
 
 def example_conditions(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,20 @@ __all__ = ["machine_info"]
 PACKAGES = ("revstep", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "triton", "diffusers")
 
 
-def machine_info() -> dict[str, Any]:
-    """Processor, GPUs, versions, the checkout's commit if there is one, and the time (UTC)."""
+def machine_info(checkout: Path | None = None) -> dict[str, Any]:
+    """Processor, GPUs, versions, the checkout's commit if there is one, and the time (UTC).
+
+    All but the time is looked up once per process: rows may be written between measurements.
+
+    Args:
+        checkout: A folder in it; None: the current directory.
+    """
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {**_machine(Path.cwd() if checkout is None else checkout), "time": now}
+
+
+@cache
+def _machine(checkout: Path) -> dict[str, Any]:
     versions = {name: package_version(name) for name in PACKAGES}
     return {
         "cpu": cpu_name(),
@@ -25,26 +38,23 @@ def machine_info() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version for name, version in versions.items() if version},
-        "commit": _commit(),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(checkout),
     }
 
 
-def _commit() -> str | None:
-    """The commit of revstep's checkout that the current directory lies in, ``+`` if changed."""
+def _commit(folder: Path) -> str | None:
+    """The commit of revstep's checkout that a folder lies in, ``+`` if changed."""
     try:
-        top = _git("rev-parse", "--show-toplevel")
+        top = _git(folder, "rev-parse", "--show-toplevel")
         if not (Path(top) / "src" / "revstep").is_dir():
             return None
-        return _git("rev-parse", "--short=12", "HEAD") + (
-            "+" if _git("status", "-s", "-uno") else ""
-        )
+        changed = _git(folder, "status", "-s", "-uno")
+        return _git(folder, "rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, timeout=10.0, check=True
-    )
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10.0, check=True)
     return done.stdout.strip()

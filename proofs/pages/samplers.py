@@ -75,7 +75,7 @@ def _slots(cases: list[Case]) -> str:
     for case in sorted(cases, key=lambda case: case.steps or 0):
         longest[str(sorted(case.options.items()))] = case
     found = {
-        build_program(c.spec, make_sampler(c.sampler, **c.options), c.steps).slots
+        build_program(c.spec, make_sampler(c.sampler, **c.options), c.steps).history
         for c in longest.values()
     }
     return f"{max(found)}" if len(found) == 1 else f"{min(found)} to {max(found)}"

@@ -94,10 +94,10 @@ def _revstep(run: Run, *arguments: str) -> None:
     Raises:
         RuntimeError: It failed.
     """
-    environment = {**os.environ, "PYTHONPATH": str(run.links)}
+    environment = {**os.environ, "PYTHONPATH": str(run.suite.links)}
     done = subprocess.run(
         [sys.executable, "-m", "revstep", *arguments],
-        capture_output=True, text=True, env=environment, timeout=SECONDS, cwd=run.links,
+        capture_output=True, text=True, env=environment, timeout=SECONDS, cwd=run.suite.links,
     )  # fmt: skip
     if done.returncode:
         last = " ".join((done.stderr or done.stdout).split())[-400:]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING
 
+from revstep.bench.clock import percentiles
 from revstep.engine.devices.cuda import Queue
 from revstep.engine.runtime.step_kernels import StepKernels
 from revstep.kernels import columns as col
-from suites.gpu.clock import L2Flush, call_times, percentiles
 from suites.gpu.context import Run
 from suites.gpu.step_rows import one_row, step_buffers
 
@@ -48,8 +48,8 @@ def _against_torch(run: Run, name: str, rows: int, elements: int, noise: bool) -
         if not noise:
             _check(run, queue, kernel.step, eager, buffers)
         tasks = [kernel.step, eager, compiled]
-        times = call_times(run, tasks, run.pick(200, 2), L2Flush(run))
-        host = call_times(run, [_often(task) for task in tasks], run.pick(30, 1))
+        times = run.call_times(tasks, run.pick(200, 2), flush_l2=True)
+        host = run.call_times([_often(task) for task in tasks], run.pick(30, 1))
     ours, *theirs = times
     ours_called, *theirs_called = host
     for way, device_s, called_s in zip(

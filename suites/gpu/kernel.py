@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from revstep.bench.clock import percentiles
 from revstep.engine.runtime.step_kernels import StepKernels
-from suites.gpu.clock import L2Flush, call_times, percentiles
 from suites.gpu.context import Run
 from suites.gpu.step_rows import bytes_moved, one_row, step_buffers
 
@@ -91,7 +91,7 @@ def _share_of_copy(
         source = torch.ones(moved // 8, device=run.device)  # read and written: the same bytes
         target = torch.zeros_like(source)
         tasks = [kernel.step, lambda: target.copy_(source)]
-        step, copy = call_times(run, tasks, rounds, L2Flush(run))
+        step, copy = run.call_times(tasks, rounds, flush_l2=True)
         queue.finish()
     if not (bool(torch.isfinite(buffers.x).all()) and bool((target == 1).all())):
         raise ValueError("a timed call left a wrong result")

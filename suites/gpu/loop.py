@@ -7,12 +7,12 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from revstep.bench.clock import percentiles
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.engine import Engine
 from revstep.engine.runtime.device_runner import CudaRunner
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
-from suites.gpu.clock import percentiles, run_times
 from suites.gpu.context import Run
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _outside(run: Run, name: str, batch: int, shape: tuple[int, ...]) -> None:
         for steps in (short, long):
             tasks.append(_task(engine, batch, steps))
             tasks[-1]()
-    times = run_times(run, tasks, seconds=5.0, least=10, most=200)
+    times = run.run_times(tasks, seconds=5.0, minimum=10, maximum=200)
     for k, way in enumerate(ways):
         few, many = times[2 * k : 2 * k + 2]
         target = TARGET_US if way == "unrolled graph" else None

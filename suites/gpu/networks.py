@@ -155,7 +155,7 @@ def _fashion(run: Run) -> tuple[str, torch.nn.Module, DenoiserSpec]:
     )
     how, module = _unet(config)
     inner: Any = module.network if hasattr(module, "network") else module
-    inner.load_state_dict(read_weights(run.root / WEIGHTS))
+    inner.load_state_dict(read_weights(run.suite.root / WEIGHTS))
     return f"examples/fashion_mnist_unet, its weights; {how}", module, FASHION
 
 

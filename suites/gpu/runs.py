@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from revstep.bench.clock import percentiles
 from revstep.engine.engine import Engine
-from suites.gpu.clock import percentiles, run_times
 from suites.gpu.context import Run
 from suites.gpu.networks import Network, make_network
 from suites.gpu.peers import Draw, our_run, peer_name, peer_run, torch_engine
@@ -110,7 +110,7 @@ def report(run: Run, network: Network, batch: int, contenders: list[Contender]) 
     for task in tasks:
         for _ in range(run.pick(2, 1)):
             task()
-    times = run_times(run, tasks, seconds=3.0, least=3, most=60)
+    times = run.run_times(tasks, seconds=3.0, minimum=3, maximum=60)
     leaders: dict[str, tuple[str, float]] = {}
     for contender, found in zip(contenders, times, strict=True):
         title = f"{network.name}, batch {batch}, {contender.precision}"
@@ -163,7 +163,7 @@ def check_same_samples(
     error = float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
     allowed = TOLERANCES["fp16" if "fp16" in title else "fp32"]
     name = f"{network.name}, batch {batch}, {title}: samples' difference from the peer's"
-    run.rows.add(
+    run.suite.add(
         run.section, name, "measured", value=error, unit="relative RMS", at_most=allowed,
         peer=peer or peer_name(), exact=True, parameters={**network.parameters, "steps": steps},
     )  # fmt: skip

@@ -1,14 +1,19 @@
-"""The sections of the suite, in the order of their worth, and how long each may take."""
+"""The sections of the suite, in the order of their worth, and how long each may take.
+
+Each runs in a process of its own (``python -m suites.gpu.sections``), so that none harms another.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from suites.gpu.context import Run
+from suites.gpu.context import Run, Suite
 
-__all__ = ["SECTIONS", "Section"]
+__all__ = ["SECTIONS", "Section", "command", "main", "run_section"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Section:
     def measure(self, run: Run) -> None:
         """Runs it, in this process."""
         module, _, name = self.where.partition(":")
-        function: Callable[[Run], None] = getattr(import_module(f"{__package__}.{module}"), name)
+        function: Callable[[Run], None] = getattr(import_module(f"suites.gpu.{module}"), name)
         function(run)
 
 
@@ -41,7 +46,7 @@ SECTIONS = {
     "kernel": Section(
         "the step kernel against this machine's copy bandwidth", 40, "kernel:measure_kernel"
     ),
-    "loop": Section("time outside the network a step", 30, "loop:measure_loop"),
+    "loop": Section("time outside the network per step", 30, "loop:measure_loop"),
     "e2e": Section(
         "DDIM-50 runs against diffusers, eager and compiled", 130, "runs:measure_runs"
     ),
@@ -54,3 +59,34 @@ SECTIONS = {
         "ONNX Runtime and TensorRT, where installed", 60, "backends:measure_backends"
     ),
 }  # fmt: skip
+
+
+def command(suite: Suite, names: Sequence[str], until: float) -> list[str]:
+    """The process that runs sections until a time of the monotonic clock."""
+    return [sys.executable, "-m", "suites.gpu.sections", suite.to_json(), str(until), *names]
+
+
+def run_section(name: str, run: Run, sections: Mapping[str, Section] = SECTIONS) -> int:
+    """Runs one section; what it raises becomes a row. Returns how many of its cases failed."""
+    try:
+        sections[name].measure(run)
+    except Exception as error:
+        run.fail(name, error)
+    return run.failures
+
+
+def main() -> int:
+    """0, or 1 where a case failed."""
+    shared, until, *names = sys.argv[1:]
+    suite = Suite.from_json(shared)
+    if suite.dry:
+        os.environ["TORCH_COMPILE_DISABLE"] = "1"  # torch.compile then gives back what it is given
+    import torch
+
+    device = torch.device("cpu") if suite.dry else torch.device("cuda", 0)
+    failures = [run_section(name, Run(name, suite, device, float(until))) for name in names]
+    return int(any(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

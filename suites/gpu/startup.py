@@ -31,12 +31,12 @@ def measure_startup(run: Run) -> None:
 
 def _start(run: Run, name: str, side: str, cache: str) -> None:
     """The first process fills the folder of Triton's kernels; the next ones find them there."""
-    environment = {**os.environ, "TRITON_CACHE_DIR": cache, "PYTHONPATH": str(run.links)}
+    environment = {**os.environ, "TRITON_CACHE_DIR": cache, "PYTHONPATH": str(run.suite.links)}
     dry = "dry" if run.dry else "real"
-    module = "suites.gpu.first_sample"
+    given = (time.time(), run.device, side, dry, run.suite.root)
     done = subprocess.run(
-        [sys.executable, "-m", module, str(time.time()), str(run.device), side, dry, str(run.root)],
-        capture_output=True, text=True, env=environment, timeout=SECONDS, cwd=run.links,
+        [sys.executable, "-m", "suites.gpu.first_sample", *map(str, given)],
+        capture_output=True, text=True, env=environment, timeout=SECONDS, cwd=run.suite.links,
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -9,20 +9,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
-from typing import NamedTuple
+from time import monotonic, sleep
 
-from suites.gpu.rows import RowFile, read_rows
-from suites.gpu.sections import SECTIONS
+from revstep.bench.rows import read_rows
+from revstep.engine.devices.cuda import cuda_device
+from revstep.engine.errors import BackendError
+from suites.gpu.context import FIELDS, Suite
+from suites.gpu.native import add_native
+from suites.gpu.sections import SECTIONS, command
 from suites.gpu.table import markdown_table, summary, text_table
 
-__all__ = ["Checkout", "main", "run_process"]
+__all__ = ["main", "run_process"]
 
 TOTAL_SECONDS = 470  # of the 8 minutes; the rest is for the start and the table
 GRACE = 8  # a section that has not ended so long after its time is stopped
-LEAST = 12  # no section starts with less
+MIN_SECONDS = 12  # no section starts with less
 FILE = "gpu_suite.jsonl"
 FAILED, WRONG_USE, NO_GPU, INTERRUPTED = 1, 2, 3, 130
 CODES = f"""\
@@ -32,28 +35,21 @@ second Ctrl-C. One Ctrl-C ends the section that runs; the next one begins.
 """
 
 
-class Checkout(NamedTuple):
-    """Where the suite runs from.
+def main(arguments: Sequence[str] | None, root: Path, links: Path) -> int:
+    """Runs the suite or prints a table; returns the exit code.
 
-    Attributes:
+    Args:
+        arguments: Of the command line; None: this process's.
         root: The checkout.
-        links: The folder to import revstep from.
-        prepare: Makes the native kernels ready (told whether to build them); says what runs.
+        links: The folder that revstep is imported from.
     """
-
-    root: Path
-    links: Path
-    prepare: Callable[[bool], str]
-
-
-def main(arguments: Sequence[str] | None, checkout: Checkout) -> int:
-    """Runs the suite or prints a table; returns the exit code."""
     begun = monotonic()
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.table:
         try:
-            print(markdown_table(read_rows(options.table)))
+            tables = (read_rows(path, FIELDS) for path in options.table)
+            print(markdown_table([row for rows in tables for row in rows]))
         except (OSError, ValueError) as error:
             parser.error(str(error))
         return 0
@@ -68,32 +64,32 @@ def main(arguments: Sequence[str] | None, checkout: Checkout) -> int:
         parser.error(f"--out {options.out} can't be made ({error}); name another folder")
     path = options.out.resolve() / FILE
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    print(checkout.prepare(not options.no_build), flush=True)
-    rows = RowFile(path, started, dry=options.dry_run, root=checkout.root, commit=options.commit)
+    print(add_native(root, links, build=not options.no_build), flush=True)
+    suite = Suite(path, started, root, links, options.dry_run, options.commit)
     try:
-        before = len(read_rows([path])) if path.exists() else 0
+        before = len(read_rows(path, FIELDS)) if path.exists() else 0
     except ValueError as error:
         parser.error(f"{error}; move the file away, or name another --out")
     if not options.dry_run and (why := no_gpu()):
-        rows.add("suite", "the suite", "skipped", reason=why)
+        suite.add("suite", "the suite", "skipped", reason=why)
         print(f"{why}\nWithout a GPU, --dry-run runs the same code on a CPU.", file=sys.stderr)
         return NO_GPU
     try:
-        code = _run_all(names, rows, checkout, options, begun + options.seconds)
+        code = _run_all(names, suite, begun + options.seconds)
     except KeyboardInterrupt:  # between two sections
         code = INTERRUPTED
-    made = read_rows([path])[before:]
+    made = read_rows(path, FIELDS)[before:]
     print(f"{text_table(made)}\n\n{summary(made)}\nrows: {path}")
     return code or int(any(row["status"] == "failed" for row in made))
 
 
 def _parser() -> argparse.ArgumentParser:
-    told = "\n".join(f"  {name:<13} {section.what}" for name, section in SECTIONS.items())
+    listed = "\n".join(f"  {name:<13} {section.what}" for name, section in SECTIONS.items())
     parser = argparse.ArgumentParser(
         prog="python suites/gpu_suite.py",
         description="Measures revstep on this machine's GPU, from a checkout, within 8 minutes; "
         "one JSON row a result, written as soon as it is there.",
-        epilog=f"sections, in their order:\n{told}\n\n{CODES}",
+        epilog=f"sections, in their order:\n{listed}\n\n{CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"rows are added to DIR/{FILE}")
@@ -135,65 +131,44 @@ def _chosen(parser: argparse.ArgumentParser, only: str | None) -> list[str]:
 def no_gpu() -> str | None:
     """Why the suite can't measure here, or None."""
     try:
-        import torch
-    except ImportError:
-        return "torch is not installed; the suite needs a CUDA build of it"
-    if torch.cuda.is_available():
-        return None
-    from revstep.engine.devices.cuda import cuda_device
-    from revstep.engine.errors import BackendError
-
-    try:
-        cuda_device()
+        cuda_device("cuda:0")  # a number: asking for the current one would start CUDA here
     except BackendError as error:
         return str(error)
-    return "torch sees no GPU"
+    return None
 
 
-def _run_all(
-    names: list[str],
-    rows: RowFile,
-    checkout: Checkout,
-    options: argparse.Namespace,
-    end: float,
-) -> int:
+def _run_all(names: list[str], suite: Suite, end: float) -> int:
     """Every section in its own process; a dry run shares one, for nothing can be poisoned there."""
     code = 0
-    for group in [names] if options.dry_run else [[name] for name in names]:
+    for group in [names] if suite.dry else [[name] for name in names]:
         seconds = min(sum(SECTIONS[name].seconds for name in group), end - monotonic())
-        if seconds < LEAST and not options.dry_run:
-            rows.add(group[0], group[0], "skipped", reason="time: the suite's time is over")
+        if seconds < MIN_SECONDS and not suite.dry:
+            suite.add(group[0], group[0], "skipped", reason="time: the suite's time is over")
             continue
         print(f"{', '.join(group)}: up to {seconds:.0f} s", flush=True)
-        command = [
-            sys.executable, "-m", "suites.gpu.one_process", *group,
-            "--rows", str(rows.path), "--run", rows.run, "--root", str(checkout.root),
-            "--links", str(checkout.links), "--until", str(monotonic() + seconds),
-            *(["--dry-run"] if options.dry_run else []),
-            *(["--commit", options.commit] if options.commit else []),
-        ]  # fmt: skip
         limit = max(seconds, 1.0) + GRACE
         try:
-            why = run_process(command, checkout.links, limit)
+            process = command(suite, group, monotonic() + seconds)
+            why = run_process(process, suite.links, limit)
         except KeyboardInterrupt:
             if _second_interrupt():
-                rows.add(group[0], group[0], "failed", reason="ended by Ctrl-C")
+                suite.add(group[0], group[0], "failed", reason="ended by Ctrl-C")
                 return INTERRUPTED
             why = "ended by Ctrl-C"
         if why is not None:
-            rows.add(group[0], group[0], "failed", reason=why)
+            suite.add(group[0], group[0], "failed", reason=why)
             code = FAILED
     return code
 
 
-def run_process(command: Sequence[str], links: Path, limit: float) -> str | None:
+def run_process(arguments: Sequence[str], links: Path, limit: float) -> str | None:
     """Runs a section's process and all that it starts; returns why it ended badly, or None.
 
     A code of 1 is a case that failed, which has its own row.
     """
     environment = {**os.environ, "PYTHONPATH": str(links), "PYTHONSAFEPATH": "1"}
     with subprocess.Popen(
-        command, env=environment, cwd=links, start_new_session=True, stdout=sys.stderr
+        arguments, env=environment, cwd=links, start_new_session=True, stdout=sys.stderr
     ) as process:
         try:
             code = process.wait(timeout=limit)
@@ -215,11 +190,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _second_interrupt() -> bool:
     """Whether another Ctrl-C comes within a second and a half."""
-    import time
-
     print("Ctrl-C: the next section begins; once more ends the suite", file=sys.stderr)
     try:
-        time.sleep(1.5)
+        sleep(1.5)
     except KeyboardInterrupt:
         return True
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,37 +14,28 @@ Row = dict[str, Any]
 def text_table(rows: Sequence[Row]) -> str:
     """Name, value, target and whether it was met, a section after the other."""
     lines = []
-    section = None
     width = max((len(row["name"]) for row in rows), default=0)
-    for row in sorted(rows, key=_by_section(rows)):
-        if row["section"] != section:
-            section = row["section"]
-            lines.append(f"\n{section}")
-        lines.append(f"  {row['name']:<{width}}  {_told(row)}".rstrip())
+    for section in dict.fromkeys(row["section"] for row in rows):
+        lines.append(f"\n{section}")
+        own = (row for row in rows if row["section"] == section)
+        lines += [f"  {row['name']:<{width}}  {_outcome(row)}".rstrip() for row in own]
     return "\n".join(lines)
 
 
-def _by_section(rows: Sequence[Row]) -> Any:
-    order = list(dict.fromkeys(row["section"] for row in rows))
-    return lambda row: order.index(row["section"])
-
-
-def _told(row: Row) -> str:
+def _outcome(row: Row) -> str:
     if row["status"] in ("skipped", "failed"):
         return f"{row['status']}: {row['reason']}"
     if row["value"] is None:
         return "ran (dry run: no figure)"
     met = {True: "met", False: "NOT met", None: ""}[row["met"]]
-    return f"{value(row):<18}  {goal(row):<12}  {met}"
+    return f"{_value(row):<18}  {_target(row):<12}  {met}"
 
 
-def value(row: Row) -> str:
-    """The value with its unit."""
+def _value(row: Row) -> str:
     return f"{row['value']:,.4g} {row['unit'] or ''}".rstrip()
 
 
-def goal(row: Row) -> str:
-    """The target: `≥ 0.85`."""
+def _target(row: Row) -> str:
     if row["target"] is None:
         return ""
     return f"{'≥' if row['goal'] == 'at least' else '≤'} {row['target']:g}"
@@ -51,14 +43,10 @@ def goal(row: Row) -> str:
 
 def summary(rows: Sequence[Row]) -> str:
     """One line: how many rows of each kind, and targets met."""
-    counts = [(s, sum(row["status"] == s for row in rows)) for s in _statuses(rows)]
+    counts = Counter(row["status"] for row in rows)
     judged = [row["met"] for row in rows if row["met"] is not None]
-    told = ", ".join(f"{count} {status}" for status, count in counts)
-    return f"{len(rows)} rows: {told}; {sum(judged)} of {len(judged)} targets met"
-
-
-def _statuses(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["status"] for row in rows))
+    kinds = ", ".join(f"{count} {status}" for status, count in counts.items())
+    return f"{len(rows)} rows: {kinds}; {sum(judged)} of {len(judged)} targets met"
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
@@ -81,14 +69,16 @@ def markdown_table(rows: Sequence[Row]) -> str:
     ]
     for row in latest.values():
         met = {True: "yes", False: "**no**", None: ""}[row["met"]]
-        cells = (row["section"], row["name"], value(row), goal(row), met, row["peer"] or "")
+        cells = (row["section"], row["name"], _value(row), _target(row), met, row["peer"] or "")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     machines = dict.fromkeys(_machine(row) for row in latest.values())
     return "\n".join([*lines, "", "Measured on " + "; ".join(machines) + "."])
 
 
 def _machine(row: Row) -> str:
-    versions = f"torch {row['torch']}, Triton {row['triton']}, Python {row['python']}"
+    machine, versions = row["machine"], row["machine"]["versions"]
     return (
-        f"{row['gpu']} (driver {row['driver']}, {versions}; commit {row['commit']}, {row['run']})"
+        f"{row['gpu']} (driver {row['driver']}, torch {row['torch']}, Triton "
+        f"{versions.get('triton')}, Python {machine['python']}; commit {machine['commit']}, "
+        f"{row['run']})"
     )

@@ -1,7 +1,6 @@
 """What the GPU suite samples and against whom: networks and loops, with and without diffusers."""
 
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -9,20 +8,9 @@ torch = pytest.importorskip("torch")
 
 from revstep.engine.spec.schedule import VPSchedule  # noqa: E402
 from suites.gpu import networks, peers, runs  # noqa: E402
-from suites.gpu.context import Run  # noqa: E402
-from suites.gpu.rows import RowFile, read_rows  # noqa: E402
 from suites.gpu.unet2d import UNet2d, UNet2dConfig  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    def make(dry=False):
-        rows = RowFile(tmp_path / "rows.jsonl", "now", dry=dry)
-        return Run("e2e", rows, torch.device("cpu"), monotonic() + 60, ROOT, tmp_path)
-
-    return make
 
 
 CONFIGS = {
@@ -56,12 +44,12 @@ def test_the_plain_unet_gives_the_bundled_denoisers_golden_vectors(make_run, mon
     assert float((v - golden["v"]).abs().max()) < 1e-4
 
 
-def test_without_diffusers_the_peer_is_a_plain_loop_and_named_so(make_run, monkeypatch):
+def test_without_diffusers_the_peer_is_a_plain_loop_and_named_so(make_run, rows_of, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     run = make_run(dry=True)
     for name in ("policy", "cifar", "fashion"):
         runs._eager(run, name, 2)
-    rows = read_rows([run.rows.path])
+    rows = rows_of(run)
     compared = [row for row in rows if row["peer"]]
     assert compared
     assert all(row["peer"].startswith("plain PyTorch loop") for row in compared)

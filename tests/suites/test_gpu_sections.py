@@ -1,43 +1,27 @@
 """The GPU suite's parts: rows, tables, links, clocks, sections."""
 
-import json
 import math
 import types
-from time import monotonic
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from pathlib import Path  # noqa: E402
-
-from suites.gpu import clock, memory, step_rows  # noqa: E402
+from revstep.bench import clock  # noqa: E402
+from suites.gpu import memory, step_rows  # noqa: E402
 from suites.gpu.context import Run  # noqa: E402
 from suites.gpu.gpu_tests import measure_tests  # noqa: E402
-from suites.gpu.one_process import run_section  # noqa: E402
-from suites.gpu.rows import RowFile, read_rows  # noqa: E402
+from suites.gpu.native import add_native  # noqa: E402
+from suites.gpu.sections import run_section  # noqa: E402
 from suites.gpu.table import markdown_table, text_table  # noqa: E402
-from suites.gpu_suite import add_native, make_links  # noqa: E402
+from suites.gpu_suite import make_links  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def make_run(tmp_path):
-    def make(dry=False, seconds=60.0, kind=Run, root=ROOT):
-        rows = RowFile(tmp_path / "rows.jsonl", "now", dry=dry)
-        deadline = monotonic() + seconds
-        return kind("kernel", rows, torch.device("cpu"), deadline, root, tmp_path)
-
-    return make
-
-
-def rows_of(run):
-    return read_rows([run.rows.path]) if run.rows.path.exists() else []
-
-
-def test_targets_are_judged_in_their_direction(make_run):
+def test_targets_are_judged_in_their_direction(make_run, rows_of):
     run = make_run()
     for value, goal in ((0.9, {"at_least": 0.85}), (4.0, {"at_most": 5.0}), (0.8, {})):
         run.measured("x", value, "u", **goal)
@@ -46,7 +30,7 @@ def test_targets_are_judged_in_their_direction(make_run):
     assert [row["met"] for row in rows_of(run)] == [True, True, None, False, False]
 
 
-def test_a_dry_run_keeps_facts_and_no_times(make_run):
+def test_a_dry_run_keeps_facts_and_no_times(make_run, rows_of):
     run = make_run(dry=True)
     run.measured("time", 3.0, "ms", at_most=1.0, figures={"p50": 3.0})
     run.differing("bits", 0, "differing values")
@@ -62,7 +46,7 @@ def test_a_figure_that_is_no_number_is_refused_even_in_a_dry_run(make_run, value
             make_run(dry=dry).measured("x", value, "ms")
 
 
-def test_differing_bits_are_a_failure_with_their_count(make_run):
+def test_differing_bits_are_a_failure_with_their_count(make_run, rows_of):
     run = make_run()
     run.differing("bits", 2, "differing values")
     (row,) = rows_of(run)
@@ -71,7 +55,7 @@ def test_differing_bits_are_a_failure_with_their_count(make_run):
     assert run.failures == 1
 
 
-def test_a_failing_section_leaves_the_others_rows_and_is_counted(make_run):
+def test_a_failing_section_leaves_the_others_rows_and_is_counted(make_run, rows_of):
     def good(run):
         run.measured("one", 1.0, "ms")
 
@@ -97,7 +81,7 @@ def test_a_failing_section_leaves_the_others_rows_and_is_counted(make_run):
     ]
 
 
-def test_a_case_without_time_left_is_skipped(make_run):
+def test_a_case_without_time_left_is_skipped(make_run, rows_of):
     run = make_run(seconds=2.0)
     ran = []
     run.attempt("long", 30, ran.append)
@@ -108,7 +92,7 @@ def test_a_case_without_time_left_is_skipped(make_run):
     assert row["reason"].startswith("time: it needs about 30 s, ")
 
 
-def test_tables_show_what_was_measured(make_run):
+def test_tables_show_what_was_measured(make_run, rows_of):
     run = make_run()
     run.measured("old", 1.0, "ms", at_most=2.0)
     run.measured("old", 3.0, "ms", at_most=2.0, peer="a | b")
@@ -121,24 +105,16 @@ def test_tables_show_what_was_measured(make_run):
     assert "NOT met" in text_table(rows)
 
 
-def test_a_table_takes_no_dry_rows(make_run):
+def test_a_table_takes_no_dry_rows(make_run, rows_of):
     run = make_run(dry=True)
     run.measured("x", 1.0, "ms")
     with pytest.raises(ValueError, match="no row holds a figure"):
         markdown_table(rows_of(run))
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"section": "kernel"}'])
-def test_a_line_that_is_no_row_is_named(line, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({}) + "\n")
-    path.write_text(line + "\n")
-    with pytest.raises(ValueError, match=r"rows\.jsonl:1 is no"):
-        read_rows([path])
-
-
 def test_links_make_the_checkout_one_package(tmp_path):
-    package = make_links(ROOT, tmp_path) / "revstep"
+    make_links(ROOT, tmp_path)
+    package = tmp_path / "revstep"
     assert (package / "__init__.py").samefile(ROOT / "src" / "revstep" / "__init__.py")
     for name in ("engine", "export", "bench"):
         assert (package / name).samefile(ROOT / name)
@@ -204,15 +180,14 @@ def gpu_run(make_run, monkeypatch):
 def test_device_times_are_between_events_in_turns(gpu_run):
     run, calls = gpu_run
     order = []
-    flush = clock.L2Flush(run)
     tasks = [lambda: order.append("a"), lambda: order.append("b")]
-    times = clock.call_times(run, tasks, 3, flush, warm_ups=1)
-    assert order == ["a", "b", "a", "b", "a", "b", "a", "b"]
+    times = run.call_times(tasks, 3, flush_l2=True)
+    assert order == [*"aaaaabbbbb", *"ababab"]  # warmed up, then in turns
     assert times == [[pytest.approx(1e-3)] * 3] * 2
     assert calls == ["synchronize", "synchronize"]  # never between calls
 
 
-def test_memory_is_the_peak_of_each_side_alone(gpu_run, monkeypatch):
+def test_memory_is_the_peak_of_each_side_alone(gpu_run, monkeypatch, rows_of):
     run, calls = gpu_run
     monkeypatch.setattr(memory, "make_network", lambda run, name: types.SimpleNamespace(
         parameters={}, spec=None))  # fmt: skip
@@ -226,18 +201,7 @@ def test_memory_is_the_peak_of_each_side_alone(gpu_run, monkeypatch):
     assert [c for c in calls if c in ("reset", "drawn")] == ["reset", "drawn"] * 2
 
 
-def test_runs_are_timed_until_the_time_is_over(make_run):
-    count = [0]
-
-    def task():
-        count[0] += 1
-
-    times = clock.run_times(make_run(), [task, task], seconds=0.0, least=3, most=50)
-    assert [len(found) for found in times] == [3, 3]
-    assert count[0] == 6
-
-
-def test_the_tests_that_need_a_gpu_are_counted(make_run, tmp_path):
+def test_the_tests_that_need_a_gpu_are_counted(make_run, tmp_path, rows_of):
     root = tmp_path / "checkout"
     (root / "tests").mkdir(parents=True)
     (root / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs a GPU\n")

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from suites.gpu import suite
-from suites.gpu.rows import FIELDS, STATUSES, RowFile
+from suites.gpu.context import FIELDS, STATUSES, Suite
 from suites.gpu.sections import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,14 +124,14 @@ def test_an_unknown_section_is_refused_with_the_known_ones(tmp_path):
 )
 def test_wrong_use_says_what_is_wrong(options, said, capsys, checkout):
     with pytest.raises(SystemExit) as ended:
-        suite.main(options, checkout)
+        suite.main(options, *checkout)
     assert ended.value.code == suite.WRONG_USE
     assert said in capsys.readouterr().err
 
 
 def test_help_names_sections_and_exit_codes(capsys, checkout):
     with pytest.raises(SystemExit):
-        suite.main(["--help"], checkout)
+        suite.main(["--help"], *checkout)
     told = capsys.readouterr().out
     assert all(f"  {name} " in told and section.what in told for name, section in SECTIONS.items())
     assert "3 no GPU" in told
@@ -152,8 +152,9 @@ def test_without_a_gpu_it_says_so_and_leaves_a_row(tmp_path):
 
 
 @pytest.fixture
-def checkout(tmp_path):
-    return suite.Checkout(ROOT, tmp_path, lambda build: "native kernels: as they are")
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "add_native", lambda *given, **more: "native kernels: as they are")
+    return ROOT, tmp_path
 
 
 @pytest.fixture
@@ -162,9 +163,10 @@ def children(monkeypatch):
     doing = {}
 
     def run_process(command, links, limit):
-        name = command[3]
-        rows = RowFile(Path(command[command.index("--rows") + 1]), "now", dry=False)
-        rows.add(name, f"figure of {name}", "measured", value=2.0, unit="s", at_most=1.0)
+        *_, shared, _, name = command
+        Suite.from_json(shared).add(
+            name, f"figure of {name}", "measured", value=2.0, unit="s", at_most=1.0
+        )
         return doing[name]() if name in doing else None
 
     monkeypatch.setattr(suite, "run_process", run_process)
@@ -177,7 +179,7 @@ def interrupt():
 
 
 def test_missed_targets_are_results_not_failures(children, checkout, tmp_path, capsys):
-    assert suite.main(["--out", str(tmp_path)], checkout) == 0
+    assert suite.main(["--out", str(tmp_path)], *checkout) == 0
     rows = rows_in(tmp_path)
     assert [row["section"] for row in rows] == list(SECTIONS)
     assert {row["met"] for row in rows} == {False}
@@ -187,7 +189,7 @@ def test_missed_targets_are_results_not_failures(children, checkout, tmp_path, c
 @pytest.mark.parametrize("what", [lambda: "its process ended with signal 11", interrupt])
 def test_a_section_that_ends_badly_leaves_the_others(what, children, checkout, tmp_path):
     children["kernel"] = what
-    assert suite.main(["--out", str(tmp_path)], checkout) == suite.FAILED
+    assert suite.main(["--out", str(tmp_path)], *checkout) == suite.FAILED
     rows = rows_in(tmp_path)
     assert [row["section"] for row in rows if row["status"] == "measured"] == list(SECTIONS)
     (failed,) = [row for row in rows if row["status"] == "failed"]
@@ -197,21 +199,22 @@ def test_a_section_that_ends_badly_leaves_the_others(what, children, checkout, t
 
 def test_a_failed_row_fails_the_suite(children, checkout, tmp_path):
     def failing():
-        RowFile(tmp_path / suite.FILE, "now", dry=False).add("loop", "bits", "failed", reason="2")
+        rows = Suite(tmp_path / suite.FILE, "now", *checkout)
+        rows.add("loop", "bits", "failed", reason="2")
 
     children["loop"] = failing
-    assert suite.main(["--out", str(tmp_path)], checkout) == suite.FAILED
+    assert suite.main(["--out", str(tmp_path)], *checkout) == suite.FAILED
 
 
 def test_a_second_interrupt_ends_the_suite(children, checkout, tmp_path, monkeypatch):
     children["kernel"] = interrupt
-    monkeypatch.setattr(time, "sleep", lambda seconds: interrupt())
-    assert suite.main(["--out", str(tmp_path)], checkout) == suite.INTERRUPTED
+    monkeypatch.setattr(suite, "sleep", lambda seconds: interrupt())
+    assert suite.main(["--out", str(tmp_path)], *checkout) == suite.INTERRUPTED
     assert [row["section"] for row in rows_in(tmp_path)][-1] == "kernel"
 
 
 def test_sections_without_time_left_are_skipped_for_it(children, checkout, tmp_path):
-    assert suite.main(["--out", str(tmp_path), "--seconds", "1"], checkout) == 0
+    assert suite.main(["--out", str(tmp_path), "--seconds", "1"], *checkout) == 0
     rows = rows_in(tmp_path)
     assert [row["section"] for row in rows] == list(SECTIONS)
     assert all(row["status"] == "skipped" and row["reason"].startswith("time") for row in rows)
@@ -223,7 +226,7 @@ def test_the_time_of_all_sections_is_within_eight_minutes():
 
 def test_rows_of_earlier_runs_stay_and_are_not_told_again(children, checkout, tmp_path, capsys):
     for name in ("kernel", "loop"):
-        assert suite.main(["--out", str(tmp_path), "--only", name], checkout) == 0
+        assert suite.main(["--out", str(tmp_path), "--only", name], *checkout) == 0
     assert [row["section"] for row in rows_in(tmp_path)] == ["kernel", "loop"]
     assert "figure of kernel" not in capsys.readouterr().out.partition("figure of loop")[2]
 

@@ -1,0 +1,54 @@
+"""Results as JSON, one object per line: what was measured, and where and with what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from revstep.bench.machine import machine_info
+
+__all__ = ["append_row", "new_row", "read_rows"]
+
+
+def new_row(bench: str, fields: Mapping[str, Any], checkout: Path | None = None) -> dict[str, Any]:
+    """A row: the benchmark's name, its figures and settings, the machine, versions and commit.
+
+    Args:
+        bench: The benchmark's name.
+        fields: Figures, and how they were measured: plain JSON values.
+        checkout: For the commit; None: that of the current directory.
+    """
+    return {"bench": bench, **fields, "machine": machine_info(checkout)}
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Adds a row to a file, which is made if it isn't there; the row is then on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a file.
+
+    Args:
+        path: The .jsonl file.
+        fields: What each row must have.
+
+    Raises:
+        ValueError: A line is no such row; the message names file and line.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number} is no JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}:{number} is no row: it must be a JSON object")
+        if missing := sorted(set(fields) - set(row)):
+            raise ValueError(f"{path}:{number} is no row: it has no {', '.join(missing)}")
+        rows.append(row)
+    return rows
