@@ -73,7 +73,7 @@ lint: env
 BENCH := build/bench/fashion_mnist_unet.revstep
 
 bench: env
-	$(BIN)/python -m suites.step.step
+	PYTHONSAFEPATH= $(BIN)/python -m suites.step.measure
 	@mkdir -p $(dir $(BENCH))
 	$(BIN)/revstep export --diffusers examples/fashion_mnist_unet --null-class 10 \
 		-o $(BENCH) --overwrite

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from proofs.pages.proofs import page
-from proofs.quality import quality, read_rows, write_rows
+from proofs.quality import quality
 from proofs.theory.convergence import convergence
 from proofs.theory.descriptions import descriptions
 from proofs.theory.fused_runs import fused_runs
 from proofs.theory.sampler_laws import laws
 from proofs.theory.training_set import training_set
 from revstep.bench.machine import machine_info
+from revstep.bench.rows import read_rows
 
 __all__ = ["main", "rounded"]
 
@@ -58,12 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results["machine"] = machine_info()
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if "quality" in wanted:
-        rows = []
+        lines = []
         for row in quality():
-            print(json.dumps(row), flush=True)
-            rows.append(row)
-        write_rows(quality_path, rows)
-    rows = read_rows(quality_path)
+            lines.append(json.dumps(row) + "\n")
+            print(lines[-1], end="", flush=True)
+        quality_path.write_text("".join(lines), encoding="utf-8")  # anew, once all are there
+    rows = read_rows(quality_path) if quality_path.is_file() else []
     (options.docs / "proofs.md").write_text(page(results, rows), encoding="utf-8")
     from proofs.pages.plots import draw_plots
 

@@ -1,13 +1,12 @@
 """Quality against steps on the bundled denoiser: eight samplers at 5, 10, 20 and 50 steps.
 
 The Fréchet distance on the features of the example's small classifier, and the share of images
-that it gives the class asked for. The file of rows is written anew.
+that it gives the class asked for.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from revstep.bench.machine import machine_info
+from revstep.bench.rows import new_row
 from revstep.engine.spec.grids import KarrasGrid, Spacing
 
 __all__ = [
@@ -27,9 +26,7 @@ __all__ = [
     "SAMPLERS",
     "STEPS",
     "quality",
-    "read_rows",
     "same_but_seed",
-    "write_rows",
 ]
 
 EXAMPLES = Path("examples")
@@ -73,7 +70,7 @@ def quality(
                 conditions={"class_labels": labels},
             )  # fmt: skip
             found = score(np.clip(samples.x, -1.0, 1.0), labels)  # as pictures are
-            yield {
+            row = {
                 "sampler": name,
                 "steps": count,
                 "spacing": str(SAMPLERS[name] or engine.spec.spacing),
@@ -85,6 +82,7 @@ def quality(
                 "accuracy": round(found.accuracy, 4),
                 "real_accuracy": found.real_accuracy,
             }
+            yield new_row("quality_steps", row)
 
 
 def _export(bundle: Path) -> None:
@@ -106,19 +104,6 @@ def _scoring() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object a line, each with the machine and versions."""
-    machine = {"machine": machine_info()}
-    path.write_text("".join(json.dumps(row | machine) + "\n" for row in rows), encoding="utf-8")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows that ``write_rows`` wrote; none where there is no file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def same_but_seed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

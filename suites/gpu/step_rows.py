@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.schedule import VPSchedule
 from revstep.kernels import columns as col
-from suites.step.step import ddim_row
+from suites.step.measure import ddim_row
 
 if TYPE_CHECKING:
     import torch

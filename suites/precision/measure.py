@@ -23,7 +23,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from revstep.bench.machine import machine_info
+from revstep.bench.rows import append_row, new_row
 from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.bundle.reader import Bundle
@@ -229,14 +229,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--python", type=Path, help="of the environment with the converters")
     parser.add_argument("--network", action="append", choices=list(NETWORKS))
     options = parser.parse_args(arguments)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
     for name in options.network or NETWORKS:
         for row in measure(options.python, name):
             print(json.dumps(row), flush=True)
             if options.output:
-                with options.output.open("a") as file:
-                    file.write(json.dumps({"bench": "precision", **machine_info(), **row}) + "\n")
+                append_row(options.output, new_row("precision", row))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from revstep.bench.rows import read_rows
 
 __all__ = ["main", "table"]
 
@@ -54,7 +55,7 @@ def _passed(fp16: bool | str | None, bf16: bool | str | None) -> str:
 
 def main() -> None:
     """Rewrite the page's table, in a checkout's root."""
-    rows = [json.loads(line) for line in ROWS.read_text().splitlines()]
+    rows = read_rows(ROWS)
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     PAGE.write_text(before + BEGIN + table(rows) + END + rest.partition(END)[2], encoding="utf-8")

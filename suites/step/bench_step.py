@@ -1,7 +1,7 @@
 """The step benchmark for pytest-benchmark: `pytest suites/step/bench_step.py --benchmark-json=F`.
 
 Ours and diffusers' step, one group a size, one thread. Nothing here passes or fails by its time;
-what is timed is checked first. `python -m suites.step.step` measures in interleaved rounds and
+what is timed is checked first. `python -m suites.step.measure` measures in interleaved rounds and
 writes the committed rows.
 """
 
@@ -15,7 +15,7 @@ import pytest
 
 from revstep.kernels import StepKernel, native_isas, normal_fill
 from revstep.kernels.noise import STREAM_STEP
-from suites.step import step as bench
+from suites.step import measure as bench
 
 pytest.importorskip("pytest_benchmark")
 torch = pytest.importorskip("torch")

@@ -7,8 +7,9 @@ import pytest
 
 from proofs.__main__ import main, rounded
 from proofs.pages.proofs import page
-from proofs.quality import REPEATED, REPEATS, SAMPLERS, SEED, STEPS, read_rows
+from proofs.quality import REPEATED, REPEATS, SAMPLERS, SEED, STEPS
 from proofs.theory import convergence, sampler_laws
+from revstep.bench.rows import read_rows
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "bench" / "results"

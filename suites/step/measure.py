@@ -1,4 +1,4 @@
-"""Speed of the fused step on one CPU thread: `python -m suites.step.step`.
+"""Speed of the fused step on one CPU thread: `python -m suites.step.measure`.
 
 Four questions, each measured in interleaved rounds so that a busy machine slows both sides:
 the step against diffusers' `DDIMScheduler.step(eta=1)`; the noise against `torch.randn`; the
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.bench.clock import call_times
+from revstep.bench.compare import times_as_fast
+from revstep.bench.rows import append_row, new_row
 from revstep.kernels import StepBuffers, StepKernel, backend, native_isas, normal_fill
 from revstep.kernels import columns as col
 from revstep.kernels.noise import STREAM_STEP
@@ -130,38 +133,12 @@ def check_against_diffusers(ddim: Any, rows: int, elements: int) -> float:
     return error
 
 
-def interleaved(
-    tasks: Sequence[Callable[[], object]], rounds: int, seconds: float = 0.02
-) -> list[list[float]]:
-    """Seconds a call of each task, one list a task, one value a round; the tasks take turns.
-
-    Args:
-        tasks: What to time; each is called once first, uncounted.
-        rounds: Values a task.
-        seconds: About how long a task runs in a round.
-    """
-    counts = []
-    for task in tasks:
-        task()
-        start = perf_counter()
-        task()
-        counts.append(max(1, int(seconds / (perf_counter() - start + 1e-9))))
-    times: list[list[float]] = [[] for _ in tasks]
-    for _ in range(rounds):
-        for task, count, measured in zip(tasks, counts, times, strict=True):
-            start = perf_counter()
-            for _ in range(count):
-                task()
-            measured.append((perf_counter() - start) / count)
-    return times
-
-
 def measure_ratio(rows: int, elements: int, rounds: int) -> dict[str, Any]:
     """Our step against diffusers' at one size, eta 1, one thread."""
     ddim = scheduler()
     error = check_against_diffusers(ddim, rows, elements)
     buf = buffers_for(ddim_row(ddim.alphas_cumprod.double().numpy(), 1.0), rows, elements)
-    ours, theirs = interleaved([our_run(buf), diffusers_step(ddim, buf, 1.0)], rounds)
+    ours, theirs = call_times([our_run(buf), diffusers_step(ddim, buf, 1.0)], rounds)
     ours = [seconds / PROGRAM_STEPS for seconds in ours]
     return {
         "rows": rows,
@@ -170,7 +147,7 @@ def measure_ratio(rows: int, elements: int, rounds: int) -> dict[str, Any]:
         "step_us_best": round(min(ours) * 1e6, 3),
         "diffusers_us": round(median(theirs) * 1e6, 1),
         "diffusers_us_best": round(min(theirs) * 1e6, 1),
-        "ratio": round(median(theirs) / median(ours), 2),
+        "ratio": round(times_as_fast(ours, theirs), 2),
         "ratio_best": round(min(theirs) / min(ours), 2),
         "max_difference": error,
     }
@@ -188,7 +165,7 @@ def measure_noise(rounds: int) -> dict[str, Any]:
 
     names = native_isas() or ("reference",)
     tasks = [fill(isa if native_isas() else None) for isa in names]
-    times = interleaved([*tasks, lambda: tensor.normal_(generator=generator)], 4 * rounds, 0.003)
+    times = call_times([*tasks, lambda: tensor.normal_(generator=generator)], 4 * rounds, 0.003)
     rates = {
         name: round(out.size / min(seconds) / 1e9, 3)
         for name, seconds in zip([*names, "torch.randn"], times, strict=True)
@@ -210,7 +187,7 @@ def measure_bandwidth(megabytes: int, rounds: int) -> dict[str, Any]:
     a, b, c = (np.full(8 * elements, v, np.float32) for v in (0, 1, 2))
     kernel = StepKernel(buf)
     kernel.begin()  # once: `step` alone then runs the same row again and again
-    step, triad = interleaved([kernel.step, lambda: _native.triad(a, b, c, 0.5)], rounds)
+    step, triad = call_times([kernel.step, lambda: _native.triad(a, b, c, 0.5)], rounds)
     if not (a == 2).all():
         raise ValueError("the triad's result is wrong")
     n = 8 * elements
@@ -218,7 +195,7 @@ def measure_bandwidth(megabytes: int, rounds: int) -> dict[str, Any]:
     def rate(bytes_per_element: int, seconds: list[float]) -> float:
         return round(bytes_per_element * n / median(seconds) / 1e9, 2)
 
-    ratio = median(triad) / median(step)
+    ratio = times_as_fast(step, triad)
     return {
         "megabytes_per_array": megabytes,
         "step_GB_per_s": rate(16, step),
@@ -234,15 +211,15 @@ def measure_call(rounds: int) -> dict[str, Any]:
     buf = buffers_for(row, 1, 1)
     kernel = StepKernel(buf)
     kernel.begin()
-    step, begin = interleaved([kernel.step, kernel.begin], rounds)
+    step, begin = call_times([kernel.step, kernel.begin], rounds)
     return {"step_ns": round(median(step) * 1e9), "begin_ns": round(median(begin) * 1e9)}
 
 
 def measure(rounds: int = 25, megabytes: int = 512) -> dict[str, Any]:
-    """One row of figures: machine, versions, and the four measurements.
+    """One row: the four measurements, machine and versions.
 
     Args:
-        rounds: Interleaved rounds a measurement.
+        rounds: Interleaved rounds per measurement.
         megabytes: Size of each of the six arrays of the bandwidth measurement.
 
     Raises:
@@ -250,38 +227,29 @@ def measure(rounds: int = 25, megabytes: int = 512) -> dict[str, Any]:
     """
     import torch
 
-    from revstep.bench.machine import machine_info
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        row: dict[str, Any] = {
-            "bench": "step_cpu",
-            **machine_info(),
+        figures: dict[str, Any] = {
             "kernels": backend(),
             "isa": (native_isas() or ("numpy",))[0],
             "threads": 1,
-            "load_average": _load_average(),
+            "load_average": round(os.getloadavg()[0], 2),
             "against": "diffusers DDIMScheduler.step(eta=1), clip on, fp32, noise on; medians",
             "sizes": [measure_ratio(rows, elements, rounds) for rows, elements in SIZES],
             "noise": measure_noise(rounds),
             "call": measure_call(rounds),
         }
         if backend() == "native":
-            row["bandwidth"] = measure_bandwidth(megabytes, max(5, rounds // 3))
+            figures["bandwidth"] = measure_bandwidth(megabytes, max(5, rounds // 3))
     finally:
         torch.set_num_threads(threads)
-    return row
-
-
-def _load_average() -> float | None:
-    path = Path("/proc/loadavg")
-    return float(path.read_text().split()[0]) if path.exists() else None
+    return new_row("step_cpu", figures)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the row, and append it to a file if one is named."""
-    parser = argparse.ArgumentParser(prog="python -m suites.step.step", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m suites.step.measure", description=__doc__)
     parser.add_argument("--output", type=Path, help="append the row to this .jsonl file")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--megabytes", type=int, default=512, help="of each bandwidth array")
@@ -289,9 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     row = measure(options.rounds, options.megabytes)
     print(json.dumps(row, indent=2))
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(options.output, row)
 
 
 if __name__ == "__main__":
