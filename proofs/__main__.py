@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     wanted = options.only or names
     path, quality_path = options.results / "proofs.json", options.results / "quality_steps.jsonl"
-    options.results.mkdir(parents=True, exist_ok=True)
+    for folder in (options.results, options.docs):
+        folder.mkdir(parents=True, exist_ok=True)
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for name in (name for name in PARTS if name in wanted):
         print(f"{name} ...", flush=True)
