@@ -1,5 +1,6 @@
 """Ways to damage a bundle."""
 
+import errno
 import hashlib
 import json
 
@@ -34,3 +35,14 @@ def rehash(bundle, name):
     data = (bundle / name).read_bytes()
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     edit_manifest(bundle, lambda m: m["files"].update({name: entry}))
+
+
+def export_anew(bundle):
+    """What another export does to a bundle: another graph, and a manifest that says so."""
+    flip(bundle / "denoiser.fp32.onnx", 2000)
+    rehash(bundle, "denoiser.fp32.onnx")
+
+
+def disk_full(*args, **kwargs):
+    """In place of a call that writes."""
+    raise OSError(errno.ENOSPC, "No space left on device")

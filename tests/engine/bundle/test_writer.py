@@ -1,6 +1,5 @@
 """A bundle is written whole or not at all."""
 
-import errno
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from damage import snapshot
+from damage import disk_full, snapshot
 from toys import build
 
 from revstep.engine.bundle import writer
@@ -126,18 +125,15 @@ def test_a_target_that_appears_meanwhile_is_kept(tabular_bundle, policy_bundle, 
 def test_a_full_disk_is_said_and_leaves_the_old_bundle(tabular_bundle, copy_of, monkeypatch, where):
     import torch
 
-    def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     target = copy_of(tabular_bundle)
     if where == "parity":
-        monkeypatch.setattr(np, "savez", full)
+        monkeypatch.setattr(np, "savez", disk_full)
     elif where == "graph":
-        monkeypatch.setattr(torch.onnx.ONNXProgram, "save", full)
+        monkeypatch.setattr(torch.onnx.ONNXProgram, "save", disk_full)
     elif where == "manifest":
-        monkeypatch.setattr(os, "replace", full)
+        monkeypatch.setattr(os, "replace", disk_full)
     else:
-        monkeypatch.setattr(os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(ExportError, match=r"full; .*is as it was: free some space"):
         export_module(*build("tabular")[:2], target, overwrite=True)
     assert snapshot(target) == snapshot(tabular_bundle)

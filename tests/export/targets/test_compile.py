@@ -1,6 +1,7 @@
 """Compiling a bundle: parity is checked, and a failure leaves the bundle as it was."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 ort = pytest.importorskip("onnxruntime")
 
-from damage import edit_manifest, flip, rehash, snapshot  # noqa: E402
+from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
@@ -194,14 +195,9 @@ def test_a_graph_that_is_no_onnx_is_refused(tabular_bundle, copy_of, data):
 
 
 def test_a_full_disk_leaves_the_bundle(tabular_bundle, copy_of, monkeypatch):
-    import os
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
     path = copy_of(tabular_bundle)
     before = snapshot(path)
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "replace", disk_full)
     with pytest.raises(CompileError, match=r"No space left.*unchanged"):
         compile_bundle(path)
     assert snapshot(path) == before
@@ -212,8 +208,7 @@ def test_a_bundle_exported_anew_meanwhile_is_not_marked(tabular_bundle, copy_of)
 
     def meanwhile(description, done, total):
         if description == "writing the manifest":
-            flip(path / "denoiser.fp32.onnx", 2000)
-            rehash(path, "denoiser.fp32.onnx")
+            export_anew(path)
 
     with pytest.raises(CompileError, match="exported anew"):
         compile_bundle(path, progress=meanwhile)

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
-from damage import edit_manifest, flip, rehash, snapshot  # noqa: E402
+from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot  # noqa: E402
 
 from revstep.engine.bundle.kernels import KernelFiles  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
@@ -173,12 +173,9 @@ def test_a_kill_before_the_manifest_leaves_the_bundle_and_is_cleaned_up(
 
 
 def test_a_full_disk_leaves_the_bundle(built, copy_of, quick, monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
     path = copy_of(built)
     before = snapshot(path)
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "replace", disk_full)
     with pytest.raises(CompileError, match=r"No space left.*unchanged"):
         compile_kernels(path, gpus=("sm_90",))
     after = snapshot(path)
@@ -191,8 +188,7 @@ def test_a_bundle_exported_anew_meanwhile_is_not_touched(built, copy_of, quick):
 
     def meanwhile(name, done, total):
         if done == 0:
-            flip(path / "denoiser.fp32.onnx", 2000)
-            rehash(path, "denoiser.fp32.onnx")
+            export_anew(path)
 
     with pytest.raises(CompileError, match="exported anew"):
         compile_kernels(path, gpus=("sm_90",), progress=meanwhile)

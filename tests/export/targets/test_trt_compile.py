@@ -14,7 +14,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx", exc_type=ImportError)
 
-from damage import edit_manifest, flip, rehash, snapshot  # noqa: E402
+from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot  # noqa: E402
 
 from revstep.engine.backends.trt.choice import GpuModel, find_plan, plan_file  # noqa: E402
 from revstep.engine.backends.trt.denoiser import TrtDenoiser  # noqa: E402
@@ -184,12 +184,9 @@ def test_a_leftover_of_a_killed_compile_is_removed(built, copy_of):
 
 
 def test_a_full_disk_leaves_the_bundle(built, copy_of, monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
     path = copy_of(built[0])
     before = snapshot(path)
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "replace", disk_full)
     with pytest.raises(CompileError, match=r"No space left.*unchanged"):
         compiled(path, batch=2)
     assert snapshot(path) == before
@@ -201,8 +198,7 @@ def test_a_bundle_exported_anew_meanwhile_is_not_marked(built, copy_of):
     def meanwhile(description, done, total):
         if not meanwhile.done:
             meanwhile.done = True
-            flip(path / "denoiser.fp32.onnx", 2000)
-            rehash(path, "denoiser.fp32.onnx")
+            export_anew(path)
 
     meanwhile.done = False
     with pytest.raises(CompileError, match="exported anew"):
