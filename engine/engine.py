@@ -195,7 +195,8 @@ class Engine:
             NonFiniteError: The network gave NaN or infinity.
             Cancelled: ``cancel`` was set.
         """
-        refuse_unknown("sample has no argument", unsupported, ARGUMENTS)
+        if unsupported:
+            refuse_unknown("sample has no argument", unsupported, ARGUMENTS)
         request = Request.of(
             n,
             sampler=sampler, steps=steps, seed=seed,
@@ -314,4 +315,4 @@ class Engine:
         )
 
 
-ARGUMENTS = tuple(name for name in inspect.signature(Engine.sample).parameters if name != "self")
+ARGUMENTS = tuple(inspect.signature(Engine.sample).parameters)[1:-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from revstep.engine.errors import ArgumentError, ProgramError
+from revstep.engine.errors import ArgumentTypeError, ProgramError
 from revstep.engine.nearest import unknown_names
 
 __all__ = ["REDUCTIONS", "refuse_unknown"]
@@ -37,7 +37,7 @@ def refuse_unknown(what: str, given: Mapping[str, object], known: Iterable[str])
 
     Raises:
         ProgramError: One of ``REDUCTIONS`` is on; says the reason and what to use instead.
-        ArgumentError: Another; says the nearest name.
+        ArgumentTypeError: Another, as Python's own of unknown arguments; says the nearest name.
     """
     for name, value in given.items():
         if name in REDUCTIONS and value not in (None, False, 0):
@@ -47,4 +47,4 @@ def refuse_unknown(what: str, given: Mapping[str, object], known: Iterable[str])
                 f"numbers are known before the run. Instead, {fix}"
             )
     if others := set(given) - set(known) - set(REDUCTIONS):
-        raise ArgumentError(unknown_names(what, others, known), min(others))
+        raise ArgumentTypeError(unknown_names(what, others, known), min(others))

@@ -1,5 +1,6 @@
 """The engine on analytic networks, where the right answer is known."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -7,7 +8,15 @@ import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 from rows import run_rows
 
-from revstep import Condition, DenoiserSpec, Engine, GuidanceInterval, Timing, build_program
+from revstep import (
+    Condition,
+    DenoiserSpec,
+    Engine,
+    GuidanceInterval,
+    Request,
+    Timing,
+    build_program,
+)
 from revstep.errors import Cancelled, NonFiniteError, ProgramError
 from revstep.kernels import columns as col
 from revstep.kernels.noise import normals
@@ -88,10 +97,47 @@ def test_rescaled_guidance_is_refused_with_its_reason():
         engine().sample(1, guidance_rescale=0.7)
     with pytest.raises(ProgramError, match="percentile of the whole sample"):
         engine().sample(1, thresholding=True)
+    engine().sample(1, steps=1, guidance_rescale=0.0, thresholding=False)  # off
     with pytest.raises(TypeError, match="guidance_weight must be a function"):
         engine().sample(1, guidance_weight=0.5)
     with pytest.raises(ValueError, match="guidance_weight without guidance"):
         engine().sample(1, guidance_weight=GuidanceInterval(hi=5.0))
+
+
+def test_an_argument_that_is_none_is_answered_with_the_nearest():
+    with pytest.raises(TypeError, match="sample has no argument step; did you mean 'steps'"):
+        engine().sample(1, step=3)
+
+
+def test_a_request_draws_what_its_arguments_draw():
+    arguments = {
+        "sampler": DDIM(eta=0.3), "steps": 5, "seed": 4, "guidance": [1.0, 2.0, 3.0],
+        "conditions": {"shift": [0.1, 0.2, 0.3]}, "start": np.full(SHAPE, 0.2), "strength": 0.6,
+        "spacing": "leading", "clip": False, "final": "first", "trace_x0": [-1],
+    }  # fmt: skip
+    e, seen = engine(), []
+    want = e.sample(3, **arguments)
+    request = Request(n=3, **arguments)
+    for n in (request, pickle.loads(pickle.dumps(request))):
+        got = e.sample(n, batch_size=2, progress=lambda done, total: seen.append(done))
+        np.testing.assert_array_equal(got.x, want.x)
+        np.testing.assert_array_equal(got.x0_trace, want.x0_trace)
+        assert (got.sampler, got.steps, got.calls) == (want.sampler, want.steps, want.calls)
+    assert seen == 2 * [*range(1, 2 * want.calls + 1)]
+
+
+@pytest.mark.parametrize(
+    "argument", [{"steps": 5}, {"seed": 0}, {"decode": False}, {"conditions": {}}]
+)
+def test_nothing_is_drawn_beside_a_request(argument):
+    (name,) = argument
+    with pytest.raises(ValueError, match=f"{name} is given beside a Request; leave it out") as told:
+        engine().sample(Request(n=1), **argument)
+    assert told.value.argument == name
+
+
+def test_defaults_may_be_given_beside_a_request():
+    engine().sample(Request(n=1, steps=1), sampler="ddim", guidance=float("1"), decode=True)
 
 
 def test_guidance_extrapolates_between_null_and_condition():

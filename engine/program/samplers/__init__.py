@@ -120,6 +120,8 @@ def make_sampler(name: str, **options: Any) -> BaseSampler:
     """
     check_one_of(name, "sampler", SAMPLERS)
     cls = SAMPLERS[name]
+    if not options:
+        return cls()
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     refuse_unknown(f"sampler {name!r} has no option", options, known)
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
