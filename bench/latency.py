@@ -85,9 +85,9 @@ def measure(
         steps: Steps a run.
         guidance: Classifier-free guidance.
         conditions: Of one run; ``example_conditions`` by default.
-        runs: Runs at the most.
+        runs: Maximum of runs.
         seconds: No run starts after this time, but at least three are made.
-        progress: Called with (runs done, runs in all as far as the time so far tells).
+        progress: Called with (runs done, runs in all, at the pace so far).
 
     Raises:
         ValueError: Runs or seconds out of range, or as ``Engine.sample``.
@@ -154,13 +154,13 @@ def example_conditions(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
     """Valid conditions for ``batch`` samples: whole numbers in turn (without the null), else 0."""
     found: dict[str, NDArray[Any]] = {}
     for c in engine.spec.conditions:
-        values = np.zeros((batch, *c.shape), c.interface)
+        array = np.zeros((batch, *c.shape), c.interface)
         if c.allowed is not None:
-            most = c.allowed[1]
-            least = min(max(0, c.allowed[0]), most)
-            first = range(least, min(most, least + batch) + 1)  # limits may be far apart
-            classes = [i for i in first if i != c.null] or [least]
+            low, high = c.allowed
+            low = min(max(0, low), high)
+            first = range(low, min(high, low + batch) + 1)  # limits may be far apart
+            classes = [i for i in first if i != c.null] or [low]
             cycle: Sequence[int] = [classes[i % len(classes)] for i in range(batch)]
-            values += np.reshape(cycle, (batch, *(1 for _ in c.shape)))
-        found[c.name] = values
+            array += np.reshape(cycle, (batch, *(1 for _ in c.shape)))
+        found[c.name] = array
     return found

@@ -1,4 +1,4 @@
-"""What a perfect network answers: the predictions' definitions, not the engine's table of them."""
+"""What a perfect network's output is: the predictions' definitions, not the engine's table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 
 
 def natural_time(spec: DenoiserSpec, time: float) -> float:
-    """Natural time of the schedule, from what the network is told.
+    """Natural time of the schedule, from the time that the network is given.
 
     Raises:
         ValueError: A description of time that the proofs have no use for.

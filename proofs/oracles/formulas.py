@@ -60,12 +60,12 @@ def edm_algorithm_2(case: Case, network: TestNetwork, x: Float64, noise: Noise) 
     o |= case.options
     denoise, t = denoiser(network, case), scaled(case)
     ve = case.spec.schedule.kind == "ve"
-    most = math.inf if ve else case.spec.schedule.level_range[1] * 1.0001  # of the training
+    highest = math.inf if ve else case.spec.schedule.level_range[1] * 1.0001  # of the training
     gamma = min(o["churn"] / (len(t) - 1), math.sqrt(2.0) - 1.0)
     y: Float64 | None = None
     calls = 0
     for now, then in itertools.pairwise(t):
-        raised = o["low"] <= now <= o["high"] and now * (1.0 + gamma) <= most
+        raised = o["low"] <= now <= o["high"] and now * (1.0 + gamma) <= highest
         hat = now * (1.0 + gamma) if raised else now
         if y is None:
             y = x if ve else x * math.hypot(1.0, hat)
@@ -184,10 +184,10 @@ def langevin_algorithm_1(case: Case, network: TestNetwork, x: Float64, noise: No
 
 def consistency_algorithm_1(case: Case, network: TestNetwork, x: Float64, noise: Noise) -> Float64:
     """Song et al. 2023, algorithm 1, with the network's x0 as f."""
-    least = case.options.get("sigma_min", 0.002)
+    sigma_min = case.options.get("sigma_min", 0.002)
     for i, (now, then) in enumerate(itertools.pairwise(levels(case))):
         x0 = network.estimate(x, *now)[0]
-        x = then[0] * x0 + math.sqrt(max(then[1] ** 2 - least**2, 0.0)) * noise(i)
+        x = then[0] * x0 + math.sqrt(max(then[1] ** 2 - sigma_min**2, 0.0)) * noise(i)
     return np.asarray(x)
 
 

@@ -37,7 +37,7 @@ class TestNetwork:
         return (alpha * SPREAD**2 * x + sigma**2 * mu) / total, sigma * (x - alpha * mu) / total
 
     def output(self, fed: Float64, time: float) -> Float64:
-        """What the spec's network answers when it is fed that state and time."""
+        """The output of the spec's network for that state and time."""
         t = natural_time(self.spec, float(time))
         alpha, sigma = (float(v) for v in self.spec.schedule.alpha_sigma(t))
         x = fed

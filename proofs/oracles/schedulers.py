@@ -122,7 +122,7 @@ def _settings(cls: type[Any], peer: Peer, spec: DenoiserSpec) -> dict[str, Any]:
 
 
 def _asked(peer: Peer, spec: DenoiserSpec) -> str:
-    """The prediction that the scheduler is told of."""
+    """The prediction that the scheduler is set to."""
     own = spec.prediction if spec.schedule.kind != "flow" else f"{spec.prediction}_prediction"
     return own if own in peer.predictions else peer.predictions[0]
 

@@ -24,7 +24,7 @@ REPEATS = (1, 3, 10)
 
 
 def mixture_engine() -> Engine:
-    """An engine of the exact network, as a live PyTorch module."""
+    """An engine of the exact network, as a PyTorch module."""
     import torch
 
     from revstep.engine.open.module import from_module

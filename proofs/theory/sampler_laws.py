@@ -159,7 +159,7 @@ def sampled(case: Law, number: int = 0, samples: int = SAMPLES) -> dict[str, Any
     """Distances to exact draws over the numbers of steps, with the test and moments of each.
 
     ``number`` gives each case seeds of its own: one unlucky draw would be every case's. A rejection
-    by the most steps is repeated on other draws, as ``again``: it stands if both reject.
+    by the largest number of steps is repeated on other draws, ``again``: it stands if both reject.
     """
     mixture = three_modes()
     exact = mixture.draw(samples, DRAWS + number)

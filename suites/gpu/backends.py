@@ -131,10 +131,10 @@ def _tensorrt_rtx(run: Run, bundle: Path) -> None:
     entry = next(
         e for e in revstep.Bundle.open(bundle).compiled if e.target == "tensorrt_rtx" and e.file
     )
-    told = _validity((bundle / str(entry.file)).read_bytes())
+    validity = _validity((bundle / str(entry.file)).read_bytes())
     run.skip(
         "TensorRT-RTX",
-        f"it has no target for {gpu}; a plan built for {PROBED}: {told}",
+        f"it has no target for {gpu}; a plan built for {PROBED}: {validity}",
     )
 
 
@@ -164,17 +164,17 @@ def _against_torch(run: Run, bundle: Path, backend: str, options: dict[str, Any]
     engine = revstep.load(bundle, backend=backend, precision=precision, **options)
     for batch in run.pick(BATCHES, (1,)):
         ours = our_run(engine, batch, steps)
-        live = torch_engine(run, network, precision, buckets=(batch,), unroll=(steps,))
-        beside = our_run(live, batch, steps)
-        told = engine.describe()
-        version = told["version"]
+        torch_side = torch_engine(run, network, precision, buckets=(batch,), unroll=(steps,))
+        beside = our_run(torch_side, batch, steps)
+        described = engine.describe()
+        version = described["version"]
         check_same_samples(run, network, batch, f"{precision}, {backend}", ours, beside,
                            peer=TORCH)  # fmt: skip
         report(run, _named(network, backend, version), batch, [
             Contender(f"revstep on {backend} {version}", precision, ours,
-                      graphs=told.get("graphs")),
+                      graphs=described.get("graphs")),
             Contender("revstep on torch", precision, beside, TORCH,
-                      graphs=graphs_of(live)),
+                      graphs=graphs_of(torch_side)),
         ])  # fmt: skip
 
 

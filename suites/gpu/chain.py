@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from revstep.bench.clock import percentiles
+from revstep.bench.compare import times_as_fast
 from revstep.engine.devices.cuda import Queue
 from revstep.engine.runtime.step_kernels import StepKernels
 from revstep.kernels import columns as col
@@ -57,7 +58,7 @@ def _against_torch(run: Run, name: str, rows: int, elements: int, noise: bool) -
     ):
         run.measured(
             f"{name}, against {way}",
-            median(device_s) / median(ours),
+            times_as_fast(ours, device_s),
             "times as fast",
             peer=f"the same chain in PyTorch, {way}, coefficients as Python numbers",
             figures={

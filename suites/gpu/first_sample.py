@@ -38,8 +38,8 @@ def main() -> None:
     parts = {}
     for name, at in marks.items():
         parts[name], last = at - last, at
-    told = {"seconds": last - float(started), "parts_s": parts, "revstep": revstep.__version__}
-    print(json.dumps(told))
+    found = {"seconds": last - float(started), "parts_s": parts, "revstep": revstep.__version__}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from revstep.bench.clock import percentiles
+from revstep.bench.compare import times_as_fast
 from revstep.engine.runtime.step_kernels import StepKernels
 from suites.gpu.context import Run
 from suites.gpu.step_rows import bytes_moved, one_row, step_buffers
@@ -97,7 +98,7 @@ def _share_of_copy(
         raise ValueError("a timed call left a wrong result")
     run.measured(
         name,
-        median(copy) / median(step),
+        times_as_fast(step, copy),
         "of the copy's bandwidth",
         at_least=TARGETS[noise] if megabytes >= TARGET_FROM else None,
         peer="torch's copy_ of as many bytes, in turns",

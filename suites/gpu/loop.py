@@ -1,4 +1,4 @@
-"""Time outside the network a step: eager steps, step graphs, unrolled graphs."""
+"""Time outside the network per step: eager steps, step graphs, unrolled graphs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def _outside(run: Run, name: str, batch: int, shape: tuple[int, ...]) -> None:
             "network_dtype": "float16", "sampler": "ddim",
         }  # fmt: skip
         if many and not run.dry and median(many) <= median(few):
-            raise ValueError(f"{way}: {long} steps took no longer than {short}: nothing is told")
+            raise ValueError(
+                f"{way}: {long} steps took no longer than {short}: they say nothing of a step"
+            )
         figures = {f"run_{short}_us": percentiles(few), f"run_{long}_us": percentiles(many)}
         run.measured(
             f"{name}, {way}, each further step",

@@ -49,7 +49,7 @@ def _peaks(run: Run, name: str) -> None:
 
 
 def _peak(run: Run, make: Callable[[], Draw]) -> tuple[int, int]:
-    """Bytes allocated and reserved at the most; on a CPU nothing tells."""
+    """Peak bytes allocated and reserved; 0 on a CPU."""
     run.free()
     cuda = _cuda_memory(run)
     if cuda is not None:

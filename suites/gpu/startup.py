@@ -41,12 +41,12 @@ def _start(run: Run, name: str, side: str, cache: str) -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"the process ended with code {done.returncode}: {last}")
-    told = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
     run.measured(
         f"policy, fp16: {name}",
-        told["seconds"],
+        found["seconds"],
         "s to the first sample",
         peer=peer_name() if side == "peer" else None,
-        figures={"parts_s": told["parts_s"]},
+        figures={"parts_s": found["parts_s"]},
         parameters={"network": "policy", "batch": 1, "precision": "fp16", "steps": 50},
     )

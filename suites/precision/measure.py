@@ -73,39 +73,39 @@ def measure(python: Path | None, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _others(python: Path | None) -> dict[str, Converter]:
-    """The converters of other libraries, alone and told which nodes revstep keeps."""
+    """The converters of other libraries, alone and given the nodes that revstep keeps."""
     if python is None:
         return {}
     found: dict[str, Converter] = {}
-    for told in (False, True):
-        suffix = ", told the nodes" if told else ""
-        found[f"AutoCast{suffix}"] = _autocast(python, told)
+    for guided in (False, True):
+        suffix = ", told the nodes" if guided else ""
+        found[f"AutoCast{suffix}"] = _autocast(python, guided)
         for label, module in (
             ("onnxruntime", "onnxruntime.transformers.float16"),
             ("onnxconverter-common", "onnxconverter_common.float16"),
         ):
-            found[f"{label}{suffix}"] = _float16(python, module, told)
+            found[f"{label}{suffix}"] = _float16(python, module, guided)
     return found
 
 
-def _autocast(python: Path, told: bool) -> Converter:
+def _autocast(python: Path, guided: bool) -> Converter:
     def convert(source: Path, target: Path, precision: str, data: Path, kept: list[str]) -> None:
         names = [f"^{name.replace('.', '[.]')}$" for name in kept]
         _run(
             [python, "-m", "modelopt.onnx.autocast", "--onnx_path", source,
              "--output_path", target, "--low_precision_type", precision, "--keep_io_types",
              "--calibration_data", data, "--log_level", "ERROR",
-             *(["--nodes_to_exclude", *names] if told else [])]
+             *(["--nodes_to_exclude", *names] if guided else [])]
         )  # fmt: skip
 
     return convert
 
 
-def _float16(python: Path, module: str, told: bool) -> Converter:
+def _float16(python: Path, module: str, guided: bool) -> Converter:
     def convert(source: Path, target: Path, precision: str, data: Path, kept: list[str]) -> None:
         if precision != "fp16":
             raise RevstepError("has no bf16")
-        _run([python, "-c", FLOAT16, module, source, target, json.dumps(kept if told else [])])
+        _run([python, "-c", FLOAT16, module, source, target, json.dumps(kept if guided else [])])
 
     return convert
 
