@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from revstep.engine.errors import Argument, ArgumentError, ArgumentTypeError, Message
+from revstep.engine.errors import ArgumentError, ArgumentTypeError
+from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown
 
 __all__ = [

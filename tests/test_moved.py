@@ -49,7 +49,7 @@ OLD = """
     engine.samplers.ddim.DDIM engine.samplers.ddpm.DDPM engine.samplers.dpm2.DPM2Ancestral
     engine.samplers.dpm_solver.DPMSolverPP1S engine.samplers.euler.Euler
     engine.samplers.flow.FlowEuler engine.samplers.heun.Heun engine.samplers.langevin.Langevin
-    engine.samplers.linear_multistep.IPNDM engine.samplers.options.check_types
+    engine.samplers.linear_multistep.IPNDM
     engine.samplers.repaint.RePaint engine.samplers.unipc.UniPC engine.samples.Samples
     engine.schedule.ContinuousVPSchedule engine.schedule.base.Float64
     engine.schedule.continuous.ContinuousVPSchedule

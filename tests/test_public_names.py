@@ -14,7 +14,7 @@ import revstep.export
 NAMES = {
     "revstep": """
         Bundle CompiledEntry Condition CudaOptions Decoder Denoiser DenoiserSpec Engine
-        GuidanceInterval GuidanceWeight NetworkBuffers Preview RevstepError Sampler Samples
+        GuidanceInterval GuidanceWeight NetworkBuffers Preview Request RevstepError Sampler Samples
         StepProgram TimeInput Timing __version__ build_program errors from_module grids
         initial_noise load sampler samplers schedules slerp
     """,
@@ -34,8 +34,8 @@ NAMES = {
         ContinuousVPSchedule FlowSchedule NearlyZeroSNR Schedule VESchedule VPSchedule
     """,
     "revstep.errors": """
-        BackendError BundleError Cancelled CapacityError CompileError DeviceMemoryError ExportError
-        NonFiniteError ParityError ProgramError RevstepError
+        ArgumentError ArgumentTypeError BackendError BundleError Cancelled CapacityError
+        CompileError DeviceMemoryError ExportError NonFiniteError ParityError ProgramError RevstepError
     """,
     "revstep.export": """
         BOUNDS Bounds BuildOptions Form KernelFiles OPSETS Profile Sampling Stages check_parity

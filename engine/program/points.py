@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from revstep.engine.checks import check_whole
-from revstep.engine.errors import Argument, ArgumentError, Message
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Spacing
 from revstep.engine.spec.parts import LEVEL_KINDS

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.checks import check_whole
-from revstep.engine.errors import Argument, ArgumentError, Message
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.runner import Runner

@@ -16,7 +16,8 @@ from revstep.engine.checks import (
     check_whole,
     wrong_type,
 )
-from revstep.engine.errors import Argument, ArgumentError, Message
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
 from revstep.engine.program.samplers import BaseSampler, resolve_sampler
 from revstep.engine.program.table import COMPAT, FINALS

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.arrays import array_from, data_values, floats, rows_of
-from revstep.engine.errors import Argument, ArgumentError, Message
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 from revstep.engine.program.points import default_steps
 from revstep.engine.runtime.batch import Batch

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from revstep.engine import checks
-from revstep.engine.errors import Argument, ArgumentError, ArgumentTypeError, BackendError, Message
+from revstep.engine.errors import ArgumentError, ArgumentTypeError, BackendError
+from revstep.engine.message import Argument, Message
 
 
 @pytest.mark.parametrize("value", [True, np.True_, 1.0, np.float32(1), "1", None, [1]])
