@@ -101,12 +101,12 @@ MODULES = {  # a package's line is for the modules in it too
     "export.diffusers_spacing": "export.sources.diffusers_spacing",
     "export.edge_rows": "export.parity.edge_rows",
     "export.exact_constants": "export.graph.exact_constants",
-    "export.example_conditions": "export.module.example_conditions",
+    "export.example_conditions": "export.module.examples",
     "export.export_failure": "export.graph.failure",
     "export.export_parts": "export.sources.parts",
     "export.factory": "export.sources.factory",
     "export.given": "export.module.given",
-    "export.graph": "export.graph.graph",
+    "export.graph": "export.graph.exporter",
     "export.graph_check": "export.graph.check",
     "export.graph_passes": "export.graph.passes",
     "export.host_denoiser": "export.parity.host_denoiser",
@@ -139,6 +139,18 @@ MODULES = {  # a package's line is for the modules in it too
 
 NAMES = {  # those that aren't in the module that took their old module's place
     "engine.images_from": "engine.runtime.samples.images_from",
+    "engine.manifest.file_digest": "engine.bundle.layout.file_digest",
+    "export.checks.example_inputs": "export.module.examples.example_inputs",
+    "export.checks.other_batch": "export.module.run.other_batch",
+    "export.checks.run_module": "export.module.run.run_module",
+    "export.given.GivenDenoiser": "export.module.run.GivenDenoiser",
+    "export.parity.finding": "export.parity.errors.finding",
+    "export.parity.forward_error": "export.parity.errors.forward_error",
+    "export.parity.forward_rows": "export.parity.runs.forward_rows",
+    "export.parity.relative_error": "export.parity.errors.relative_error",
+    "export.parity.resolve_bounds": "export.parity.bounds.resolve_bounds",
+    "export.parity.wider": "export.parity.bounds.wider",
+    "export.trt_compile.engine_key": "export.targets.target.content_key",
 }
 
 LEFT = {  # modules that are in no wheel any more, and the commands that they were
