@@ -35,7 +35,8 @@ NAMES = {
     """,
     "revstep.errors": """
         ArgumentError ArgumentTypeError BackendError BundleError Cancelled CapacityError
-        CompileError DeviceMemoryError ExportError NonFiniteError ParityError ProgramError RevstepError
+        CompileError DeviceMemoryError ExportError NonFiniteError ParityError ProgramError
+        RevstepError
     """,
     "revstep.export": """
         BOUNDS Bounds BuildOptions Form KernelFiles OPSETS Profile Sampling Stages check_parity

@@ -18,14 +18,13 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.program.points import Point
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.samplers.ddim import DDIM
+from revstep.engine.program.steps import Steps
 from revstep.engine.program.strength import steps_run
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Run
@@ -52,7 +51,7 @@ class DDIMInversion(BaseSampler):
         strength: In (0, 1]: only the first steps from the data, as many as ``steps_run`` says.
     """
 
-    like_ddim: ClassVar[bool] = True
+    like_ddim = True
     iterations: int = 1
     strength: float = 1.0
 
@@ -76,15 +75,15 @@ class DDIMInversion(BaseSampler):
                 x = ratio * base + c * eps
         return x
 
-    def grid(
+    def steps_over(
         self,
         spec: DenoiserSpec,
         steps: int | None,
         spacing: str | Spacing | None,
         compat: str | None,
-    ) -> tuple[tuple[Point, Point], ...]:
-        """DDIM's pairs, turned round."""
-        pairs = DDIM().grid(spec, steps, spacing, compat)
+    ) -> Steps:
+        """DDIM's steps, turned round."""
+        pairs = DDIM().steps_over(spec, steps, spacing, compat)
         turned = [(then, now) for now, then in reversed(pairs)]
         if turned[0][0].sigma == 0.0 and not compat:  # begin with alpha x0, noise of none
             arrive = turned[0][1]

@@ -1,4 +1,4 @@
-"""Points of the process, and the pairs of them that a run walks over."""
+"""Points of the process: one time, its noise level, and what the network is fed there."""
 
 from __future__ import annotations
 
@@ -7,32 +7,18 @@ import logging
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from revstep.engine.checks import check_whole
-from revstep.engine.errors import ArgumentError
-from revstep.engine.message import Argument, Message
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing
 from revstep.engine.spec.parts import LEVEL_KINDS
 
 __all__ = [
     "DATA_COUNTS",
-    "DEFAULT_STEPS",
     "Point",
-    "call_points",
-    "check_falling",
-    "checked_steps",
-    "default_steps",
-    "final_time",
     "lambda_point",
     "point",
-    "time_grid",
     "training_end",
     "warn_of_rounding",
 ]
 
-DEFAULT_STEPS = 20
 WHOLE = 1e-6  # an index this close to a whole one is it: inverses round
 DATA_COUNTS = 0.5  # a noise level, sigma / alpha, above which an estimate still needs the network
 MISTOLD = 2.0  # a factor of the noise level: x0 is then wrong by up to as much
@@ -96,81 +82,6 @@ def training_end(spec: DenoiserSpec, t: float) -> tuple[float, float]:
     index = max(float(schedule.index(t)) - spec.training_step, -1.0)
     alpha, sigma = schedule.alpha_sigma(schedule.from_index(index))
     return float(alpha), float(sigma)
-
-
-def time_grid(
-    spec: DenoiserSpec,
-    steps: int | None = None,
-    spacing: str | Spacing | None = None,
-) -> tuple[tuple[Point, Point], ...]:
-    """``steps`` pairs (point of the network call, point that the step arrives at).
-
-    A step arrives at the grid's own next time, the last at the clean end (or, with the spec's
-    ``final="first"``, at training index 0; or where a given grid ends).
-
-    Args:
-        spec: The denoiser; gives the schedule and the defaults.
-        steps: 1 to the schedule's training steps; None is 20, or what a given grid has.
-        spacing: A grid's name or a grid (``revstep.engine.spec.grids``); None is the spec's.
-
-    Raises:
-        TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
-        ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
-    """
-    grid = spec.grid_of(spacing)
-    steps = checked_steps(spec, steps, grid)
-    points = call_points(spec, grid, steps)
-    last = point(spec, final_time(spec, grid))
-    check_falling(points, last, grid)
-    return tuple(zip(points, [*points[1:], last], strict=True))
-
-
-def call_points(spec: DenoiserSpec, grid: Spacing, steps: int) -> list[Point]:
-    """The points of the ``steps`` network calls over a grid."""
-    times = grid.natural_times(spec.schedule, spec.time, steps)
-    return [point(spec, float(t)) for t in times]
-
-
-def checked_steps(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
-    """The number of steps, where None is the default, or what a given grid has.
-
-    Raises:
-        TypeError: No whole number.
-        ValueError: Out of range.
-    """
-    if steps is None:
-        return default_steps(spec, grid)
-    count = check_whole(steps, "steps", numpy=True)
-    if grid.count is None:
-        return check_whole(count, "steps", 1, spec.schedule.steps, more=" on this schedule")
-    if count != grid.count:
-        text = f", but the given grid has {grid.count}; leave steps out"
-        raise ArgumentError(Message(Argument("steps", count), text), "steps")
-    return count
-
-
-def default_steps(spec: DenoiserSpec, grid: Spacing) -> int:
-    """The number of steps where none is asked for: what a given grid has, or 20."""
-    return grid.count or min(DEFAULT_STEPS, spec.schedule.steps)
-
-
-def check_falling(points: Sequence[Point], last: Point, grid: Spacing) -> None:
-    """Refuses points whose times do not fall, or that end below ``last``."""
-    times = [at.t for at in points]
-    if not (np.all(np.diff(times) < 0.0) and times[-1] >= last.t):
-        raise ValueError(
-            f"{grid!r} does not fall from noise to data down to its end at time {last.t:g}: "
-            f"its calls are at {', '.join(f'{t:g}' for t in times[-4:])}; use fewer steps, or "
-            "points above the end"
-        )
-
-
-def final_time(spec: DenoiserSpec, grid: Spacing) -> float:
-    """Natural time where the last step over ``grid`` arrives."""
-    end = grid.end(spec.schedule)
-    if end is not None:
-        return end
-    return spec.schedule.clean if spec.final == "clean" else float(spec.schedule.from_index(0))
 
 
 def _network_time(spec: DenoiserSpec, t: float) -> float:

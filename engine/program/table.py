@@ -117,8 +117,8 @@ def build_program(
     check_guidance_weight(guidance_weight)
     if stepping is not None:
         spec = stepping.spec(spec)
-    grid = trace.grid(spec, steps, spacing, compat)
-    entered = grid[len(grid) - steps_run(len(grid), strength, compat, spec.schedule.kind) :]
+    walk = trace.steps_over(spec, steps, spacing, compat)
+    entered = walk[len(walk) - steps_run(len(walk), strength, compat, spec.schedule.kind) :]
     run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)
     run.finish(trace(run), entered[-1][1])
     program = _table(run, inpaint)

@@ -12,7 +12,7 @@ from revstep.engine.arrays import array_from, data_values, floats, rows_of
 from revstep.engine.errors import ArgumentError
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
-from revstep.engine.program.points import default_steps
+from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.inpainting import known_pixels
 from revstep.engine.runtime.request import Request

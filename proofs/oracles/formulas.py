@@ -12,7 +12,7 @@ import numpy as np
 from proofs.oracles.case import Case
 from proofs.oracles.network import Float64, TestNetwork
 from proofs.oracles.schedulers import Noise
-from revstep.engine.program.points import time_grid
+from revstep.engine.program.steps import steps_over
 
 __all__ = [
     "consistency_algorithm_1",
@@ -30,7 +30,7 @@ Levels = list[tuple[float, float]]
 
 def levels(case: Case) -> Levels:
     """(alpha, sigma) of every call of the grid, and of its end."""
-    grid = time_grid(case.spec, case.steps)
+    grid = steps_over(case.spec, case.steps)
     points = [*(now for now, _ in grid), grid[-1][1]]
     return [(p.alpha, p.sigma) for p in points]
 

@@ -48,7 +48,7 @@ MODULES = {  # a package's line is for the modules in it too
     "engine.cuda.runner": "engine.runtime.device_runner",
     "engine.decoder": "engine.parts.decoder",
     "engine.denoiser": "engine.backends.protocol",
-    "engine.diffusers_grid": "engine.program.diffusers_grid",
+    "engine.diffusers_grid": "engine.program.diffusers_stepping",
     "engine.forks": "engine.system.forks",
     "engine.frozen_array": "engine.spec.frozen_array",
     "engine.graphs": "engine.devices.graphs",

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from revstep.engine.errors import ProgramError
-from revstep.engine.program.diffusers_grid import Stepping
-from revstep.engine.program.points import DATA_COUNTS, Point, time_grid
+from revstep.engine.program.diffusers_stepping import Stepping
+from revstep.engine.program.points import DATA_COUNTS, Point
+from revstep.engine.program.steps import Steps, steps_over
 from revstep.engine.program.trace import Run, Sampler
 from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -47,17 +48,17 @@ class BaseSampler(ABC):
     def __call__(self, run: Run) -> Vector:
         """Walks over ``run.steps`` from ``run.x``; gives the final state."""
 
-    def grid(
+    def steps_over(
         self,
         spec: DenoiserSpec,
         steps: int | None,
         spacing: str | Spacing | None,
         compat: str | None,
-    ) -> tuple[tuple[Point, Point], ...]:
-        """The pairs of points to walk over; with compat, those of the other library."""
+    ) -> Steps:
+        """The steps to walk over; with compat, those of the other library."""
         if compat and self.stepping is not None:
-            return self.stepping.grid(spec, steps, spacing)
-        return time_grid(spec, steps, spacing)
+            return self.stepping.steps_over(spec, steps, spacing)
+        return steps_over(spec, steps, spacing)
 
 
 @dataclasses.dataclass(frozen=True)

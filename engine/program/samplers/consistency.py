@@ -14,8 +14,9 @@ import math
 import numpy as np
 
 from revstep.engine.checks import check_number, check_whole
-from revstep.engine.program.points import Point, time_grid
+from revstep.engine.program.points import Point
 from revstep.engine.program.samplers.base import BaseSampler
+from revstep.engine.program.steps import Steps, steps_over
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -98,13 +99,13 @@ class LCM(BaseSampler):
                 x = x + then.sigma * run.noise()
         return x
 
-    def grid(
+    def steps_over(
         self,
         spec: DenoiserSpec,
         steps: int | None,
         spacing: str | Spacing | None,
         compat: str | None,
-    ) -> tuple[tuple[Point, Point], ...]:
+    ) -> Steps:
         """Even picks of the distillation's own steps, unless a spacing is given."""
         total = spec.schedule.steps
         if spacing is None and steps is not None:
@@ -122,4 +123,4 @@ class LCM(BaseSampler):
             origin = np.arange(self.original_steps, 0, -1) * (total // self.original_steps) - 1
             picks = np.floor(np.linspace(0, self.original_steps, steps, endpoint=False))
             spacing = TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
-        return time_grid(spec, steps, spacing)
+        return steps_over(spec, steps, spacing)

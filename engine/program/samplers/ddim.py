@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 from revstep.engine.checks import check_number, check_one_of
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
@@ -48,8 +46,8 @@ class DDIM(BaseSampler):
             with compat ``keep``.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.DDIM
-    like_ddim: ClassVar[bool] = True
+    stepping = diffusers_stepping.DDIM
+    like_ddim = True
     eta: float = 0.0
     epsilon: str | None = None
 

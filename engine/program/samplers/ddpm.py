@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 from revstep.engine.checks import check_one_of
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.samplers.ddim import ancestral_sigma
@@ -43,7 +41,7 @@ class DDPM(BaseSampler):
             ``spec.learned_variance``). The last step adds no noise.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.DDPM
+    stepping = diffusers_stepping.DDPM
     variance: str = "small"
 
     def __post_init__(self) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 from revstep.engine.checks import check_number
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import lambda_point
 from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
 from revstep.engine.program.samplers.ddim import ancestral_sigma
@@ -41,7 +39,7 @@ class DPM2(BaseSampler):
         eta: Part of each step that goes too far down and comes back as noise; 0 is none.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.KDPM2
+    stepping = diffusers_stepping.KDPM2
     eta: float = 0.0
 
     def __post_init__(self) -> None:

@@ -27,8 +27,7 @@ import math
 from typing import ClassVar
 
 from revstep.engine.checks import check_bool, check_number, check_one_of
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
@@ -62,7 +61,7 @@ class _DPMSolverPP(BaseSampler):
             k-diffusion do, which leaves them of order 2; ``taylor`` takes 2 D_2 phi_3: order 3.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.MULTISTEP
+    stepping = diffusers_stepping.MULTISTEP
     order: ClassVar[int]
     lower_order_final: bool = True
     eta: float = 0.0
@@ -157,7 +156,7 @@ def differences(lam: float, h: float, x0: Vector, past: list[tuple[float, Vector
 class DPMSolverPP1S(_Multistep):
     """DPM-Solver++ of first order: DDIM, and with ``eta=1`` DDPM of the small variance."""
 
-    order: ClassVar[int] = 1
+    order = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +170,7 @@ class DPMSolverPP1SSDE(DPMSolverPP1S):
 class DPMSolverPP2M(_Multistep):
     """DPM-Solver++(2M), algorithm 2."""
 
-    order: ClassVar[int] = 2
+    order = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +184,7 @@ class DPMSolverPP2MSDE(DPMSolverPP2M):
 class DPMSolverPP3M(_Multistep):
     """DPM-Solver++(3M)."""
 
-    order: ClassVar[int] = 3
+    order = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +203,8 @@ class DPMSolverPP2S(_DPMSolverPP):
     sigma = 0, is of first order.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.SINGLESTEP
-    order: ClassVar[int] = 2
+    stepping = diffusers_stepping.SINGLESTEP
+    order = 2
 
     def __call__(self, run: Run) -> Vector:
         x, count = run.x, len(run.steps)

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 from revstep.engine.checks import check_number
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.trace import Run
@@ -38,7 +36,7 @@ class Euler(BaseSampler):
     schedule, Euler's on the velocity.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
+    stepping = diffusers_stepping.EULER
 
     def __call__(self, run: Run) -> Vector:
         x = run.x
@@ -60,7 +58,7 @@ class EulerAncestral(BaseSampler):
         eta: 0 is Euler; 1 takes sigma_up from the posterior.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.EULER
+    stepping = diffusers_stepping.EULER
     eta: float = 1.0
 
     def __post_init__(self) -> None:

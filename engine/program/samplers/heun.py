@@ -10,11 +10,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from typing import ClassVar
 
 from revstep.engine.checks import check_number, check_whole
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point, lambda_point
 from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
 from revstep.engine.program.trace import Run
@@ -53,7 +51,7 @@ class Heun(BaseSampler):
     Two network calls a step; a last step to sigma = 0 is Euler's.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.HEUN
+    stepping = diffusers_stepping.HEUN
 
     def __call__(self, run: Run) -> Vector:
         x = run.x

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
 from revstep.engine.checks import check_bool, check_whole
 from revstep.engine.errors import ProgramError
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point, point
 from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
 from revstep.engine.program.trace import Estimate, Run
@@ -78,7 +76,7 @@ class LMS(BaseSampler):
         order: 1 to 4: the noises of so many calls.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.LMS
+    stepping = diffusers_stepping.LMS
     order: int = 3
 
     def __post_init__(self) -> None:
@@ -157,8 +155,8 @@ class PNDM(BaseSampler):
         skip_prk_steps: True; False, the paper's start, is refused.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.PNDM
-    like_ddim: ClassVar[bool] = True
+    stepping = diffusers_stepping.PNDM
+    like_ddim = True
     skip_prk_steps: bool = True
 
     def __post_init__(self) -> None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.checks import check_bool, check_one_of, check_sequence, check_whole
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.diffusers_grid import Stepping
+from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
@@ -49,7 +47,7 @@ class UniPC(BaseSampler):
         disable_corrector: Steps, from 0, whose end is not corrected.
     """
 
-    stepping: ClassVar[Stepping | None] = diffusers_grid.UNIPC
+    stepping = diffusers_stepping.UNIPC
     order: int = 2
     b: str = "bh2"
     corrector: bool = True

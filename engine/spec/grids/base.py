@@ -21,8 +21,6 @@ class Spacing(ABC):
     """Where the network is called, for a number of steps. Grids are frozen and hashable."""
 
     kind: ClassVar[str]
-    by_index: ClassVar[bool] = False
-    """Whether the grid is written in training indices."""
 
     @abstractmethod
     def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:

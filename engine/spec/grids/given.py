@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class TimeGrid(Spacing):
         stop: Whether the run ends at the last point rather than calling the network there.
     """
 
-    kind: ClassVar[str] = "given"
+    kind = "given"
     times: tuple[float, ...] | None = None
     sigmas: tuple[float, ...] | None = None
     stop: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
@@ -23,8 +23,6 @@ __all__ = ["IndexGrid", "LeadingGrid", "LinspaceGrid", "TrailingGrid"]
 
 class IndexGrid(Spacing):
     """A grid of training indices."""
-
-    by_index: ClassVar[bool] = True
 
     @abstractmethod
     def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
@@ -45,7 +43,7 @@ class TrailingGrid(IndexGrid):
             T - 1.
     """
 
-    kind: ClassVar[str] = "trailing"
+    kind = "trailing"
     first: float | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +75,7 @@ class LeadingGrid(IndexGrid):
         first: The noisiest index that may be called: S = (first + 1) // N; None is T - 1.
     """
 
-    kind: ClassVar[str] = "leading"
+    kind = "leading"
     offset: int | None = None
     drop_last: bool = False
     first: float | None = None
@@ -125,7 +123,7 @@ class LinspaceGrid(IndexGrid):
         drop_last: N + 1 points without the last: ComfyUI's and Stability's ``sgm_uniform``.
     """
 
-    kind: ClassVar[str] = "linspace"
+    kind = "linspace"
     first: float | None = None
     last: float | None = None
     drop_last: bool = False

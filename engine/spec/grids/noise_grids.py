@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class KarrasGrid(NoiseGrid):
         rho: How much the grid favours low noise.
     """
 
-    kind: ClassVar[str] = "karras"
+    kind = "karras"
     rho: float = 7.0
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class KarrasGrid(NoiseGrid):
 class ExponentialGrid(NoiseGrid):
     """Levels linear in their logarithm."""
 
-    kind: ClassVar[str] = "exponential"
+    kind = "exponential"
 
     def levels(self, high: float, low: float, steps: int) -> Float64:
         """exp(linspace(log high, log low, N))."""
@@ -133,7 +133,7 @@ class LuGrid(ExponentialGrid):
     cuts those of its exponential ones.
     """
 
-    kind: ClassVar[str] = "lu"
+    kind = "lu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ class BetaGrid(NoiseGrid):
             ``index``, the training index (the paper, ComfyUI).
     """
 
-    kind: ClassVar[str] = "beta"
+    kind = "beta"
     alpha: float = 0.6
     beta: float = 0.6
     over: str = "sigma"
@@ -181,7 +181,7 @@ class LogSNRGrid(Spacing):
     long as the others, arrives at index 0. It is ``exponential`` with the end dropped.
     """
 
-    kind: ClassVar[str] = "logsnr_uniform"
+    kind = "logsnr_uniform"
 
     def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the first N of linspace(lambda_{T-1}, lambda_0, N + 1)."""

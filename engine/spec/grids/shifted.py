@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Self
+from typing import Self
 
 from revstep.engine.checks import check_number, check_one_of, wrong_value
 from revstep.engine.spec.grids.base import Float64, Spacing
@@ -31,7 +31,7 @@ class ShiftedGrid(Spacing):
         terminal: Stretches 1 - t' so that the last call is at this t (LTX-Video); None is off.
     """
 
-    kind: ClassVar[str] = "shifted"
+    kind = "shifted"
     shift: float
     spacing: str | Spacing = "trailing"
     terminal: float | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -60,9 +59,9 @@ class ContinuousVPSchedule(Schedule):
         importance of noise scheduling for diffusion models", algorithm 1 (sigmoid).
     """
 
-    kind: ClassVar[str] = "vp_continuous"
-    unit_time: ClassVar[bool] = True
-    clean: ClassVar[float] = 0.0
+    kind = "vp_continuous"
+    unit_time = True
+    clean = 0.0
     steps: int = 1000
     curve: str = "linear"
     beta_min: float = 0.1

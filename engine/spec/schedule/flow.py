@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,10 +20,10 @@ class FlowSchedule(Schedule):
     the network, not what a time means to the network. It is a grid: ``ShiftedGrid``.
     """
 
-    kind: ClassVar[str] = "flow"
-    unit_time: ClassVar[bool] = True
+    kind = "flow"
+    unit_time = True
     steps: int = 1000
-    clean: ClassVar[float] = 0.0
+    clean = 0.0
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

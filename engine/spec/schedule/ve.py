@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,14 +35,14 @@ class VESchedule(Schedule):
         sigmas: Of the ``table``: rising, as many as ``steps``; they set sigma_min and sigma_max.
     """
 
-    kind: ClassVar[str] = "ve"
+    kind = "ve"
     steps: int = 1000
     sigma_min: float = 0.01
     sigma_max: float = 50.0
     levels: str = "geometric"
     rho: float = 7.0
     sigmas: tuple[float, ...] | None = None
-    clean: ClassVar[float] = 0.0
+    clean = 0.0
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,14 +43,14 @@ class VPSchedule(Schedule):
         trained_betas: The betas themselves, ``steps`` numbers in (0, 1].
     """
 
-    kind: ClassVar[str] = "vp"
+    kind = "vp"
     steps: int = 1000
     betas: str = "linear"
     beta_start: float = 1e-4
     beta_end: float = 0.02
     zero_terminal_snr: bool = False
     trained_betas: tuple[float, ...] | None = None
-    clean: ClassVar[float] = -1.0
+    clean = -1.0
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

@@ -19,7 +19,7 @@ from proofs.oracles.case import (
 )
 from proofs.oracles.formulas import edm_algorithm_2, k_diffusion_ancestral, pseudo_numerical
 from proofs.oracles.schedulers import Peer
-from revstep.engine.program.points import time_grid
+from revstep.engine.program.steps import steps_over
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 
@@ -116,7 +116,7 @@ def multistep() -> Iterator[Case]:
 
 def over_our_levels(scheduler: Any, spec: DenoiserSpec) -> None:
     """Puts our grid for the scheduler's own, which is of another process than any of ours."""
-    grid = time_grid(spec, scheduler.num_inference_steps)
+    grid = steps_over(spec, scheduler.num_inference_steps)
     points = [*(now for now, _ in grid), grid[-1][1]]
     angles = np.arctan2([p.sigma for p in points], [p.alpha for p in points])
     scheduler.betas = scheduler.betas.new_tensor(np.sin(angles))

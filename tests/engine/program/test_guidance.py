@@ -8,8 +8,9 @@ from revstep.engine.program.guidance import (
     check_guidance_weight,
     guidance_weight,
 )
-from revstep.engine.program.points import Point, time_grid
+from revstep.engine.program.points import Point
 from revstep.engine.program.reductions import refuse_unknown
+from revstep.engine.program.steps import steps_over
 from revstep.errors import ProgramError
 from revstep.schedules import FlowSchedule, VPSchedule
 
@@ -17,7 +18,7 @@ VP = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
 
 
 def weights(spec, weight, spacing="trailing", steps=50):
-    return [(now, guidance_weight(weight, now)) for now, _ in time_grid(spec, steps, spacing)]
+    return [(now, guidance_weight(weight, now)) for now, _ in steps_over(spec, steps, spacing)]
 
 
 def test_an_interval_of_noise_levels_is_open_below_and_closed_above():

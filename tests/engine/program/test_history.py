@@ -11,8 +11,8 @@ from rows import run_rows
 from revstep import DenoiserSpec, build_program
 from revstep.engine.program import history
 from revstep.engine.program.history import allocate
-from revstep.engine.program.points import time_grid
 from revstep.engine.program.samplers import RePaint, UniPC
+from revstep.engine.program.steps import steps_over
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Symbol, Vector
 from revstep.errors import ProgramError
@@ -64,7 +64,7 @@ def test_heun_stores_its_first_slope():
 
 
 def _steps(count, spec=VE):
-    return time_grid(spec, count)
+    return steps_over(spec, count)
 
 
 def summed(terms):
@@ -82,7 +82,7 @@ def test_the_example_of_the_docstring_is_what_heuns_method_gives():
     example = [line.split("  ") for line in described if re.match(r" \d ", line)]
     got = [[part.strip() for part in line if part] for line in example]
 
-    pairs = time_grid(VE, None, TimeGrid(sigmas=(4.0, 2.0, 1.0), stop=True))
+    pairs = steps_over(VE, None, TimeGrid(sigmas=(4.0, 2.0, 1.0), stop=True))
     run = Run(VE, pairs, clip=False)
     run.finish(heun(run), pairs[-1][1])
     want = []

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from revstep import DenoiserSpec, TimeInput
-from revstep.engine.program import diffusers_grid
-from revstep.engine.program.points import lambda_point, point, time_grid, training_end
+from revstep.engine.program import diffusers_stepping
+from revstep.engine.program.points import lambda_point, point, training_end
+from revstep.engine.program.steps import steps_over
 from revstep.engine.program.table import build_program
 from revstep.kernels import columns as col
 from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
@@ -103,7 +104,7 @@ def test_the_clean_end_tells_the_network_its_first_time(spec):
 
 
 def test_diffusers_stepping_is_of_index_grids_only():
-    stepped = diffusers_grid.DDIM.grid(VP, 7, "trailing")
+    stepped = diffusers_stepping.DDIM.steps_over(VP, 7, "trailing")
     assert [now.index - then.index for now, then in stepped[:-1]] == [142.0] * 6
-    own = diffusers_grid.DDIM.grid(VP, 7, "karras")
-    assert own == time_grid(VP, 7, "karras")
+    own = diffusers_stepping.DDIM.steps_over(VP, 7, "karras")
+    assert own == steps_over(VP, 7, "karras")

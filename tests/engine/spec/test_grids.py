@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from revstep import DenoiserSpec, TimeInput, build_program
-from revstep.engine.program.diffusers_grid import MULTISTEP
-from revstep.engine.program.points import time_grid
+from revstep.engine.program.diffusers_stepping import MULTISTEP
+from revstep.engine.program.steps import steps_over
 from revstep.engine.spec.grids.beta_quantile import beta_quantile
 from revstep.grids import (
     AYS_SD15,
@@ -63,7 +63,7 @@ def test_a_grid_falls_from_the_noise_to_the_clean_end(schedule, name):
     for steps in (1, 2, 3, 10, 50):
         if (name, steps) == ("leading", 1):
             continue
-        pairs = time_grid(spec_of(schedule), steps, name)
+        pairs = steps_over(spec_of(schedule), steps, name)
         assert len(pairs) == steps
         t = [now.t for now, _ in pairs]
         assert np.all(np.diff(t) < 0)
@@ -94,14 +94,14 @@ def test_noise_grids_are_diffusers(betas, name):
     euler = diffusers.EulerDiscreteScheduler(timestep_spacing="linspace", **settings)
     solver = diffusers.DPMSolverMultistepScheduler(**settings)
     for steps in (2, 5, 12, 40):
-        pairs = time_grid(spec_of(schedule), steps, name)
+        pairs = steps_over(spec_of(schedule), steps, name)
         for scheduler in (euler, solver):
             scheduler.set_timesteps(steps)
             got = scheduler.sigmas[:-1].numpy()
             np.testing.assert_allclose(levels(pairs), got, rtol=ROUNDING)
     euler.alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod)  # our table instead
     for steps in (2, 5, 12, 40):
-        pairs = time_grid(spec_of(schedule), steps, name)
+        pairs = steps_over(spec_of(schedule), steps, name)
         euler.set_timesteps(steps)
         np.testing.assert_allclose(levels(pairs), euler.sigmas[:-1].numpy(), rtol=1e-6)
         np.testing.assert_allclose(times(pairs), euler.timesteps.numpy(), rtol=1e-6, atol=1e-6)
@@ -111,7 +111,7 @@ def test_an_exponential_grid_is_diffusers_uniform_lambdas():
     diffusers = pytest.importorskip("diffusers")
     solver = diffusers.DPMSolverMultistepScheduler(use_lu_lambdas=True)
     solver.set_timesteps(9)
-    pairs = time_grid(spec_of(VPSchedule()), 9, "exponential")
+    pairs = steps_over(spec_of(VPSchedule()), 9, "exponential")
     np.testing.assert_allclose(levels(pairs), solver.sigmas[:-1].numpy(), rtol=ROUNDING)
 
 
@@ -119,7 +119,7 @@ def test_an_exponential_grid_is_diffusers_uniform_lambdas():
 def test_karras_levels_are_the_papers(schedule):
     """Karras et al. 2022, eq. 5, between levels of one's own."""
     high, low, rho, n = 0.9, 0.05, 5.0, 8
-    pairs = time_grid(spec_of(schedule), n, KarrasGrid(sigma_min=low, sigma_max=high, rho=rho))
+    pairs = steps_over(spec_of(schedule), n, KarrasGrid(sigma_min=low, sigma_max=high, rho=rho))
     want = [
         (high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
         for i in range(n)
@@ -134,7 +134,7 @@ def test_edm_grids_are_diffusers(name):
     spec = spec_of(VESchedule.edm(), prediction="edm", time=TimeInput(kind="log_sigma"))
     for steps in (2, 18, 50):
         scheduler.set_timesteps(steps)
-        pairs = time_grid(spec, steps, name)
+        pairs = steps_over(spec, steps, name)
         np.testing.assert_allclose(levels(pairs), scheduler.sigmas[:-1].numpy(), rtol=1e-6)
         np.testing.assert_allclose(times(pairs), scheduler.timesteps.numpy(), rtol=1e-6, atol=1e-6)
 
@@ -142,7 +142,7 @@ def test_edm_grids_are_diffusers(name):
 def test_edms_indices_are_the_karras_grid():
     spec = spec_of(VESchedule.edm(steps=33))
     np.testing.assert_allclose(
-        levels(time_grid(spec, 33, "linspace")), levels(time_grid(spec, 33, "karras")), rtol=1e-12
+        levels(steps_over(spec, 33, "linspace")), levels(steps_over(spec, 33, "karras")), rtol=1e-12
     )
 
 
@@ -151,7 +151,7 @@ def test_sgm_uniform_is_diffusers_multistep_linspace():
     solver = diffusers.DPMSolverMultistepScheduler(timestep_spacing="linspace")
     for steps in (1, 2, 7, 20, 333):
         solver.set_timesteps(steps)
-        got = times(time_grid(spec_of(VPSchedule()), steps, "sgm_uniform"))
+        got = times(steps_over(spec_of(VPSchedule()), steps, "sgm_uniform"))
         np.testing.assert_array_equal(got, solver.timesteps.numpy())
 
 
@@ -163,7 +163,7 @@ def test_sgm_uniform_on_a_flow_is_diffusers_unipc():
         )
         solver.set_timesteps(steps)
         grid = ShiftedGrid(shift, "sgm_uniform")
-        got = levels(time_grid(spec_of(FlowSchedule()), steps, grid))
+        got = levels(steps_over(spec_of(FlowSchedule()), steps, grid))
         # diffusers moves its first sigma from 1 by 1e-6
         np.testing.assert_allclose(got, solver.sigmas[:-1].numpy(), rtol=2e-6)
 
@@ -172,7 +172,7 @@ def test_sgm_uniform_on_a_flow_is_diffusers_unipc():
 def test_log_snr_steps_are_equal_down_to_index_zero(schedule):
     """DPM-Solver's logSNR: lambda_k = lambda_T + k/N (lambda_0 - lambda_T) (Lu et al. 2022)."""
     spec = spec_of(schedule, final="first")
-    pairs = time_grid(spec, 16, "logsnr_uniform")
+    pairs = steps_over(spec, 16, "logsnr_uniform")
     assert pairs[-1][1].index == pytest.approx(0.0, abs=1e-9)
     h = np.array([then.lam - now.lam for now, then in pairs])
     if np.isinf(h[0]):  # alpha = 0 at the start: the formula's own lambda is the index before's
@@ -187,7 +187,7 @@ def test_beta_over_the_index_is_comfyuis():
     for alpha, beta, steps in [(0.6, 0.6, 20), (0.5, 0.7, 9)]:
         want = np.round(stats.beta.ppf(np.linspace(1, 0, steps), alpha, beta) * 999)
         grid = BetaGrid(alpha=alpha, beta=beta, over="index")
-        np.testing.assert_array_equal(times(time_grid(spec_of(VPSchedule()), steps, grid)), want)
+        np.testing.assert_array_equal(times(steps_over(spec_of(VPSchedule()), steps, grid)), want)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_zero_terminal_snr_starts_at_alpha_zero_and_goes_on_with_the_formula():
     most = schedule.level_range[1]
     assert most == pytest.approx(float(schedule.level(998)))
     for name in ("karras", "exponential", "beta", "logsnr_uniform"):
-        pairs = time_grid(spec_of(schedule), 10, name)
+        pairs = steps_over(spec_of(schedule), 10, name)
         assert pairs[0][0].alpha == 0.0
         assert pairs[0][0].index == 999.0
         assert 0.0 < pairs[0][1].level < most
@@ -226,20 +226,20 @@ def test_a_given_grid_needs_no_steps():
 
 
 def test_one_step_of_linspace_starts_at_the_noise():
-    ((now, then),) = time_grid(spec_of(VPSchedule()), 1, "linspace")
+    ((now, then),) = steps_over(spec_of(VPSchedule()), 1, "linspace")
     assert (now.index, then.index) == (999.0, -1.0)
 
 
 def test_one_step_of_leading_is_refused_with_the_cure():
     with pytest.raises(ValueError, match=r"one step .*spacing='trailing'"):
-        time_grid(spec_of(VPSchedule()), 1, "leading")
-    assert MULTISTEP.grid(spec_of(VPSchedule()), 1, "leading")[0][0].index == 500
+        steps_over(spec_of(VPSchedule()), 1, "leading")
+    assert MULTISTEP.steps_over(spec_of(VPSchedule()), 1, "leading")[0][0].index == 500
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_given_levels_are_met_exactly(schedule):
     want = (0.93, 0.41234, 0.1001, 0.05)
-    pairs = time_grid(spec_of(schedule), None, TimeGrid(sigmas=want))
+    pairs = steps_over(spec_of(schedule), None, TimeGrid(sigmas=want))
     np.testing.assert_allclose(levels(pairs), want, rtol=1e-11)
     assert pairs[-1][1].sigma == 0.0
     for now, _ in pairs:  # the network's index is the inverse of the schedule's interpolation
@@ -250,27 +250,27 @@ def test_given_levels_are_met_exactly(schedule):
 def test_given_points_end_where_they_say():
     spec = spec_of(VPSchedule())
     for grid in (TimeGrid(times=(900, 500, -1)), TimeGrid(times=(900, 500))):
-        pairs = time_grid(spec, None, grid)
+        pairs = steps_over(spec, None, grid)
         assert [now.index for now, _ in pairs] == [900, 500]
         assert pairs[-1][1].index == -1.0
-    pairs = time_grid(spec, None, TimeGrid(sigmas=(5.0, 2.0, 0.5), stop=True))
+    pairs = steps_over(spec, None, TimeGrid(sigmas=(5.0, 2.0, 0.5), stop=True))
     assert len(pairs) == 2
     assert pairs[-1][1].level == pytest.approx(0.5)
     first = dataclasses.replace(spec, final="first")
-    assert time_grid(first, None, TimeGrid(times=(900, 500)))[-1][1].index == 0.0
-    assert time_grid(first, None, TimeGrid(times=(900, 500, -1)))[-1][1].index == -1.0
+    assert steps_over(first, None, TimeGrid(times=(900, 500)))[-1][1].index == 0.0
+    assert steps_over(first, None, TimeGrid(times=(900, 500, -1)))[-1][1].index == -1.0
 
 
 def test_a_network_of_whole_indices_is_told_the_nearest():
     whole = spec_of(VPSchedule(), time=TimeInput())
-    fractional = time_grid(spec_of(VPSchedule()), 30, "karras")
-    for (got, _), (want, _) in zip(time_grid(whole, 30, "karras"), fractional, strict=True):
+    fractional = steps_over(spec_of(VPSchedule()), 30, "karras")
+    for (got, _), (want, _) in zip(steps_over(whole, 30, "karras"), fractional, strict=True):
         assert got.time == round(want.index)
         assert (got.alpha, got.sigma, got.t) == (want.alpha, want.sigma, want.t)
     mean = dataclasses.replace(whole, prediction="mean")
     with pytest.raises(ValueError, match=r"'mean' for whole indices.*spacing in training indices"):
-        time_grid(mean, 30, "karras")
-    time_grid(mean, 30, "trailing")
+        steps_over(mean, 30, "karras")
+    steps_over(mean, 30, "trailing")
 
 
 @pytest.mark.parametrize("betas", ["linear", "scaled_linear"])
@@ -282,7 +282,7 @@ def test_the_nearest_index_is_what_diffusers_solver_tells(betas):
     solver.alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod)
     for steps in (1, 6, 30):
         solver.set_timesteps(steps)
-        pairs = time_grid(spec_of(schedule, time=TimeInput()), steps, "karras")
+        pairs = steps_over(spec_of(schedule, time=TimeInput()), steps, "karras")
         np.testing.assert_array_equal(times(pairs), solver.timesteps.numpy())
         np.testing.assert_allclose(levels(pairs), solver.sigmas[:-1].numpy(), rtol=1e-6)
 
@@ -307,11 +307,11 @@ def test_align_your_steps_are_diffusers_lists():
     stable = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
     for grid, name in ((AYS_SD15, ""), (AYS_SDXL, "XL")):
         sigmas = TimeGrid(sigmas=tuple(published[f"StableDiffusion{name}Sigmas"]))
-        pairs, same = (time_grid(spec_of(stable), None, g) for g in (grid, sigmas))
+        pairs, same = (steps_over(spec_of(stable), None, g) for g in (grid, sigmas))
         assert len(pairs) == grid.count == sigmas.count == 10
         np.testing.assert_allclose(levels(pairs), levels(same), rtol=0.03)
     video = spec_of(VESchedule.edm(sigma_max=700.0))
-    assert levels(time_grid(video, None, AYS_SVD))[0] == 700.0
+    assert levels(steps_over(video, None, AYS_SVD))[0] == 700.0
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -323,7 +323,7 @@ def test_shifted_flow_is_diffusers(shift):
     spec = spec_of(FlowSchedule())
     for steps in (2, 5, 28):
         scheduler.set_timesteps(steps)
-        pairs = time_grid(spec, steps, grid)
+        pairs = steps_over(spec, steps, grid)
         np.testing.assert_allclose(levels(pairs), scheduler.sigmas[:-1].numpy(), rtol=1e-5)
         np.testing.assert_allclose(times(pairs), scheduler.timesteps.numpy(), rtol=1e-5)
 
@@ -339,13 +339,13 @@ def test_resolution_shift_is_fluxs(kind):
         mu = slope * tokens + (0.5 - slope * 256)
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
         grid = ShiftedGrid(flow_shift(tokens, kind=kind), "trailing", terminal=0.02)
-        got = levels(time_grid(spec_of(FlowSchedule()), steps, grid))
+        got = levels(steps_over(spec_of(FlowSchedule()), steps, grid))
         np.testing.assert_allclose(got, scheduler.sigmas[:-1].numpy(), rtol=1e-5)
 
 
 def test_a_shift_is_a_factor_on_the_noise_to_signal_ratio():
-    plain = time_grid(spec_of(FlowSchedule()), 10, "linspace")
-    shifted = time_grid(spec_of(FlowSchedule()), 10, ShiftedGrid(3.0, "linspace"))
+    plain = steps_over(spec_of(FlowSchedule()), 10, "linspace")
+    shifted = steps_over(spec_of(FlowSchedule()), 10, ShiftedGrid(3.0, "linspace"))
     for (a, _), (b, _) in zip(plain[1:], shifted[1:], strict=True):
         assert b.lam == pytest.approx(a.lam - np.log(3.0), rel=1e-9)
 
@@ -356,7 +356,7 @@ def test_noise_grids_of_a_flow_are_diffusers(name):
     pytest.importorskip("scipy")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**{f"use_{name}_sigmas": True})
     scheduler.set_timesteps(14)
-    got = levels(time_grid(spec_of(FlowSchedule()), 14, name))
+    got = levels(steps_over(spec_of(FlowSchedule()), 14, name))
     np.testing.assert_allclose(got, scheduler.sigmas[:-1].numpy(), rtol=2e-5)
 
 
@@ -426,15 +426,15 @@ def test_bad_grids_are_refused_when_made(make, error, message):
 )
 def test_a_grid_that_does_not_fit_is_refused(schedule, grid, steps, error, message):
     with pytest.raises(error, match=message):
-        time_grid(spec_of(SCHEDULES[schedule]), steps, grid)
+        steps_over(spec_of(SCHEDULES[schedule]), steps, grid)
 
 
 def test_points_below_the_end_are_refused():
     spec = spec_of(VESchedule(), final="first")
     with pytest.raises(ValueError, match="points above the end"):
-        time_grid(spec, None, TimeGrid(sigmas=(1.0, 0.001)))
+        steps_over(spec, None, TimeGrid(sigmas=(1.0, 0.001)))
 
 
 def test_steps_are_twenty_or_the_schedules_unless_told():
-    assert len(time_grid(spec_of(VPSchedule()))) == 20
-    assert len(time_grid(spec_of(VPSchedule(steps=8)))) == 8
+    assert len(steps_over(spec_of(VPSchedule()))) == 20
+    assert len(steps_over(spec_of(VPSchedule(steps=8)))) == 8

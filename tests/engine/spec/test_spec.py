@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from revstep import Condition, Decoder, DenoiserSpec, TimeInput
-from revstep.engine.program.points import time_grid
+from revstep.engine.program.steps import steps_over
 from revstep.grids import BetaGrid, KarrasGrid, LinspaceGrid, ShiftedGrid, TimeGrid
 from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
@@ -71,7 +71,7 @@ def test_an_edm_spec_is_the_papers():
     """Karras et al. 2022, table 1: c_noise = ln(sigma) / 4, sigma from 80 to 0.002, rho 7."""
     edm = DenoiserSpec.edm((3, 8, 8))
     assert (edm.schedule.sigma_min, edm.schedule.sigma_max) == (0.002, 80.0)
-    pairs = time_grid(edm, 18)
+    pairs = steps_over(edm, 18)
     sigma = np.array([now.sigma for now, _ in pairs])
     want = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     np.testing.assert_allclose(sigma, want, rtol=1e-12)

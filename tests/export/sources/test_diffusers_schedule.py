@@ -10,7 +10,7 @@ diffusers = pytest.importorskip("diffusers")
 
 from revstep import DenoiserSpec, TimeInput  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.engine.program.points import time_grid  # noqa: E402
+from revstep.engine.program.steps import steps_over  # noqa: E402
 from revstep.export.sources.diffusers_schedule import EDM_SCHEDULERS, read_scheduler  # noqa: E402
 
 # diffusers' own, on numpy 2
@@ -51,7 +51,7 @@ def test_noise_grids_of_a_config_are_diffusers(name, settings, noise):
     scheduler, spec = made(name, **settings)
     for steps in (3, 20):
         scheduler.set_timesteps(steps)
-        pairs = time_grid(spec, steps)
+        pairs = steps_over(spec, steps)
         got = [now.level for now, _ in pairs]
         np.testing.assert_allclose(got, scheduler.sigmas[:steps].numpy(), rtol=TABLE_ROUNDING)
         if name != "DEISMultistepScheduler":  # it has no end of its own to choose
@@ -65,7 +65,7 @@ def test_a_noise_grid_over_another_spacing_has_its_ends(spacing):
     scheduler, spec = made("EulerDiscreteScheduler", **options)
     for steps in (3, 20):
         scheduler.set_timesteps(steps)
-        got = [now.level for now, _ in time_grid(spec, steps)]
+        got = [now.level for now, _ in steps_over(spec, steps)]
         np.testing.assert_allclose(got, scheduler.sigmas[:steps].numpy(), rtol=TABLE_ROUNDING)
 
 
@@ -86,7 +86,7 @@ def test_a_flow_scheduler_gives_its_own_times(settings):
     scheduler, spec = made("FlowMatchEulerDiscreteScheduler", **settings)
     for steps in (2, 9, 28):
         scheduler.set_timesteps(steps)
-        pairs = time_grid(spec, steps)
+        pairs = steps_over(spec, steps)
         got = [now.sigma for now, _ in pairs]
         np.testing.assert_allclose(got, scheduler.sigmas[:-1].numpy(), rtol=3e-5)
         got = [now.time for now, _ in pairs]
@@ -104,7 +104,7 @@ def test_flow_sigmas_of_a_vp_scheduler_are_its_own(name, shift):
     assert (spec.schedule.kind, spec.prediction) == ("flow", "flow")
     for steps in (4, 25):
         scheduler.set_timesteps(steps)
-        got = [now.sigma for now, _ in time_grid(spec, steps)]
+        got = [now.sigma for now, _ in steps_over(spec, steps)]
         np.testing.assert_allclose(got, scheduler.sigmas[:-1].numpy(), rtol=2e-6)
 
 
@@ -122,7 +122,7 @@ def test_an_edm_scheduler_gives_its_schedule_and_preconditioning(name, settings)
     assert (spec.prediction, spec.time.kind) == ("edm", "log_sigma")
     for steps in (2, 18):
         scheduler.set_timesteps(steps)
-        pairs = time_grid(spec, steps)
+        pairs = steps_over(spec, steps)
         got = [now.sigma for now, _ in pairs]
         np.testing.assert_allclose(got, scheduler.sigmas[:-1].numpy(), rtol=3e-6)
         got = [now.time for now, _ in pairs]

@@ -1,4 +1,4 @@
-"""``compat="diffusers"``: the points of a run as that library's schedulers (0.42) have them.
+"""``compat="diffusers"``: the steps of a run as that library's schedulers (0.42) have them.
 
 Each sampler has a ``Stepping``, that of the scheduler of its name; the spec's grid gives the
 options of the config: its spacing, kind of sigmas and ends.
@@ -14,14 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.program.points import (
-    Point,
-    call_points,
-    check_falling,
-    checked_steps,
-    final_time,
-    point,
-)
+from revstep.engine.program.points import Point, point
+from revstep.engine.program.steps import Steps, call_points, check_falling, end_time, step_count
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import (
     BetaGrid,
@@ -56,8 +50,6 @@ __all__ = [
 FIRST_FLOW_SIGMA = 1.0 - 1e-6  # UniPC's for 1, where alpha is 0
 
 log = logging.getLogger("revstep")
-
-Pairs = tuple[tuple[Point, Point], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,19 +98,21 @@ class Stepping:
         leading = isinstance(_index_grid(spec, spacing), LeadingGrid)
         return first.sigma if self.scaled and spec.schedule.kind == "vp" and not leading else 1.0
 
-    def grid(self, spec: DenoiserSpec, steps: int | None, spacing: str | Spacing | None) -> Pairs:
-        """The pairs (point of the network call, point that the step arrives at).
+    def steps_over(
+        self, spec: DenoiserSpec, steps: int | None, spacing: str | Spacing | None
+    ) -> Steps:
+        """The steps as the scheduler takes them.
 
         Raises:
             TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
             ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
         """
         grid = spec.grid_of(spacing)
-        steps = checked_steps(spec, steps, grid)
+        steps = step_count(spec, steps, grid)
         if self.drop_last:
             grid = grid.without_last()
         points = self._points(spec, grid, steps)
-        last = point(spec, final_time(spec, grid))
+        last = point(spec, end_time(spec, grid))
         if self.own_end and isinstance(grid, NoiseGrid) and spec.final != "clean":
             last = points[-1]
         check_falling(points, last, grid)
@@ -126,7 +120,7 @@ class Stepping:
             # what comes out is x / alpha
             last = dataclasses.replace(last, alpha=1.0, sigma=last.level)
         arrive = [*points[1:], last]
-        if self.arrive == "stride" and grid.by_index:
+        if self.arrive == "stride" and isinstance(grid, IndexGrid):
             stride = spec.schedule.steps // steps
             ends = (p.index - stride for p in points)
             arrive = [_at_index(spec, i) if i >= 0 else last for i in ends]
