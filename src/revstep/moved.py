@@ -139,6 +139,7 @@ MODULES = {  # a package's line is for the modules in it too
 
 NAMES = {  # those that aren't in the module that took their old module's place
     "engine.images_from": "engine.runtime.samples.images_from",
+    "engine.grid.time_grid": "engine.program.steps.steps_over",
     "engine.manifest.file_digest": "engine.bundle.layout.file_digest",
     "export.checks.example_inputs": "export.module.examples.example_inputs",
     "export.checks.other_batch": "export.module.run.other_batch",
