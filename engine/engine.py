@@ -7,7 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Never, cast
+from typing import Any, Never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,11 +22,11 @@ from revstep.engine.program.samplers import SAMPLERS, FunctionSampler
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.batching import run_batches, samples_a_batch
+from revstep.engine.runtime.batching import run_batches, samples_per_batch
 from revstep.engine.runtime.kept_x0 import X0Trace
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of, program_arguments
-from revstep.engine.runtime.runner import CpuRunner, Runner
+from revstep.engine.runtime.runtime import Runtime, host_runtime
 from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.timing import Timing
 from revstep.engine.runtime.watch import Preview, Watch
@@ -51,35 +51,31 @@ class Engine:
     """Samples a denoiser. Immutable after construction; all methods are thread-safe.
 
     Args:
-        denoiser: The network, on a backend; None where a runner brings its own.
+        denoiser: The network, which runs on the CPU; or a ``Runtime``, which brings its device.
         decoder: Decodes final states (n, *shape) to (n, *decoder shape); optional.
         reproducible: Pad every network call to one fixed number of rows, so that a sample's bits
             don't depend on what else is in its batch.
         details: Further lines for ``describe``.
-        runner: Where batches run; a ``CpuRunner`` of the denoiser if None.
         again: Makes an equal engine: what ``copy`` and ``pickle`` take in place of this one.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser | None = None,
+        denoiser: Denoiser | Runtime,
         *,
         decoder: Decode | None = None,
         reproducible: bool = False,
         details: Mapping[str, Any] | None = None,
-        runner: Runner | None = None,
         again: Callable[[], Engine] | None = None,
     ) -> None:
-        if denoiser is None and runner is None:
-            raise TypeError("an engine needs a denoiser or a runner")
-        self._runner = runner or CpuRunner(cast(Denoiser, denoiser))
+        self._runtime = denoiser if isinstance(denoiser, Runtime) else host_runtime(denoiser)
         self._decoder = decoder
         self._again = again
         self._details = dict(details or {})
         least, most = self.spec.batch
         self._fixed_rows = max(least, min(most, REPRODUCIBLE_ROWS)) if reproducible else None
-        told = {**self._runner.describe(), **self._details}
-        self._advice = NON_FINITE.get(str(told.get("precision")), NON_FINITE["fp32"])
+        described = {**self._runtime.describe(), **self._details}
+        self._advice = NON_FINITE.get(str(described.get("precision")), NON_FINITE["fp32"])
         build = partial(build_program, self.spec)
         self._build: Callable[..., StepProgram] = build
         self._program: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(build)
@@ -100,12 +96,12 @@ class Engine:
     @property
     def spec(self) -> DenoiserSpec:
         """The denoiser's spec."""
-        return self._runner.spec
+        return self._runtime.spec
 
     def describe(self) -> dict[str, Any]:
         """What runs: backend, versions, device, kernels, batch range; plain JSON values."""
         return {
-            **self._runner.describe(),
+            **self._runtime.describe(),
             "reproducible": self._fixed_rows is not None,
             "batch": list(self.spec.batch),
             **self._details,
@@ -309,9 +305,9 @@ class Engine:
         watch: Watch,
         timing: Timing | None,
     ) -> NDArray[np.float32]:
-        size = samples_a_batch(self.spec, batch, batch_size, self._fixed_rows)
+        size = samples_per_batch(self.spec, batch, batch_size, self._fixed_rows)
         return run_batches(
-            self._runner, program, batch, size, self._fixed_rows, watch=watch, timing=timing
+            self._runtime, program, batch, size, self._fixed_rows, watch=watch, timing=timing
         )
 
 

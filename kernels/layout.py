@@ -18,6 +18,9 @@ from revstep.kernels import columns as col
 Array: TypeAlias = Any  # a numpy array, or a torch tensor: torch may not be installed
 
 MAX_HISTORY = 3
+# Arrays of history that a step is prepared with; one covers DDIM, DDPM and DPM-Solver++(2M), and
+# those that no row names are never touched.
+HISTORY_TIERS = (1, MAX_HISTORY)
 MAX_ROWS = (1 << 31) - 1  # int32 holds their numbers
 ALIGNMENT = 16  # bytes: one access of four float32
 

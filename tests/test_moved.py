@@ -25,7 +25,7 @@ REVSTEP = """
 """  # the names of both old façades
 OLD = """
     check.Check commands.doctor.doctor doctor.Check engine.affine.NotAVector
-    engine.backends.eval_form.EvalForm engine.backends.live_runner.LiveRunner
+    engine.backends.eval_form.EvalForm
     engine.backends.module_call.CallError engine.backends.module_cast.cast_dtype
     engine.backends.module_output.OutputError engine.backends.ort_cuda.OrtCudaDenoiser
     engine.backends.ort_session.CpuSession engine.backends.reduced_module.ReducedModule
@@ -35,7 +35,7 @@ OLD = """
     engine.backends.weights_place.WeightsPlace engine.batching.run_batches engine.bundle.Bundle
     engine.cores.allowed_cpus engine.cuda.arena.ProgramArena engine.cuda.buckets.bucket_for
     engine.cuda.buffers.DeviceNetworkBuffers engine.cuda.device.Mark
-    engine.cuda.lane.DeviceDenoiser engine.cuda.loop.run_steps engine.cuda.runner.CudaRunner
+    engine.cuda.lane.DeviceDenoiser engine.cuda.runner.CudaRunner
     engine.cuda.step_kernels.PreparedStep engine.decoder.LatentDecoder engine.denoiser.Denoiser
     engine.diffusers_grid.Stepping engine.forks.Renewed engine.frozen_array.FrozenArray
     engine.graphs.CaptureRefused engine.grid.Point engine.guidance_weight.GuidanceInterval
@@ -61,7 +61,7 @@ OLD = """
     engine.spacing.noise_grids.BetaGrid engine.spacing.shifted.ShiftedGrid
     engine.spec.DenoiserSpec engine.spec_checks.SHAPE engine.spec_parts.Condition
     engine.strength.check_strength engine.telemetry.Switch engine.trace.Estimate
-    engine.user_cache.cache_dir engine.workspace.Workspace engine.x0_trace.X0Trace
+    engine.user_cache.cache_dir engine.x0_trace.X0Trace
     export.attention.masks_as_given export.batch_range.FREE_BATCH export.bounds.Bounds
     export.build_monitor.BuildMonitor export.checks.ROW_TOLERANCE export.compile.TARGETS
     export.compile_jobs.CompileJob export.decoder_check.check_decoder

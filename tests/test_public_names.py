@@ -46,7 +46,7 @@ NAMES = {
 }
 NO_HOME = {  # types in signatures that no user writes
     "CudaKeywords": "deprecated arguments",
-    "Runner": "what load and from_module give Engine",
+    "Runtime": "what load and from_module give Engine",
     "Stepping": "of samplers' compat, which takes a name",
     "Symbol": "inside a Vector",
     "Tape": "inside a Vector",

@@ -11,7 +11,6 @@ import numpy as np
 from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.onnx_cpu import check_inputs, onnx_session
 from revstep.engine.backends.protocol import NetworkBuffers
-from revstep.engine.devices.cuda import Queue
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels.layout import dtype_name
@@ -50,8 +49,8 @@ class OrtCudaDenoiser:
         import torch
 
         self.spec, self.device, self.dtype = spec, device, torch.float32
-        self.stream = Queue(device).stream
-        assert self.stream is not None
+        make: Any = torch.cuda.Stream
+        self.stream: torch.cuda.Stream = make(device)
         options = {"user_compute_stream": str(self.stream.cuda_stream)}
         gpu = device.index or 0
         self._waits = False

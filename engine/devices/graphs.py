@@ -1,7 +1,7 @@
 """CUDA graphs: a step, or a whole run of steps, recorded once and replayed.
 
 A capture enqueues nothing and moves no step counter. What a graph reads and writes keeps its
-address for life; its scratch memory comes from one pool that all graphs of a queue share, so they
+address for life; its scratch memory comes from one pool that all graphs of a device share, so they
 run one after the other, and are captured largest first.
 """
 
@@ -10,72 +10,44 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from revstep.engine.devices.cuda import CAPTURING, Queue
+from revstep.engine.devices.gpu_memory import CAPTURING
+from revstep.engine.devices.protocol import CaptureRefused
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CaptureRefused", "CudaGraphs", "Graph", "Graphs", "HostGraphs", "make_graphs"]
+__all__ = ["CudaGraphs"]
 
 _broken: list[object] = []  # torch's allocator of pinned memory asks them in later captures
-
-
-class CaptureRefused(Exception):  # noqa: N818  (the eager loop runs instead)
-    """Calls that can't be captured; the text is the reason."""
-
-
-class Graph(Protocol):
-    """Recorded calls."""
-
-    def replay(self) -> None:
-        """Enqueues all of them."""
-        ...
-
-
-class Graphs(Protocol):
-    """Makes graphs on one queue."""
-
-    def capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
-        """Records the calls, in order, without running them.
-
-        Raises:
-            CaptureRefused: One of them can't be captured.
-        """
-        ...
-
-
-def make_graphs(queue: Queue) -> Graphs:
-    """The graphs of a queue's device."""
-    return HostGraphs() if queue.stream is None else CudaGraphs(queue)
 
 
 class CudaGraphs:
     """Graphs of a CUDA stream, in one memory pool.
 
     They are recorded on a stream of their own that never runs anything. cuBLAS keeps a workspace
-    for each stream; the queue's lies outside of the pool, and whoever records with
+    for each stream; the device's lies outside of the pool, and whoever records with
     ``torch.compile(mode="reduce-overhead")`` in the same process frees it.
 
     Args:
-        queue: The stream that replays; the current one whenever ``capture`` is called.
+        device: The GPU, which is in use whenever ``capture`` is called.
     """
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, device: torch.device) -> None:
         import torch
 
-        self._queue = queue
+        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
         make: Any = torch.cuda.Stream
-        self._recorder = make(queue.device)
+        self._recorder = make(self._device)
 
     def capture(self, calls: Sequence[Callable[[], None]]) -> torch.cuda.CUDAGraph:
         """Records the calls; they must have run once before, with the same buffers."""
         import torch
 
         with CAPTURING, _no_collection():
-            torch.cuda.synchronize(self._queue.device)
+            torch.cuda.synchronize(self._device)
             torch.cuda.empty_cache()  # memory of the warm-up, for the pool
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.stream(self._recorder):
@@ -106,7 +78,7 @@ class CudaGraphs:
             return
         # torch (2.13) leaves its allocator recording then, which forbids to empty its cache;
         # releasing is right only where ending was, else the graph itself does it
-        index = self._queue.device.index
+        index = self._device.index
         with contextlib.suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(index, self._pool)
             torch._C._cuda_releasePool(index, self._pool)
@@ -124,20 +96,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-class _HostGraph:
-    def __init__(self, calls: Sequence[Callable[[], None]]) -> None:
-        self._calls = tuple(calls)
-
-    def replay(self) -> None:
-        for call in self._calls:
-            call()
-
-
-class HostGraphs:
-    """The same meaning without a GPU: a list of calls. It lets tests run all that uses graphs."""
-
-    def capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
-        """Keeps the calls; runs none of them."""
-        return _HostGraph(calls)

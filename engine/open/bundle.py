@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Unpack
 from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.bundle.kernels import choose_kernels
 from revstep.engine.bundle.reader import Bundle
-from revstep.engine.devices.cuda import check_device, cuda_device, driver_gpus, memory_named
+from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
+from revstep.engine.devices.gpu_memory import memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.nearest import unknown
 from revstep.engine.open.call import LoadCall
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.parts.decoder import LatentDecoder
-from revstep.engine.runtime.runner import CpuRunner, Runner
+from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
 
 if TYPE_CHECKING:
     import torch
@@ -116,10 +117,10 @@ def load(
             path, chosen,
         )  # fmt: skip
     options = _Options(bundle, chosen, threads, buckets, cuda)
-    used, runner, where = _first_that_works(options, backend, device)
+    used, runtime, where = _first_that_works(options, backend, device)
     checked = _warn_unless_checked(bundle, used, chosen)
     return Engine(
-        runner=runner,
+        runtime,
         decoder=_decoder(bundle, threads, where),
         reproducible=reproducible,
         details={"bundle": str(path), "precision": chosen, "checked": checked},
@@ -142,8 +143,8 @@ def load(
 
 def _first_that_works(
     options: _Options, backend: str, device: str
-) -> tuple[str, Runner, torch.device | None]:
-    """(backend, runner, GPU or None) of the first candidate that runs here."""
+) -> tuple[str, Runtime, torch.device | None]:
+    """(backend, runtime, GPU or None) of the first candidate that runs here."""
     on_gpu = device.startswith("cuda") or backend in TENSORRT
     bundle = options.bundle
     if not on_gpu and (device == "cpu" or not driver_gpus()):
@@ -152,7 +153,7 @@ def _first_that_works(
                 "%s runs on the CPU, in onnxruntime: no NVIDIA GPU or driver was found for its "
                 "TensorRT engines (device='cpu' says that this is wanted)", bundle.path,
             )  # fmt: skip
-        return "onnxruntime", _cpu_runner(options), None
+        return "onnxruntime", _cpu_runtime(options), None
     try:
         where = cuda_device("cuda" if device == "auto" else device)
     except BackendError as error:
@@ -160,13 +161,13 @@ def _first_that_works(
             raise
         log.warning("CUDA is passed over: %s; %s runs on the CPU, in onnxruntime",
                     error, bundle.path)  # fmt: skip
-        return "onnxruntime", _cpu_runner(options), None
+        return "onnxruntime", _cpu_runtime(options), None
     candidates = [backend] if backend != "auto" else _gpu_candidates(bundle)
     failures = []
     for name in candidates:
         try:
-            runner = _gpu_runner(options, name, where, exactly=backend != "auto")
-            return runner.describe().get("library", name), runner, where
+            runtime = _gpu_runtime(options, name, where, exactly=backend != "auto")
+            return runtime.describe().get("library", name), runtime, where
         except BackendError as error:
             if len(candidates) == 1 and on_gpu:
                 raise
@@ -175,7 +176,7 @@ def _first_that_works(
     if on_gpu:
         raise BackendError(f"nothing runs {bundle.path} on CUDA: {'; '.join(failures)}")
     log.warning("%s runs on the CPU, in onnxruntime", bundle.path)
-    return "onnxruntime", _cpu_runner(options), None
+    return "onnxruntime", _cpu_runtime(options), None
 
 
 def _gpu_candidates(bundle: Bundle) -> list[str]:
@@ -185,21 +186,22 @@ def _gpu_candidates(bundle: Bundle) -> list[str]:
     return ["tensorrt", "onnxruntime"] if planned or here else ["onnxruntime"]
 
 
-def _cpu_runner(options: _Options) -> Runner:
+def _cpu_runtime(options: _Options) -> Runtime:
     if options.precision == "bf16":
         raise BackendError(
             "ONNX Runtime has no bf16 products on a CPU; use precision='fp32' or precision='fp16'"
         )
-    if options.buckets is not None or options.cuda.unroll:
-        raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
+    if options.cuda.unroll:
+        raise ValueError("unroll needs a GPU; on a CPU every step is called")
     if options.cuda.kernels != "auto":
         raise ValueError("kernels= needs a GPU; on a CPU the native kernels run")
     bundle = options.bundle
     graph = bundle.graph(options.precision)
-    return CpuRunner(OrtDenoiser(graph, bundle.spec, threads=options.threads))
+    denoiser = OrtDenoiser(graph, bundle.spec, threads=options.threads)
+    return host_runtime(denoiser, buckets=options.buckets)
 
 
-def _gpu_runner(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runner:
+def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runtime:
     bundle, buckets = options.bundle, options.buckets
     folder = choose_kernels(bundle, options.cuda.kernels)
     mend = "use a lower precision, or a GPU with more memory"
@@ -210,13 +212,13 @@ def _gpu_runner(options: _Options, name: str, where: torch.device, *, exactly: b
             denoiser: DeviceDenoiser = OrtCudaDenoiser(
                 bundle.graph(options.precision), bundle.spec, where
             )
-            return _cuda_runner(options, denoiser, buckets, folder)
+            return _cuda_runtime(options, denoiser, buckets, folder)
     only = [e for e in bundle.compiled if e.target == name or not exactly]
     narrowed = dataclasses.replace(bundle, compiled=tuple(only))
-    return _tensorrt_runner(dataclasses.replace(options, bundle=narrowed), where, folder)
+    return _tensorrt_runtime(dataclasses.replace(options, bundle=narrowed), where, folder)
 
 
-def _tensorrt_runner(options: _Options, where: torch.device, folder: Path | None) -> Runner:
+def _tensorrt_runtime(options: _Options, where: torch.device, folder: Path | None) -> Runtime:
     from revstep.engine.backends.trt.choice import keep_kernels, open_tensorrt
     from revstep.engine.runtime.buckets import make_buckets
 
@@ -224,18 +226,16 @@ def _tensorrt_runner(options: _Options, where: torch.device, folder: Path | None
     denoiser = open_tensorrt(bundle, precision=options.precision, batches=buckets, device=where)
     if buckets is None:  # every static engine's batch, and steps through the dynamic ones' ranges
         buckets = sorted({b for rows in denoiser.rows for b in make_buckets(rows)})
-    runner = _cuda_runner(options, denoiser, buckets, folder)
+    runtime = _cuda_runtime(options, denoiser, buckets, folder)
     if options.cuda.warm_up:
         keep_kernels(denoiser)
-    return runner
+    return runtime
 
 
-def _cuda_runner(
+def _cuda_runtime(
     options: _Options, denoiser: DeviceDenoiser, buckets: Sequence[int] | None, folder: Path | None
-) -> Runner:
-    from revstep.engine.runtime.device_runner import CudaRunner
-
-    return CudaRunner(
+) -> Runtime:
+    return cuda_runtime(
         denoiser,
         buckets=buckets,
         graphs=options.cuda.graphs,

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.devices.cuda import check_device, cuda_device, memory_named
+from revstep.engine.devices.choose import check_device, cuda_device
+from revstep.engine.devices.gpu_memory import memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.nearest import unknown
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
-from revstep.engine.runtime.runner import CpuRunner, Runner
+from revstep.engine.runtime.runtime import cuda_runtime, host_runtime
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 if TYPE_CHECKING:
@@ -88,7 +89,6 @@ def from_module(
     from revstep.engine.backends.module.denoiser import DTYPES, TorchModuleDenoiser
     from revstep.engine.backends.module.reduced import live_module
     from revstep.engine.backends.module.weights_place import WeightsPlace
-    from revstep.engine.runtime.live_runner import LiveRunner
 
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}")
@@ -106,13 +106,11 @@ def from_module(
     options: dict[str, Any] = {"compile": compile, "tf32": cuda.tf32, "precision": precision}
     denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)
     if where.type == "cpu":
-        if cuda.unroll or buckets is not None:
-            raise ValueError("unroll and buckets need a GPU; on a CPU every number of rows runs")
-        runner: Runner = CpuRunner(denoiser)
+        if cuda.unroll:
+            raise ValueError("unroll needs a GPU; on a CPU every step is called")
+        runtime = host_runtime(denoiser, buckets=buckets)
     else:
-        from revstep.engine.runtime.device_runner import CudaRunner
-
-        runner = CudaRunner(
+        runtime = cuda_runtime(
             denoiser,
             buckets=buckets,
             graphs=cuda.graphs,
@@ -121,8 +119,13 @@ def from_module(
             max_program_rows=cuda.max_program_rows,
         )
     shared = prepared is module
-    if shared:
+    if shared:  # its owner goes on using it
         place = WeightsPlace(module.module, captured=cuda.graphs and where.type == "cuda")
-        runner = LiveRunner(runner, denoiser, place)
+
+        def take_up_changes() -> None:
+            place.check()
+            denoiser.refresh()
+
+        runtime.before_run = take_up_changes
     details = {"weights": "the module's own" if shared else "copied from the module"}
-    return Engine(runner=runner, decoder=decoder, reproducible=reproducible, details=details)
+    return Engine(runtime, decoder=decoder, reproducible=reproducible, details=details)

@@ -1,4 +1,4 @@
-"""The program arena: the tables of all programs in one device buffer that never moves."""
+"""The program arena: the tables of all programs in one buffer of a device."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterator
 
-import numpy as np
-
-from revstep.engine.devices.cuda import Queue
+from revstep.engine.devices.protocol import Device
 from revstep.engine.errors import CapacityError
 from revstep.engine.program.table import StepProgram
 from revstep.kernels import columns as col
+from revstep.kernels.layout import Array
 
-__all__ = ["MAX_PROGRAM_ROWS", "ProgramArena"]
+__all__ = ["IDLE_ROW", "MAX_PROGRAM_ROWS", "ProgramArena"]
 
 MAX_PROGRAM_ROWS = 65_536
 IDLE_ROW = 0  # the identity row of slots without a program
@@ -33,25 +32,26 @@ class ProgramArena:
     A program that nobody uses stays until its rows are needed; rows in use are never written.
 
     Args:
-        queue: Orders the uploads after the steps that may still read the rows.
+        device: Where the table is; it orders uploads after the steps that may still read the rows.
         rows: Capacity; row 0 is the idle slots' identity row.
+        grows: Whether a larger table takes the place of a full one: no program is refused then.
 
     Attributes:
-        table: float32 (rows, 32), at one address for life.
+        table: float32 (rows, 32); another one once it has grown.
 
     Raises:
         ValueError: Fewer than 2 rows.
     """
 
-    def __init__(self, queue: Queue, rows: int = MAX_PROGRAM_ROWS) -> None:
-        import torch
-
+    def __init__(
+        self, device: Device, rows: int = MAX_PROGRAM_ROWS, *, grows: bool = False
+    ) -> None:
         if isinstance(rows, bool) or not isinstance(rows, int) or not 2 < rows < 1 << 31:
             raise ValueError(f"max_program_rows={rows!r} must be a whole number from 3 to 2^31 - 1")
-        self._queue = queue
+        self._device = device
+        self._grows = grows
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
-        self.table = torch.zeros((rows, col.COLUMNS), dtype=torch.float32, device=queue.device)
-        self.table[IDLE_ROW : IDLE_ROW + 1].copy_(queue.upload(col.identity_row(0.0, 1.0)[None]))
+        self.table = self._empty(rows)
 
     @property
     def capacity(self) -> int:
@@ -104,14 +104,15 @@ class ProgramArena:
         while base is None and unused:
             del self._entries[unused.pop(0)]
             base = self._gap(rows)
+        if base is None and self._grows:
+            base = self._grow(rows)
         if base is None:
             raise CapacityError(
                 f"a program of {rows} rows finds no room among {self.capacity} rows, "
                 f"{self.used} of them in use; try again when runs have ended, or load with a "
                 f"larger max_program_rows"
             )
-        table = np.ascontiguousarray(program.table)
-        self.table[base : base + rows].copy_(self._queue.upload(table), non_blocking=True)
+        self.table[base : base + rows] = self._device.upload(program.table)
         entry = self._entries[program.key] = _Entry(base, rows, 0)
         return entry
 
@@ -123,3 +124,15 @@ class ProgramArena:
                 return base
             base = entry.base + entry.rows
         return base if self.capacity - base >= rows else None
+
+    def _grow(self, rows: int) -> int:
+        """Room for ``rows`` more, at the end; what is in use keeps its place."""
+        old = self.table
+        self.table = self._empty(2 * self.capacity + rows)
+        self.table[: len(old)] = old
+        return len(old)
+
+    def _empty(self, rows: int) -> Array:
+        table = self._device.zeros((rows, col.COLUMNS), "float32")
+        table[IDLE_ROW] = self._device.upload(col.identity_row(0.0, 1.0))
+        return table

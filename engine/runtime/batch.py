@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["Batch"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
     """Samples that share the network calls of one run.
 
@@ -36,10 +37,10 @@ class Batch:
     mask: NDArray[np.float32] | None = None
     known: NDArray[np.float32] | None = None
 
-    @property
+    @cached_property
     def guided(self) -> NDArray[np.intp]:
         """The samples that need an unconditional row."""
-        return np.flatnonzero(self.guidance != 1.0)
+        return np.asarray((self.guidance != 1.0).nonzero()[0])
 
     @property
     def rows(self) -> int:
@@ -53,10 +54,12 @@ class Batch:
 
     def part(self, start: int, stop: int) -> Batch:
         """Samples ``start`` to ``stop`` as a batch of their own."""
+        if start == 0 and stop >= self.n:
+            return self
         cut = slice(start, stop)
         return Batch(
-            seeds=self.seeds[cut].copy(),
-            guidance=self.guidance[cut].copy(),
+            seeds=self.seeds[cut],
+            guidance=self.guidance[cut],
             conditions={k: v[cut] for k, v in self.conditions.items()},
             null_conditions={k: v[cut] for k, v in self.null_conditions.items()},
             **{

@@ -10,18 +10,18 @@ from revstep.engine.errors import ArgumentError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.runner import Runner
+from revstep.engine.runtime.runtime import Runtime
 from revstep.engine.runtime.timing import Timing
-from revstep.engine.runtime.watch import Observer, Watch
+from revstep.engine.runtime.watch import BatchWatcher, Watch
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["run_batches", "samples_a_batch"]
+__all__ = ["run_batches", "samples_per_batch"]
 
 
-def samples_a_batch(
+def samples_per_batch(
     spec: DenoiserSpec, batch: Batch, asked: int | None, fixed_rows: int | None
 ) -> int:
-    """Samples a batch: a guided sample takes two network rows.
+    """Samples per batch: a guided sample takes two network rows.
 
     Args:
         spec: The denoiser's spec.
@@ -54,7 +54,7 @@ def samples_a_batch(
 
 
 def run_batches(
-    runner: Runner,
+    runtime: Runtime,
     program: StepProgram,
     batch: Batch,
     size: int,
@@ -66,27 +66,26 @@ def run_batches(
     """The final states (n, *shape) of a request, ``size`` samples at a time.
 
     Args:
-        runner: Where the batches run.
+        runtime: Where the batches run.
         program: The program of all samples.
         batch: The samples.
-        size: Samples a batch.
+        size: Samples per batch.
         fixed_rows: Rows of every network call, where they are fixed.
         watch: Who wants to know of the steps.
         timing: Filled with the times in and outside the network.
     """
-    spec, steps = runner.spec, program.length
+    spec, steps = runtime.spec, program.length
     starts = range(0, batch.n, size)
-    out = np.empty((batch.n, *spec.shape), dtype=np.float32)
+    parts = []
     for number, first in enumerate(starts):
         part = batch.part(first, min(first + size, batch.n))
-        observe = Observer(watch, spec.shape, first, steps, number * steps, len(starts) * steps)
-        x = runner.run(
+        watcher = BatchWatcher(watch, spec.shape, first, steps, number * steps, len(starts) * steps)
+        x = runtime.run(
             program,
             part,
             fixed_rows or max(part.rows, spec.batch[0]),
-            observe=observe,
-            want_x0=watch.wants_x0,
+            watcher=watcher,
             timing=timing,
         )
-        out[first : first + len(x)] = x.reshape(-1, *spec.shape)
-    return out
+        parts.append(x.reshape(-1, *spec.shape))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

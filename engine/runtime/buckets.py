@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["bucket_for", "make_buckets"]
+__all__ = ["bucket_for", "check_unroll", "make_buckets", "smaller_buckets"]
 
 
 def make_buckets(batch: tuple[int, int], given: Sequence[int] | None = None) -> tuple[int, ...]:
@@ -50,3 +50,27 @@ def bucket_for(buckets: Sequence[int], rows: int) -> int:
         f"{rows} network rows are more than the largest bucket, {buckets[-1]}; use a smaller "
         "batch_size, or load with larger buckets"
     )
+
+
+def smaller_buckets(buckets: Sequence[int], rows: int) -> str:
+    """What to do where ``rows`` network rows take too much memory."""
+    smaller = [b for b in buckets if b < rows] or [1]
+    return (
+        f"load with smaller buckets, as buckets=({', '.join(map(str, smaller))},), with a "
+        "lower precision, or on a GPU with more memory"
+    )
+
+
+def check_unroll(lengths: Sequence[int]) -> Sequence[int]:
+    """The run lengths that get a graph of the whole run.
+
+    Raises:
+        TypeError: One number instead of a sequence.
+        ValueError: Something else than whole numbers of at least 1.
+    """
+    if isinstance(lengths, int):
+        raise TypeError(f"unroll is a sequence of run lengths, as ({lengths},); got {lengths!r}")
+    for length in lengths:
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise ValueError(f"unroll holds run lengths of at least 1; got {length!r}")
+    return lengths

@@ -1,245 +1,322 @@
-"""A lane: one queue of a device with its buffers, programs, and prepared steps.
+"""A lane: samples that step together, through the same network calls: admit, step, retire.
 
-One run at a time. A run writes all slots of its bucket before its first step, so nothing that an
-earlier one left, even by failing, can step beside it.
+Samples may come and go between any two steps, each with its own program: a slot has its own
+program counter. ``Engine.sample`` admits a batch, steps until it is done, and retires it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.protocol import DeviceDenoiser, NetworkBuffers
-from revstep.engine.devices.cuda import Queue, memory_named
-from revstep.engine.devices.graphs import CaptureRefused, Graph, Graphs
-from revstep.engine.errors import DeviceMemoryError
+from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
+from revstep.engine.devices.protocol import Device, Graphs
+from revstep.engine.errors import CapacityError
 from revstep.engine.program.table import StepProgram
-from revstep.engine.runtime.arena import IDLE_ROW, ProgramArena
+from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS, ProgramArena
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.slots import SlotBuffers
-from revstep.engine.runtime.step_kernels import PreparedStep, StepKernels
+from revstep.engine.runtime.buckets import bucket_for, smaller_buckets
+from revstep.engine.runtime.prepared import Capture, Prepared
+from revstep.engine.runtime.slots import Slots
+from revstep.engine.runtime.timing import Clock
 from revstep.kernels import columns as col
+from revstep.kernels.layout import HISTORY_TIERS, Array
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["Lane", "Prepared"]
-
-WARM_UPS = 3  # libraries choose algorithms and make workspaces in the first calls
-HISTORY_TIERS = (1, 3)  # slots a prepared step has; one covers DDIM, DDPM and DPM-Solver++(2M)
-
-log = logging.getLogger("revstep")
+__all__ = ["Admission", "Lane"]
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Prepared:
-    """All that runs the steps of one bucket.
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Admission:
+    """Samples that were admitted together.
 
     Attributes:
-        network: The bucket's network buffers.
-        kernel: The step over them.
-        call: Enqueues the network.
-        graph: begin, network and step as a graph; None: they are enqueued one by one.
-        unrolled: Run length -> the graph of that many steps, or None: it can't be captured.
+        program: Their program.
+        slots: Their slots (B,), ascending.
+        rows: Their network rows, ascending: of the conditional halves (B,), then of the
+            unconditional ones.
+        where: The slots, as an index of the device's arrays.
+        reach: Network rows that a call has at least while they are here.
+        begun: The lane's ``steps`` when they came.
+        x0: Whether their denoised estimates are read.
+        inpaint: Whether they have known pixels.
     """
 
-    network: NetworkBuffers
-    kernel: PreparedStep
-    call: Callable[[], None]
-    graph: Graph | None = None
-    unrolled: dict[int, Graph | None] = dataclasses.field(default_factory=dict)
-
-    @property
-    def calls(self) -> tuple[Callable[[], None], ...]:
-        """The three parts of a step."""
-        return self.kernel.begin, self.call, self.kernel.step
-
-    def advance(self) -> None:
-        """Enqueues one step."""
-        if self.graph is not None:
-            self.graph.replay()
-            return
-        for call in self.calls:
-            call()
+    program: StepProgram
+    slots: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    where: slice | Array
+    reach: int
+    begun: int
+    x0: bool
+    inpaint: bool
 
 
 class Lane:
-    """Buffers, programs and prepared steps on one queue. The queue must be torch's current one.
+    """Buffers, programs and prepared steps on one device, which is in use. One thread at a time.
 
     Args:
         denoiser: The network.
-        buckets: Network rows of each bucket, ascending.
-        queue: The denoiser's device's.
-        kernels: The step's kernels.
+        buckets: Network rows of each bucket, ascending; so many slots it has too.
+        device: The device.
+        network: The buffers of the largest bucket.
         graphs: Captures steps; None: every step is enqueued call by call.
+        unroll: Run lengths that get a graph of the whole run.
         program_rows: The arena's capacity.
+        arena_grows: Whether that is only its first one.
 
     Attributes:
-        refused: Why nothing is captured, once that is known.
+        buckets, device, unroll: As given.
+        arena: The programs.
+        slots: The samples' places.
+        capture: What became of the graphs.
+        steps: Steps so far.
     """
 
     def __init__(
         self,
-        denoiser: DeviceDenoiser,
+        denoiser: Denoiser,
         buckets: Sequence[int],
-        queue: Queue,
-        kernels: StepKernels,
-        graphs: Graphs | None,
-        program_rows: int,
+        device: Device,
+        network: NetworkBuffers,
+        *,
+        graphs: Graphs | None = None,
+        unroll: Collection[int] = (),
+        program_rows: int = MAX_PROGRAM_ROWS,
+        arena_grows: bool = False,
     ) -> None:
         self.buckets = tuple(buckets)
-        self.queue = queue
-        self.refused: str | None = None
+        self.device = device
+        self.unroll = frozenset(unroll)
+        self.capture = Capture(device, graphs)
+        self.steps = 0
         self._denoiser = denoiser
-        self._kernels = kernels
-        self._graphs = graphs
+        self._network = network
+        self._residents: list[Admission] = []
         self._prepared: dict[tuple[int, int, bool, bool], Prepared] = {}
         self._bound: dict[int, Callable[[], None]] = {}
-        most = self.buckets[-1]
-        with memory_named(queue.device, f"for {most} network rows", self._mend(most)):
-            self.arena = ProgramArena(queue, program_rows)
-            self.network = NetworkBuffers.allocate(
-                denoiser.spec, most, denoiser.dtype, queue.device
-            )
-            self.slots = SlotBuffers(denoiser.spec, most, queue)
+        self._current: Prepared | None = None
+        self._calls: tuple[Callable[[], None], ...] = ()
+        self._every = np.arange(self.buckets[-1])
+        self._net_x = network.x.reshape(self.buckets[-1], -1)
+        self.arena = ProgramArena(device, program_rows, grows=arena_grows)
+        self.slots = Slots(denoiser.spec, self.buckets[-1], device)
+
+    def admit(
+        self, program: StepProgram, batch: Batch, *, x0: bool = False, lowest_rows: int = 1
+    ) -> Admission:
+        """Gives the batch's samples slots and network rows; they step from the next step on.
+
+        Args:
+            program: The program of all of them.
+            batch: The samples; of any guidance.
+            x0: Whether their estimates will be read (``estimates``).
+            lowest_rows: Network rows that calls have at least while they are here.
+
+        Raises:
+            CapacityError: No room for the samples or the program beside those that are here.
+            DeviceMemoryError: Not enough memory.
+            ValueError: More network rows than the largest bucket.
+        """
+        slots, rows = self._free(len(batch.seeds), batch.rows)
+        table = self.arena.table
+        base = self.arena.acquire(program)
+        if self.arena.table is not table:
+            self._prepared.clear()  # it has grown
+        reach = max(lowest_rows, int(rows[-1]) + 1, int(slots[-1]) + 1)
+        where, inpaint = self._index(slots), batch.mask is not None
+        new = Admission(program, slots, rows, where, reach, self.steps, x0, inpaint)
+        fed = self._current.rows if self._residents and self._current is not None else 0
+        self._residents.append(new)
+        try:
+            current = self._choose()
+            self._place(new, batch, base)
+            self._fill(new, batch, slice(max(fed, int(rows[-1]) + 1), current.rows))
+        except BaseException:
+            self.retire(new)
+            raise
+        return new
+
+    def step(self, clock: Clock | None = None) -> None:
+        """Enqueues one step of all that are here; call by call with a clock."""
+        self.steps += 1
+        if clock is not None and self._current is not None:
+            clock.run(self._current.parts)
+            return
+        for call in self._calls:
+            call()
+
+    def run_unrolled(self, admission: Admission) -> bool:
+        """Enqueues the whole run as one graph, where there is one; False: nothing was done."""
+        length = admission.program.length
+        if length not in self.unroll or self._current is None or len(self._residents) > 1:
+            return False
+        graph = self.capture.run(self._current, length)
+        if graph is not None:
+            self.steps += length
+            graph.replay()
+        return graph is not None
+
+    def done(self, admission: Admission) -> bool:
+        """Whether all their steps were enqueued; further ones change nothing."""
+        return self.steps - admission.begun >= admission.program.length
+
+    def states(self, admission: Admission) -> Array:
+        """Their states (B, D), float32, on the device."""
+        return self.slots.x[admission.where]
+
+    def estimates(self, admission: Admission) -> Array:
+        """Their denoised estimates (B, D) of the last step, float32, on the device."""
+        return self.slots.x0[admission.where]
+
+    def flags(self, admission: Admission) -> Array:
+        """(B,), on the device: not 0 where the network's output was not finite."""
+        return self.slots.flags[admission.where]
+
+    def retire(self, admission: Admission) -> None:
+        """Frees their slots and rows, done or not; what was read of them must be copied before."""
+        self._residents.remove(admission)
+        self.arena.release(admission.program)
+        if not self._residents:
+            return  # whoever comes next writes all slots and rows
+        self.slots.clear(admission.where, len(admission.slots))
+        self._net_x[self._index(admission.rows)] = 0.0
+        self._choose()
+
+    def trim(self, limit: int) -> None:
+        """Lets go of the states, where they take more than ``limit`` bytes and nobody is here."""
+        if self.slots.state_bytes > limit and not self._residents:
+            self._prepared.clear()
+            self._current, self._calls = None, ()
+            self.slots = Slots(self._denoiser.spec, self.buckets[-1], self.device)
 
     def prepare(
-        self, rows: int, history: int = 0, want_x0: bool = False, inpaint: bool = False
+        self, rows: int, history: int = 0, x0: bool = False, inpaint: bool = False
     ) -> Prepared:
         """The steps of a bucket; made, warmed up and captured when first asked for.
 
         Args:
             rows: The bucket.
-            history: History slots that the programs need.
-            want_x0: Whether steps write the denoised estimate out.
+            history: Arrays of history that the programs need.
+            x0: Whether steps write the denoised estimate out.
             inpaint: Whether steps write known pixels into the state.
 
         Raises:
             DeviceMemoryError: Not enough memory.
         """
-        tier = next(t for t in HISTORY_TIERS if t >= history)
-        key = (rows, tier, want_x0, inpaint)
+        key = (rows, HISTORY_TIERS[bisect_left(HISTORY_TIERS, history)], x0, inpaint)
         if key not in self._prepared:
-            with memory_named(
-                self.queue.device, f"preparing {rows} network rows", self._mend(rows)
-            ):
+            fix = smaller_buckets(self.buckets, rows)
+            with self.device.memory_named(f"preparing {rows} network rows", fix):
                 self._prepared[key] = self._make(*key)
         return self._prepared[key]
 
-    def unrolled(self, prepared: Prepared, length: int) -> Graph | None:
-        """The graph of a whole run of ``length`` steps, or None where it can't be made."""
-        if prepared.graph is None:
-            return None
-        if length not in prepared.unrolled:
-            what = f"unrolling {length} steps of {len(prepared.network.t)} network rows"
-            mend = "load with fewer lengths in unroll, or with smaller buckets"
-            graph = None
-            try:
-                with memory_named(self.queue.device, what, mend):
-                    graph = self._capture(prepared.calls * length)
-            except (CaptureRefused, DeviceMemoryError) as error:
-                log.warning("%s failed: %s; the steps run one by one instead", what, error)
-            prepared.unrolled[length] = graph
-        return prepared.unrolled[length]
+    def _free(self, samples: int, rows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The first free slots and network rows."""
+        bucket_for(self.buckets, rows)  # refuses what can never have room
+        every = self._every
+        if not self._residents:
+            return every[:samples], every[:rows]
+        slots = np.setdiff1d(every, np.concatenate([r.slots for r in self._residents]))
+        free = np.setdiff1d(every, np.concatenate([r.rows for r in self._residents]))
+        if len(slots) < samples or len(free) < rows:
+            raise CapacityError(
+                f"{samples} samples of {rows} network rows find no room beside those that are "
+                f"here: {len(slots)} slots and {len(free)} rows of {len(every)} are free; admit "
+                "them when others have been retired"
+            )
+        return slots[:samples], free[:rows]
 
-    def place(self, prepared: Prepared, program: StepProgram, base: int, batch: Batch) -> None:
-        """Writes state, network input, conditions and maps for step 0, as ``loop.place`` does."""
-        upload = self.queue.upload
-        net, total = prepared.network, len(prepared.network.t)
-        count, used, guided = len(batch.seeds), batch.rows, batch.guided
+    def _choose(self) -> Prepared:
+        """Takes the prepared step that all who are here need."""
+        rows, history, x0, inpaint = 1, 0, False, False
+        for here in self._residents:
+            rows, history = max(rows, here.reach), max(history, here.program.history)
+            x0, inpaint = x0 or here.x0, inpaint or here.inpaint
+        current = self.prepare(bucket_for(self.buckets, rows), history, x0, inpaint)
+        self._current, self._calls = current, current.calls
+        return current
 
-        def slots(first: object, rest: object, dtype: Any = np.int32) -> NDArray[Any]:
-            values = np.full(total, rest, dtype)
-            values[:count] = first
-            return values
-
-        uncond = slots(-1, -1)
-        uncond[guided] = np.arange(count, used)
+    def _place(self, new: Admission, batch: Batch, base: int) -> None:
+        """Writes slots, initial states, known pixels, and the network's first inputs."""
+        count, upload, program = len(batch.seeds), self.device.upload, new.program
+        cond, uncond, guided = new.rows[:count], new.rows[count:], batch.guided
         self.slots.place(
-            np.arange(total),
-            slots(batch.seeds, 0, np.uint64),
-            base=slots(base, IDLE_ROW),
-            length=slots(program.length, 0),
-            guidance=slots(batch.guidance, 1.0, np.float32),
-            cond_row=slots(np.arange(count), -1),
-            uncond_row=uncond,
+            new.where,
+            batch,
+            cond_rows=cond,
+            uncond_rows=uncond,
+            program=(base, program.length),
+            clear=len(self._residents) == 1,
         )
-        for name, buffer in net.conditions.items():
-            null = batch.null_conditions[name]
-            spare = np.broadcast_to(null[:1], (total - used, *null.shape[1:]))
-            rows = np.concatenate([batch.conditions[name], null[guided], spare])
-            buffer.copy_(upload(rows), non_blocking=True)
-        if batch.mask is not None and batch.known is not None:
-            for buffer, values in zip(self.slots.known, (batch.mask, batch.known), strict=True):
-                buffer[:count].copy_(upload(values.reshape(count, -1)), non_blocking=True)
-        x = self._initial_state(program, batch)
-        flat = net.x.view(total, -1)
+        x = self._initial_state(new.where, batch, program)
         c_in = float(program.table[0, col.C_IN])
-        flat[:count].copy_(x if c_in == 1.0 else x * c_in)
+        scaled = x if c_in == 1.0 else x * c_in
+        network, rows = self._network, self._index(cond)
+        self._net_x[rows] = scaled
+        for name, buffer in network.conditions.items():
+            buffer[rows] = upload(batch.conditions[name])
         if len(guided):
-            index = upload(guided.astype(np.int64))
-            flat[count:used].copy_(flat.index_select(0, index))
-        flat[used:].zero_()
-        net.t.fill_(float(program.table[0, col.TIME]))
+            rows = self._index(uncond)
+            self._net_x[rows] = scaled[self._index(guided)]
+            for name, buffer in network.conditions.items():
+                buffer[rows] = upload(batch.null_conditions[name][guided])
 
-    def _initial_state(self, program: StepProgram, batch: Batch) -> torch.Tensor:
-        count = len(batch.seeds)
-        alpha, sigma = (float(np.float32(v)) for v in program.start)
-        x = self.slots.x[:count]
+    def _initial_state(self, where: slice | Array, batch: Batch, program: StepProgram) -> Array:
+        """Writes alpha y + sigma z; (B, D)."""
+        count, device = len(batch.seeds), self.device
+        alpha, sigma = float(np.float32(program.start[0])), float(np.float32(program.start[1]))
+        states, consecutive = self.slots.x, isinstance(where, slice)
+        x = states[where] if consecutive else device.zeros((count, states.shape[1]), "float32")
         if batch.noise is None:
-            self._kernels.initial_noise(x, self.slots.seed[:count], batch.seeds)
+            device.fill_noise(x, self.slots.seed[where], batch.seeds)
         else:
-            x.copy_(self.queue.upload(batch.noise.reshape(count, -1)), non_blocking=True)
-        x.mul_(sigma)
+            x[:] = device.upload(batch.noise.reshape(count, -1))
+        x *= sigma
         if batch.start is not None and alpha != 0.0:
-            x.add_(self.queue.upload(batch.start.reshape(count, -1)).mul_(alpha))
+            x += device.upload(batch.start.reshape(count, -1)) * alpha
+        if not consecutive:
+            states[where] = x
         return x
 
-    def _make(self, rows: int, history: int, want_x0: bool, inpaint: bool) -> Prepared:
-        self.slots.clear()  # of the last run: the new step checks the maps it is made with
+    def _fill(self, new: Admission, batch: Batch, spare: slice) -> None:
+        """Gives rows to spare zeros, the first null conditions, and a valid time."""
+        if spare.start >= spare.stop:
+            return
+        self._net_x[spare] = 0.0
+        self._network.t[spare] = float(new.program.table[0, col.TIME])
+        for name, buffer in self._network.conditions.items():
+            buffer[spare] = self.device.upload(batch.null_conditions[name][:1])
+
+    def _index(self, indices: NDArray[np.intp]) -> slice | Array:
+        """Ascending indices as what indexes an array of the device: a slice where they are one."""
+        first, last = int(indices[0]), int(indices[-1])
+        if last - first == len(indices) - 1:
+            return slice(first, last + 1)
+        return self.device.upload(indices.astype(np.int64))
+
+    def _make(self, rows: int, history: int, x0: bool, inpaint: bool) -> Prepared:
         new = rows not in self._bound
-        network = self.network.first(rows)
+        network = self._network.first(rows)
         call = self._denoiser.bind(network) if new else self._bound[rows]
-        table = self.arena.table
-        buffers = self.slots.step_buffers(table, network, history, want_x0, inpaint)
-        prepared = Prepared(network, self._kernels.prepare(buffers), call)
-        self._warm_up(prepared, WARM_UPS if new else 1)
-        self._bound[rows] = call
-        if self._graphs is not None and self.refused is None:
-            try:
-                if reason := self._denoiser.capturable:
-                    raise CaptureRefused(reason)
-                prepared.graph = self._capture(prepared.calls)
-            except CaptureRefused as refusal:
-                self.refused = str(refusal)
-                log.warning("no CUDA graph was captured: %s; the eager loop runs instead", refusal)
+        with self.slots.all_idle():  # the new step runs for nobody
+            buffers = self.slots.step_buffers(self.arena.table, network, history, x0, inpaint)
+            prepared = Prepared.of(network, call, self.device.prepare(buffers))
+            self._warm_up(prepared, self.device.warm_ups if new else min(1, self.device.warm_ups))
+            self._bound[rows] = call
+            self.capture.step(prepared)
         return prepared
 
     def _warm_up(self, prepared: Prepared, times: int) -> None:
-        """Compiles, loads and chooses all that a run needs, with idle slots: no state moves."""
-        one = slice(0, 1)
-        seed = np.zeros(1, np.uint64)
-        self._kernels.initial_noise(self.slots.x[one], self.slots.seed[one], seed)
-        prepared.kernel.warm_up()
+        """Compiles, loads and chooses all that a run needs."""
+        if not times:
+            return
+        scratch = self.device.zeros((1, self._denoiser.spec.elements), "float32")
+        self.device.fill_noise(scratch, self.slots.seed[:1], np.zeros(1, np.uint64))
         for _ in range(times):
-            prepared.advance()
-        self.queue.finish()
-
-    def _capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
-        assert self._graphs is not None
-        try:
-            return self._graphs.capture(calls)
-        except CaptureRefused:  # another thread breaks one by waiting for the whole GPU: once more
-            return self._graphs.capture(calls)
-
-    def _mend(self, rows: int) -> str:
-        smaller = [b for b in self.buckets if b < rows] or [1]
-        return (
-            f"load with smaller buckets, as buckets=({', '.join(map(str, smaller))},), with a "
-            "lower precision, or on a GPU with more memory"
-        )
+            for call in prepared.parts:
+                call()
+        self.device.finish()

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from revstep.engine.arrays import array_from, floats
 from revstep.engine.checks import check_whole
 from revstep.engine.errors import ArgumentTypeError
-from revstep.engine.runtime.loop import INITIAL_STREAM
 from revstep.engine.runtime.seeds import checked_seed, sample_seeds
 from revstep.kernels import normal_fill
+from revstep.kernels.noise import STREAM_INITIAL
 
 __all__ = ["initial_noise", "slerp"]
 
@@ -48,7 +48,7 @@ def initial_noise(
         n = len(keys) if isinstance(keys, tuple) else 1
     seeds = sample_seeds(keys, check_whole(n, "n", 1, numpy=True))
     out = np.empty((len(seeds), int(np.prod(size))), np.float32)
-    normal_fill(out, seeds, 0, INITIAL_STREAM)
+    normal_fill(out, seeds, 0, STREAM_INITIAL)
     return out.reshape(len(seeds), *size)
 
 

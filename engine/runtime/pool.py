@@ -1,58 +1,65 @@
-"""Workspaces: the buffers and the bound network of one run, lent from a bounded pool.
+"""Lanes lent to threads: as many as are asked for on the host, one on a GPU.
 
-Sessions are thread-safe but bindings are not, so every run holds a workspace of its own.
+A denoiser is thread-safe but what it binds is not, so every run has a lane of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
-from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
-from revstep.engine.system.forks import renew_in_children
-from revstep.kernels import StepBuffers, StepKernel
+from revstep.engine.errors import BackendError
+from revstep.engine.runtime.buckets import bucket_for
+from revstep.engine.runtime.lane import Lane
+from revstep.engine.system.forks import refuse_forked, renew_in_children
 
-__all__ = ["Workspace", "WorkspacePool"]
+__all__ = ["LanePool", "Lanes", "OneLane"]
 
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Workspace:
-    """Network buffers of a fixed number of rows, and the call that runs the network on them.
-
-    Attributes:
-        buffers: The network's buffers.
-        network: Runs it on them.
-        steps: The prepared step of the last run, by the run's form, where it is small.
-    """
-
-    buffers: NetworkBuffers
-    network: Callable[[], None]
-    steps: dict[Hashable, tuple[StepBuffers, StepKernel]] = dataclasses.field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """Network rows."""
-        return int(self.buffers.x.shape[0])
+KEPT_BYTES = 1 << 22  # of states that an idle lane keeps: what is small is fast
 
 
-class WorkspacePool:
-    """At most ``limit`` workspaces at once; idle ones are kept, the least recently used go first.
+class Lanes(Protocol):
+    """Lends lanes. Thread-safe."""
+
+    def lend(self, rows: int) -> contextlib.AbstractContextManager[Lane]:
+        """A lane for calls of ``rows`` network rows; its device is in use in the ``with`` block."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Kernels, buckets, graphs; plain JSON values."""
+        ...
+
+
+class LanePool:
+    """At most ``limit`` lanes at once; idle ones are kept, the least recently used go first.
 
     Args:
-        denoiser: The network to bind.
+        make: Makes a lane of so many network rows.
         limit: Runs at the same time; further ones wait for their turn. A run that a callback
-            of another begins, on its thread, takes a workspace beyond the limit instead: the two
-            would wait for each other.
+            of another begins, on its thread, takes a lane beyond the limit instead: the two would
+            wait for each other.
+        kernels: What runs the step.
+        buckets: Network rows that calls are padded to, ascending; none: every number has a lane
+            of its own.
     """
 
-    def __init__(self, denoiser: Denoiser, limit: int) -> None:
-        self._denoiser = denoiser
+    def __init__(
+        self,
+        make: Callable[[int], Lane],
+        limit: int,
+        kernels: str,
+        buckets: Sequence[int] = (),
+    ) -> None:
+        self._make = make
         self._limit = limit
+        self._kernels = kernels
+        self._buckets = tuple(buckets)
         self._thread = threading.local()
-        self._idle: OrderedDict[int, Workspace] = OrderedDict()  # id -> workspace, oldest first
+        self._idle: OrderedDict[int, Lane] = OrderedDict()  # id -> lane, oldest first
         self.after_fork()
         renew_in_children(self)
 
@@ -62,28 +69,97 @@ class WorkspacePool:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def lend(self, rows: int) -> Iterator[Workspace]:
-        """A workspace of ``rows`` network rows, for the length of the ``with`` block."""
+    def lend(self, rows: int) -> Iterator[Lane]:
+        """A lane of ``rows`` network rows, or of the bucket that holds them."""
+        if self._buckets:
+            rows = bucket_for(self._buckets, rows)
         nested = getattr(self._thread, "holds", False)
         with contextlib.nullcontext() if nested else self._running:
             self._thread.holds = True
-            workspace = self._take(rows) or self._make(rows)
+            lane = None
             try:
-                yield workspace
+                lane = self._take(rows) or self._make(rows)
+                yield lane
             finally:
                 self._thread.holds = nested
-                with self._lock:
-                    self._idle[id(workspace)] = workspace
-                    while len(self._idle) > self._limit:
-                        self._idle.popitem(last=False)
+                if lane is not None:
+                    self._put_back(lane)
 
-    def _take(self, rows: int) -> Workspace | None:
+    def describe(self) -> dict[str, Any]:
+        """Kernels, and the buckets where there are any."""
+        buckets = {"buckets": list(self._buckets)} if self._buckets else {}
+        return {"kernels": self._kernels, **buckets}
+
+    def _take(self, rows: int) -> Lane | None:
         with self._lock:
             for key in reversed(self._idle):
-                if self._idle[key].rows == rows:
+                if self._idle[key].buckets == (rows,):
                     return self._idle.pop(key)
         return None
 
-    def _make(self, rows: int) -> Workspace:
-        buffers = NetworkBuffers.allocate(self._denoiser.spec, rows)
-        return Workspace(buffers, self._denoiser.bind(buffers))
+    def _put_back(self, lane: Lane) -> None:
+        lane.trim(KEPT_BYTES)
+        with self._lock:
+            self._idle[id(lane)] = lane
+            while len(self._idle) > self._limit:
+                self._idle.popitem(last=False)
+
+
+class OneLane:
+    """One lane, which holds all of its device's memory and graphs; one run at a time.
+
+    Args:
+        lane: The lane.
+        graphs: Whether it captures graphs.
+    """
+
+    def __init__(self, lane: Lane, *, graphs: bool) -> None:
+        self.lane = lane
+        self._graphs = graphs
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._thread: int | None = None  # which holds the lock
+
+    @contextlib.contextmanager
+    def lend(self, rows: int) -> Iterator[Lane]:
+        """The lane.
+
+        Raises:
+            BackendError: It is asked for from a callback of its own run, or in a child that was
+                forked from the process that made it.
+            DeviceMemoryError: The device's memory is short; later runs work.
+            ValueError: More rows than the largest bucket.
+        """
+        device, me = self.lane.device, threading.get_ident()
+        refuse_forked(self._process, device.name)
+        if self._thread == me:
+            raise BackendError(
+                "this engine runs one batch at a time, and its own callback asks for another; "
+                "sample after the run, or load a second engine for the callback"
+            )
+        doing = f"in a run of {bucket_for(self.lane.buckets, rows)} network rows"
+        fix = "use a smaller batch_size, or load with a lower precision"
+        with self._hold(me), device.use(), device.memory_named(doing, fix):
+            yield self.lane
+
+    @contextlib.contextmanager
+    def _hold(self, thread: int) -> Iterator[None]:
+        with self._lock:
+            self._thread = thread
+            try:
+                yield
+            finally:
+                self._thread = None
+
+    def describe(self) -> dict[str, Any]:
+        """Kernels, buckets, and whether steps run as graphs."""
+        lane = self.lane
+        graphs = "on" if self._graphs else "off"
+        if lane.capture.refused is not None:
+            graphs = f"refused: {lane.capture.refused}"
+        return {
+            "kernels": lane.device.describe_kernels(),
+            "buckets": list(lane.buckets),
+            "graphs": graphs,
+            "unrolled": sorted(lane.unroll),
+        }

@@ -1,134 +1,162 @@
-"""The device's static buffers: one allocation for the largest bucket, its first rows for others.
+"""Slots: the samples' places in a lane, as static buffers of its device.
 
-Nothing here is ever allocated anew or freed while the engine lives: graphs keep the addresses.
+Nothing here is allocated anew or moved while steps are prepared over it: kernels and graphs keep
+the addresses.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import NetworkBuffers
-from revstep.engine.devices.cuda import Queue
+from revstep.engine.devices.protocol import Device
+from revstep.engine.runtime.arena import IDLE_ROW
+from revstep.engine.runtime.batch import Batch
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.kernels import StepBuffers
+from revstep.kernels.layout import Array
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Slots"]
 
-    from revstep.kernels.buffers import StepBuffers
-
-__all__ = ["SlotBuffers"]
-
-INTS = ("base", "length", "counter", "current", "cond_row", "uncond_row", "flags", "guidance")
+FIELDS = ("base", "length", "counter", "current", "cond_row", "uncond_row", "flags", "guidance")
+BASE, LENGTH, COUNTER, CURRENT, COND_ROW, UNCOND_ROW, FLAGS, GUIDANCE = range(len(FIELDS))
 
 
-class SlotBuffers:
-    """What the steps of up to S slots read and write besides the network's buffers.
+class Slots:
+    """What the steps of up to S samples read and write besides the network's buffers.
 
-    A slot without a program stands at the arena's idle row and feeds no network row.
+    An idle slot stands at the arena's idle row and feeds no network row.
 
     Args:
         spec: The denoiser's spec.
-        slots: S.
-        queue: Orders the uploads.
+        count: S.
+        device: Where they are.
+
+    Attributes:
+        seed: uint64 (S,), or int64 of the same bits.
+        x: float32 (S, D): the states.
+        state_bytes: Bytes of all that is (S, D).
     """
 
-    def __init__(self, spec: DenoiserSpec, slots: int, queue: Queue) -> None:
-        import torch
+    def __init__(self, spec: DenoiserSpec, count: int, device: Device) -> None:
+        self._device = device
+        self._learned_variance = spec.learned_variance
+        # rows of 16 bytes' multiple, so that every field is as aligned as the first; guidance's
+        # bits are held as integers: one copy writes all fields
+        width = -(-count // 4) * 4
+        self._fields: Array = device.zeros((len(FIELDS), width), "int32")
+        self._idle = np.zeros((len(FIELDS), width), np.int32)
+        self._idle[BASE] = IDLE_ROW
+        self._idle[[COND_ROW, UNCOND_ROW]] = -1
+        self._idle[GUIDANCE] = np.float32(1.0).view(np.int32)
+        self.state_bytes = 0
+        self.seed: Array = device.zeros((count,), "uint64")
+        self.x: Array = self._states(spec.elements)
+        self._history: list[Array] = []
+        self._x0: Array | None = None
+        self._known: tuple[Array, Array] | None = None
+        self._fields[:] = device.upload(self._idle)
 
-        self._queue = queue
-        self._width = spec.elements
-        self._learned = spec.learned_variance
-        # rows of 16 bytes' multiple, so that every field is as aligned as the first
-        self._ints = torch.zeros(
-            (len(INTS), -(-slots // 4) * 4), dtype=torch.int32, device=queue.device
-        )
-        self.seed = torch.zeros(slots, dtype=torch.int64, device=queue.device)
-        self.x = torch.zeros((slots, self._width), dtype=torch.float32, device=queue.device)
-        self._history: list[torch.Tensor] = []
-        self._x0: torch.Tensor | None = None
-        self._known: tuple[torch.Tensor, torch.Tensor] | None = None
-        self.clear()
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
 
     @property
-    def flags(self) -> torch.Tensor:
+    def flags(self) -> Array:
         """int32 (S,): not 0 where the network's output was not finite."""
-        return self._ints[INTS.index("flags")]
+        return self._fields[FLAGS]
 
     @property
-    def x0(self) -> torch.Tensor:
+    def x0(self) -> Array:
         """float32 (S, D): the denoised estimates; allocated when first asked for."""
-        import torch
-
         if self._x0 is None:
-            self._x0 = torch.zeros_like(self.x)
+            self._x0 = self._states()
         return self._x0
 
     @property
-    def known(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def known(self) -> tuple[Array, Array]:
         """Inpainting's mask and known pixels, float32 (S, D); allocated when first asked for."""
-        import torch
-
         if self._known is None:
-            self._known = torch.zeros_like(self.x), torch.zeros_like(self.x)
+            self._known = self._states(), self._states()
         return self._known
 
-    def history(self, count: int) -> tuple[torch.Tensor, ...]:
-        """The first ``count`` history slots, float32 (S, D); allocated when first asked for."""
-        import torch
-
-        while len(self._history) < count:
-            self._history.append(torch.zeros_like(self.x))
-        return tuple(self._history[:count])
-
     def place(
-        self, slots: NDArray[np.intp], seeds: NDArray[np.uint64], **values: NDArray[Any] | float
+        self,
+        where: slice | Array,
+        batch: Batch,
+        *,
+        cond_rows: NDArray[np.intp],
+        uncond_rows: NDArray[np.intp],
+        program: tuple[int, int],
+        clear: bool,
     ) -> None:
-        """Writes seeds and the named fields (others become 0) of slots that are not running."""
-        columns = np.zeros((len(INTS), len(slots)), np.int32)
-        for name, value in values.items():
-            array = np.asarray(value)
-            kind = np.float32 if name == "guidance" else np.int32
-            columns[INTS.index(name)] = array.astype(kind).view(np.int32)
-        index = self._queue.upload(slots.astype(np.int64))
-        self._ints.index_copy_(1, index, self._queue.upload(columns))
-        self.seed.index_copy_(0, index, self._queue.upload(seeds.view(np.int64)))
+        """Gives slots their samples, at step 0, with their known pixels; not their states.
 
-    def clear(self) -> None:
-        """Makes all slots idle."""
-        count = len(self.seed)
-        seeds = np.zeros(count, np.uint64)
-        self.place(np.arange(count), seeds, guidance=1.0, cond_row=-1, uncond_row=-1)
+        Args:
+            where: The slots, k of them; the first k if ``clear``.
+            batch: The k samples.
+            cond_rows: Network rows of their conditional halves (k,).
+            uncond_rows: Network rows of the guided ones' unconditional halves.
+            program: (first table row, length).
+            clear: Whether all other slots become idle.
+        """
+        k, upload = len(batch.seeds), self._device.upload
+        fields = (self._idle if clear else self._idle[:, :k]).copy()
+        fields[BASE, :k], fields[LENGTH, :k] = program
+        fields[COND_ROW, :k] = cond_rows
+        fields[UNCOND_ROW, batch.guided] = uncond_rows
+        fields[GUIDANCE, :k] = batch.guidance.view(np.int32)
+        self._fields[:, slice(None) if clear else where] = upload(fields)
+        self.seed[where] = upload(batch.seeds)
+        if batch.mask is not None and batch.known is not None:
+            for buffer, pixels in zip(self.known, (batch.mask, batch.known), strict=True):
+                buffer[where] = upload(pixels.reshape(k, -1))
+
+    def clear(self, where: slice | Array, count: int) -> None:
+        """Makes ``count`` slots idle."""
+        self._fields[:, where] = self._device.upload(self._idle[:, :count])
+
+    @contextlib.contextmanager
+    def all_idle(self) -> Iterator[None]:
+        """Every slot is idle inside: steps change nothing."""
+        kept = self._fields + 0  # a copy, of either kind
+        self._fields[:] = self._device.upload(self._idle)
+        try:
+            yield
+        finally:
+            self._fields[:] = kept
 
     def step_buffers(
-        self,
-        table: torch.Tensor,
-        network: NetworkBuffers,
-        history: int,
-        want_x0: bool,
-        inpaint: bool = False,
+        self, table: Array, network: NetworkBuffers, history: int, x0: bool, inpaint: bool
     ) -> StepBuffers:
-        """The tensors of the steps of one bucket: as many slots as it has network rows."""
-        from revstep.kernels.buffers import StepBuffers
-
-        rows = len(network.t)
-        fields: dict[str, torch.Tensor] = {
-            name: self._ints[k, :rows] for k, name in enumerate(INTS) if name != "guidance"
+        """The buffers of the steps of one bucket: as many slots as it has network rows."""
+        rows = int(network.t.shape[0])
+        fields: dict[str, Any] = {
+            name: self._fields[k, :rows] for k, name in enumerate(FIELDS) if name != "guidance"
         }
+        while len(self._history) < history:
+            self._history.append(self._states())
         return StepBuffers(
             table=table,
-            guidance=self._ints[INTS.index("guidance"), :rows].view(self.x.dtype),
+            guidance=self._fields[GUIDANCE, :rows].view(self.x.dtype),
             seed=self.seed[:rows],
             x=self.x[:rows],
-            output=network.out.view(rows, -1),
-            net_x=network.x.view(rows, -1),
+            output=network.out.reshape(rows, -1),
+            net_x=network.x.reshape(rows, -1),
             net_t=network.t,
-            history=tuple(q[:rows] for q in self.history(history)),
-            x0=self.x0[:rows] if want_x0 else None,
+            history=tuple(q[:rows] for q in self._history[:history]),
+            x0=self.x0[:rows] if x0 else None,
             mask=self.known[0][:rows] if inpaint else None,
             known=self.known[1][:rows] if inpaint else None,
-            learned_variance=self._learned,
+            learned_variance=self._learned_variance,
             **fields,
         )
+
+    def _states(self, elements: int | None = None) -> Array:
+        shape = (len(self.seed), elements or int(self.x.shape[1]))
+        self.state_bytes += 4 * shape[0] * shape[1]
+        return self._device.zeros(shape, "float32")

@@ -1,10 +1,11 @@
-"""What a run tells its caller: progress, previews, recorded estimates, cancellation, failures."""
+"""What a run reports: progress, previews, recorded estimates, cancellation, failures."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,43 @@ from numpy.typing import NDArray
 from revstep.engine.checks import check_function, wrong_type
 from revstep.engine.errors import Cancelled, NonFiniteError
 from revstep.engine.runtime.kept_x0 import X0Trace
-from revstep.engine.runtime.runner import StepView
 
-__all__ = ["Observer", "Preview", "Watch"]
+__all__ = ["BatchWatcher", "Preview", "Watch", "Watcher"]
+
+
+class Watcher(Protocol):
+    """Who follows a batch through its steps; what it raises ends the run."""
+
+    @property
+    def every_step(self) -> bool:
+        """Whether single steps matter; else the last one is enough."""
+        ...
+
+    @property
+    def reads_x0(self) -> bool:
+        """Whether any step's denoised estimate is read."""
+        ...
+
+    def wants_x0(self, number: int) -> bool:
+        """Whether the estimate of step ``number``, from 0, is read."""
+        ...
+
+    def step_done(
+        self, number: int, flags: NDArray[np.int32], x0: NDArray[np.float32] | None
+    ) -> None:
+        """The device has done step ``number``, from 0.
+
+        Args:
+            number: The step.
+            flags: (B,): not 0 where the network's output was not finite.
+            x0: The denoised estimates (B, D), the callee's own, where ``wants_x0`` says so.
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Preview:
-    """What ``on_step`` is told after a step.
+    """What ``on_step`` gets after a step.
 
     Attributes:
         step: Steps done of this batch, from 1.
@@ -37,12 +67,12 @@ class Preview:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Watch:
-    """Who wants to know of a run's steps.
+    """What the caller of a run wants to know of its steps.
 
     Attributes:
         advice: What may help where the network's output is not finite.
-        progress: Told (steps done, steps in all).
-        on_step: Told a ``Preview``.
+        progress: Called with (steps done, steps in all).
+        on_step: Called with a ``Preview``.
         cancel: Ends the run once set.
         trace: Records the estimates of its steps.
     """
@@ -60,27 +90,20 @@ class Watch:
         if self.cancel is not None and not callable(getattr(self.cancel, "is_set", None)):
             raise wrong_type(self.cancel, "cancel", "a threading.Event")
 
-    @property
-    def wants_x0(self) -> bool:
-        """Whether any step's estimate is read."""
-        return self.on_step is not None or self.trace is not None
 
-    @property
-    def every_step(self) -> bool:
-        """Whether anybody wants to know of single steps; else the last one is enough."""
-        return self.wants_x0 or self.progress is not None or self.cancel is not None
-
-
-class Observer:
-    """Called after every step of one batch; raises what ends the run.
+class BatchWatcher:
+    """Serves a ``Watch`` for one batch of its run.
 
     Args:
-        watch: Who wants to know.
+        watch: What the caller wants to know.
         shape: Shape of one sample.
         first: Number of the batch's first sample.
         steps: Steps of the batch.
         done: Steps that earlier batches have done.
         total: Steps of all batches.
+
+    Attributes:
+        every_step, reads_x0: See ``Watcher``.
 
     Raises:
         Cancelled: The run is cancelled before it begins.
@@ -91,37 +114,37 @@ class Observer:
     ) -> None:
         self._watch, self._shape, self._first = watch, shape, first
         self._steps, self._done, self._total = steps, done, total
+        self.reads_x0 = watch.on_step is not None or watch.trace is not None
+        self.every_step = self.reads_x0 or watch.progress is not None or watch.cancel is not None
         self._check_cancelled(0)
 
-    @property
-    def every_step(self) -> bool:
-        """As ``Watch.every_step``."""
-        return self._watch.every_step
-
     def wants_x0(self, number: int) -> bool:
-        """Whether the estimate of step ``number``, from 0, is read."""
+        """See ``Watcher``."""
         watch = self._watch
         return watch.on_step is not None or (
             watch.trace is not None and watch.trace.wants(number + 1)
         )
 
-    def __call__(self, number: int, view: StepView) -> None:
-        """Step ``number``, from 0, is done."""
+    def step_done(
+        self, number: int, flags: NDArray[np.int32], x0: NDArray[np.float32] | None
+    ) -> None:
+        """See ``Watcher``."""
+        if np.count_nonzero(flags):  # ten times as fast as any()
+            self._refuse(number, flags)
+        if not self.every_step:
+            return
         watch = self._watch
-        self._check_finite(number, view.flags())
         if watch.progress is not None:
             watch.progress(self._done + number + 1, self._total)
-        if self.wants_x0(number):
-            x0 = view.x0().reshape(-1, *self._shape)
+        if x0 is not None:
+            estimates = x0.reshape(-1, *self._shape)
             if watch.trace is not None and watch.trace.wants(number + 1):
-                watch.trace.record(number + 1, self._first, x0)
+                watch.trace.record(number + 1, self._first, estimates)
             if watch.on_step is not None:
-                watch.on_step(Preview(number + 1, self._steps, self._first, x0))
+                watch.on_step(Preview(number + 1, self._steps, self._first, estimates))
         self._check_cancelled(number + 1)
 
-    def _check_finite(self, number: int, flags: NDArray[np.int32]) -> None:
-        if not flags.any():
-            return
+    def _refuse(self, number: int, flags: NDArray[np.int32]) -> None:
         bad = [self._first + int(i) for i in np.flatnonzero(flags)]
         by = "at" if self.every_step or number + 1 < self._steps else "by"
         raise NonFiniteError(

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.program.table import build_program
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.loop import run_batch
-from revstep.engine.runtime.pool import Workspace
+from revstep.engine.runtime.runtime import host_lane
 from revstep.export.progress import Stages
 
 __all__ = ["STEPS", "ddim_run", "forward_rows"]
@@ -56,8 +55,7 @@ def ddim_run(
     program = build_program(spec, "ddim", min(STEPS, spec.schedule.steps))
     final = np.empty((count, *spec.shape), dtype=np.float32)
     group = min(count, spec.batch[1])
-    buffers = NetworkBuffers.allocate(spec, max(group, spec.batch[0]))
-    workspace = Workspace(buffers, denoiser.bind(buffers))
+    lane = host_lane(denoiser, max(group, spec.batch[0]))
     for first in range(0, count, group):
         chosen = slice(first, min(first + group, count))
         conditions = {
@@ -67,12 +65,10 @@ def ddim_run(
         seeds = np.arange(count, dtype=np.uint64)[chosen] + np.uint64(arrays["ddim20.seed"])
         batch = Batch(seeds, np.ones(len(seeds), np.float32), conditions, conditions)
         share = STEPS // program.length if first == 0 else 0
-        state = run_batch(
-            program,
-            batch,
-            workspace,
-            learned_variance=spec.learned_variance,
-            observe=lambda number, steps, share=share: stages.advance(what, share),  # type: ignore[misc]
-        )
-        final[chosen] = state.reshape(-1, *spec.shape)
+        samples = lane.admit(program, batch)
+        while not lane.done(samples):
+            lane.step()
+            stages.advance(what, share)
+        final[chosen] = lane.states(samples).reshape(-1, *spec.shape)
+        lane.retire(samples)
     return final

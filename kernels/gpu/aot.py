@@ -23,6 +23,7 @@ from revstep.kernels.gpu.launch import (
     SMALL_CALLS,
     WARPS,
 )
+from revstep.kernels.layout import HISTORY_TIERS
 
 FORMAT = 1
 INDEX = "kernels.json"
@@ -31,7 +32,6 @@ PORTABLE_PTX_VERSION = 80  # PTX 8.0: drivers of CUDA 12.0 and later
 CAPABILITIES = (80, 90, 100, 120)
 KNOWN = (80, 86, 87, 89, 90, 100, 103, 110, 120, 121)  # Triton crashes on numbers it doesn't know
 SOURCES = ("../columns.py", "launch.py", "step.py", "tiles.py", "noise.py")
-HISTORIES = (1, 3)  # a bucket takes the next larger one; absent slots are never touched
 
 _ELEMENT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _POINTERS = {
@@ -168,7 +168,7 @@ def variants_for(dtype: str, elements: int, *, learned: bool) -> Iterator[Varian
     aligned = elements % 4 == 0
     yield Variant("begin_step")
     yield Variant("normal_fill", aligned=aligned)
-    for history, x0, inpaint in itertools.product(HISTORIES, (False, True), (False, True)):
+    for history, x0, inpaint in itertools.product(HISTORY_TIERS, (False, True), (False, True)):
         sizes = (SMALL_CALLS, LARGE_CALLS) if history <= LARGE_HISTORY else (SMALL_CALLS,)
         for calls in sizes:
             yield Variant("fused_step", dtype, aligned, history, x0, inpaint, learned, calls)

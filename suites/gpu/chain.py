@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from revstep.bench.clock import percentiles
 from revstep.bench.compare import times_as_fast
-from revstep.engine.devices.cuda import Queue
-from revstep.engine.runtime.step_kernels import StepKernels
+from revstep.engine.devices.protocol import Device
 from revstep.kernels import columns as col
 from suites.gpu.context import Run
 from suites.gpu.step_rows import one_row, step_buffers
@@ -39,15 +38,14 @@ def measure_chain(run: Run) -> None:
 def _against_torch(run: Run, name: str, rows: int, elements: int, noise: bool) -> None:
     import torch
 
-    with run.queue() as queue:
+    with run.in_use() as device:
         buffers = step_buffers(run.device, rows, elements, torch.float16, one_row(noise=noise))
         eager = make_chain(buffers, torch.randn_like if noise else None)
         compiled = torch.compile(eager, dynamic=False)
-        kernel = StepKernels(queue).prepare(buffers)
-        kernel.warm_up()
+        kernel = device.prepare(buffers)
         kernel.begin()
         if not noise:
-            _check(run, queue, kernel.step, eager, buffers)
+            _check(run, device, kernel.step, eager, buffers)
         tasks = [kernel.step, eager, compiled]
         times = run.call_times(tasks, run.pick(200, 2), flush_l2=True)
         host = run.call_times([_often(task) for task in tasks], run.pick(30, 1))
@@ -99,11 +97,11 @@ def make_chain(buffers: StepBuffers, draw: Callable[[torch.Tensor], torch.Tensor
 
 
 def _check(
-    run: Run, queue: Queue, step: Callable[[], None], chain: Chain, buffers: StepBuffers
+    run: Run, device: Device, step: Callable[[], None], chain: Chain, buffers: StepBuffers
 ) -> None:
     want, _ = chain()
     step()
-    queue.finish()
+    device.finish()
     error = float((buffers.x - want).abs().max())
     if not error < TOLERANCE:
         raise ValueError(f"the step and the chain differ by {error:.2g}; allowed {TOLERANCE:g}")

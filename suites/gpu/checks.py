@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.engine import Engine
-from revstep.engine.runtime.device_runner import CudaRunner
-from revstep.engine.runtime.loop import INITIAL_STREAM
-from revstep.engine.runtime.step_kernels import StepKernels
 from revstep.kernels import StepBuffers, reference
 from revstep.kernels.buffers import numpy_views
+from revstep.kernels.noise import STREAM_INITIAL
 from suites.gpu.context import Run
 from suites.gpu.networks import conditions_for, make_network
 from suites.gpu.peers import prepared, torch_engine
@@ -53,17 +51,16 @@ def _step_against_reference(run: Run, name: str, dtype: str) -> None:
         for history in HISTORIES[dtype]:
             program = np.stack([random_row(rng, history) for _ in range(ROWS)])
             kind: torch.dtype = getattr(torch, dtype)
-            with run.queue() as queue:
+            with run.in_use() as device:
                 buffers = step_buffers(run.device, 3, elements, kind, program, history)
                 want = _copies(numpy_views(buffers))
-                kernel = StepKernels(queue).prepare(buffers)
-                kernel.warm_up()
+                kernel = device.prepare(buffers)
                 for _ in range(ROWS + 1):  # the identity row too
                     kernel.begin()
                     kernel.step()
                     reference.begin_step(want)
                     reference.fused_step(want)
-                queue.finish()
+                device.finish()
             differing += _differing(numpy_views(buffers), want)
             tried += 3 * elements * (ROWS + 1)
     run.differing(
@@ -100,12 +97,11 @@ def _noise_against_reference(run: Run) -> None:
 
     seeds, elements = np.array(SEEDS, np.uint64), run.pick(100_003, 19)
     want = np.empty((len(seeds), elements), np.float32)
-    reference.normal_fill(want, seeds, 0, INITIAL_STREAM)
+    reference.normal_fill(want, seeds, 0, STREAM_INITIAL)
     out = torch.empty((len(seeds), elements), device=run.device)
-    with run.queue() as queue:
-        key = queue.upload(seeds.view(np.int64))
-        StepKernels(queue).initial_noise(out, key, seeds)
-        queue.finish()
+    with run.in_use() as device:
+        device.fill_noise(out, device.upload(seeds), seeds)
+        device.finish()
     differing = _differing_bits(out.cpu().numpy(), want)
     run.differing(
         "initial noise against the reference", differing, "differing values",
@@ -142,11 +138,12 @@ def _company(run: Run) -> None:
     import torch
 
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
+    from suites.torch_host import runtime_on
 
     network, steps = make_network(run, "policy"), run.pick(20, 2)
     module = prepared(run, network, torch.float16)
     denoiser = TorchModuleDenoiser(module, network.spec, device=run.device, dtype=torch.float16)
-    engine = Engine(runner=CudaRunner(denoiser, buckets=(16,)), reproducible=True)
+    engine = Engine(runtime_on(denoiser, buckets=(16,)), reproducible=True)
     conditions = conditions_for(network.spec, 4)
     given: dict[str, Any] = {"steps": steps, "sampler": "ddpm"}
     together = engine.sample(4, seed=[11, 12, 13, 14], conditions=conditions, **given).x

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from revstep.bench import clock
 from revstep.bench.compare import meets
 from revstep.bench.rows import append_row, new_row
-from revstep.engine.devices.cuda import Queue
+from revstep.engine.devices.protocol import Device
 from revstep.engine.system.machine import nvidia_gpus
 
 if TYPE_CHECKING:
@@ -267,9 +267,11 @@ class Run:
             torch.cuda.synchronize(self.device)
 
     @contextlib.contextmanager
-    def queue(self) -> Iterator[Queue]:
-        """A queue of the device, as torch's current stream."""
-        queue = Queue(self.device)
-        with queue.use():
-            yield queue
-            queue.finish()
+    def in_use(self, **kernels: Any) -> Iterator[Device]:
+        """The runtime's device, in use; ``kernels`` as for ``CudaDevice``."""
+        from suites.torch_host import device_at
+
+        device = device_at(self.device, **kernels)
+        with device.use():
+            yield device
+            device.finish()

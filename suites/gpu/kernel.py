@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from revstep.bench.clock import percentiles
 from revstep.bench.compare import times_as_fast
-from revstep.engine.runtime.step_kernels import StepKernels
 from suites.gpu.context import Run
 from suites.gpu.step_rows import bytes_moved, one_row, step_buffers
 
@@ -80,20 +79,22 @@ def _share_of_copy(
     rows, elements = (megabytes << 18) // ELEMENTS, run.pick(ELEMENTS, 1024)
     moved = bytes_moved(rows * elements, kind, history=history)
     rounds = run.pick(200, 2)
-    with run.queue() as queue, tempfile.TemporaryDirectory() as folder:
-        program = one_row(noise=noise, history=history)
-        buffers = step_buffers(run.device, rows, elements, kind, program, int(history))
-        kernels = options.get("kernels", "triton")
+    kernels = options.get("kernels", "triton")
+    program = one_row(noise=noise, history=history)
+    buffers = step_buffers(run.device, rows, elements, kind, program, int(history))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        run.in_use(kernels=kernels, folder=Path(folder)) as device,
+    ):
         if kernels == "aot":
             _write_kernels(Path(folder), dtype, elements)
-        kernel = StepKernels(queue, kernels, Path(folder)).prepare(buffers)
-        kernel.warm_up()
+        kernel = device.prepare(buffers)
         kernel.begin()
         source = torch.ones(moved // 8, device=run.device)  # read and written: the same bytes
         target = torch.zeros_like(source)
         tasks = [kernel.step, lambda: target.copy_(source)]
         step, copy = run.call_times(tasks, rounds, flush_l2=True)
-        queue.finish()
+        device.finish()
     if not (bool(torch.isfinite(buffers.x).all()) and bool((target == 1).all())):
         raise ValueError("a timed call left a wrong result")
     run.measured(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from revstep.bench.clock import percentiles
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.engine import Engine
-from revstep.engine.runtime.device_runner import CudaRunner
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 from suites.gpu.context import Run
@@ -58,6 +57,8 @@ def measure_loop(run: Run) -> None:
 def _outside(run: Run, name: str, batch: int, shape: tuple[int, ...]) -> None:
     import torch
 
+    from suites.torch_host import runtime_on
+
     short, long = run.pick(LENGTHS, (2, 4))
     spec = DenoiserSpec(shape=shape, schedule=VPSchedule(), prediction="epsilon")
     denoiser = Nothing(spec, run.device, torch.float16)
@@ -68,7 +69,7 @@ def _outside(run: Run, name: str, batch: int, shape: tuple[int, ...]) -> None:
     }
     tasks = []
     for options in ways.values():
-        engine = Engine(runner=CudaRunner(denoiser, buckets=(batch,), **options))
+        engine = Engine(runtime_on(denoiser, buckets=(batch,), **options))
         for steps in (short, long):
             tasks.append(_task(engine, batch, steps))
             tasks[-1]()

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.engine import Engine
 from revstep.engine.program.samplers import DDIM
-from revstep.engine.runtime.device_runner import CudaRunner
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 from suites.gpu.context import Run
@@ -54,11 +53,12 @@ def torch_engine(
     """
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
     from revstep.engine.backends.module.reduced import live_module
+    from suites.torch_host import runtime_on
 
     module = live_module(network.module, network.spec, precision, run.device)
     options: dict[str, Any] = {"precision": precision, "compile": compile, "tf32": True}
     denoiser = TorchModuleDenoiser(module, network.spec, device=run.device, **options)
-    return Engine(runner=CudaRunner(denoiser, buckets=buckets, graphs=graphs, unroll=unroll))
+    return Engine(runtime_on(denoiser, buckets=buckets, graphs=graphs, unroll=unroll))
 
 
 def prepared(run: Run, network: Network, dtype: torch.dtype) -> torch.nn.Module:

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from revstep.bench.rows import read_rows
-from revstep.engine.devices.cuda import cuda_device
+from revstep.engine.devices.choose import cuda_device
 from revstep.engine.errors import BackendError
 from suites.gpu.context import FIELDS, Suite
 from suites.gpu.native import add_native

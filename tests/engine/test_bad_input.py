@@ -30,6 +30,7 @@ from revstep.engine.errors import (  # noqa: E402
     NonFiniteError,
 )
 from revstep.engine.open import bundle as loading  # noqa: E402
+from suites.torch_host import torch_host_runtime  # noqa: E402
 
 L4 = plans.GpuModel("NVIDIA L4", (8, 9))
 RUN = {"steps": 4, "seed": 3}
@@ -46,9 +47,14 @@ def here(monkeypatch, faults):
     library = TrtLibrary("tensorrt", fake_trt(faults), "10.16", rtx=False)
     machine = {"gpu": L4, "versions": {"tensorrt": "10.16"}}
     device = torch.device("cpu")
+
+    def runtime(denoiser, *, kernels, kernels_folder, **options):
+        return torch_host_runtime(denoiser, **options)
+
     monkeypatch.setattr(loading, "driver_gpus", lambda: 1)
     monkeypatch.setattr(loading, "cuda_device", lambda name: device)
     monkeypatch.setattr(loading, "choose_kernels", lambda bundle, wanted: None)
+    monkeypatch.setattr(loading, "cuda_runtime", runtime)
     monkeypatch.setattr(plans.GpuModel, "current", lambda device="cuda": machine["gpu"])
     monkeypatch.setattr(plans, "installed_versions", lambda: machine["versions"])
     monkeypatch.setattr(trt_denoiser, "trt_library", lambda name: library)
@@ -184,7 +190,7 @@ def test_torch_out_of_memory_names_the_option(bundle, here, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr("revstep.engine.devices.cuda.Queue.upload", full)
+        patch.setattr("suites.torch_host.TorchHost.upload", full)
         with pytest.raises(DeviceMemoryError, match=r"smaller batch_size, or .* lower precision"):
             engine.sample(4, **RUN)
     np.testing.assert_array_equal(engine.sample(4, **RUN).x, want)
@@ -197,7 +203,7 @@ def test_nan_of_the_network(bundle, here, faults, precision, advice):
     engine = load(bundle, cuda=revstep.CudaOptions(graphs=False))
     if precision == "fp16":  # what load says of the fp16 graph's engines
         engine = revstep.Engine(
-            runner=engine._runner, details={"precision": "fp16", "bundle": str(bundle)}
+            engine._runtime, details={"precision": "fp16", "bundle": str(bundle)}
         )
     faults.call = "nan"
     with pytest.raises(NonFiniteError, match=rf"step 4 of 4, for sample 0, 1.*{advice}"):

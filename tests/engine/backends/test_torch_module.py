@@ -19,8 +19,8 @@ from revstep.engine.backends.module.denoiser import (  # noqa: E402
     prepare_module,
 )
 from revstep.engine.backends.module.sync_watch import sync_reason  # noqa: E402
-from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
 from revstep.errors import BackendError  # noqa: E402
+from suites.torch_host import torch_host_runtime  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -44,7 +44,7 @@ def test_whole_networks_run_alike_in_both_runtimes(kind):
     module, spec, _ = build(kind)
     denoiser = TorchModuleDenoiser(module, spec)
     rows = 6
-    eager, device = Engine(denoiser), Engine(runner=CudaRunner(denoiser, buckets=(rows,)))
+    eager, device = Engine(denoiser), Engine(torch_host_runtime(denoiser, buckets=(rows,)))
     options = {"steps": 5, "seed": 3, "sampler": "dpmpp_2m"}
     np.testing.assert_array_equal(device.sample(rows, **options).x, eager.sample(rows, **options).x)
 
@@ -253,8 +253,8 @@ def test_a_compiled_module_stays_near_the_eager_one():
     [
         ({"device": "tpu"}, ValueError, "allowed: auto, cpu, cuda"),
         ({"precision": "fp8"}, ValueError, "allowed: fp32, fp16, bf16"),
-        ({"device": "cpu", "unroll": (4,)}, ValueError, "need a GPU"),
-        ({"device": "cpu", "buckets": (4,)}, ValueError, "need a GPU"),
+        ({"device": "cpu", "unroll": (4,)}, ValueError, "needs a GPU"),
+        ({"device": "cpu", "buckets": (0,)}, ValueError, "outside the denoiser's batch range"),
     ],
 )
 def test_bad_options_are_refused(options, error, message):

@@ -22,16 +22,15 @@ from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle import kernels as kernel_files  # noqa: E402
 from revstep.engine.bundle.kernels import KernelFiles, choose_kernels  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
-from revstep.engine.devices.cuda import Queue  # noqa: E402
+from revstep.engine.devices.gpu_kernels import GpuKernels  # noqa: E402
 from revstep.engine.open import bundle as loading  # noqa: E402
-from revstep.engine.runtime import device_runner as cuda_runner  # noqa: E402
-from revstep.engine.runtime.loop import INITIAL_STREAM  # noqa: E402
-from revstep.engine.runtime.slots import SlotBuffers  # noqa: E402
-from revstep.engine.runtime.step_kernels import StepKernels  # noqa: E402
+from revstep.engine.runtime.slots import Slots  # noqa: E402
 from revstep.errors import BackendError, BundleError  # noqa: E402
 from revstep.export import compile_kernels  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
 from revstep.kernels.gpu import cubin  # noqa: E402
+from revstep.kernels.noise import STREAM_INITIAL  # noqa: E402
+from suites.torch_host import TorchHost  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -163,13 +162,12 @@ def test_stale_and_damaged_kernels_are_refused_where_they_are_needed(
 
 @pytest.fixture
 def made(monkeypatch):
-    """A GPU as far as ``load`` goes; what runners were made with."""
-    runners = []
+    """A GPU as far as ``load`` goes; what runtimes were made with."""
+    runtimes = []
 
-    class FakeRunner(loading.CpuRunner):
-        def __init__(self, denoiser, **options):
-            super().__init__(denoiser)
-            runners.append(options)
+    def runtime(denoiser, **options):
+        runtimes.append(options)
+        return loading.host_runtime(denoiser)
 
     def denoiser(graph, spec, where):
         return loading.OrtDenoiser(graph, spec, threads=1)
@@ -177,12 +175,12 @@ def made(monkeypatch):
     monkeypatch.setattr(loading, "driver_gpus", lambda: 1)
     monkeypatch.setattr(loading, "cuda_device", lambda name: torch.device("cuda", 0))
     monkeypatch.setattr(loading, "_gpu_candidates", lambda bundle: ["onnxruntime"])
-    monkeypatch.setattr(cuda_runner, "CudaRunner", FakeRunner)
+    monkeypatch.setattr(loading, "cuda_runtime", runtime)
     monkeypatch.setattr("revstep.engine.backends.onnx_cuda.OrtCudaDenoiser", denoiser)
-    return runners
+    return runtimes
 
 
-def test_load_gives_the_runner_the_kernels_that_work(built, machine, made):
+def test_load_gives_the_runtime_the_kernels_that_work(built, machine, made):
     folder = KernelFiles.of(Bundle.open(built)).folder
     revstep.load(built, cuda=revstep.CudaOptions(kernels="triton"))
     revstep.load(built)
@@ -211,6 +209,15 @@ def test_kernels_are_for_gpus(built):
         revstep.load(built, cuda=revstep.CudaOptions(kernels="cuda"))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"name": "cuda"}, "allowed: triton, aot"), ({"name": "aot"}, "folder")],
+)
+def test_kernels_that_are_none_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GpuKernels(torch.device("cpu"), **options)
+
+
 @pytest.fixture
 def gpu(built, monkeypatch):
     """The emulator as a GPU of capability 8.6, and step kernels on it."""
@@ -222,8 +229,7 @@ def gpu(built, monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: "stream")
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(cubin, "_need_gpu", lambda device: None)
-    queue = types.SimpleNamespace(stream="stream", device=torch.device("cpu"))
-    return core, StepKernels(queue, "aot", KernelFiles.of(Bundle.open(built)).folder)
+    return core, GpuKernels(torch.device("cpu"), "aot", KernelFiles.of(Bundle.open(built)).folder)
 
 
 def test_describe_tells_what_code_runs(gpu):
@@ -249,9 +255,9 @@ def test_initial_noise_is_that_of_the_cpu(gpu, built):
     seeds = np.array([3, 1 << 63], np.uint64)
     out, seed = torch.zeros(2, elements), torch.from_numpy(seeds.view(np.int64))
     core.tensors += [out, seed]
-    kernels.initial_noise(out, seed, seeds)
+    kernels.initial_noise(out, seed)
     want = np.empty((2, elements), np.float32)
-    normal_fill(want, seeds, 0, INITIAL_STREAM)
+    normal_fill(want, seeds, 0, STREAM_INITIAL)
     np.testing.assert_array_equal(out.numpy().view(np.uint32), want.view(np.uint32))
 
 
@@ -280,8 +286,7 @@ def test_a_launcher_that_triton_cannot_build_is_named(built, monkeypatch, error,
             raise error
 
     monkeypatch.setattr("revstep.kernels.gpu.launch.TritonStep", Failing)
-    queue = types.SimpleNamespace(stream="stream", device=torch.device("cpu"))
-    kernels = StepKernels(queue)
+    kernels = GpuKernels(torch.device("cpu"))
     with pytest.raises(BackendError if named else RuntimeError) as caught:
         kernels.prepare(_buffers(Bundle.open(built).spec))
     assert ("install gcc and Python's headers" in str(caught.value)) == named
@@ -290,9 +295,9 @@ def test_a_launcher_that_triton_cannot_build_is_named(built, monkeypatch, error,
 def _buffers(spec, history=1, x0=False):
     from revstep.kernels import columns as col
 
-    slots = SlotBuffers(spec, 4, Queue(torch.device("cpu")))
+    slots = Slots(spec, 4, TorchHost())
     network = NetworkBuffers.allocate(spec, 4, torch.float32, torch.device("cpu"))
-    return slots.step_buffers(torch.zeros(8, col.COLUMNS), network, history, x0)
+    return slots.step_buffers(torch.zeros(8, col.COLUMNS), network, history, x0, False)
 
 
 @pytest.mark.gpu

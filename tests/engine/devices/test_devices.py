@@ -14,7 +14,7 @@ from revstep.engine.backends import onnx_cuda as ort_cuda  # noqa: E402
 from revstep.engine.backends.onnx_cpu import onnx_session  # noqa: E402
 from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
-from revstep.engine.devices import cuda as devices  # noqa: E402
+from revstep.engine.devices import choose as devices  # noqa: E402
 from revstep.engine.open import bundle as loading  # noqa: E402
 from revstep.errors import BackendError, DeviceMemoryError  # noqa: E402
 
@@ -66,9 +66,9 @@ def tried(monkeypatch, gpu_here):
         names.append(name)
         if name in failing:
             raise failing[name]
-        return loading._cpu_runner(options)
+        return loading._cpu_runtime(options)
 
-    monkeypatch.setattr(loading, "_gpu_runner", runner)
+    monkeypatch.setattr(loading, "_gpu_runtime", runner)
     monkeypatch.setattr(loading, "_gpu_candidates", lambda bundle: ["tensorrt", "onnxruntime"])
     return names, failing
 
@@ -236,7 +236,7 @@ def ort(monkeypatch, tabular_bundle):
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     stream = types.SimpleNamespace(cuda_stream=1234)
-    monkeypatch.setattr(ort_cuda, "Queue", lambda device: types.SimpleNamespace(stream=stream))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     told.graph, told.spec = graph, Bundle.open(tabular_bundle).spec
     return told

@@ -9,9 +9,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from revstep.engine.devices.cuda import CAPTURING, Queue, memory_named  # noqa: E402
-from revstep.engine.devices.graphs import CaptureRefused, CudaGraphs  # noqa: E402
+from revstep.engine.devices.cuda import CudaDevice  # noqa: E402
+from revstep.engine.devices.gpu_memory import CAPTURING, memory_named  # noqa: E402
+from revstep.engine.devices.graphs import CudaGraphs  # noqa: E402
+from revstep.engine.devices.protocol import CaptureRefused  # noqa: E402
 from revstep.engine.errors import BackendError, DeviceMemoryError  # noqa: E402
+from suites.torch_host import TorchHost  # noqa: E402
 
 
 class Torch:
@@ -92,8 +95,7 @@ def fake(monkeypatch):
     monkeypatch.setattr(torch.cuda, "empty_cache", fake.empty_cache)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", fake.end, raising=False)
     monkeypatch.setattr(torch._C, "_cuda_releasePool", fake.release, raising=False)
-    queue = Queue(torch.device("cuda", 0), stream=object())
-    return fake, CudaGraphs(queue)
+    return fake, CudaGraphs(torch.device("cuda", 0))
 
 
 def broken_by_cuda(fake):
@@ -222,7 +224,7 @@ def test_other_errors_are_left_as_they_are(error):
     assert caught.value is error
 
 
-def test_a_queue_begins_after_the_callers_work_and_without_the_callers_modes(monkeypatch):
+def test_a_device_begins_after_the_callers_work_and_without_the_callers_modes(monkeypatch):
     from contextlib import nullcontext
 
     waited = []
@@ -231,8 +233,8 @@ def test_a_queue_begins_after_the_callers_work_and_without_the_callers_modes(mon
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
     monkeypatch.setattr(torch, "autocast", lambda kind, enabled: nullcontext())
-    with Queue(torch.device("cuda", 0), stream).use():
+    with CudaDevice(torch.device("cuda", 0), stream).use():
         assert waited == ["the caller's"]
-    with torch.inference_mode(), Queue(torch.device("cpu")).use():
+    with torch.inference_mode(), TorchHost().use():
         assert not torch.zeros(1).is_inference()
         assert not torch.is_grad_enabled()

@@ -14,10 +14,10 @@ from interpreted import interpreted_kernels  # noqa: E402
 
 from revstep import Condition, DenoiserSpec, Engine, Timing  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
-from revstep.engine.devices.cuda import Queue  # noqa: E402
-from revstep.engine.devices.graphs import HostGraphs  # noqa: E402
-from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+from revstep.engine.devices.cuda import CudaDevice  # noqa: E402
+from revstep.engine.runtime.runtime import device_runtime  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
+from suites.torch_host import CallLists  # noqa: E402
 
 
 class Event:
@@ -41,8 +41,13 @@ class Event:
         return float(later.at - self.at)  # milliseconds
 
 
+class ListsOnly(CudaDevice):
+    def make_graphs(self):
+        return CallLists()
+
+
 @pytest.fixture
-def queue(monkeypatch):
+def device(monkeypatch):
     from revstep.kernels.gpu import launch
 
     empty, pinned = torch.empty, {"up": 0, "down": 0}
@@ -67,7 +72,7 @@ def queue(monkeypatch):
     monkeypatch.setattr(launch, "_kernels_for", lambda t, kernels: interpreted_kernels())
     waited = []
     stream = types.SimpleNamespace(wait_stream=waited.append, synchronize=lambda: None)
-    yield Queue(torch.device("cpu"), stream)
+    yield ListsOnly(torch.device("cpu"), stream)
     assert waited
     assert set(waited) == {"the caller's"}
     assert all(pinned.values())
@@ -84,7 +89,7 @@ class RowNet(torch.nn.Module):
         return torch.cat([out, 0.5 * x], dim=1) if self.outputs == 2 else out
 
 
-def pair(queue, shape, dtype=torch.float32, learned=False, **options):
+def pair(device, shape, dtype=torch.float32, learned=False, **options):
     spec = DenoiserSpec(
         shape=shape,
         schedule=VPSchedule(),
@@ -95,8 +100,8 @@ def pair(queue, shape, dtype=torch.float32, learned=False, **options):
     )
     module = RowNet(2 if learned else 1).eval()
     denoiser = TorchModuleDenoiser(module, spec, dtype=dtype)
-    runner = CudaRunner(denoiser, queue=queue, graphs=HostGraphs(), buckets=(4,), **options)
-    return Engine(denoiser), Engine(runner=runner)
+    runtime = device_runtime(denoiser, device, buckets=(4,), **options)
+    return Engine(denoiser), Engine(runtime)
 
 
 def assert_same(pair, n, **options):
@@ -106,30 +111,30 @@ def assert_same(pair, n, **options):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("shape", [(2, 4), (3, 3)])  # whole and broken quads
-def test_the_triton_step_gives_the_eager_loops_bits(queue, shape, dtype):
-    engines = pair(queue, shape, dtype, unroll=(3,))
+def test_the_triton_step_gives_the_eager_loops_bits(device, shape, dtype):
+    engines = pair(device, shape, dtype, unroll=(3,))
     assert engines[1].describe()["kernels"] == "triton"
     for sampler in ("ddim", "ddpm", "dpmpp_2m"):
         assert_same(engines, 3, sampler=sampler, steps=3, conditions={"shift": [0.0, 1.0, 0.5]})
     assert_same(engines, 2, sampler="ddpm", steps=2, guidance=2.0, conditions={"shift": 0.5})
 
 
-def test_known_pixels_and_learned_variance_give_the_eager_loops_bits(queue):
-    engines = pair(queue, (2, 4), learned=True)
+def test_known_pixels_and_learned_variance_give_the_eager_loops_bits(device):
+    engines = pair(device, (2, 4), learned=True)
     known = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
     mask = (known > 0).astype(np.float32)
     assert_same(engines, 2, sampler="ddpm", steps=3, mask=mask, known=known)
     assert_same(engines, 2, sampler="ddpm", steps=3)
 
 
-def test_a_watched_and_a_timed_run_give_the_same(queue):
-    eager, device = engines = pair(queue, (2, 4))
+def test_a_watched_and_a_timed_run_give_the_same(device):
+    eager, triton = engines = pair(device, (2, 4))
     seen = {engine: [] for engine in engines}
     for engine in engines:
         engine.sample(2, steps=3, seed=1, on_step=lambda p, e=engine: seen[e].append(p.x0))
-    np.testing.assert_array_equal(np.stack(seen[device]), np.stack(seen[eager]))
+    np.testing.assert_array_equal(np.stack(seen[triton]), np.stack(seen[eager]))
     timing = Timing()
-    assert_same((eager, device), 2, steps=3)
-    device.sample(2, steps=3, timing=timing)
+    assert_same((eager, triton), 2, steps=3)
+    triton.sample(2, steps=3, timing=timing)
     assert timing.network_ns == [1_000_000] * 3  # between the events around the network
     assert timing.outside_ns == [2_000_000] * 3

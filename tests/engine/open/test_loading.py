@@ -15,8 +15,7 @@ from revstep.engine.bundle.reader import Bundle
 from revstep.engine.program.samplers import DDIM
 from revstep.engine.program.table import build_program
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.loop import run_batch
-from revstep.engine.runtime.pool import Workspace
+from revstep.engine.runtime.runtime import host_lane
 from revstep.errors import BackendError, BundleError
 
 pytest.importorskip("onnxruntime")
@@ -59,8 +58,7 @@ def test_golden_ddim_run_holds(engine, golden):
 
 def test_golden_state_after_five_steps_holds(demo_bundle, golden):
     bundle = Bundle.open(demo_bundle)
-    buffers = NetworkBuffers.allocate(bundle.spec, 20)
-    network = OrtDenoiser(bundle.graph("fp32"), bundle.spec, threads=1).bind(buffers)
+    lane = host_lane(OrtDenoiser(bundle.graph("fp32"), bundle.spec, threads=1), 20)
     labels = np.arange(10)
     batch = Batch(
         seeds=np.zeros(10, np.uint64),
@@ -69,15 +67,12 @@ def test_golden_state_after_five_steps_holds(demo_bundle, golden):
         null_conditions={"class_labels": np.full(10, 10)},
         noise=golden["ddim20_noise"],
     )
-    states = []
-    run_batch(
-        build_program(bundle.spec, DDIM(epsilon="rederive"), 20, compat="diffusers"),
-        batch,
-        Workspace(buffers, network),
-        observe=lambda number, steps: states.append(steps.x.copy()) if number == 4 else None,
-    )
+    program = build_program(bundle.spec, DDIM(epsilon="rederive"), 20, compat="diffusers")
+    samples = lane.admit(program, batch)
+    for _ in range(5):
+        lane.step()
     want = golden["ddim20_w1p5_step5"]
-    np.testing.assert_allclose(states[0].reshape(want.shape), want, atol=2e-5)
+    np.testing.assert_allclose(lane.states(samples).reshape(want.shape), want, atol=2e-5)
 
 
 def test_fp16_graph_stays_close_to_fp32(demo_bundle, engine):
@@ -177,8 +172,8 @@ def test_latent_decoder_runs_after_the_loop(image_bundle):
         ({"device": "gpu"}, ValueError, "allowed: auto, cpu, cuda"),
         ({"backend": "torch"}, BackendError, "from_module"),
         ({"backend": "tensorrt", "device": "cpu"}, BackendError, "on a CPU backend='onnxruntime'"),
-        ({"buckets": (1, 8), "device": "cpu"}, ValueError, "need a GPU"),
-        ({"cuda": revstep.CudaOptions(unroll=(20,)), "device": "cpu"}, ValueError, "need a GPU"),
+        ({"buckets": (0, 8), "device": "cpu"}, ValueError, "outside the denoiser's batch range"),
+        ({"cuda": revstep.CudaOptions(unroll=(20,)), "device": "cpu"}, ValueError, "needs a GPU"),
         ({"precision": "bf16"}, BundleError, "add it with: revstep export"),
         ({"precision": "int3"}, BundleError, "allowed: fp32, fp16, bf16"),
         ({"threads": 0}, ValueError, "at least 1"),

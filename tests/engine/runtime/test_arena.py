@@ -8,11 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from revstep import DenoiserSpec, build_program  # noqa: E402
-from revstep.engine.devices.cuda import Queue  # noqa: E402
 from revstep.engine.runtime.arena import ProgramArena  # noqa: E402
 from revstep.errors import CapacityError  # noqa: E402
 from revstep.kernels import columns as col  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
+from suites.torch_host import TorchHost, torch_host_runtime  # noqa: E402
 
 SPEC = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
 
@@ -22,7 +22,7 @@ def program(steps):
 
 
 def arena(rows=64):
-    return ProgramArena(Queue(torch.device("cpu")), rows)
+    return ProgramArena(TorchHost(), rows)
 
 
 def rows_of(arena, base, program):
@@ -96,13 +96,12 @@ def test_a_full_arena_refuses_and_tells_how_to_go_on():
 def test_a_refused_run_leaves_the_engine_usable():
     from revstep import Engine
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
-    from revstep.engine.runtime.device_runner import CudaRunner
 
     class Net(torch.nn.Module):
         def forward(self, x, t):
             return 0.5 * x
 
-    engine = Engine(runner=CudaRunner(TorchModuleDenoiser(Net(), SPEC), max_program_rows=16))
+    engine = Engine(torch_host_runtime(TorchModuleDenoiser(Net(), SPEC), max_program_rows=16))
     with pytest.raises(CapacityError):
         engine.sample(2, steps=20, seed=0)
     for steps in range(1, 15):

@@ -27,8 +27,7 @@ def device_engine(spec, **options):
     """The same network on the GPU's runtime, with torch on the CPU."""
     torch = pytest.importorskip("torch")
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
-    from revstep.engine.devices.cuda import Queue
-    from revstep.engine.runtime.device_runner import CudaRunner
+    from suites.torch_host import torch_host_runtime
 
     class Rows(torch.nn.Module):
         def forward(self, x, t, *conditions):
@@ -37,8 +36,7 @@ def device_engine(spec, **options):
             return torch.cat([mean, variance], dim=1) if spec.learned_variance else mean
 
     denoiser = TorchModuleDenoiser(Rows().eval(), spec)
-    queue = Queue(torch.device("cpu"), None)
-    return revstep.Engine(runner=CudaRunner(denoiser, queue=queue, warm_up=False), **options)
+    return revstep.Engine(torch_host_runtime(denoiser, warm_up=False), **options)
 
 
 def test_the_file_holds_every_case():

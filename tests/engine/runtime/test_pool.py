@@ -1,4 +1,4 @@
-"""The pool of workspaces: bounded, and never waiting for itself."""
+"""The pool of lanes: bounded, and never waiting for itself."""
 
 import dataclasses
 import threading
@@ -9,8 +9,8 @@ import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
 from revstep import Condition, DenoiserSpec, Engine
-from revstep.engine.runtime.pool import WorkspacePool
-from revstep.engine.runtime.runner import RUNS_AT_ONCE
+from revstep.engine.runtime.pool import LanePool
+from revstep.engine.runtime.runtime import RUNS_AT_ONCE, host_lane
 from revstep.errors import NonFiniteError
 from revstep.schedules import VPSchedule
 
@@ -41,7 +41,8 @@ def test_runs_inside_callbacks_of_as_many_threads_as_there_are_places_end():
 
 
 def test_nested_loans_keep_the_pool_bounded():
-    pool = WorkspacePool(NumpyDenoiser(SPEC, gaussian_epsilon(SPEC)), 1)
+    denoiser = NumpyDenoiser(SPEC, gaussian_epsilon(SPEC))
+    pool = LanePool(lambda rows: host_lane(denoiser, rows), 1, "native")
     lent = []
 
     def nested():
@@ -67,9 +68,9 @@ def test_nested_loans_keep_the_pool_bounded():
     assert not waiting.is_alive()
 
 
-def test_what_a_workspace_keeps_for_the_next_run_changes_no_bit():
+def test_what_a_lane_keeps_for_the_next_run_changes_no_bit():
     shift = Condition(name="shift", null=0.0)
-    spec = dataclasses.replace(SPEC, conditions=(shift,), batch=(4, 4))  # one workspace for all
+    spec = dataclasses.replace(SPEC, conditions=(shift,), batch=(4, 4))  # one lane for all
     engine = Engine(NumpyDenoiser(spec, gaussian_epsilon(spec)))
     rng, known = np.random.default_rng(0), np.linspace(-1, 1, 3, dtype=np.float32)
     forms = [

@@ -121,7 +121,7 @@ def test_every_session_has_the_number_that_is_described(tabular_bundle, monkeypa
 
     monkeypatch.setattr(ort_session, "usable_threads", lambda: 3)
     engine = revstep.load(tabular_bundle, device="cpu")
-    with engine._runner._denoiser._session as session:
+    with engine._runtime._denoiser._session as session:
         assert session.get_session_options().intra_op_num_threads == 3
     assert engine.describe()["threads"] == 3
     assert revstep.load(tabular_bundle, device="cpu", threads=2).describe()["threads"] == 2

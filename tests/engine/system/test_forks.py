@@ -191,27 +191,27 @@ def test_a_gpu_is_refused_in_another_process_by_name():
         refuse_forked(os.getpid() + 1, "cuda:0")
 
 
-def test_a_device_runner_of_another_process_refuses_its_run():
+def test_a_devices_lane_of_another_process_refuses_its_run():
     pytest.importorskip("torch")
     from toys import build
 
     from revstep import Engine
     from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
-    from revstep.engine.runtime.device_runner import CudaRunner
+    from suites.torch_host import torch_host_runtime
 
     module, spec, _ = build("tabular")
-    runner = CudaRunner(TorchModuleDenoiser(module, spec), buckets=(2,))
-    engine = Engine(runner=runner)
+    runtime = torch_host_runtime(TorchModuleDenoiser(module, spec), buckets=(2,))
+    engine = Engine(runtime)
     engine.sample(1, steps=1)
-    runner._process += 1
-    runner._lock.acquire()  # as a fork may leave it: the refusal must not wait
+    runtime._lanes._process += 1
+    runtime._lanes._lock.acquire()  # as a fork may leave it: the refusal must not wait
     with pytest.raises(BackendError, match="forked child"):
         engine.sample(1, steps=1)
 
 
 def test_cuda_in_a_child_of_a_process_that_used_it_is_named(monkeypatch):
     torch = pytest.importorskip("torch")
-    from revstep.engine.devices.cuda import cuda_device
+    from revstep.engine.devices.choose import cuda_device
 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
@@ -223,19 +223,21 @@ def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
     from networks import NumpyDenoiser, gaussian_epsilon
 
     from revstep import DenoiserSpec
-    from revstep.engine.runtime.pool import WorkspacePool
+    from revstep.engine.runtime.pool import LanePool
+    from revstep.engine.runtime.runtime import host_lane
     from revstep.schedules import VPSchedule
 
     spec = DenoiserSpec(shape=(3,), schedule=VPSchedule(), prediction="epsilon", batch=(1, 4))
-    pool = WorkspacePool(NumpyDenoiser(spec, gaussian_epsilon(spec)), 1)
+    denoiser = NumpyDenoiser(spec, gaussian_epsilon(spec))
+    pool = LanePool(lambda rows: host_lane(denoiser, rows), 1, "native")
     lent = pool.lend(2)
     lent.__enter__()
     pool.after_fork()
     got = []
 
     def other():
-        with pool.lend(2) as workspace:
-            got.append(workspace)
+        with pool.lend(2) as lane:
+            got.append(lane)
 
     thread = threading.Thread(target=other, daemon=True)
     thread.start()

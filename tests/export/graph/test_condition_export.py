@@ -18,9 +18,9 @@ import revstep  # noqa: E402
 from revstep import Condition, Engine  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.errors import BundleError, ExportError  # noqa: E402
-from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
+from suites.torch_host import torch_host_runtime  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_live_eager_and_device_paths_agree_with_the_bundle(every):
     nulls = {"shift": 0.25}
     want = revstep.load(path, device="cpu", threads=1).sample(**call, null_conditions=nulls).x
     live = revstep.from_module(module, form, device="cpu")
-    device = Engine(runner=CudaRunner(TorchModuleDenoiser(module, form)))
+    device = Engine(torch_host_runtime(TorchModuleDenoiser(module, form)))
     for engine in (live, device):
         got = engine.sample(**call, null_conditions=nulls).x
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

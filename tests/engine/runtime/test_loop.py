@@ -7,22 +7,21 @@ torch = pytest.importorskip("torch")
 
 from revstep import DenoiserSpec, Engine  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
-from revstep.engine.devices.cuda import Queue  # noqa: E402
 from revstep.engine.runtime.buckets import bucket_for, make_buckets  # noqa: E402
-from revstep.engine.runtime.device_loop import AHEAD  # noqa: E402
-from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
+from revstep.engine.runtime.runtime import device_runtime  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
+from suites.torch_host import TorchHost  # noqa: E402
 
 SPEC = DenoiserSpec(
     shape=(3,), schedule=VPSchedule(), prediction="epsilon", value_range=(-1, 1), batch=(1, 4)
 )
 
 
-class LateQueue(Queue):
+class LateDevice(TorchHost):
     """A device that works only while somebody waits, and then no further than it must."""
 
-    def __init__(self):
-        super().__init__(torch.device("cpu"))
+    def __init__(self, log):
+        super().__init__(LateGraphs(self, log))
         self.work, self.done, self.late = [], 0, False
 
     def enqueue(self, call):
@@ -38,14 +37,14 @@ class LateQueue(Queue):
     def download(self, tensor):
         host = torch.zeros_like(tensor)
         self.enqueue(lambda: host.copy_(tensor))
-        return host
+        return host.numpy()
 
-    def mark(self, *, timed=False):
-        queue, place = self, len(self.work)
+    def mark(self):
+        device, place = self, len(self.work)
 
         class Mark:
             def wait(self):
-                queue.run(place)
+                device.run(place)
 
         return Mark()
 
@@ -54,16 +53,16 @@ class LateQueue(Queue):
 
 
 class LateGraphs:
-    def __init__(self, queue, log):
-        self.queue, self.log = queue, log
+    def __init__(self, device, log):
+        self.device, self.log = device, log
 
     def capture(self, calls):
-        queue, log = self.queue, self.log
+        device, log = self.device, self.log
 
         class Graph:
             def replay(self):
                 log.append("enqueued")
-                queue.enqueue(lambda: [log.append("done"), *(call() for call in calls)])
+                device.enqueue(lambda: [log.append("done"), *(call() for call in calls)])
 
         return Graph()
 
@@ -75,19 +74,22 @@ class Net(torch.nn.Module):
 
 @pytest.fixture
 def late():
-    queue, log = LateQueue(), []
+    log = []
+    device = LateDevice(log)
     denoiser = TorchModuleDenoiser(Net(), SPEC)
-    runner = CudaRunner(denoiser, graphs=LateGraphs(queue, log), queue=queue)
-    place = runner._lane.place
+    runtime = device_runtime(denoiser, device)
+    lane = runtime._lanes.lane
+    admit = lane.admit
 
-    def place_then_lag(*arguments):
-        queue.finish()  # a device would place after what the last run has left
-        queue.late = False
-        place(*arguments)
-        queue.late = True
+    def admit_then_lag(*arguments, **options):
+        device.finish()  # a device would write after what the last run has left
+        device.late = False
+        admitted = admit(*arguments, **options)
+        device.late = True
+        return admitted
 
-    runner._lane.place = place_then_lag
-    return Engine(denoiser), Engine(runner=runner), log
+    lane.admit = admit_then_lag
+    return Engine(denoiser), Engine(runtime), log
 
 
 def test_progress_counts_steps_that_are_done_not_enqueued(late):
@@ -97,7 +99,9 @@ def test_progress_counts_steps_that_are_done_not_enqueued(late):
     for k in range(1, 9):
         before = log[: log.index(k)]
         assert before.count("done") >= k
-        assert k == 8 or before.count("enqueued") >= min(8, k + AHEAD)  # the device has work
+        assert k == 8 or before.count("enqueued") >= min(
+            8, k + TorchHost.ahead
+        )  # the device has work
     np.testing.assert_array_equal(got.x, eager.sample(3, steps=8, seed=1).x)
 
 

@@ -9,12 +9,11 @@ from torch import nn  # noqa: E402
 
 from revstep import Condition, DenoiserSpec, Engine  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
-from revstep.engine.devices.graphs import HostGraphs  # noqa: E402
 from revstep.engine.program.samplers import RePaint  # noqa: E402
-from revstep.engine.runtime.device_runner import CudaRunner  # noqa: E402
 from revstep.errors import BackendError  # noqa: E402
 from revstep.samplers import DDIM  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
+from suites.torch_host import CallLists, torch_host_runtime  # noqa: E402
 
 SHAPE = (1, 4, 5)
 RNG = np.random.default_rng(3)
@@ -36,7 +35,7 @@ class RowNet(nn.Module):
         return 0.9 * x + 0.02 * (t.to(x.dtype) * 0.01 + shift).reshape(-1, 1, 1, 1)
 
 
-class CountingGraphs(HostGraphs):
+class CountingGraphs(CallLists):
     captured = 0
 
     def capture(self, calls):
@@ -45,10 +44,9 @@ class CountingGraphs(HostGraphs):
 
 
 def pair(dtype=torch.float32, **options):
-    """(engine of the eager loop, engine of the GPU runtime) over the same module."""
+    """(engine on the host, engine on a GPU's lane) over the same module."""
     denoiser = TorchModuleDenoiser(RowNet().eval().to(dtype), SPEC, dtype=dtype)
-    options = {"graphs": HostGraphs(), **options}
-    return Engine(denoiser), Engine(runner=CudaRunner(denoiser, **options))
+    return Engine(denoiser), Engine(torch_host_runtime(denoiser, **options))
 
 
 def assert_same(a, b, n=None, **options):
@@ -93,9 +91,9 @@ def test_recorded_estimates_are_the_eager_loops():
 
 def test_only_the_recorded_steps_estimates_are_copied_from_the_device():
     _, b = pair(buckets=(8,))
-    queue, sizes = b._runner._queue, []
-    download = queue.download
-    queue.download = lambda tensor: sizes.append(tensor.ndim) or download(tensor)
+    device, sizes = b._runtime._lanes.lane.device, []
+    download = device.download
+    device.download = lambda tensor: sizes.append(tensor.ndim) or download(tensor)
     b.sample(3, steps=9, seed=0, trace_x0=(2, 9))
     assert sizes.count(2) == 2 + 1  # two estimates and the final states
     assert sizes.count(1) == 9

@@ -1,4 +1,4 @@
-"""The prepared step of a device: Triton, kernels compiled ahead of time, or the CPU's."""
+"""The step's kernels on a GPU: Triton, or compiled ahead of time."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ import functools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from revstep.engine.devices.cuda import Queue
 from revstep.engine.errors import BackendError
 from revstep.engine.nearest import unknown
-from revstep.engine.runtime.loop import INITIAL_STREAM
-from revstep.kernels import StepKernel, backend, normal_fill
+from revstep.kernels import StepBuffers
+from revstep.kernels.noise import STREAM_INITIAL
 
 if TYPE_CHECKING:
     import torch
 
-    from revstep.kernels.buffers import StepBuffers
-
-__all__ = ["KERNELS", "PreparedStep", "StepKernels"]
+__all__ = ["KERNELS", "GpuKernels", "GpuStep"]
 
 KERNELS = ("triton", "aot")
 
 
-class PreparedStep(Protocol):
+class GpuStep(Protocol):
     """A step over fixed buffers; its calls enqueue on torch's current stream."""
 
     def warm_up(self) -> None:
@@ -44,23 +38,7 @@ class PreparedStep(Protocol):
         ...
 
 
-class _HostStep:
-    def __init__(self, buffers: StepBuffers) -> None:
-        from revstep.kernels.buffers import numpy_views
-
-        self._kernel = StepKernel(numpy_views(buffers))
-
-    def warm_up(self) -> None:
-        return
-
-    def begin(self) -> None:
-        self._kernel.begin()
-
-    def step(self) -> None:
-        self._kernel.step()
-
-
-def _triton_step(buffers: StepBuffers) -> PreparedStep:
+def _triton_step(buffers: StepBuffers) -> GpuStep:
     from revstep.kernels.gpu.launch import TritonStep
 
     step = TritonStep(buffers)
@@ -78,17 +56,16 @@ def _triton_step(buffers: StepBuffers) -> PreparedStep:
 
 
 @dataclasses.dataclass(frozen=True)
-class StepKernels:
-    """Which kernels run on a queue's device.
+class GpuKernels:
+    """Which kernels run on a GPU.
 
     Attributes:
-        queue: The device's queue.
-        name: ``triton``, or ``aot``: those that the bundle's ``folder`` holds. On a CPU neither:
-            the native kernels run.
+        device: The GPU.
+        name: ``triton``, or ``aot``: those that the bundle's ``folder`` holds.
         folder: The bundle's kernels.
     """
 
-    queue: Queue
+    device: torch.device
     name: str = "triton"
     folder: Path | None = None
 
@@ -98,14 +75,12 @@ class StepKernels:
         if self.name == "aot" and self.folder is None:
             raise ValueError("kernels='aot' needs the folder of the compiled kernels")
 
-    def prepare(self, buffers: StepBuffers) -> PreparedStep:
+    def prepare(self, buffers: StepBuffers) -> GpuStep:
         """The step over these buffers.
 
         Raises:
             BackendError: The kernels are missing.
         """
-        if self.queue.stream is None:
-            return _HostStep(buffers)
         try:
             if self.name == "aot" and self.folder is not None:
                 from revstep.kernels.gpu.cubin import CubinStep
@@ -120,36 +95,27 @@ class StepKernels:
         except (FileNotFoundError, ValueError) as error:
             raise BackendError(f"the step's {self.name} kernels can't run here: {error}") from error
 
-    def initial_noise(
-        self, out: torch.Tensor, seed: torch.Tensor, seeds: NDArray[np.uint64]
-    ) -> None:
-        """Fills ``out`` (k, D) with the seeds' initial noise; ``seed`` holds them on the device."""
-        if self.queue.stream is not None:
-            self._device_fill(out, seed, 0, INITIAL_STREAM)
-            return
-        host: NDArray[Any] = np.empty(tuple(out.shape), np.float32)  # the same bits
-        normal_fill(host, seeds, 0, INITIAL_STREAM)
-        out.copy_(self.queue.upload(host), non_blocking=True)
+    def initial_noise(self, out: torch.Tensor, seed: torch.Tensor) -> None:
+        """Fills ``out`` (k, D) with the initial noise of ``seed`` (k,), both on the device."""
+        self._fill(out, seed, 0, STREAM_INITIAL)
 
     @functools.cached_property
-    def _device_fill(self) -> Callable[[torch.Tensor, torch.Tensor, int, int], None]:
+    def _fill(self) -> Callable[[torch.Tensor, torch.Tensor, int, int], None]:
         if self.name == "aot" and self.folder is not None:
             from revstep.kernels.gpu.cubin import CubinNoise
 
             return CubinNoise(self.folder)
-        from revstep.kernels.gpu.launch import normal_fill as fill
+        from revstep.kernels.gpu.launch import normal_fill
 
-        return fill
+        return normal_fill
 
     def describe(self) -> str:
-        """What runs: ``native``, ``triton``, or ``aot (sm_90)``: compiled for that GPU."""
-        if self.queue.stream is None:
-            return backend()
+        """``triton``, or ``aot (sm_90)``: compiled for that GPU."""
         if self.name == "aot" and self.folder is not None:
             import torch
 
             from revstep.kernels.gpu.cubin import chosen_target, read_index
 
-            capability = torch.cuda.get_device_capability(self.queue.device)
+            capability = torch.cuda.get_device_capability(self.device)
             return f"aot ({chosen_target(read_index(self.folder), capability)})"
         return self.name

@@ -1,0 +1,222 @@
+"""``Runtime``: a network with its device and lanes; where an engine's batches run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser, NetworkBuffers
+from revstep.engine.devices.host import HostDevice
+from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graphs
+from revstep.engine.program.table import StepProgram
+from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
+from revstep.engine.runtime.batch import Batch
+from revstep.engine.runtime.buckets import check_unroll, make_buckets, smaller_buckets
+from revstep.engine.runtime.lane import Lane
+from revstep.engine.runtime.loop import run_batch
+from revstep.engine.runtime.pool import LanePool, Lanes, OneLane
+from revstep.engine.runtime.timing import Timing
+from revstep.engine.runtime.watch import Watcher
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+__all__ = ["Runtime", "cuda_runtime", "device_runtime", "host_lane", "host_runtime"]
+
+RUNS_AT_ONCE = 8
+HOST_PROGRAM_ROWS = 256  # of a lane's first arena: five programs of 50 steps, 32 KB
+
+
+class Runtime:
+    """Runs programs on batches of one network. Thread-safe.
+
+    Args:
+        denoiser: The network.
+        lanes: Where runs happen.
+        batch: Least and most network rows of a call; None: the spec's.
+
+    Attributes:
+        spec: The denoiser's, with that batch range.
+        before_run: Called before every run: takes up what has changed in a live module, or
+            refuses it.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        lanes: Lanes,
+        *,
+        batch: tuple[int, int] | None = None,
+    ) -> None:
+        self.spec: DenoiserSpec = denoiser.spec
+        if batch is not None:
+            self.spec = dataclasses.replace(denoiser.spec, batch=batch)
+        self._denoiser = denoiser
+        self._lanes = lanes
+        self.before_run: Callable[[], None] | None = None
+
+    def run(
+        self,
+        program: StepProgram,
+        batch: Batch,
+        rows: int,
+        *,
+        watcher: Watcher | None = None,
+        timing: Timing | None = None,
+    ) -> NDArray[np.float32]:
+        """The final states (B, D) of ``batch``, in network calls of at least ``rows`` rows.
+
+        Args:
+            program: The program, the same for all.
+            batch: The samples.
+            rows: At least ``batch.rows``.
+            watcher: Who follows the steps; what it raises ends the run.
+            timing: Filled with the times in and outside the network.
+
+        Raises:
+            BackendError: ``before_run`` refuses, or the lanes do (``OneLane``).
+            CapacityError: The program finds no room in the arena.
+            DeviceMemoryError: The device's memory is short; later runs work.
+        """
+        if self.before_run is not None:
+            self.before_run()
+        with self._lanes.lend(rows) as lane:
+            return run_batch(lane, program, batch, lowest_rows=rows, watcher=watcher, timing=timing)
+
+    def describe(self) -> dict[str, Any]:
+        """What runs; plain JSON values."""
+        return {**self._denoiser.describe(), **self._lanes.describe()}
+
+
+def host_runtime(
+    denoiser: Denoiser,
+    *,
+    buckets: Sequence[int] | None = None,
+    runs_at_once: int = RUNS_AT_ONCE,
+) -> Runtime:
+    """A network on numpy buffers, in as many lanes as there are runs at the same time.
+
+    Args:
+        denoiser: The network.
+        buckets: Network rows that calls are padded to; None: none is.
+        runs_at_once: Runs at the same time; further ones wait for their turn.
+
+    Raises:
+        TypeError, ValueError: Buckets of a wrong kind, or outside the spec's batch range.
+    """
+    chosen = () if buckets is None else make_buckets(denoiser.spec.batch, buckets)
+    batch = (denoiser.spec.batch[0], chosen[-1]) if chosen else None
+    lanes = LanePool(
+        lambda rows: host_lane(denoiser, rows),
+        runs_at_once,
+        HostDevice().describe_kernels(),
+        chosen,
+    )
+    return Runtime(denoiser, lanes, batch=batch)
+
+
+def host_lane(denoiser: Denoiser, rows: int) -> Lane:
+    """A lane of ``rows`` network rows on numpy buffers; its arena grows with its programs."""
+    network = NetworkBuffers.allocate(denoiser.spec, rows)
+    return Lane(
+        denoiser,
+        (rows,),
+        HostDevice(),
+        network,
+        program_rows=HOST_PROGRAM_ROWS,
+        arena_grows=True,
+    )
+
+
+def device_runtime(
+    denoiser: DeviceDenoiser,
+    device: Device,
+    *,
+    buckets: Sequence[int] | None = None,
+    graphs: bool = True,
+    unroll: Sequence[int] = (),
+    max_program_rows: int = MAX_PROGRAM_ROWS,
+    warm_up: bool = True,
+) -> Runtime:
+    """A network on a device of its own, in one lane; further threads wait for their turn.
+
+    While graphs are captured, at first or in the first run of a kind, another thread's wait for
+    the whole GPU (``torch.cuda.synchronize``) fails: CUDA allows none then. One may wait for a
+    stream or an event.
+
+    Args:
+        denoiser: The network.
+        device: The device.
+        buckets: Network rows that are prepared; None: powers of two in the spec's batch range.
+        graphs: Whether steps are captured in graphs.
+        unroll: Run lengths (network calls) that get a graph of the whole run, used where nobody
+            watches the steps.
+        max_program_rows: Capacity for the tables of the programs that run at once.
+        warm_up: Prepare every bucket now, largest first, instead of when first used.
+
+    Raises:
+        BackendError: The step's kernels are missing.
+        DeviceMemoryError: The buckets don't fit the device.
+        TypeError: Buckets, lengths or graphs of a wrong kind.
+        ValueError: Buckets outside the spec's batch range, or an option out of range.
+    """
+    if not isinstance(graphs, bool):
+        raise TypeError(f"graphs must be True or False; got {graphs!r}")
+    spec = denoiser.spec
+    chosen, lengths = make_buckets(spec.batch, buckets), check_unroll(unroll)
+    largest = chosen[-1]
+    with device.use():
+        fix = smaller_buckets(chosen, largest)
+        with device.memory_named(f"for {largest} network rows", fix):
+            lane = Lane(
+                denoiser,
+                chosen,
+                device,
+                NetworkBuffers.allocate(spec, largest, denoiser.dtype, denoiser.device),
+                graphs=_Capturable(denoiser, device.make_graphs()) if graphs else None,
+                unroll=lengths,
+                program_rows=max_program_rows,
+            )
+        for rows in reversed(chosen) if warm_up else ():
+            lane.prepare(rows)
+        device.finish()
+    lanes = OneLane(lane, graphs=graphs)
+    return Runtime(denoiser, lanes, batch=(spec.batch[0], largest))
+
+
+def cuda_runtime(
+    denoiser: DeviceDenoiser,
+    *,
+    kernels: str = "triton",
+    kernels_folder: Path | None = None,
+    **options: Any,
+) -> Runtime:
+    """``device_runtime`` on the denoiser's GPU.
+
+    Args:
+        denoiser: The network.
+        kernels: What runs the step: ``triton``, or ``aot``: the compiled kernels in
+            ``kernels_folder``.
+        kernels_folder: A bundle's kernels.
+        options: As for ``device_runtime``.
+    """
+    from revstep.engine.devices.cuda import CudaDevice
+
+    device = CudaDevice(denoiser.device, denoiser.stream, kernels=kernels, folder=kernels_folder)
+    return device_runtime(denoiser, device, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Capturable:
+    """Graphs of a network's calls, where the network says that they can be captured."""
+
+    denoiser: DeviceDenoiser
+    graphs: Graphs
+
+    def capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
+        if reason := self.denoiser.capturable:
+            raise CaptureRefused(reason)
+        return self.graphs.capture(calls)
