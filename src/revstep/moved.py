@@ -137,6 +137,7 @@ MODULES = {  # a package's line is for the modules in it too
 
 NAMES = {  # those that aren't in the module that took their old module's place
     "engine.images_from": "engine.runtime.samples.images_from",
+    "engine.backends.trt_denoiser.RowBuffers": "engine.backends.protocol.NetworkBuffers",
     "engine.cuda.buffers.DeviceNetworkBuffers": "engine.backends.protocol.NetworkBuffers",
     "engine.cuda.device.Mark": "engine.devices.protocol.Mark",
     "engine.cuda.device.check_device": "engine.devices.choose.check_device",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from revstep.engine import NetworkBuffers
+from revstep import NetworkBuffers
 from revstep.kernels import StepBuffers, noise, reference
 from revstep.kernels import columns as col
 

@@ -7,22 +7,15 @@ import pytest
 from eager_loop import eager_loop
 from networks import NumpyDenoiser
 
-from revstep.engine import (
-    CapacityError,
-    Condition,
-    DenoiserSpec,
-    NetworkBuffers,
-    ProgramError,
-    VPSchedule,
-    build_program,
-)
+from revstep import Condition, DenoiserSpec, NetworkBuffers, build_program
 from revstep.engine.devices.host import HostDevice
-from revstep.engine.program.samplers import SAMPLERS
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.runtime.loop import run_batch
 from revstep.engine.runtime.runtime import host_lane
-from revstep.engine.spec.schedule import FlowSchedule, VESchedule
+from revstep.errors import CapacityError, ProgramError
+from revstep.samplers import SAMPLERS
+from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 SPEC = DenoiserSpec(
     shape=(2, 3),
