@@ -10,11 +10,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["LEFT", "MODULES", "NAMES", "names"]
 
@@ -226,7 +225,7 @@ def _new(module: str) -> str | None:
     return None
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds modules by their old names, where no other finder does."""
 
     def find_spec(
@@ -241,14 +240,17 @@ class _Finder(MetaPathFinder):
         new = _new(fullname)
         if new is None or not _exists(new):
             return None
-        return ModuleSpec(fullname, _Loader(new), is_package=True)
+        return ModuleSpec(fullname, cast(Any, _Loader(new)), is_package=True)
 
 
-class _Loader(Loader):
+class _Loader:  # not a Loader of importlib.abc, which takes milliseconds to import
     """Makes a module whose names are those of another."""
 
     def __init__(self, new: str) -> None:
         self.new = new
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The import makes an empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
         new = import_module(self.new)

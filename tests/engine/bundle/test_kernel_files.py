@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import sysconfig
 import types
 
 import numpy as np
@@ -53,13 +54,13 @@ def machine(monkeypatch):
         return (object() if here.triton else None) if name == "triton" else real(name)
 
     monkeypatch.setattr(kernel_files.importlib.util, "find_spec", find_spec)
-    monkeypatch.setattr(kernel_files.shutil, "which", lambda name: name if here.compiler else None)
-    paths = kernel_files.sysconfig.get_paths()
+    monkeypatch.setattr(shutil, "which", lambda name: name if here.compiler else None)
+    paths = sysconfig.get_paths()
 
     def get_paths(scheme):
         return paths if here.headers else {**paths, "include": "/nowhere"}
 
-    monkeypatch.setattr(kernel_files.sysconfig, "get_paths", get_paths)
+    monkeypatch.setattr(sysconfig, "get_paths", get_paths)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.core", FakeCore().module())
