@@ -129,6 +129,7 @@ MODULES = {  # a package's line is for the modules in it too
     "export.writer": "engine.bundle.writer",
     "gpu_checks": "commands.doctor.gpu",
     "kernels.aot": "kernels.gpu.aot",
+    "kernels.device_buffers": "kernels.buffers",
     "kernels.launch": "kernels.gpu.cubin",
     "kernels.sampler_step": "kernels.gpu.launch",
     "kernels.step_kernels": "kernels.gpu.step",
@@ -137,6 +138,10 @@ MODULES = {  # a package's line is for the modules in it too
 }
 
 NAMES = {  # those that aren't in the module that took their old module's place
+    "engine.backends.trt_denoiser.RowBuffers": "engine.backends.protocol.NetworkBuffers",
+    "engine.cuda.buffers.DeviceNetworkBuffers": "engine.backends.protocol.NetworkBuffers",
+    "engine.cuda.lane.DeviceDenoiser": "engine.backends.protocol.DeviceDenoiser",
+    "engine.loading.BACKENDS": "engine.backends.registry.NAMES",
     "engine.images_from": "engine.runtime.samples.images_from",
     "engine.grid.time_grid": "engine.program.steps.steps_over",
     "engine.manifest.file_digest": "engine.bundle.layout.file_digest",
@@ -151,6 +156,7 @@ NAMES = {  # those that aren't in the module that took their old module's place
     "export.parity.resolve_bounds": "export.parity.bounds.resolve_bounds",
     "export.parity.wider": "export.parity.bounds.wider",
     "export.trt_compile.engine_key": "export.targets.target.content_key",
+    "kernels.device_buffers.DeviceBuffers": "kernels.buffers.StepBuffers",
 }
 
 LEFT = {  # modules that are in no wheel any more, and the commands that they were

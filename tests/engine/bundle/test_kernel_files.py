@@ -19,6 +19,7 @@ from damage import flip, rehash  # noqa: E402
 from fake_cuda_core import FakeCore  # noqa: E402
 
 import revstep  # noqa: E402
+from revstep.engine.backends.onnx_cpu import OrtDenoiser  # noqa: E402
 from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle import kernels as kernel_files  # noqa: E402
 from revstep.engine.bundle.kernels import KernelFiles, choose_kernels  # noqa: E402
@@ -173,11 +174,11 @@ def made(monkeypatch):
             runners.append(options)
 
     def denoiser(graph, spec, where):
-        return loading.OrtDenoiser(graph, spec, threads=1)
+        return OrtDenoiser(graph, spec, threads=1)
 
     monkeypatch.setattr(loading, "driver_gpus", lambda: 1)
     monkeypatch.setattr(loading, "cuda_device", lambda name: torch.device("cuda", 0))
-    monkeypatch.setattr(loading, "_gpu_candidates", lambda bundle: ["onnxruntime"])
+    monkeypatch.setattr(loading, "candidates", lambda bundle, kind: ["onnxruntime"])
     monkeypatch.setattr(cuda_runner, "CudaRunner", FakeRunner)
     monkeypatch.setattr("revstep.engine.backends.onnx_cuda.OrtCudaDenoiser", denoiser)
     return runners
