@@ -79,7 +79,8 @@ OLD = """
     export.precision_types.emulate export.record.finished export.reference.Reference
     export.trt_build.BuildOptions export.trt_compile.NOT_CHECKED export.unet_module.UNetModule
     export.unsupported.check_surroundings export.writer.described gpu_checks.blocked
-    kernels.aot.Variant kernels.launch.CubinStep kernels.sampler_step.TritonStep
+    kernels.aot.Variant kernels.device_buffers.DeviceBuffers kernels.launch.CubinStep
+    kernels.sampler_step.TritonStep
     kernels.step_kernels.begin_step_kernel kernels.tile_access.first
     kernels.tile_noise.box_muller
 """  # one name of every module that moved

@@ -26,7 +26,7 @@ class CompiledEntry:
         version: That library's version.
         device: The device it was made for: ``cpu``, a GPU's name and compute capability
             (``NVIDIA L4 (sm_89)``), or compute capabilities alone (``sm_86,sm_89``).
-        batch: (least, most) rows a call.
+        batch: (min, max) rows per call.
         tuned: The rows that it was tuned for, or None where the runtime has no such thing.
         file: Path in the bundle, or None where the runtime needs none (ONNX Runtime).
         parity: Error and bound of each check, or the text ``not checked on this machine``.
@@ -52,8 +52,8 @@ class CompiledEntry:
         text = f"revstep compile {path} --target {self.target} --precision {self.precision}"
         if self.tuned is None:
             return text
-        least, most = self.batch
-        rows = f"--batch {most}" if least == most else f"--dynamic {least}:{self.tuned}:{most}"
+        low, high = self.batch
+        rows = f"--batch {high}" if low == high else f"--dynamic {low}:{self.tuned}:{high}"
         gpu = "" if " " in self.device else f" --gpu {self.device}"
         return f"{text} {rows}{gpu}"
 
@@ -70,11 +70,11 @@ def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> Compiled
     except (TypeError, ValueError) as error:
         raise bad_manifest(path, str(error)) from error
     entry = CompiledEntry(**{**fields, "batch": tuple(fields["batch"])})
-    least, most = entry.batch
-    if not 1 <= least <= most:
-        raise bad_manifest(path, f"{what} has batch {least} to {most}; it rises from at least 1")
-    if entry.tuned is not None and not least <= entry.tuned <= most:
-        raise bad_manifest(path, f"{what} has tuned {entry.tuned}; it lies in {least} to {most}")
+    low, high = entry.batch
+    if not 1 <= low <= high:
+        raise bad_manifest(path, f"{what} has batch {low} to {high}; it rises from at least 1")
+    if entry.tuned is not None and not low <= entry.tuned <= high:
+        raise bad_manifest(path, f"{what} has tuned {entry.tuned}; it lies in {low} to {high}")
     if entry.precision not in PRECISIONS:
         raise bad_manifest(path, f"{what}: {unknown('precision', entry.precision, PRECISIONS)}")
     if entry.file is not None and entry.file not in files:

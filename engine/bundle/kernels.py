@@ -6,8 +6,6 @@ import dataclasses
 import importlib.util
 import logging
 import os
-import shutil
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +142,9 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
 
 def _no_triton() -> tuple[str, str] | None:
     """Why Triton can't compile kernels here and what mends that, or None."""
+    import shutil
+    import sysconfig
+
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed", INSTALL
     if not os.environ.get("CC") and not shutil.which("gcc") and not shutil.which("clang"):

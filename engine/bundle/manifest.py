@@ -155,11 +155,11 @@ def checked_files(
         if not compiled and name.startswith(COMPILED):
             continue
         if damage := file_damage(where, entry, verify=verify):
-            raise BundleError(f"{where} {damage}; {_mend(path, manifest, name)}")
+            raise BundleError(f"{where} {damage}; {_fix(path, manifest, name)}")
     return files
 
 
-def _mend(path: Path, manifest: dict[str, Any], name: str) -> str:
+def _fix(path: Path, manifest: dict[str, Any], name: str) -> str:
     """What makes a damaged file anew: compile or export."""
     if name.startswith(KERNELS):
         return f"make it anew with: {kernels_command(path, manifest['files'])}"

@@ -7,7 +7,6 @@ fields and versions, paths that leave the directory, and pickles are refused.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +101,8 @@ class Bundle:
         Raises:
             BundleError: Not a plain npz (a pickle, say), or arrays that don't fit the spec.
         """
+        import zipfile  # milliseconds, which an import of revstep need not take
+
         where = self.path / PARITY
         try:
             with np.load(where, allow_pickle=False) as archive:

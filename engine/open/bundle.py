@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from revstep.engine.backends.onnx_cpu import OrtDenoiser
+from revstep.engine.backends.registry import (
+    BACKENDS,
+    NAMES,
+    Wanted,
+    candidates,
+    check_runs_on,
+    runs_on,
+)
+from revstep.engine.backends.trt.library import PACKAGES
 from revstep.engine.bundle.kernels import choose_kernels
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
@@ -20,18 +27,15 @@ from revstep.engine.nearest import unknown
 from revstep.engine.open.call import LoadCall
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.parts.decoder import LatentDecoder
+from revstep.engine.runtime.buckets import make_buckets
 from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
 
 if TYPE_CHECKING:
     import torch
 
-    from revstep.engine.backends.protocol import DeviceDenoiser
-
 __all__ = ["load"]
 
-BACKENDS = ("auto", "onnxruntime", "tensorrt", "tensorrt_rtx", "torch")
 DEVICES = ("auto", "cpu", "cuda", "cuda:<i>")
-TENSORRT = ("tensorrt", "tensorrt_rtx")
 
 log = logging.getLogger("revstep")
 
@@ -92,8 +96,8 @@ def load(
         ValueError: An unknown backend or device, or an option out of range.
     """
     cuda = cuda_options(load, cuda, older)
-    if backend not in BACKENDS:
-        raise ValueError(unknown("backend", backend, BACKENDS))
+    if backend not in NAMES:
+        raise ValueError(unknown("backend", backend, NAMES))
     check_device(device)
     if cuda.tf32:
         raise ValueError("tf32 is of from_module: a bundle's products are as its graph has them")
@@ -102,11 +106,8 @@ def load(
             "the 'torch' backend runs a live module, and a bundle holds none: use "
             "revstep.from_module(module, spec), or another backend"
         )
-    if backend in TENSORRT and device == "cpu":
-        raise BackendError(
-            f"{backend!r} runs on NVIDIA GPUs only; use device='cuda', or on a CPU "
-            "backend='onnxruntime'"
-        )
+    if backend != "auto":
+        check_runs_on(backend, device)
     bundle = Bundle.open(path, verify=verify)
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
     bundle.graph(chosen)
@@ -145,98 +146,67 @@ def _first_that_works(
     options: _Options, backend: str, device: str
 ) -> tuple[str, Runtime, torch.device | None]:
     """(backend, runtime, GPU or None) of the first candidate that runs here."""
-    on_gpu = device.startswith("cuda") or backend in TENSORRT
-    bundle = options.bundle
-    if not on_gpu and (device == "cpu" or not driver_gpus()):
-        if backend == device == "auto" and any(e.target in TENSORRT for e in bundle.compiled):
+    bundle, given = options.bundle, backend != "auto"
+    name = backend if given else candidates(bundle, "cpu")[0]
+    on_gpu = device.startswith("cuda") or (given and not runs_on(backend, "cpu"))
+    on_cpu = device == "cpu" or (given and not runs_on(backend, "cuda"))
+    if on_cpu or not (on_gpu or driver_gpus()):
+        if backend == device == "auto" and any(e.target in PACKAGES for e in bundle.compiled):
             log.warning(
-                "%s runs on the CPU, in onnxruntime: no NVIDIA GPU or driver was found for its "
-                "TensorRT engines (device='cpu' says that this is wanted)", bundle.path,
+                "%s runs on the CPU, in %s: no NVIDIA GPU or driver was found for its TensorRT "
+                "engines (device='cpu' says that this is wanted)", bundle.path, name,
             )  # fmt: skip
-        return "onnxruntime", _cpu_runtime(options), None
+        return name, _cpu_runtime(options, name), None
     try:
         where = cuda_device("cuda" if device == "auto" else device)
     except BackendError as error:
         if on_gpu:
             raise
-        log.warning("CUDA is passed over: %s; %s runs on the CPU, in onnxruntime",
-                    error, bundle.path)  # fmt: skip
-        return "onnxruntime", _cpu_runtime(options), None
-    candidates = [backend] if backend != "auto" else _gpu_candidates(bundle)
+        log.warning("CUDA is passed over: %s; %s runs on the CPU, in %s", error, bundle.path, name)
+        return name, _cpu_runtime(options, name), None
+    tried = [backend] if given else candidates(bundle, "cuda")
     failures = []
-    for name in candidates:
+    for each in tried:
         try:
-            runtime = _gpu_runtime(options, name, where, exactly=backend != "auto")
-            return runtime.describe().get("library", name), runtime, where
+            runtime = _gpu_runtime(options, each, where, exactly=given)
+            return runtime.describe().get("library", each), runtime, where
         except BackendError as error:
-            if len(candidates) == 1 and on_gpu:
+            if len(tried) == 1 and on_gpu:
                 raise
-            failures.append(f"{name} on CUDA: {error}")
-            log.warning("%s is passed over on CUDA: %s", name, error)
+            failures.append(f"{each} on CUDA: {error}")
+            log.warning("%s is passed over on CUDA: %s", each, error)
     if on_gpu:
         raise BackendError(f"nothing runs {bundle.path} on CUDA: {'; '.join(failures)}")
-    log.warning("%s runs on the CPU, in onnxruntime", bundle.path)
-    return "onnxruntime", _cpu_runtime(options), None
+    log.warning("%s runs on the CPU, in %s", bundle.path, name)
+    return name, _cpu_runtime(options, name), None
 
 
-def _gpu_candidates(bundle: Bundle) -> list[str]:
-    """Backends in the order of preference; TensorRT where it has any part in this."""
-    planned = any(entry.target in TENSORRT for entry in bundle.compiled)
-    here = any(importlib.util.find_spec(name) is not None for name in TENSORRT)
-    return ["tensorrt", "onnxruntime"] if planned or here else ["onnxruntime"]
-
-
-def _cpu_runtime(options: _Options) -> Runtime:
-    if options.precision == "bf16":
-        raise BackendError(
-            "ONNX Runtime has no bf16 products on a CPU; use precision='fp32' or precision='fp16'"
-        )
+def _cpu_runtime(options: _Options, name: str) -> Runtime:
     if options.cuda.unroll:
         raise ValueError("unroll needs a GPU; on a CPU every step is called")
     if options.cuda.kernels != "auto":
         raise ValueError("kernels= needs a GPU; on a CPU the native kernels run")
-    bundle = options.bundle
-    graph = bundle.graph(options.precision)
-    denoiser = OrtDenoiser(graph, bundle.spec, threads=options.threads)
+    opened = BACKENDS[name].on_cpu
+    assert opened is not None
+    denoiser = opened(Wanted(options.bundle, options.precision, threads=options.threads))
     return host_runtime(denoiser, buckets=options.buckets)
 
 
 def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runtime:
     bundle, buckets = options.bundle, options.buckets
     folder = choose_kernels(bundle, options.cuda.kernels)
+    opened = BACKENDS[name].on_gpu
+    assert opened is not None
+    targets = (name,) if exactly else (name, *BACKENDS[name].plans)
+    only = tuple(entry for entry in bundle.compiled if entry.target in targets)
+    narrowed = dataclasses.replace(bundle, compiled=only)
     mend = "use a lower precision, or a GPU with more memory"
     with memory_named(where, f"loading the network in {name}", mend):
-        if name not in TENSORRT:
-            from revstep.engine.backends.onnx_cuda import OrtCudaDenoiser
-
-            denoiser: DeviceDenoiser = OrtCudaDenoiser(
-                bundle.graph(options.precision), bundle.spec, where
-            )
-            return _cuda_runtime(options, denoiser, buckets, folder)
-    only = [e for e in bundle.compiled if e.target == name or not exactly]
-    narrowed = dataclasses.replace(bundle, compiled=tuple(only))
-    return _tensorrt_runtime(dataclasses.replace(options, bundle=narrowed), where, folder)
-
-
-def _tensorrt_runtime(options: _Options, where: torch.device, folder: Path | None) -> Runtime:
-    from revstep.engine.backends.trt.choice import keep_kernels, open_tensorrt
-    from revstep.engine.runtime.buckets import make_buckets
-
-    bundle, buckets = options.bundle, options.buckets
-    denoiser = open_tensorrt(bundle, precision=options.precision, batches=buckets, device=where)
-    if buckets is None:  # every static engine's batch, and steps through the dynamic ones' ranges
-        buckets = sorted({b for rows in denoiser.rows for b in make_buckets(rows)})
-    runtime = _cuda_runtime(options, denoiser, buckets, folder)
-    if options.cuda.warm_up:
-        keep_kernels(denoiser)
-    return runtime
-
-
-def _cuda_runtime(
-    options: _Options, denoiser: DeviceDenoiser, buckets: Sequence[int] | None, folder: Path | None
-) -> Runtime:
-    return cuda_runtime(
-        denoiser,
+        network = opened(Wanted(narrowed, options.precision, rows=buckets), where)
+    if buckets is None and network.ranges is not None:  # steps through the ranges
+        buckets = sorted({b for rows in network.ranges for b in make_buckets(rows)})
+    runtime = cuda_runtime(
+        network.denoiser,
         buckets=buckets,
         graphs=options.cuda.graphs,
         unroll=options.cuda.unroll,
@@ -245,6 +215,9 @@ def _cuda_runtime(
         max_program_rows=options.cuda.max_program_rows,
         warm_up=options.cuda.warm_up,
     )
+    if options.cuda.warm_up and network.keep is not None:
+        network.keep()
+    return runtime
 
 
 def _warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
@@ -255,7 +228,7 @@ def _warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
     command = f"revstep compile {bundle.path} --target {backend} --precision {precision}"
     log.warning(
         "%s (%s) has not been checked against PyTorch on %s; run: %s",
-        bundle.path, precision, "ONNX Runtime" if backend == "onnxruntime" else backend,
+        bundle.path, precision, BACKENDS[backend].title,
         entries[0].command(bundle.path) if entries else command,
     )  # fmt: skip
     return False

@@ -1,4 +1,4 @@
-"""What the parity check runs: one forward pass a row, and DDIM-20."""
+"""What the parity check runs: one forward pass per row, and DDIM-20."""
 
 from __future__ import annotations
 

@@ -17,8 +17,9 @@ from revstep.export.targets.target import CompileArguments, Target
 
 __all__ = ["TARGETS", "check_taken", "compile_bundle", "compile_target"]
 
-RUNTIMES: dict[str, Target] = {t.name: t for t in (onnxruntime.TARGET, *trt_compile.TARGETS)}
-TARGETS: dict[str, Target] = {**RUNTIMES, kernels.TARGET.name: kernels.TARGET}
+TARGETS: dict[str, Target] = {  # another target is a file with its TARGET, and a word here
+    target.name: target for target in (onnxruntime.TARGET, *trt_compile.TARGETS, kernels.TARGET)
+}
 
 
 def compile_bundle(
@@ -64,8 +65,9 @@ def compile_bundle(
         ParityError: NaN, or an error above its bound.
         Cancelled: ``cancelled`` said so. In every case the bundle is unchanged.
     """
-    if target not in RUNTIMES:
-        raise ValueError(unknown("target", target, RUNTIMES))
+    of_graphs = [known.name for known in TARGETS.values() if "precision" in known.takes]
+    if target not in of_graphs:
+        raise ValueError(unknown("target", target, of_graphs))
     arguments = CompileArguments(
         path=Path(path),
         precision=precision,

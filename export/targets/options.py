@@ -1,4 +1,4 @@
-"""What a compile may be told: the rows of a TensorRT plan, the GPUs, memory and effort."""
+"""Options of a compile: the rows of a TensorRT plan, the GPUs, memory and effort."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ class Profile:
         Raises:
             ValueError: They are outside.
         """
-        least, most = spec.batch
-        if not (least <= self.min and self.max <= most):
+        lowest, highest = spec.batch
+        if not (lowest <= self.min and self.max <= highest):
             raise ValueError(
-                f"batch {self} is outside the {least} to {most} rows of this bundle's spec; choose "
-                "within it, or export the bundle with a wider batch range"
+                f"batch {self} is outside the {lowest} to {highest} rows of this bundle's spec; "
+                "choose within it, or export the bundle with a wider batch range"
             )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What a build may be told besides its network and batch.
+    """What a build takes besides its network and batch.
 
     Attributes:
         gpus: TensorRT-RTX and kernels: compute capabilities such as ``sm_89``; empty: the target's

@@ -10,11 +10,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["LEFT", "MODULES", "NAMES", "names"]
 
@@ -128,6 +127,7 @@ MODULES = {  # a package's line is for the modules in it too
     "export.writer": "engine.bundle.writer",
     "gpu_checks": "commands.doctor.gpu",
     "kernels.aot": "kernels.gpu.aot",
+    "kernels.device_buffers": "kernels.buffers",
     "kernels.launch": "kernels.gpu.cubin",
     "kernels.sampler_step": "kernels.gpu.launch",
     "kernels.step_kernels": "kernels.gpu.step",
@@ -136,6 +136,10 @@ MODULES = {  # a package's line is for the modules in it too
 }
 
 NAMES = {  # those that aren't in the module that took their old module's place
+    "engine.backends.trt_denoiser.RowBuffers": "engine.backends.protocol.NetworkBuffers",
+    "engine.cuda.buffers.DeviceNetworkBuffers": "engine.backends.protocol.NetworkBuffers",
+    "engine.cuda.lane.DeviceDenoiser": "engine.backends.protocol.DeviceDenoiser",
+    "engine.loading.BACKENDS": "engine.backends.registry.NAMES",
     "engine.images_from": "engine.runtime.samples.images_from",
     "engine.backends.trt_denoiser.RowBuffers": "engine.backends.protocol.NetworkBuffers",
     "engine.cuda.buffers.DeviceNetworkBuffers": "engine.backends.protocol.NetworkBuffers",
@@ -162,6 +166,7 @@ NAMES = {  # those that aren't in the module that took their old module's place
     "export.parity.resolve_bounds": "export.parity.bounds.resolve_bounds",
     "export.parity.wider": "export.parity.bounds.wider",
     "export.trt_compile.engine_key": "export.targets.target.content_key",
+    "kernels.device_buffers.DeviceBuffers": "kernels.buffers.StepBuffers",
 }
 
 LEFT = {  # modules that are in no wheel any more, and the commands that they were
@@ -236,7 +241,7 @@ def _new(module: str) -> str | None:
     return None
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds modules by their old names, where no other finder does."""
 
     def find_spec(
@@ -251,14 +256,17 @@ class _Finder(MetaPathFinder):
         new = _new(fullname)
         if new is None or not _exists(new):
             return None
-        return ModuleSpec(fullname, _Loader(new), is_package=True)
+        return ModuleSpec(fullname, cast(Any, _Loader(new)), is_package=True)
 
 
-class _Loader(Loader):
+class _Loader:  # not a Loader of importlib.abc, which takes milliseconds to import
     """Makes a module whose names are those of another."""
 
     def __init__(self, new: str) -> None:
         self.new = new
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The import makes an empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
         new = import_module(self.new)

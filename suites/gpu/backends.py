@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 import subprocess
 import sys
 import tempfile
@@ -94,10 +93,9 @@ def _revstep(run: Run, *arguments: str) -> None:
     Raises:
         RuntimeError: It failed.
     """
-    environment = {**os.environ, "PYTHONPATH": str(run.suite.links)}
     done = subprocess.run(
         [sys.executable, "-m", "revstep", *arguments],
-        capture_output=True, text=True, env=environment, timeout=SECONDS, cwd=run.suite.links,
+        capture_output=True, text=True, timeout=SECONDS, cwd=run.suite.links,
     )  # fmt: skip
     if done.returncode:
         last = " ".join((done.stderr or done.stdout).split())[-400:]

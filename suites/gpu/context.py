@@ -25,7 +25,7 @@ from revstep.engine.system.machine import nvidia_gpus
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FIELDS", "STATUSES", "Run", "Suite"]
+__all__ = ["FIELDS", "STATUSES", "Missing", "Run", "Suite"]
 
 T = TypeVar("T")
 STATUSES = ("measured", "ran", "skipped", "failed")
@@ -34,6 +34,10 @@ FIELDS = (
     "reason", "figures", "parameters", "dry_run", "kernels", "gpu", "capability", "driver",
     "torch", "machine",
 )  # fmt: skip
+
+
+class Missing(Exception):  # noqa: N818  (no error: the row is skipped)
+    """What a case needs and this machine lacks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,12 +228,14 @@ class Run:
         self.failures += 1
 
     def attempt(self, name: str, seconds: float, case: Callable[..., None], *given: Any) -> None:
-        """Runs one case if ``seconds`` are left; what it raises becomes a row."""
+        """Runs one case if ``seconds`` are left; what it raises or lacks becomes a row."""
         if self.left() < seconds and not self.dry:
             self.skip(name, f"time: it needs about {seconds:g} s, {max(0.0, self.left()):.0f} left")
             return
         try:
             case(self, *given)
+        except Missing as why:
+            self.skip(name, str(why))
         except Exception as error:
             self.fail(name, error)
         self.free()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -32,12 +31,9 @@ def _tests(run: Run) -> None:
     files = run.pick(files, files[-1:])
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
     command += [*run.pick((), ("--collect-only",)), *map(str, files)]
-    environment = {**os.environ, "PYTHONPATH": str(run.suite.links)}
     seconds = max(10.0, run.left())
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=root, timeout=seconds
-        )
+        done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=seconds)
     except subprocess.TimeoutExpired as error:
         text = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
         last = (text.strip().splitlines() or ["no test had ended"])[-1][-200:]

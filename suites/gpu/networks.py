@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
-import struct
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput
 from revstep.engine.spec.schedule import VPSchedule
-from suites.gpu.context import Run
-
-if TYPE_CHECKING:
-    import torch
+from suites.gpu.context import Missing, Run
+from suites.gpu.policy import PolicyUnet
 
 __all__ = ["NETWORKS", "Network", "conditions_for", "make_network"]
 
-WEIGHTS = "examples/fashion_mnist_unet/unet/diffusion_pytorch_model.fp16.safetensors"
-PLAIN = "plain PyTorch with diffusers' operators and names (diffusers is not installed)"
-DTYPES = {"F16": "<f2", "F32": "<f4", "I64": "<i8"}
+FASHION = "examples/fashion_mnist_unet"
 
 POLICY = DenoiserSpec(
     shape=(16, 7),
@@ -41,15 +35,6 @@ CIFAR = DenoiserSpec(
     schedule=VPSchedule(),
     prediction="epsilon",
     time=TimeInput(name="timestep", fractions=True),
-    value_range=(-1.0, 1.0),
-    clip=True,
-)
-FASHION = DenoiserSpec(
-    shape=(1, 32, 32),
-    schedule=VPSchedule(betas="squaredcos_cap_v2"),
-    prediction="v_prediction",
-    time=TimeInput(name="timestep", fractions=True),
-    conditions=(Condition(name="class_labels", dtype="int64", null=10, classes=11),),
     value_range=(-1.0, 1.0),
     clip=True,
 )
@@ -83,9 +68,8 @@ def make_network(run: Run, name: str) -> Network:
 
     Raises:
         KeyError: Another name.
+        Missing: It is one of diffusers', which is not installed.
     """
-    import torch
-
     torch.manual_seed(3)
     what, module, spec = NETWORKS[name](run)
     with torch.no_grad():  # what starts at zero would hide half of a network
@@ -108,8 +92,6 @@ def conditions_for(spec: DenoiserSpec, batch: int) -> dict[str, NDArray[Any]]:
 
 
 def _policy(run: Run) -> tuple[str, torch.nn.Module, DenoiserSpec]:
-    from suites.gpu.policy import PolicyUnet
-
     widths = run.pick((256, 512, 1024), (8, 16, 24))
     actions, observation = POLICY.shape[1], POLICY.conditions[0].shape[0]
     module = PolicyUnet(actions, observation, widths)
@@ -117,46 +99,29 @@ def _policy(run: Run) -> tuple[str, torch.nn.Module, DenoiserSpec]:
 
 
 def _cifar(run: Run) -> tuple[str, torch.nn.Module, DenoiserSpec]:
-    from suites.gpu.unet2d import UNet2dConfig
+    library = _diffusers()
+    from revstep.export.sources.unet_module import UNetModule
 
-    config = UNet2dConfig(
-        in_channels=3,
-        block_out_channels=run.pick((128, 256, 256, 256), (32, 32, 32, 32)),
-        layers_per_block=run.pick(2, 1),
-        attention=(False, True, False, False),
-        attention_head_dim=None,
-        downsample_padding=0,
-        flip_sin_to_cos=False,
-        freq_shift=1,
-        norm_num_groups=32,
-        norm_eps=1e-6,
-    )
-    how, module = _unet(config)
-    size = "configuration" if not run.dry else "configuration made tiny"
-    spec = dataclasses.replace(CIFAR, shape=run.pick((3, 32, 32), (3, 16, 16)))
-    return f"google/ddpm-cifar10-32 {size}, random weights; {how}", module, spec
+    blocks = run.pick((128, 256, 256, 256), (32, 32, 32, 32))
+    side = run.pick(32, 16)
+    network = library.UNet2DModel(
+        sample_size=side, in_channels=3, out_channels=3, block_out_channels=blocks,
+        layers_per_block=run.pick(2, 1), downsample_padding=0, flip_sin_to_cos=False,
+        freq_shift=1, norm_eps=1e-6, attention_head_dim=None,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    what = f"google/ddpm-cifar10-32 configuration{' made tiny' if run.dry else ''}, random weights"
+    spec = dataclasses.replace(CIFAR, shape=(3, side, side))
+    return f"{what}; {_version(library)}", UNetModule(network), spec
 
 
 def _fashion(run: Run) -> tuple[str, torch.nn.Module, DenoiserSpec]:
-    from suites.gpu.unet2d import UNet2dConfig
+    library = _diffusers()
+    from revstep.export import load_diffusers
 
-    config = UNet2dConfig(
-        in_channels=1,
-        block_out_channels=(32, 48, 64),
-        layers_per_block=1,
-        attention=(False, False, False),
-        attention_head_dim=32,
-        downsample_padding=1,
-        flip_sin_to_cos=True,
-        freq_shift=0,
-        norm_num_groups=8,
-        norm_eps=1e-5,
-        num_class_embeds=11,
-    )
-    how, module = _unet(config)
-    inner: Any = module.network if hasattr(module, "network") else module
-    inner.load_state_dict(read_weights(run.suite.root / WEIGHTS))
-    return f"examples/fashion_mnist_unet, its weights; {how}", module, FASHION
+    module, spec = load_diffusers(run.suite.root / FASHION, null_class=10)
+    return f"{FASHION}, its weights; {_version(library)}", module, spec
 
 
 NETWORKS: dict[str, Callable[[Run], tuple[str, torch.nn.Module, DenoiserSpec]]] = {
@@ -166,61 +131,13 @@ NETWORKS: dict[str, Callable[[Run], tuple[str, torch.nn.Module, DenoiserSpec]]] 
 }
 
 
-def _unet(config: Any) -> tuple[str, torch.nn.Module]:
-    """The network of diffusers where diffusers is there, else its plain twin."""
-    from suites.gpu.unet2d import UNet2d
-
+def _diffusers() -> Any:
     if importlib.util.find_spec("diffusers") is None:
-        return PLAIN, UNet2d(config)
+        raise Missing("diffusers is not installed")
     import diffusers
 
-    return f"diffusers {diffusers.__version__} UNet2DModel", DiffusersUnet(config)
+    return diffusers
 
 
-def DiffusersUnet(config: Any) -> torch.nn.Module:  # noqa: N802  (a class, made when torch is there)
-    """``UNet2DModel`` of a configuration, as a module that returns the tensor."""
-    import diffusers
-    import torch
-
-    make: Any = diffusers.UNet2DModel
-    fields = dataclasses.asdict(config)
-    attention = fields.pop("attention")
-    names = [("AttnDownBlock2D", "AttnUpBlock2D") if a else ("DownBlock2D", "UpBlock2D")
-             for a in attention]  # fmt: skip
-
-    class Unet(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = make(
-                sample_size=32,
-                out_channels=config.in_channels,
-                down_block_types=tuple(down for down, _ in names),
-                up_block_types=tuple(up for _, up in reversed(names)),
-                **fields,
-            )
-
-        def forward(
-            self, x: torch.Tensor, t: torch.Tensor, class_labels: torch.Tensor | None = None
-        ) -> torch.Tensor:
-            out: torch.Tensor = self.network(x, t, class_labels, return_dict=False)[0]
-            return out
-
-    return Unet()
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors file, without that package; float16 becomes float32."""
-    import torch
-
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    found = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            array = np.frombuffer(data[begin:end], np.dtype(DTYPES[entry["dtype"]]))
-            found[name] = torch.from_numpy(array.reshape(entry["shape"]).copy())
-            if found[name].dtype == torch.float16:
-                found[name] = found[name].float()
-    return found
+def _version(library: Any) -> str:
+    return f"diffusers {library.__version__} UNet2DModel"

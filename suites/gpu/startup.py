@@ -31,7 +31,7 @@ def measure_startup(run: Run) -> None:
 
 def _start(run: Run, name: str, side: str, cache: str) -> None:
     """The first process fills the folder of Triton's kernels; the next ones find them there."""
-    environment = {**os.environ, "TRITON_CACHE_DIR": cache, "PYTHONPATH": str(run.suite.links)}
+    environment = {**os.environ, "TRITON_CACHE_DIR": cache}
     dry = "dry" if run.dry else "real"
     given = (time.time(), run.device, side, dry, run.suite.root)
     done = subprocess.run(

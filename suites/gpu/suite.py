@@ -166,7 +166,8 @@ def run_process(arguments: Sequence[str], links: Path, limit: float) -> str | No
 
     A code of 1 is a case that failed, which has its own row.
     """
-    environment = {**os.environ, "PYTHONPATH": str(links), "PYTHONSAFEPATH": "1"}
+    path = os.pathsep.join(filter(None, (str(links), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     with subprocess.Popen(
         arguments, env=environment, cwd=links, start_new_session=True, stdout=sys.stderr
     ) as process:

@@ -176,7 +176,7 @@ def draw(name, sampler, kind, fields=(), arguments=(), **fixed):
         return fixed[axis] if axis in fixed else picks(axis, choices)
 
     n, shape = pick("n", [1, 3, 19]), pick("shape", SHAPES)
-    schedules, grids, counts = _choices(kind, dict(fields).get("prediction", "epsilon"))
+    schedules, spacings, counts = _choices(kind, dict(fields).get("prediction", "epsilon"))
     conditions = pick("conditions", CONDITIONS)
     spec = revstep.DenoiserSpec(
         **{
@@ -193,7 +193,7 @@ def draw(name, sampler, kind, fields=(), arguments=(), **fixed):
     )
     guidance = pick("guidance", GUIDANCE) if conditions else "off"
     values, nulls = _conditions(spec, n, pick("nulls", ["spec", "own"]))
-    grid = pick("grid", grids)
+    grid = pick("grid", spacings)
     steps = pick("steps", counts[:4] if _is_long(sampler) else counts)
     chosen = {
         "n": n,

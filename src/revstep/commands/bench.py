@@ -11,7 +11,8 @@ from revstep.commands.guard import guarded
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import counter, out, print_json, progress_bars
 from revstep.commands.values import options, whole_numbers
-from revstep.engine.open.bundle import BACKENDS, DEVICES
+from revstep.engine.backends.registry import NAMES
+from revstep.engine.open.bundle import DEVICES
 
 __all__ = ["bench"]
 
@@ -28,7 +29,7 @@ def bench(
     ] = None,
     runs: Annotated[int, typer.Option(help="Most runs a batch size.", min=3)] = 100,
     seconds: Annotated[float, typer.Option(help="Most seconds a batch size.", min=0.1)] = 30.0,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "auto",
+    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
     device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
     threads: Annotated[

@@ -17,7 +17,8 @@ from revstep.commands.guard import guarded
 from revstep.commands.output import counter, print_json, progress_bars, size
 from revstep.commands.pictures import Target
 from revstep.commands.values import class_condition, condition_values, options, split
-from revstep.engine.open.bundle import BACKENDS, DEVICES
+from revstep.engine.backends.registry import NAMES
+from revstep.engine.open.bundle import DEVICES
 from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.machine import memory_bytes
@@ -83,7 +84,7 @@ def sample(
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a network call; default: as many as fit.")
     ] = None,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "auto",
+    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
     device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
     threads: Annotated[

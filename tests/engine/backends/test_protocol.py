@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from revstep import Condition, DenoiserSpec
-from revstep.engine.backends.protocol import NetworkBuffers
+from revstep import Condition, DenoiserSpec, NetworkBuffers
 from revstep.schedules import VPSchedule
 
 torch = pytest.importorskip("torch", reason="torch is not installed")

@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import sysconfig
 import types
 
 import numpy as np
@@ -18,6 +19,7 @@ from damage import flip, rehash  # noqa: E402
 from fake_cuda_core import FakeCore  # noqa: E402
 
 import revstep  # noqa: E402
+from revstep.engine.backends.onnx_cpu import OrtDenoiser  # noqa: E402
 from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
 from revstep.engine.bundle import kernels as kernel_files  # noqa: E402
 from revstep.engine.bundle.kernels import KernelFiles, choose_kernels  # noqa: E402
@@ -52,13 +54,13 @@ def machine(monkeypatch):
         return (object() if here.triton else None) if name == "triton" else real(name)
 
     monkeypatch.setattr(kernel_files.importlib.util, "find_spec", find_spec)
-    monkeypatch.setattr(kernel_files.shutil, "which", lambda name: name if here.compiler else None)
-    paths = kernel_files.sysconfig.get_paths()
+    monkeypatch.setattr(shutil, "which", lambda name: name if here.compiler else None)
+    paths = sysconfig.get_paths()
 
     def get_paths(scheme):
         return paths if here.headers else {**paths, "include": "/nowhere"}
 
-    monkeypatch.setattr(kernel_files.sysconfig, "get_paths", get_paths)
+    monkeypatch.setattr(sysconfig, "get_paths", get_paths)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.core", FakeCore().module())
@@ -170,11 +172,11 @@ def made(monkeypatch):
         return loading.host_runtime(denoiser)
 
     def denoiser(graph, spec, where):
-        return loading.OrtDenoiser(graph, spec, threads=1)
+        return OrtDenoiser(graph, spec, threads=1)
 
     monkeypatch.setattr(loading, "driver_gpus", lambda: 1)
     monkeypatch.setattr(loading, "cuda_device", lambda name: torch.device("cuda", 0))
-    monkeypatch.setattr(loading, "_gpu_candidates", lambda bundle: ["onnxruntime"])
+    monkeypatch.setattr(loading, "candidates", lambda bundle, kind: ["onnxruntime"])
     monkeypatch.setattr(loading, "cuda_runtime", runtime)
     monkeypatch.setattr("revstep.engine.backends.onnx_cuda.OrtCudaDenoiser", denoiser)
     return runtimes

@@ -66,10 +66,15 @@ def tried(monkeypatch, gpu_here):
         names.append(name)
         if name in failing:
             raise failing[name]
-        return loading._cpu_runtime(options)
+        return loading._cpu_runtime(options, "onnxruntime")
 
     monkeypatch.setattr(loading, "_gpu_runtime", runner)
-    monkeypatch.setattr(loading, "_gpu_candidates", lambda bundle: ["tensorrt", "onnxruntime"])
+    real = loading.candidates
+    monkeypatch.setattr(
+        loading,
+        "candidates",
+        lambda bundle, kind: ["tensorrt", "onnxruntime"] if kind == "cuda" else real(bundle, kind),
+    )
     return names, failing
 
 
@@ -140,11 +145,6 @@ def test_engines_that_no_gpu_is_here_for_are_passed_over_aloud(tabular_bundle, m
 def test_a_cpu_that_was_asked_for_tries_no_gpu(tabular_bundle, tried):
     assert revstep.load(tabular_bundle, device="cpu").describe()["device"] == "cpu"
     assert tried[0] == []
-
-
-def test_a_bundle_without_plans_and_no_tensorrt_never_tries_it(tabular_bundle, monkeypatch):
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
-    assert loading._gpu_candidates(Bundle.open(tabular_bundle)) == ["onnxruntime"]
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,14 @@ OPTIONS = {"graphs": False, "unroll": (3, 8), "warm_up": False, "max_program_row
 def asked(monkeypatch):
     """What load asks the runtime for, on a CPU."""
     seen = []
-    runner = opening._cpu_runner
+    runner = opening._cpu_runtime
 
-    def cpu_runner(options):
+    def cpu_runner(options, name):
         seen.append(options.cuda)
         cuda = dataclasses.replace(options.cuda, unroll=())
-        return runner(dataclasses.replace(options, cuda=cuda))
+        return runner(dataclasses.replace(options, cuda=cuda), name)
 
-    monkeypatch.setattr(opening, "_cpu_runner", cpu_runner)
+    monkeypatch.setattr(opening, "_cpu_runtime", cpu_runner)
     return seen
 
 

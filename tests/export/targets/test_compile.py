@@ -22,7 +22,10 @@ from revstep.engine.errors import (  # noqa: E402
     ParityError,
     RevstepError,
 )
-from revstep.export import compile_bundle, export_module  # noqa: E402
+from revstep.export import BuildOptions, compile_bundle, export_module  # noqa: E402
+from revstep.export.targets.compile import TARGETS  # noqa: E402
+from revstep.export.targets.jobs import compile_jobs, plan_jobs  # noqa: E402
+from revstep.export.targets.target import Target  # noqa: E402
 
 
 def change_weight(bundle, change, name="denoiser.fp32.onnx", size=8):
@@ -160,6 +163,25 @@ def test_a_wrong_argument_names_what_is_allowed(tabular_bundle, copy_of, options
     with pytest.raises(ValueError, match=message):
         compile_bundle(path, **options)
     assert snapshot(path) == before
+
+
+def test_another_target_is_one_entry_of_the_table(tabular_bundle, monkeypatch):
+    given = []
+
+    def compile_(arguments):
+        given.append((arguments.precision, arguments.threads, arguments.options.memory_limit))
+        return Bundle.open(arguments.path)
+
+    abacus = Target("abacus", ("precision", "memory_limit"), compile_)
+    monkeypatch.setitem(TARGETS, abacus.name, abacus)
+    jobs = plan_jobs(["abacus"], ["fp32", "fp16"])
+    compile_jobs(tabular_bundle, jobs, options=BuildOptions(memory_limit=9))
+    assert given == [("fp32", None, 9), ("fp16", None, 9)]
+    with pytest.raises(ValueError, match="threads is for the targets onnxruntime, not for abacus"):
+        compile_jobs(tabular_bundle, jobs, threads=2)
+    with pytest.raises(ValueError, match=r"allowed: onnxruntime, tensorrt, tensorrt_rtx, abacus$"):
+        compile_bundle(tabular_bundle, target="kernels")
+    assert len(given) == 2
 
 
 def test_a_precision_without_graph_names_the_export_command(tabular_bundle, copy_of):

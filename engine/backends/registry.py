@@ -1,0 +1,159 @@
+"""The backends that run a bundle: where each runs, and how it is opened there.
+
+A new one is a file with its denoiser, a function here that opens it, and an entry in `BACKENDS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser
+from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import BackendError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "BACKENDS",
+    "NAMES",
+    "Backend",
+    "OnGpu",
+    "Wanted",
+    "candidates",
+    "check_runs_on",
+    "runs_on",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be opened.
+
+    Attributes:
+        bundle: The bundle; of its compiled entries only those that may be taken.
+        precision: One that it holds.
+        threads: On a CPU: threads inside an operator; None: as many as the process may use.
+        rows: On a GPU: the rows of the calls to come; None: any.
+    """
+
+    bundle: Bundle
+    precision: str
+    threads: int | None = None
+    rows: Sequence[int] | None = None
+
+
+class OnGpu(NamedTuple):
+    """A network on a GPU.
+
+    Attributes:
+        denoiser: The network.
+        ranges: (smallest, largest) numbers of rows that it was built for; None: the spec's.
+        keep: To be called after the first runs, which compiled something that can be kept.
+    """
+
+    denoiser: DeviceDenoiser
+    ranges: tuple[tuple[int, int], ...] | None = None
+    keep: Callable[[], None] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backend:
+    """Where one backend runs, and how it is opened.
+
+    Attributes:
+        title: Its name in a sentence.
+        on_cpu: Opens it on a CPU; None: it runs on none.
+        on_gpu: Opens it on a GPU; None: it runs on none.
+        plans: The targets of ``revstep compile`` whose plans it needs, as ``auto`` takes them: any
+            of them will do. Empty: it runs the bundle's graph.
+    """
+
+    title: str
+    on_cpu: Callable[[Wanted], Denoiser] | None = None
+    on_gpu: Callable[[Wanted, torch.device], OnGpu] | None = None
+    plans: tuple[str, ...] = ()
+
+
+def _onnxruntime(wanted: Wanted) -> Denoiser:
+    from revstep.engine.backends.onnx_cpu import OrtDenoiser
+
+    if wanted.precision == "bf16":
+        raise BackendError(
+            "ONNX Runtime has no bf16 products on a CPU; use precision='fp32' or precision='fp16'"
+        )
+    graph = wanted.bundle.graph(wanted.precision)
+    return OrtDenoiser(graph, wanted.bundle.spec, threads=wanted.threads)
+
+
+def _onnxruntime_cuda(wanted: Wanted, device: torch.device) -> OnGpu:
+    from revstep.engine.backends.onnx_cuda import OrtCudaDenoiser
+
+    graph = wanted.bundle.graph(wanted.precision)
+    return OnGpu(OrtCudaDenoiser(graph, wanted.bundle.spec, device))
+
+
+def _tensorrt(wanted: Wanted, device: torch.device) -> OnGpu:
+    from revstep.engine.backends.trt.choice import keep_kernels, open_tensorrt
+
+    denoiser = open_tensorrt(
+        wanted.bundle, precision=wanted.precision, batches=wanted.rows, device=device
+    )
+    return OnGpu(denoiser, denoiser.rows, lambda: keep_kernels(denoiser))
+
+
+BACKENDS = {
+    "onnxruntime": Backend("ONNX Runtime", on_cpu=_onnxruntime, on_gpu=_onnxruntime_cuda),
+    "tensorrt": Backend("tensorrt", on_gpu=_tensorrt, plans=tuple(PACKAGES)),
+    "tensorrt_rtx": Backend("tensorrt_rtx", on_gpu=_tensorrt, plans=("tensorrt_rtx",)),
+}
+"""As ``load`` names them; ``torch`` runs live modules and is no bundle's."""
+
+NAMES = ("auto", *BACKENDS, "torch")
+PREFERRED = ("tensorrt", "onnxruntime")  # what auto tries, the best first
+
+
+def candidates(bundle: Bundle, kind: str) -> list[str]:
+    """What ``auto`` tries on a ``cpu`` or a ``cuda`` device, the best first.
+
+    A backend that needs plans is tried where it has any part in this: the bundle has one, or the
+    package that runs them is installed.
+    """
+    have = {entry.target for entry in bundle.compiled}
+    return [
+        name
+        for name in PREFERRED
+        if runs_on(name, kind)
+        and (
+            not (plans := BACKENDS[name].plans)
+            or have.intersection(plans)
+            or any(importlib.util.find_spec(package) is not None for package in plans)
+        )
+    ]
+
+
+def runs_on(name: str, kind: str) -> bool:
+    """Whether a backend runs on a ``cpu``, or on a ``cuda`` device."""
+    backend = BACKENDS[name]
+    return (backend.on_cpu if kind == "cpu" else backend.on_gpu) is not None
+
+
+def check_runs_on(name: str, device: str) -> None:
+    """Refuses a device, as ``load`` takes it, that a backend doesn't run on.
+
+    Raises:
+        BackendError: It doesn't.
+    """
+    if device == "cpu" and not runs_on(name, "cpu"):
+        raise BackendError(
+            f"{name!r} runs on NVIDIA GPUs only; use device='cuda', or on a CPU "
+            "backend='onnxruntime'"
+        )
+    if device.startswith("cuda") and not runs_on(name, "cuda"):
+        raise BackendError(
+            f"{name!r} runs on CPUs only; use device='cpu', or on a GPU backend='onnxruntime'"
+        )
