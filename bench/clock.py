@@ -52,8 +52,8 @@ def run_times(
     Args:
         tasks: What to time; each has run before.
         seconds: No round starts after this time.
-        minimum: Rounds made even so.
-        maximum: Rounds made in any case no more than.
+        minimum: Rounds that are made even after that.
+        maximum: The largest number of rounds.
         synchronize: Waits for the device.
     """
     times: Times = [[] for _ in tasks]

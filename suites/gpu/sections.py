@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from suites.gpu.context import Run, Suite
+from suites.gpu.context import Run
+from suites.gpu.rows import Suite
 
 __all__ = ["SECTIONS", "Section", "command", "main", "run_section"]
 

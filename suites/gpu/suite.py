@@ -16,8 +16,8 @@ from time import monotonic, sleep
 from revstep.bench.rows import read_rows
 from revstep.engine.devices.choose import cuda_device
 from revstep.engine.errors import BackendError
-from suites.gpu.context import FIELDS, Suite
 from suites.gpu.native import add_native
+from suites.gpu.rows import FIELDS, Suite
 from suites.gpu.sections import SECTIONS, command
 from suites.gpu.table import markdown_table, summary, text_table
 

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def make_run(tmp_path):
     """Makes a section's run whose rows go to the test's folder."""
     torch = pytest.importorskip("torch")
-    from suites.gpu.context import Run, Suite
+    from suites.gpu.context import Run
+    from suites.gpu.rows import Suite
 
     def make(*, dry=False, seconds=60.0, kind=Run, root=ROOT):
         suite = Suite(tmp_path / "rows.jsonl", "now", root, tmp_path, dry)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from suites.gpu import suite
-from suites.gpu.context import FIELDS, STATUSES, Suite
+from suites.gpu.rows import FIELDS, STATUSES, Suite
 from suites.gpu.sections import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
