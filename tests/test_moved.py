@@ -80,9 +80,8 @@ OLD = """
     export.trt_build.BuildOptions export.trt_compile.NOT_CHECKED export.unet_module.UNetModule
     export.unsupported.check_surroundings export.writer.described gpu_checks.blocked
     kernels.aot.Variant kernels.device_buffers.DeviceBuffers kernels.launch.CubinStep
-    kernels.sampler_step.TritonStep
-    kernels.step_kernels.begin_step_kernel kernels.tile_access.first
-    kernels.tile_noise.box_muller
+    kernels.sampler_step.TritonStep kernels.step_kernels.begin_step_kernel
+    kernels.tile_access.first kernels.tile_noise.box_muller
 """  # one name of every module that moved
 
 
@@ -183,7 +182,7 @@ def test_what_never_was_there_is_not_there(statement):
     ("module", "command"),
     [
         ("bench.proofs", "python -m proofs"),
-        ("bench.step", "python -m suites.step.step"),
+        ("bench.step", "python -m suites.step.measure"),
         ("bench.gpu_suite", "python -m suites.gpu_suite"),
     ],
 )

@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from revstep.engine.bundle.kernels import CHOICES
-from revstep.engine.nearest import unknown, unknown_names
+from revstep.engine.checks import (
+    check_bool,
+    check_one_of,
+    check_sequence,
+    check_type,
+    check_whole,
+)
+from revstep.engine.nearest import unknown_names
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 
 if TYPE_CHECKING:
@@ -49,19 +56,11 @@ class CudaOptions:
 
     def __post_init__(self) -> None:
         for name in ("graphs", "warm_up", "tf32"):
-            if not isinstance(value := getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False; got {value!r}")
-        if self.kernels not in CHOICES:
-            raise ValueError(unknown("kernels", self.kernels, CHOICES))
-        rows = self.max_program_rows
-        if isinstance(rows, bool) or not isinstance(rows, int) or not 2 < rows < 1 << 31:
-            raise ValueError(f"max_program_rows={rows!r} must be a whole number from 3 to 2^31 - 1")
-        if isinstance(self.unroll, int):
-            example = f"({self.unroll},)"
-            raise TypeError(f"unroll is a sequence of run lengths, as {example}; got {self.unroll}")
-        for length in self.unroll:
-            if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-                raise ValueError(f"unroll holds run lengths of at least 1; got {length!r}")
+            check_bool(getattr(self, name), name)
+        check_one_of(self.kernels, "kernels", CHOICES)
+        check_whole(self.max_program_rows, "max_program_rows", 3, 2**31 - 1)
+        for length in check_sequence(self.unroll, "unroll", "run lengths, such as (20,)"):
+            check_whole(length, "unroll's lengths", 1)
         object.__setattr__(self, "unroll", tuple(self.unroll))
 
 
@@ -94,8 +93,8 @@ def cuda_options(
     if others := set(older) - set(CudaKeywords.__annotations__):
         allowed = function.__kwdefaults__ or ()
         raise TypeError(unknown_names(f"{name}() has no argument", others, allowed))
-    if cuda is not None and not isinstance(cuda, CudaOptions):
-        raise TypeError(f"cuda must be a revstep.CudaOptions; got {cuda!r}")
+    if cuda is not None:
+        check_type(cuda, "cuda", CudaOptions, "a revstep.CudaOptions")
     if not older:
         return cuda or CudaOptions()
     given = ", ".join(f"{option}=" for option in older)

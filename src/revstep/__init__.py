@@ -10,7 +10,6 @@ An engine
     load, from_module, CudaOptions          from a bundle, or from a live PyTorch module
     Engine: sample, invert, describe        it is asked, by any thread
     Request                                 what is drawn, as one object: ``engine.sample(request)``
-    Request                                 what is drawn, as one object: ``engine.sample(request)``
     Samples, Preview, Timing                what it gives back
     initial_noise, slerp                    noise to start from
     Bundle, CompiledEntry                   what ``load`` reads

@@ -65,14 +65,14 @@ def test_a_call_that_was_sent_with_the_older_keywords_is_made(bundle, asked):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"graphs": 1}, TypeError, "graphs must be True or False; got 1"),
+        ({"graphs": 1}, TypeError, "graphs must be True or False; got int 1"),
         ({"tf32": None}, TypeError, "tf32 must be True or False; got None"),
         ({"kernels": "tritn"}, ValueError, "unknown kernels 'tritn'; did you mean 'triton'"),
-        ({"unroll": 20}, TypeError, r"unroll is a sequence of run lengths, as \(20,\); got 20"),
-        ({"unroll": (0,)}, ValueError, "unroll holds run lengths of at least 1; got 0"),
-        ({"unroll": (True,)}, ValueError, "unroll holds run lengths of at least 1; got True"),
-        ({"max_program_rows": 2}, ValueError, "max_program_rows=2 must be a whole number from 3"),
-        ({"max_program_rows": True}, ValueError, "max_program_rows=True must be a whole number"),
+        ({"unroll": 20}, TypeError, r"unroll must be run lengths, such as \(20,\); got int 20"),
+        ({"unroll": (0,)}, ValueError, "unroll's lengths=0 is out of range; allowed: whole"),
+        ({"unroll": (True,)}, TypeError, "unroll's lengths must be a whole number; got bool"),
+        ({"max_program_rows": 2}, ValueError, "max_program_rows=2 is out of range"),
+        ({"max_program_rows": True}, TypeError, "max_program_rows must be a whole number"),
     ],
 )
 def test_values_are_checked_when_it_is_made(options, error, message):
@@ -95,7 +95,7 @@ def test_it_is_a_value():
     [
         ({"graph": False}, TypeError, r"load\(\) has no argument graph; .*allowed: backend"),
         ({"thread": 1}, TypeError, "no argument thread; did you mean 'threads'"),
-        ({"cuda": {"graphs": False}}, TypeError, "cuda must be a revstep.CudaOptions; got {'graph"),
+        ({"cuda": {"graphs": False}}, TypeError, "cuda must be a revstep.CudaOptions; got dict"),
         ({"cuda": CudaOptions(), "graphs": False}, TypeError, "graphs= beside cuda=: give all"),
         ({"cuda": CudaOptions(tf32=True)}, ValueError, "tf32 is of from_module"),
     ],
