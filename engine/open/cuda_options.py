@@ -15,6 +15,7 @@ from revstep.engine.checks import (
     check_type,
     check_whole,
 )
+from revstep.engine.errors import ArgumentTypeError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 
@@ -92,14 +93,16 @@ def cuda_options(
     name = function.__name__
     if others := set(older) - set(CudaKeywords.__annotations__):
         allowed = function.__kwdefaults__ or ()
-        raise TypeError(unknown_names(f"{name}() has no argument", others, allowed))
+        text = unknown_names(f"{name} has no argument", others, allowed)
+        raise ArgumentTypeError(text, min(others))
     if cuda is not None:
         check_type(cuda, "cuda", CudaOptions, "a revstep.CudaOptions")
     if not older:
         return cuda or CudaOptions()
     given = ", ".join(f"{option}=" for option in older)
     if cuda is not None:
-        raise TypeError(f"{given} beside cuda=: give all of them in cuda=CudaOptions(...)")
+        text = f"{given} beside cuda=: give all of them in cuda=CudaOptions(...)"
+        raise ArgumentTypeError(text, "cuda")
     warnings.warn(
         f"{name}(..., {given}) is now {name}(..., cuda=revstep.CudaOptions({given}))",
         DeprecationWarning,

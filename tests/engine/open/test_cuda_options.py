@@ -93,7 +93,7 @@ def test_it_is_a_value():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"graph": False}, TypeError, r"load\(\) has no argument graph; .*allowed: backend"),
+        ({"graph": False}, TypeError, r"load has no argument graph; .*allowed: backend"),
         ({"thread": 1}, TypeError, "no argument thread; did you mean 'threads'"),
         ({"cuda": {"graphs": False}}, TypeError, "cuda must be a revstep.CudaOptions; got dict"),
         ({"cuda": CudaOptions(), "graphs": False}, TypeError, "graphs= beside cuda=: give all"),
