@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-from collections.abc import Sequence
 
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import LEVEL_KINDS
 
 __all__ = [
-    "DATA_COUNTS",
     "Point",
     "lambda_point",
+    "network_index",
     "point",
     "training_end",
-    "warn_of_rounding",
 ]
 
 WHOLE = 1e-6  # an index this close to a whole one is it: inverses round
-DATA_COUNTS = 0.5  # a noise level, sigma / alpha, above which an estimate still needs the network
-MISTOLD = 2.0  # a factor of the noise level: x0 is then wrong by up to as much
-
-log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,15 +87,19 @@ def _network_time(spec: DenoiserSpec, t: float) -> float:
         return level if kind == "sigma" else math.log(level) / 4.0
     if schedule.unit_time and kind != "index":
         return t if kind == "unit" else 1000.0 * t
-    index = _whole(spec, float(schedule.index(t)))
+    index = network_index(spec, float(schedule.index(t)))
     if kind == "index":
         return index
     unit = index / (schedule.steps - 1)
     return unit if kind == "unit" else 1000.0 * unit
 
 
-def _whole(spec: DenoiserSpec, index: float) -> float:
-    """The index that the network is told."""
+def network_index(spec: DenoiserSpec, index: float) -> float:
+    """The index that the network is fed: the nearest whole one, unless it takes fractions.
+
+    Raises:
+        ValueError: ``mean`` between whole indices, where the network's target is another.
+    """
     nearest = float(round(index))
     if abs(index - nearest) <= WHOLE:
         return nearest
@@ -115,36 +112,3 @@ def _whole(spec: DenoiserSpec, index: float) -> float:
             "in training indices (trailing, leading, linspace), or the spec's time.fractions=True"
         )
     return nearest
-
-
-def warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
-    """Warns where the nearest whole index is of quite another noise level than the point.
-
-    So at the noisy end of a squared-cosine schedule, whose last levels are far apart.
-
-    Returns:
-        Whether it warned.
-    """
-    schedule = spec.schedule
-    if spec.time.kind in LEVEL_KINDS:
-        return False
-    if schedule.unit_time and spec.time.kind != "index":
-        return False
-    for at in points:
-        if math.isnan(at.index) or at.sigma <= DATA_COUNTS * at.alpha:
-            continue
-        told = _whole(spec, at.index)
-        if told == at.index:
-            continue
-        alpha, sigma = (float(v) for v in schedule.alpha_sigma(schedule.from_index(told)))
-        own, other = at.sigma * alpha, sigma * at.alpha
-        if max(own, other) > MISTOLD * min(own, other):
-            log.warning(
-                "the network takes whole training indices, and at noise level sigma / alpha = "
-                "%.4g the nearest one is of level %.4g: samples may be off. Use a spacing in "
-                "indices (trailing, leading, linspace) or KarrasGrid(sigma_max=80), or, where the "
-                "network takes fractions, the spec's TimeInput(fractions=True)",
-                *(at.sigma / at.alpha, sigma / alpha if alpha else math.inf),
-            )
-            return True
-    return False

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.program.points import Point, warn_of_rounding
+from revstep.engine.program.points import Point, network_index
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.parts import LEVEL_KINDS
 from revstep.kernels import columns as col
 
-__all__ = ["error_gains", "warn_of_program"]
+__all__ = ["error_gains", "warn_long_step", "warn_of_program"]
 
+DATA_COUNTS = 0.5  # a noise level, sigma / alpha, above which an estimate still needs the network
+FAR = 50.0  # levels further apart than this break samples, where data counts beside the noise
+MISTOLD = 2.0  # a factor of the noise level: x0 is then wrong by up to as much
 SAME = 1e-6  # noise levels that differ by a smaller part are one
 DIVIDES_BY_ALPHA = ("epsilon", "score", "mean")  # predictions; the others' errors stay small
 SMALL = 0.1  # differences of noise levels, where data is of size 1
@@ -36,10 +40,43 @@ def warn_of_program(
         points: Of the N calls, and of the end.
         clip: Whether x0 is clipped, which bounds what an error does.
     """
-    if not warn_of_rounding(spec, points[:-1]):
+    if not _warn_of_rounding(spec, points[:-1]):
         _warn_of_repeats(points[:-1])
     if spec.prediction in DIVIDES_BY_ALPHA and not clip:
         _warn_of_growth(spec, rows, points)
+
+
+def _warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
+    """Warns where the nearest whole index is of quite another noise level than the point.
+
+    So at the noisy end of a squared-cosine schedule, whose last levels are far apart.
+
+    Returns:
+        Whether it warned.
+    """
+    schedule = spec.schedule
+    if spec.time.kind in LEVEL_KINDS:
+        return False
+    if schedule.unit_time and spec.time.kind != "index":
+        return False
+    for at in points:
+        if math.isnan(at.index) or at.sigma <= DATA_COUNTS * at.alpha:
+            continue
+        told = network_index(spec, at.index)
+        if told == at.index:
+            continue
+        alpha, sigma = (float(v) for v in schedule.alpha_sigma(schedule.from_index(told)))
+        own, other = at.sigma * alpha, sigma * at.alpha
+        if max(own, other) > MISTOLD * min(own, other):
+            log.warning(
+                "the network takes whole training indices, and at noise level sigma / alpha = "
+                "%.4g the nearest one is of level %.4g: samples may be off. Use a spacing in "
+                "indices (trailing, leading, linspace) or KarrasGrid(sigma_max=80), or, where the "
+                "network takes fractions, the spec's TimeInput(fractions=True)",
+                *(at.sigma / at.alpha, sigma / alpha if alpha else math.inf),
+            )
+            return True
+    return False
 
 
 def _warn_of_repeats(calls: Sequence[Point]) -> None:
@@ -79,6 +116,21 @@ def _warn_of_growth(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) 
             "broken. Use spacing=KarrasGrid(sigma_max=80) or 'leading', more steps, clip=True "
             "where the data has fixed ends, or a network that predicts 'v_prediction'",
             *(worst + 1, at.sigma / at.alpha if at.alpha else math.inf, gains[worst]),
+        )
+
+
+def warn_long_step(name: str, high: float, low: float) -> None:
+    """Warns where a method uses a slope at noise level ``low`` for a step from the level ``high``.
+
+    The slope is (y - x0) / low: what is still wrong in x0 comes out high / low times as large.
+    Below the level where data counts the slope is about 0, and high / 2 of the noise stays.
+    """
+    if high > FAR * max(low, DATA_COUNTS):
+        log.warning(
+            "%s goes from noise level sigma / alpha = %.4g to %.3g at once, too far for it: its "
+            "samples will be broken. Use more steps, spacing=KarrasGrid(sigma_max=80), or another "
+            "sampler, such as 'dpmpp_2m'",
+            *(name, high, low),
         )
 
 

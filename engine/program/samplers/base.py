@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
@@ -12,7 +11,7 @@ from typing import ClassVar
 
 from revstep.engine.errors import ProgramError
 from revstep.engine.program.diffusers_stepping import Stepping
-from revstep.engine.program.points import DATA_COUNTS, Point
+from revstep.engine.program.points import Point
 from revstep.engine.program.steps import Steps, steps_over
 from revstep.engine.program.trace import Run, Sampler
 from revstep.engine.program.vector import Vector
@@ -24,12 +23,8 @@ __all__ = [
     "FunctionSampler",
     "noise_level",
     "sampler",
-    "warn_long_step",
 ]
 
-log = logging.getLogger("revstep")
-
-FAR = 50.0  # levels further apart than this break samples, where data counts beside the noise
 OUT_OF_DOMAIN = ("math domain error", "expected a ")  # math's own, up to Python 3.13 and from 3.14
 
 
@@ -150,18 +145,3 @@ def noise_level(at: Point) -> float:
             "'dpmpp_2m', or on a flow schedule 'flow_heun'"
         )
     return at.sigma / at.alpha
-
-
-def warn_long_step(name: str, high: float, low: float) -> None:
-    """Warns where a method uses a slope at noise level ``low`` for a step from the level ``high``.
-
-    The slope is (y - x0) / low: what is still wrong in x0 comes out high / low times as large.
-    Below the level where data counts the slope is about 0, and high / 2 of the noise stays.
-    """
-    if high > FAR * max(low, DATA_COUNTS):
-        log.warning(
-            "%s goes from noise level sigma / alpha = %.4g to %.3g at once, too far for it: its "
-            "samples will be broken. Use more steps, spacing=KarrasGrid(sigma_max=80), or another "
-            "sampler, such as 'dpmpp_2m'",
-            *(name, high, low),
-        )

@@ -52,10 +52,9 @@ class Consistency(BaseSampler):
         x = run.x
         for now, then in run.steps:
             d = run.denoise(x, now, estimate=self._boundary(run.spec, now))
-            x = then.alpha * d.x0
-            noise = math.sqrt(max(then.sigma**2 - self.sigma_min**2, 0.0))
-            if noise > 0.0 and not run.ends_at(then):
-                x = x + noise * run.noise()
+            last = run.ends_at(then)
+            std = 0.0 if last else math.sqrt(max(then.sigma**2 - self.sigma_min**2, 0.0))
+            x = then.alpha * d.x0 + std * run.noise()
         return x
 
     def _boundary(self, spec: DenoiserSpec, now: Point) -> tuple[float, float] | None:
@@ -94,9 +93,8 @@ class LCM(BaseSampler):
             d = run.denoise(x, now)
             u = self.scaling * now.index
             c_skip, c_out = data**2 / (u**2 + data**2), u / math.hypot(u, data)
-            x = then.alpha * (c_skip * x + c_out * d.x0)
-            if then.sigma > 0.0 and not run.ends_at(then):
-                x = x + then.sigma * run.noise()
+            std = 0.0 if run.ends_at(then) else then.sigma
+            x = then.alpha * (c_skip * x + c_out * d.x0) + std * run.noise()
         return x
 
     def steps_over(

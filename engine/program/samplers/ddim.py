@@ -63,7 +63,6 @@ class DDIM(BaseSampler):
             d = run.denoise(x, now)
             eps = d.raw_eps if keep else d.eps
             std = 0.0 if run.ends_at(then) else self.eta * ancestral_sigma(now, then)
-            x = then.alpha * d.x0 + math.sqrt(max(then.sigma**2 - std**2, 0.0)) * eps
-            if std > 0.0:
-                x = x + std * run.noise()
+            kept = math.sqrt(max(then.sigma**2 - std**2, 0.0))
+            x = then.alpha * d.x0 + kept * eps + std * run.noise()
         return x

@@ -13,10 +13,11 @@ import math
 from revstep.engine.checks import check_number
 from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import lambda_point
-from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
+from revstep.engine.program.samplers.base import BaseSampler, noise_level
 from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
+from revstep.engine.program.warn import warn_long_step
 
 __all__ = ["DPM2", "DPM2Ancestral"]
 
@@ -61,9 +62,7 @@ class DPM2(BaseSampler):
             between = lambda_point(run.spec, -math.log(middle))
             y = x / now.alpha
             e = run.denoise(between.alpha * (y + (middle - sigma) * d.eps), between)
-            x = then.alpha * (y + (down - sigma) * e.eps)
-            if up > 0.0:
-                x = x + then.alpha * up * run.noise()
+            x = then.alpha * (y + (down - sigma) * e.eps + up * run.noise())
         return x
 
 

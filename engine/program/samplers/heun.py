@@ -14,9 +14,10 @@ import math
 from revstep.engine.checks import check_number, check_whole
 from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point, lambda_point
-from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
+from revstep.engine.program.samplers.base import BaseSampler, noise_level
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
+from revstep.engine.program.warn import warn_long_step
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 __all__ = ["EDM", "Heun"]

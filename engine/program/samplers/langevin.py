@@ -79,9 +79,8 @@ class PredictorCorrector(BaseSampler):
                 x = then.alpha * d.x0
                 continue
             variance = now.sigma**2 - r**2 * then.sigma**2
-            x = (2.0 - r) * x - (variance / now.sigma) * d.eps
-            if then is not run.steps[-1][1]:
-                x = x + math.sqrt(variance) * run.noise()
+            std = 0.0 if then is run.steps[-1][1] else math.sqrt(variance)
+            x = (2.0 - r) * x - (variance / now.sigma) * d.eps + std * run.noise()
         return x
 
 

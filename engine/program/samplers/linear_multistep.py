@@ -19,9 +19,10 @@ from revstep.engine.checks import check_bool, check_whole
 from revstep.engine.errors import ProgramError
 from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point, point
-from revstep.engine.program.samplers.base import BaseSampler, noise_level, warn_long_step
+from revstep.engine.program.samplers.base import BaseSampler, noise_level
 from revstep.engine.program.trace import Estimate, Run
 from revstep.engine.program.vector import Vector
+from revstep.engine.program.warn import warn_long_step
 
 __all__ = ["IPNDM", "LMS", "PNDM"]
 

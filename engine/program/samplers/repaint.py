@@ -86,6 +86,5 @@ class RePaint(BaseSampler):
                 ratio = up.alpha / s.alpha
                 added = max(up.sigma**2 - ratio**2 * s.sigma**2, 0.0)
                 x, std = ratio * x, math.sqrt(ratio**2 * std**2 + added)
-            if std > 0.0:
-                x = x + std * run.noise()
+            x = x + std * run.noise()
         return x

@@ -303,3 +303,13 @@ def test_the_last_step_adds_no_noise_even_where_it_stops_short_of_the_clean_end(
     program = build_program(spec, make_sampler(name, **options), 12)
     assert program.points[-1].sigma > 0.0
     assert program.rows[program.length - 1, col.S] == 0.0
+
+
+def test_unipc_keeps_its_order_where_the_last_call_is_the_end():
+    """A step of no length, over the leading grid to index 0: of first order, whatever the order."""
+    spec = DenoiserSpec(
+        shape=(2,), schedule=VPSchedule(), prediction="epsilon", spacing="leading", final="first"
+    )
+    kept = build_program(spec, UniPC(order=2, lower_order_final=False), 10)
+    lowered = build_program(spec, UniPC(order=2), 10)
+    np.testing.assert_array_equal(kept.table, lowered.table)

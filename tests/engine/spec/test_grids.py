@@ -22,6 +22,7 @@ from revstep.grids import (
     LinspaceGrid,
     ShiftedGrid,
     TimeGrid,
+    TrailingGrid,
     flow_shift,
 )
 from revstep.kernels import columns as col
@@ -438,3 +439,22 @@ def test_points_below_the_end_are_refused():
 def test_steps_are_twenty_or_the_schedules_unless_told():
     assert len(steps_over(spec_of(VPSchedule()))) == 20
     assert len(steps_over(spec_of(VPSchedule(steps=8)))) == 8
+
+
+@pytest.mark.parametrize(
+    ("grid", "want"),
+    [
+        ("leading", LeadingGrid(offset=3)),
+        (LeadingGrid(offset=0), LeadingGrid(offset=0)),
+        ("trailing", TrailingGrid()),
+        (KarrasGrid(), KarrasGrid()),
+        (KarrasGrid(ends=LeadingGrid()), KarrasGrid(ends=LeadingGrid(offset=3))),
+        (ShiftedGrid(2.0, "leading"), ShiftedGrid(2.0, LeadingGrid(offset=3))),
+    ],
+)
+def test_a_specs_offset_is_that_of_leading_grids_without_one(grid, want):
+    spec = spec_of(VPSchedule(), spacing=grid, spacing_offset=3)
+    assert spec.grid_of() == want == spec_of(VPSchedule(), spacing_offset=3).grid_of(grid)
+    assert spec.spacing == grid  # as given: bundles hold it so
+    other = KarrasGrid(rho=3.0)
+    assert spec.grid_of(other) == other
