@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.checks import check_whole
 from revstep.engine.errors import ArgumentTypeError
+from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight
 from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
 from revstep.engine.program.reductions import refuse_unknown
@@ -39,9 +40,13 @@ REPRODUCIBLE_ROWS = 16
 PROGRAMS_KEPT = 64
 FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
 NON_FINITE = {
-    "fp16": "fp16 ends at 65504: use precision='bf16' or 'fp32', or check the conditions' range",
-    "bf16": "check the conditions' range, or use precision='fp32'",
-    "fp32": "check the conditions' range, and whether the module itself gives it",
+    "fp16": Message(
+        "fp16 ends at 65504: use ",
+        Argument("precision", "bf16"),
+        " or 'fp32', or check the conditions' range",
+    ),
+    "bf16": Message("check the conditions' range, or use ", Argument("precision", "fp32")),
+    "fp32": Message("check the conditions' range, and whether the module itself gives it"),
 }
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -6,6 +6,8 @@ it is a ``Message`` (message.py), whose arguments the command line writes as its
 
 from __future__ import annotations
 
+from revstep.engine.message import Argument, Message
+
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
@@ -44,7 +46,14 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 
 class RevstepError(Exception):
-    """Base of the package's own errors."""
+    """Base of the package's own errors.
+
+    Args:
+        message: What was got, what is allowed and how to fix it, in one or more parts.
+    """
+
+    def __init__(self, *message: str | Argument) -> None:
+        super().__init__(Message(*message))
 
 
 class BundleError(RevstepError):

@@ -32,7 +32,7 @@ class Message(str):
     """A text that knows which of its words are arguments.
 
     Args:
-        parts: Texts and ``Argument``s, which the text has as Python writes them.
+        parts: Texts, other messages, and ``Argument``s, which the text has as Python writes them.
     """
 
     parts: tuple[str | Argument, ...]
@@ -40,7 +40,8 @@ class Message(str):
     def __new__(cls, *parts: str | Argument) -> Message:
         """The text of the parts."""
         made = super().__new__(cls, "".join(map(str, parts)))
-        made.parts = parts
+        lists = (part.parts if isinstance(part, Message) else (part,) for part in parts)
+        made.parts = tuple(one for several in lists for one in several)
         return made
 
     def __getnewargs__(self) -> tuple[str | Argument, ...]:  # type: ignore[override]

@@ -13,7 +13,9 @@ import numpy as np
 
 from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.checks import check_whole
 from revstep.engine.errors import BackendError
+from revstep.engine.message import Argument
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.forks import renew_in_children
@@ -65,9 +67,10 @@ def onnx_session(
     if gpu is not None:
         if CUDA not in ort.get_available_providers():
             raise BackendError(
-                f"this ONNX Runtime {ort.__version__} is built without CUDA; install the GPU build "
-                "in its place (pip uninstall onnxruntime; pip install 'revstep[cuda]'), or use "
-                "device='cpu'"
+                f"this ONNX Runtime {ort.__version__} is built without CUDA; install the GPU "
+                "build in its place (pip uninstall onnxruntime; pip install 'revstep[cuda]'), "
+                "or use ",
+                Argument("device", "cpu"),
             )
         # its own CUDA graphs would nest in ours; TF32 rounds float32 products
         own = {"device_id": str(gpu), "enable_cuda_graph": "0", "use_tf32": "0"}
@@ -185,10 +188,8 @@ class OrtDenoiser:
     """
 
     def __init__(self, graph: Path, spec: DenoiserSpec, *, threads: int | None = None) -> None:
-        if threads is not None and not isinstance(threads, int):
-            raise TypeError(f"threads must be a whole number or None; got {threads!r}")
-        if threads is not None and (isinstance(threads, bool) or threads < 1):
-            raise ValueError(f"threads={threads!r} is out of range; it must be at least 1")
+        if threads is not None:
+            check_whole(threads, "threads", 1)
         self.spec = spec
         self._session = CpuSession(graph, threads=threads)
         self.threads = self._session.threads

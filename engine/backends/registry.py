@@ -14,6 +14,7 @@ from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser
 from revstep.engine.backends.trt.library import PACKAGES
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
+from revstep.engine.message import Argument
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +85,8 @@ def _onnxruntime(wanted: Wanted) -> Denoiser:
 
     if wanted.precision == "bf16":
         raise BackendError(
-            "ONNX Runtime has no bf16 products on a CPU; use precision='fp32' or precision='fp16'"
+            "ONNX Runtime has no bf16 products on a CPU; use ",
+            *(Argument("precision", "fp32"), " or ", Argument("precision", "fp16")),
         )
     graph = wanted.bundle.graph(wanted.precision)
     return OrtDenoiser(graph, wanted.bundle.spec, threads=wanted.threads)
@@ -150,10 +152,11 @@ def check_runs_on(name: str, device: str) -> None:
     """
     if device == "cpu" and not runs_on(name, "cpu"):
         raise BackendError(
-            f"{name!r} runs on NVIDIA GPUs only; use device='cuda', or on a CPU "
-            "backend='onnxruntime'"
+            f"{name!r} runs on NVIDIA GPUs only; use ",
+            *(Argument("device", "cuda"), ", or on a CPU ", Argument("backend", "onnxruntime")),
         )
     if device.startswith("cuda") and not runs_on(name, "cuda"):
         raise BackendError(
-            f"{name!r} runs on CPUs only; use device='cpu', or on a GPU backend='onnxruntime'"
+            f"{name!r} runs on CPUs only; use ",
+            *(Argument("device", "cpu"), ", or on a GPU ", Argument("backend", "onnxruntime")),
         )

@@ -6,7 +6,8 @@ import ctypes
 import sys
 from typing import TYPE_CHECKING
 
-from revstep.engine.errors import BackendError
+from revstep.engine.errors import ArgumentError, BackendError
+from revstep.engine.message import Argument
 from revstep.engine.nearest import unknown
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["check_device", "cuda_device", "driver_gpus"]
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+ON_CPU = Argument("device", "cpu")
 
 
 def check_device(device: object) -> str:
@@ -26,7 +28,8 @@ def check_device(device: object) -> str:
     kind, _, index = str(device).partition(":")
     known = kind in ("auto", "cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
     if not isinstance(device, str) or not known or device.endswith(":"):
-        raise ValueError(unknown("device", device, ("auto", "cpu", "cuda", "cuda:<number>")))
+        allowed = ("auto", "cpu", "cuda", "cuda:<number>")
+        raise ArgumentError(unknown("device", device, allowed), "device")
     return device
 
 
@@ -53,31 +56,35 @@ def cuda_device(device: str = "cuda") -> torch.device:
         import torch
     except ImportError as error:
         raise BackendError(
-            "CUDA needs torch, which is not installed; pip install 'revstep[cuda]', or use "
-            "device='cpu'"
+            "CUDA needs torch, which is not installed; pip install 'revstep[cuda]', or use ", ON_CPU
         ) from error
     if torch.version.cuda is None:
         if not _has_driver():  # said before what to install for it
             raise BackendError(
-                "CUDA was asked for and there is no NVIDIA driver here: use device='cpu' (or, with "
-                f"a GPU, install its driver; torch {torch.__version__} is built without CUDA too)"
+                "CUDA was asked for and there is no NVIDIA driver here: use ",
+                ON_CPU,
+                " (or, with a GPU, install its driver; torch "
+                f"{torch.__version__} is built without CUDA too)",
             )
         raise BackendError(
             f"torch {torch.__version__} is built without CUDA; install a CUDA build of torch "
-            "(pip install 'revstep[cuda]'), or use device='cpu'"
+            "(pip install 'revstep[cuda]'), or use ",
+            ON_CPU,
         )
     if torch.cuda._is_in_bad_fork():
         raise BackendError(
             "this process was forked from one that used CUDA, and CUDA doesn't work in such a "
-            "child: start it with multiprocessing's 'spawn' or 'forkserver' and load the engine "
-            "there, or use device='cpu'"
+            "child: start it with multiprocessing's 'spawn' or 'forkserver' and load the "
+            "engine there, or use ",
+            ON_CPU,
         )
     if not torch.cuda.is_available():
         have = "the NVIDIA driver sees no GPU" if _has_driver() else "there is no NVIDIA driver"
         raise BackendError(
             f"CUDA was asked for and {have} that torch {torch.__version__} (CUDA "
-            f"{torch.version.cuda}) can use; `revstep doctor` tells more; install or update the "
-            "driver, or use device='cpu'"
+            f"{torch.version.cuda}) can use; `revstep doctor` tells more; install or update "
+            "the driver, or use ",
+            ON_CPU,
         )
     wanted = torch.device(device)
     index = torch.cuda.current_device() if wanted.index is None else wanted.index

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from revstep.engine.errors import ArgumentTypeError, ProgramError
+from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 
 __all__ = ["REDUCTIONS", "refuse_unknown"]
 
-REDUCTIONS = {
+REDUCTIONS: dict[str, tuple[str, str]] = {
     "guidance_rescale": (
         "rescaled guidance (Lin et al. 2023, section 3.4) divides by the standard deviation of the "
         "whole sample",
@@ -22,7 +23,9 @@ REDUCTIONS = {
     ),
     "thresholding": (
         "dynamic thresholding (Saharia et al. 2022) clips at a percentile of the whole sample",
-        "use clip=True, which clips at the fixed ends of the spec's value_range",
+        Message(
+            "use ", Argument("clip", True), ", which clips at the ends of the spec's value_range"
+        ),
     ),
 }
 
@@ -44,7 +47,8 @@ def refuse_unknown(what: str, given: Mapping[str, object], known: Iterable[str])
             reason, fix = REDUCTIONS[name]
             raise ProgramError(
                 f"{name}={value!r} is refused: {reason}, and a step is one affine pass whose "
-                f"numbers are known before the run. Instead, {fix}"
+                "numbers are known before the run. Instead, ",
+                fix,
             )
     if others := set(given) - set(known) - set(REDUCTIONS):
         raise ArgumentTypeError(unknown_names(what, others, known), min(others))

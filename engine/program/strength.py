@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_strength", "steps_run"]
+from revstep.engine.checks import check_number
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
+
+__all__ = ["steps_run"]
 
 ROUNDING = 1e-9  # 0.3 * 10 steps are three
-
-
-def check_strength(strength: float) -> None:
-    """Refuses a strength out of range.
-
-    Raises:
-        ValueError: Outside (0, 1].
-    """
-    if not 0.0 < strength <= 1.0:
-        raise ValueError(f"strength={strength} is out of range; it lies in (0, 1]")
 
 
 def steps_run(steps: int, strength: float, compat: str | None = None, kind: str = "vp") -> int:
@@ -35,16 +29,22 @@ def steps_run(steps: int, strength: float, compat: str | None = None, kind: str 
     Raises:
         ValueError: A strength out of range, or one that leaves no step.
     """
-    check_strength(strength)
+    check_number(strength, "strength", 0.0, 1.0, above=True)
     if compat is None:
         return max(1, math.ceil(strength * steps - ROUNDING))
     if kind == "flow":
         return steps - int(max(steps - steps * strength, 0.0))
     count = min(int(steps * strength), steps)
     if count == 0:
-        raise ValueError(
-            f"strength={strength:g} of {steps} step{'s' * (steps > 1)} is less than one, which "
-            "diffusers' pipelines refuse, and so does compat='diffusers': use a strength of at "
-            f"least {1.0 / steps:.3g} or more steps, or leave compat out to run one step"
+        raise ArgumentError(
+            Message(
+                Argument("strength", strength),
+                f" of {steps} step{'s' * (steps > 1)} is less than one, which diffusers' pipelines "
+                "refuse, and so does ",
+                Argument("compat", "diffusers"),
+                f": use a strength of at least {1.0 / steps:.3g} or more steps, or leave compat "
+                "out to run one step",
+            ),
+            "strength",
         )
     return count

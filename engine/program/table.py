@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.checks import check_one_of
-from revstep.engine.errors import ProgramError
+from revstep.engine.errors import ArgumentError, ProgramError
+from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
 from revstep.engine.program.history import Storage, allocate
 from revstep.engine.program.points import Point
@@ -113,7 +114,8 @@ def build_program(
     if clip is None:
         clip = spec.clip and (stepping is None or stepping.clips)
     if clip and spec.value_range is None:
-        raise ValueError("clip=True needs a spec with a value_range; this one has none")
+        text = " needs a spec with a value_range; this one has none"
+        raise ArgumentError(Message(Argument("clip", True), text), "clip")
     check_guidance_weight(guidance_weight)
     if stepping is not None:
         spec = stepping.spec(spec)

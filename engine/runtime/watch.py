@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.checks import check_function, wrong_type
 from revstep.engine.errors import Cancelled, NonFiniteError
+from revstep.engine.message import Message
 from revstep.engine.runtime.kept_x0 import X0Trace
 
 __all__ = ["BatchWatcher", "Preview", "Watch", "Watcher"]
@@ -77,7 +78,7 @@ class Watch:
         trace: Records the estimates of its steps.
     """
 
-    advice: str
+    advice: Message
     progress: Callable[[int, int], object] | None = None
     on_step: Callable[[Preview], object] | None = None
     cancel: threading.Event | None = None
@@ -149,8 +150,8 @@ class BatchWatcher:
         by = "at" if self.every_step or number + 1 < self._steps else "by"
         raise NonFiniteError(
             f"the network gave NaN or infinity {by} step {number + 1} of {self._steps}, for "
-            f"sample {', '.join(map(str, bad[:8]))}{' ...' if len(bad) > 8 else ''}: "
-            f"{self._watch.advice}"
+            f"sample {', '.join(map(str, bad[:8]))}{' ...' if len(bad) > 8 else ''}: ",
+            self._watch.advice,
         )
 
     def _check_cancelled(self, done: int) -> None:

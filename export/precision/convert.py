@@ -24,6 +24,7 @@ from onnxscript.version_converter import convert_version
 
 from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.errors import ExportError, ParityError
+from revstep.engine.message import Argument
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.check import check_loads
 from revstep.export.parity.bounds import Bounds
@@ -176,8 +177,9 @@ def _loaded(path: Path, opset: int = 0) -> ir.Model:
             convert_version(model, opset)
         except Exception as error:  # the converter passes on whatever its rules raise
             raise ExportError(
-                f"the graph can't be raised to opset {opset}, which bf16 needs: {error}; export it "
-                f"with opset={opset}, or without bf16"
+                f"the graph can't be raised to opset {opset}, which bf16 needs: {error}; "
+                "export it with ",
+                *(Argument("opset", opset), ", or without bf16"),
             ) from error
     if any(v.dtype is None for node in model.graph for v in node.outputs):
         from onnx_ir.passes.common import ShapeInferencePass

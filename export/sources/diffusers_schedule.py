@@ -96,11 +96,12 @@ def read_scheduler(config: dict[str, Any]) -> Sampling:
                 "change it in scheduler_config.json; the sampler is chosen when sampling"
             )
     if values.get("thresholding"):
-        reason, cure = REDUCTIONS["thresholding"]
+        reason, fix = REDUCTIONS["thresholding"]
         raise ExportError(
             f"the scheduler has thresholding=True, which is refused: {reason}, and a step here is "
             "one affine pass. Set it to false in scheduler_config.json, clip_sample to true where "
-            f"the data has fixed ends, and {cure}"
+            "the data has fixed ends, and ",
+            fix,
         )
     name = config["_class_name"]
     try:

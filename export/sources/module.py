@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.writer import check_target, seal, writing_bundle
+from revstep.engine.checks import wrong_value
 from revstep.engine.errors import ExportError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -114,7 +115,8 @@ def check_arguments(
     """
     precisions = _checked_precisions(precisions)
     if opset not in OPSETS:
-        raise ValueError(f"opset={opset} is not allowed; allowed: {OPSETS[0]} to {OPSETS[-1]}")
+        allowed = f"allowed: {OPSETS[0]} to {OPSETS[-1]}"
+        raise wrong_value(opset, "opset", allowed)
     check_target(Path(path).expanduser().resolve(), overwrite=overwrite)
     return precisions
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from revstep.engine.backends.trt.library import TrtLibrary, calling, cause_of
 from revstep.engine.errors import Cancelled, CompileError
+from revstep.engine.message import Argument
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.progress import Progress
 from revstep.export.targets.monitor import BuildMonitor
@@ -42,10 +43,11 @@ def gpu_targets(library: TrtLibrary, gpus: Sequence[str] = ()) -> tuple[str, ...
         name = f"sm_{compute_capability(gpu)}"
         if name not in known:
             raise CompileError(
-                f"tensorrt_rtx {library.version} can't build for {name}: it is for GeForce and RTX "
-                f"GPUs and has targets for {', '.join(known)} only. On a data-centre GPU such as "
-                f"sm_90 (Hopper) or sm_100, compile there with --target tensorrt, or load with "
-                "backend='onnxruntime' and device='cuda'"
+                f"tensorrt_rtx {library.version} can't build for {name}: it is for GeForce and "
+                f"RTX GPUs and has targets for {', '.join(known)} only. On a data-centre GPU "
+                "such as sm_90 (Hopper) or sm_100, compile there with --target tensorrt, or "
+                "load with ",
+                *(Argument("backend", "onnxruntime"), " and ", Argument("device", "cuda")),
             )
         found.append(name)
     return tuple(dict.fromkeys(found)) or tuple(name for name in known if name != TURING)

@@ -25,8 +25,8 @@ MISTAKES = {
     "class that is no number": ((*SAMPLE, "--class", "boot"), "must be numbers"),
     "class that is a fraction": ((*SAMPLE, "--class", "1.5"), "whole numbers"),
     "condition given twice": ((*SAMPLE, "--class", "1", "--condition", "label=1"), "given twice"),
-    "no samples": ((*SAMPLE, "-n", "0"), "-n must be at least 1; got 0"),
-    "fewer than no samples": ((*SAMPLE, "-n", "-3"), "-n must be at least 1; got -3"),
+    "no samples": ((*SAMPLE, "-n", "0"), "-n 0 is out of range; allowed: whole numbers, 1 or more"),
+    "fewer than no samples": ((*SAMPLE, "-n", "-3"), "-n -3 is out of range"),
     "more samples than memory": ((*SAMPLE, "-n", str(10**15)), f"-n {10**15} samples take"),
     "more samples than a number": ((*SAMPLE, "-n", str(10**30)), f"-n {10**30} samples take"),
     "samples that don't share evenly": ((*SAMPLE, "--class", "0-2", "-n", "4"), "multiple of"),
@@ -207,16 +207,21 @@ def test_an_error_stands_alone_without_a_dead_progress_bar(cli, tabular_bundle, 
 
 def test_only_arguments_become_options_in_a_message():
     from revstep.commands.guard import describe
+    from revstep.engine.message import Argument, Message
+    from revstep.errors import ArgumentError
 
-    def told(text):
-        return describe(ValueError(text))
+    def told(*parts):
+        return describe(ArgumentError(Message(*parts)))
 
-    assert told("batch_size=65 is too large") == "--batch-size 65 is too large"
-    assert told("or use precision='fp32'") == "or use --precision fp32"
-    left_out = "condition 'seen' is missing; pass conditions={'seen': float32 of shape (n, 2)}"
-    assert told(left_out) == "condition 'seen' is missing; give --condition seen=VALUE"
-    for text in ("runs/steps=5/x.npy is empty", "steps=5.npy is empty", "eta=2.0 is too large"):
-        assert told(text) == text
+    assert told(Argument("batch_size", 65), " is too large") == "--batch-size 65 is too large"
+    assert told("or use ", Argument("precision", "fp32")) == "or use --precision fp32"
+    assert told("or use ", Argument("clip", True)) == "or use --clip"
+    assert told("pass ", Argument("conditions", {})) == "pass --class or --condition"
+    seen = Argument("conditions", {"seen": [1.0, 2.0]})
+    assert told("pass ", seen) == "pass --condition seen=VALUE"
+    assert told(Argument("eta", 2.0), " is too large") == "eta=2.0 is too large"
+    for text in ("runs/steps=5/x.npy is empty", "steps=5.npy is empty", "or use device='cpu'"):
+        assert describe(ValueError(text)) == told(text) == text
 
 
 def test_a_failed_parity_check_is_no_mistake_of_the_caller(cli, copy_of, tabular_bundle):

@@ -176,11 +176,17 @@ def test_inpainting_from_arrays_and_pictures(cli, image_bundle, tabular_bundle, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--mask", "m.npy"), "--mask goes with --known or --start"),
+        (("--mask", "m.npy"), "--mask needs the pixels that it keeps: pass --known, or --start"),
         (("--known", "m.npy"), "--known goes with --mask"),
-        (("--set", "eta=much"), "option eta must be a number; got 'much'"),
-        (("--sampler", "dpmpp_2m", "--set", "lower_order_final=maybe"), "must be true or false"),
-        (("--sampler", "repaint", "--set", "repeats=2.5"), "option repeats must be a whole number"),
+        (("--set", "eta=much"), "eta must be a number; got str 'much'"),
+        (
+            ("--sampler", "dpmpp_2m", "--set", "lower_order_final=maybe"),
+            "must be True or False; got str",
+        ),
+        (
+            ("--sampler", "repaint", "--set", "repeats=2.5"),
+            "repeats must be a whole number",
+        ),
     ],
 )
 def test_wrong_options_are_told_before_anything_is_loaded(cli, tmp_path, arguments, message):

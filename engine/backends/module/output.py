@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 import torch
 
+from revstep.engine.checks import wrong_type
 from revstep.engine.errors import BackendError
+from revstep.engine.message import Argument
 
 __all__ = ["OutputError", "check_output", "picked"]
 
@@ -26,10 +28,8 @@ def check_output(output: object) -> str | int | None:
         TypeError: Something else.
     """
     if isinstance(output, bool) or not isinstance(output, str | int | None):
-        raise TypeError(
-            "output is the name of one of the module's outputs (output='sample') or its index "
-            f"(output=0); got {output!r}"
-        )
+        allowed = "the name of one of the module's outputs, such as 'sample', or its index"
+        raise wrong_type(output, "output", allowed)
     return output
 
 
@@ -54,8 +54,8 @@ def picked(result: object, output: str | int | None) -> torch.Tensor:
     if not found:
         raise OutputError(f"{told}, expected one tensor; wrap it in a module that returns one")
     raise OutputError(
-        f"{told}, expected one tensor; name the one to take with output=, such as "
-        f"output={next(iter(_entries(result)))!r}"
+        f"{told}, expected one tensor; name the one to take, such as ",
+        Argument("output", next(iter(_entries(result)))),
     )
 
 

@@ -11,6 +11,7 @@ from revstep.engine.backends.trt.library import PACKAGES, trt_library
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
+from revstep.engine.message import Argument
 from revstep.engine.system.user_cache import read_cache, write_cache
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ class GpuModel:
         if not torch.cuda.is_available():
             why = "is a CPU build" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
             raise BackendError(
-                f"TensorRT runs on CUDA, and torch {torch.__version__} {why}: install a CUDA build "
-                "of torch and the NVIDIA driver, or load with device='cpu'"
+                f"TensorRT runs on CUDA, and torch {torch.__version__} {why}: install a CUDA "
+                "build of torch and the NVIDIA driver, or use ",
+                Argument("device", "cpu"),
             )
         return cls(torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device))
 

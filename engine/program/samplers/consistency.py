@@ -113,11 +113,9 @@ class LCM(BaseSampler):
                     "of this schedule; give those that the model was distilled from, as "
                     f"LCM(original_steps={total}), or a spacing"
                 )
-            if not 1 <= steps <= self.original_steps:
-                raise ValueError(
-                    f"steps={steps} is out of range; this model was distilled from "
-                    f"{self.original_steps}: 1 to {self.original_steps}"
-                )
+            check_whole(
+                steps, "steps", 1, self.original_steps, more=", as this model was distilled"
+            )
             origin = np.arange(self.original_steps, 0, -1) * (total // self.original_steps) - 1
             picks = np.floor(np.linspace(0, self.original_steps, steps, endpoint=False))
             spacing = TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))

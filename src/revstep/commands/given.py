@@ -10,8 +10,20 @@ from numpy.typing import NDArray
 from revstep.commands.extras import need
 from revstep.commands.values import load_array
 from revstep.engine.runtime.samples import picture_problem
+from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["read_mask", "read_state"]
+__all__ = ["read_given", "read_mask", "read_state"]
+
+
+def read_given(path: Path, name: str, spec: DenoiserSpec) -> NDArray[np.float32]:
+    """The array of the option ``start``, ``known`` or ``mask``.
+
+    Raises:
+        ValueError: As ``read_mask`` and ``read_state``.
+    """
+    if name == "mask":
+        return read_mask(path, "--mask", spec.shape)
+    return read_state(path, f"--{name}", spec.shape, spec.value_range)
 
 
 def read_state(

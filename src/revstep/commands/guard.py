@@ -5,22 +5,20 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
 import typer
 
 from revstep.engine.errors import (
-    BackendError,
     BundleError,
     Cancelled,
     ExportError,
-    NonFiniteError,
     ProgramError,
     RevstepError,
 )
+from revstep.engine.message import Argument, Message
 
 __all__ = ["CALLER", "INTERRUPTED", "MACHINE", "guarded", "set_debug"]
 
@@ -29,15 +27,11 @@ CALLER = 2  # the caller's mistake, as for a wrong option
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 MACHINE_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM)
 
-OPTIONS = "backend|batch_size|device|guidance|opset|precision|steps|strength|threads"
-VALUE = r"(?:-?\d[\d.]*\d|\d|'[\w-]+')(?=[\s,;:]|$)"  # no path that happens to hold name=value
-REWORDED = (
-    (r"pass conditions=\{'([^']+)': [^}]*\}", r"give --condition \1=VALUE"),
-    (r"pass conditions=\{\.\.\.\}", "give --class or --condition"),
-    (r"pass null_conditions=\{\.\.\.\}, or guidance=1", "use --guidance 1"),
-    (r"with output=, such as output='?([\w-]+)'?", r"with --module-output, such as \1"),
-    (r"(?<!\S)clip=True\b", "--clip"),
-)
+OPTIONS = {
+    name: "--" + name.replace("_", "-") for name in
+    ("backend", "batch_size", "clip", "compat", "device", "guidance", "known", "mask", "opset",
+     "precision", "seed", "spacing", "start", "steps", "strength", "threads")
+} | {"n": "-n", "output": "--module-output", "conditions": "--class or --condition"}  # fmt: skip
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,10 +95,9 @@ def describe(error: BaseException) -> str:
         extra = extra_of(error.name)
         if extra is not None:
             return f"{error.name} is not installed; pip install 'revstep[{extra}]'"
-    reworded = (BackendError, ExportError, ProgramError, NonFiniteError, ValueError, TypeError)
-    if isinstance(error, reworded):
-        return _as_options(str(error)) or type(error).__name__
-    if isinstance(error, (RevstepError, ImportError)):
+    if error.args and isinstance(error.args[0], Message):
+        return error.args[0].spelled(option) or type(error).__name__
+    if isinstance(error, (ValueError, TypeError, ImportError)):
         return str(error) or type(error).__name__
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
@@ -117,13 +110,12 @@ def describe(error: BaseException) -> str:
     )
 
 
-def _as_options(text: str) -> str:
-    """A message of the Python interface in the words of the command line."""
-    for pattern, words in REWORDED:
-        text = re.sub(pattern, words, text)
-
-    def option(match: re.Match[str]) -> str:
-        value = match[2].strip("'")
-        return f"--{match[1].replace('_', '-')} {value}"
-
-    return re.sub(rf"(?<!\S)({OPTIONS})=({VALUE})", option, text)
+def option(argument: Argument) -> str:
+    """An argument of the Python interface as the command line's option: ``--steps 5``."""
+    name, value = argument
+    if name == "conditions" and isinstance(value, Mapping) and value:
+        return " ".join(f"--condition {key}=VALUE" for key in value)
+    if name not in OPTIONS:
+        return str(argument)
+    shown = value is not ... and value is not True and not isinstance(value, Mapping)
+    return f"{OPTIONS[name]} {value}" if shown else OPTIONS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +13,7 @@ import typer
 from numpy.typing import NDArray
 
 from revstep.commands.extras import need
-from revstep.commands.given import read_mask, read_state
+from revstep.commands.given import read_given
 from revstep.commands.guard import guarded
 from revstep.commands.output import counter, print_json, progress_bars, size
 from revstep.commands.pictures import Target
@@ -100,17 +101,16 @@ def sample(
     import revstep
     from revstep.engine.program.samplers import make_sampler
 
-    if n is not None and n < 1:
-        raise ValueError(f"-n must be at least 1; got {n}")
     if columns is not None and not grid:
         raise ValueError("--columns goes with --grid")
-    if strength is not None and start is None:
-        raise ValueError("--strength goes with --start, the sample to begin from")
-    if mask is not None and known is None and start is None:
-        raise ValueError("--mask goes with --known or --start, whose pixels it keeps")
-    if known is not None and mask is None:
-        raise ValueError("--known goes with --mask, which says what of it is kept")
-    chosen = make_sampler(sampler, **options(set_ or []))
+    paths = {"start": start, "known": known, "mask": mask}
+    given: dict[str, Any] = {name: path for name, path in paths.items() if path is not None}
+    places: dict[str, Any] = dict.fromkeys(given, 0.0)  # files are read once their shape is known
+    request = revstep.Request(  # what needs no bundle is checked before one is loaded
+        n=n, sampler=make_sampler(sampler, **options(set_ or [])), steps=steps, seed=seed,
+        guidance=guidance, strength=strength, spacing=spacing, compat=compat, clip=clip,
+        **places,
+    )  # fmt: skip
     if output is not None and output.suffix.lower() == ".png":
         need("PIL", purpose="writing PNG")
     engine = revstep.load(
@@ -123,32 +123,14 @@ def sample(
     if output is None:
         output = _default_output(shape, value_range, grid)
     target = Target(output, count=n, grid=grid, shape=shape, value_range=value_range)
-    begin, kept = (
-        None if path is None else read_state(path, what, spec.shape, spec.value_range)
-        for path, what in ((start, "--start"), (known, "--known"))
-    )
-    part = None if mask is None else read_mask(mask, "--mask", spec.shape)
+    given = {name: read_given(path, name, spec) for name, path in given.items()}
+    request = dataclasses.replace(request, n=n, conditions=conditions, **given)
 
     begun = perf_counter()
     try:
         with progress_bars() as bars:
-            samples = engine.sample(
-                n,
-                sampler=chosen,
-                steps=steps,
-                seed=seed,
-                guidance=guidance,
-                conditions=conditions,
-                start=begin,
-                strength=strength,
-                mask=part,
-                known=kept,
-                spacing=spacing,
-                compat=compat,
-                clip=clip,
-                batch_size=batch_size,
-                progress=counter(bars.bar("Sample")),
-            )
+            bar = counter(bars.bar("Sample"))
+            samples = engine.sample(request, batch_size=batch_size, progress=bar)
         elapsed = perf_counter() - begun
         across = columns or (n // groups if groups > 1 else math.ceil(math.sqrt(n)))
         target.write(samples.numpy(), [] if target.array else samples.pil(), across)
