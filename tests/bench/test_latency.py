@@ -4,17 +4,15 @@ import time
 import numpy as np
 import pytest
 from networks import NumpyDenoiser
+from specs import spec_of
 
 from revstep.bench.latency import example_conditions, measure
 from revstep.engine.engine import Engine
-from revstep.engine.spec.denoiser import Condition, DenoiserSpec
-from revstep.engine.spec.schedule import VPSchedule
+from revstep.engine.spec.denoiser import Condition
 
 NETWORK_S = 0.002
-SPEC = DenoiserSpec(
+SPEC = spec_of(
     shape=(3,),
-    schedule=VPSchedule(),
-    prediction="epsilon",
     conditions=(
         Condition(name="label", dtype="int64", null=0, classes=3),
         Condition(name="seen", shape=(2,), null=0.0),

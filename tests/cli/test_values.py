@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from specs import spec_of
 
 import revstep
 from revstep.commands.values import condition_values, load_array, numbers, options
@@ -39,12 +40,7 @@ def test_options_are_given_once():
 
 def spec(**fields):
     condition = revstep.Condition(name="keep", **fields)
-    return revstep.DenoiserSpec(
-        shape=(2,),
-        schedule=revstep.schedules.VPSchedule(),
-        prediction="epsilon",
-        conditions=(condition,),
-    )
+    return spec_of(shape=(2,), conditions=(condition,))
 
 
 def test_bools_are_written_as_words_or_digits():

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 from rows import run_rows
+from specs import spec_of
 
 from revstep import (
     Condition,
-    DenoiserSpec,
     Engine,
     GuidanceInterval,
     Request,
@@ -21,23 +21,13 @@ from revstep.errors import Cancelled, NonFiniteError, ProgramError
 from revstep.kernels import columns as col
 from revstep.kernels.noise import normals
 from revstep.samplers import DDIM
-from revstep.schedules import VPSchedule
 
 SHAPE = (1, 4, 5)
 LABEL = Condition(name="shift", null=0.0)
 
 
 def spec(**fields):
-    return DenoiserSpec(
-        **{
-            "shape": SHAPE,
-            "schedule": VPSchedule(),
-            "prediction": "epsilon",
-            "conditions": (LABEL,),
-            "batch": (1, 8),
-            **fields,
-        }
-    )
+    return spec_of(**{"shape": SHAPE, "conditions": (LABEL,), "batch": (1, 8)} | fields)
 
 
 def engine(given=None, **options):

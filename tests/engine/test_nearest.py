@@ -1,6 +1,7 @@
 """An unknown name is answered with the nearest that exists."""
 
 import pytest
+from specs import spec_of
 
 import revstep
 from revstep.engine.nearest import nearest, unknown, unknown_names
@@ -64,8 +65,7 @@ def vp(**fields):
 
 
 def spec(**fields):
-    values = {"shape": (4,), "schedule": vp(), "prediction": "epsilon"} | fields
-    return revstep.DenoiserSpec(**values)
+    return spec_of(**{"shape": (4,)} | fields)
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep import Condition, DenoiserSpec  # noqa: E402
+from revstep import Condition  # noqa: E402
 from revstep.engine.backends.module.call import CallError, ModuleCall, called  # noqa: E402
 from revstep.engine.backends.module.output import OutputError, picked  # noqa: E402
 from revstep.errors import BackendError  # noqa: E402
-from revstep.schedules import VPSchedule  # noqa: E402
 
 Pair = collections.namedtuple("Pair", "mean logvar")
 
@@ -35,10 +35,7 @@ class Plain:
 
 
 def spec(*conditions, **fields):
-    return DenoiserSpec(
-        **{"shape": (3,), "schedule": VPSchedule(), "prediction": "epsilon", "name": "x", **fields},
-        conditions=conditions,
-    )
+    return spec_of(**{"shape": (3,), "name": "x"} | fields, conditions=conditions)
 
 
 def module_of(forward):

@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
+from specs import spec_of
 
-from revstep import Condition, DenoiserSpec, NetworkBuffers
-from revstep.schedules import VPSchedule
+from revstep import Condition, NetworkBuffers
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-SPEC = DenoiserSpec(
+SPEC = spec_of(
     shape=(2, 3),
-    schedule=VPSchedule(),
-    prediction="epsilon",
     conditions=(
         Condition(name="shift", shape=(2,), null=0.5),
         Condition(name="label", dtype="int64", null=7),

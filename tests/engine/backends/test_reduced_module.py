@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 
@@ -20,9 +21,7 @@ from revstep.engine.spec.precisions import FORWARD_BOUNDS  # noqa: E402
 
 CPU = torch.device("cpu")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-SPEC = revstep.DenoiserSpec(
-    shape=(8,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
-)
+SPEC = spec_of(shape=(8,))
 PRECISIONS = pytest.mark.parametrize("precision", ["fp16", "bf16"])
 
 
@@ -224,10 +223,7 @@ def test_half_weights_as_given_are_taken():
 
 
 def test_a_module_that_refuses_null_conditions_still_runs():
-    spec = revstep.DenoiserSpec(
-        shape=(8,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon",
-        conditions=(revstep.Condition(name="length"),),
-    )  # fmt: skip
+    spec = spec_of(shape=(8,), conditions=(revstep.Condition(name="length"),))
 
     class Picky(HandWritten):
         def forward(self, x, t, length):
@@ -240,10 +236,7 @@ def test_a_module_that_refuses_null_conditions_still_runs():
 
 
 def test_a_condition_that_is_a_time_is_not_rounded():
-    spec = revstep.DenoiserSpec(
-        shape=(4,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon",
-        conditions=(revstep.Condition(name="r"),),
-    )  # fmt: skip
+    spec = spec_of(shape=(4,), conditions=(revstep.Condition(name="r"),))
 
     class Jump(nn.Module):
         def __init__(self):

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 
@@ -279,12 +280,7 @@ def test_cuda_without_a_gpu_is_named_with_a_way_on():
 
 
 def test_what_a_module_raises_says_how_it_was_called():
-    spec = revstep.DenoiserSpec(
-        shape=(3,),
-        schedule=revstep.schedules.VPSchedule(),
-        prediction="epsilon",
-        conditions=(revstep.Condition(name="goal", shape=(2,), null=0.0),),
-    )
+    spec = spec_of(shape=(3,), conditions=(revstep.Condition(name="goal", shape=(2,), null=0.0),))
     engine = revstep.from_module(nn.Linear(3, 3).eval(), spec, device="cpu")
     with pytest.raises(TypeError, match="positional arguments") as caught:
         engine.sample(4)

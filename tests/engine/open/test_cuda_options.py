@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 from networks import gaussian_epsilon
+from specs import spec_of
 
 import revstep
 from revstep import CudaOptions
@@ -106,18 +107,14 @@ def test_load_refuses_by_name(arguments, error, message):
 
 
 def test_from_module_refuses_a_bundles_kernels():
-    spec = revstep.DenoiserSpec(
-        shape=(3,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
-    )
+    spec = spec_of(shape=(3,))
     with pytest.raises(ValueError, match="kernels='aot' is of load"):
         revstep.from_module(gaussian_epsilon(spec), spec, cuda=CudaOptions(kernels="aot"))
 
 
 def test_from_module_takes_both(monkeypatch):
     torch = pytest.importorskip("torch")
-    spec = revstep.DenoiserSpec(
-        shape=(3,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
-    )
+    spec = spec_of(shape=(3,))
     module = torch.nn.Identity()
     with pytest.raises(ValueError, match="unroll and buckets need a GPU"):
         revstep.from_module(module, spec, device="cpu", cuda=CudaOptions(unroll=(4,)))

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
+from specs import spec_of
 
 import revstep
 from revstep.errors import BundleError
@@ -80,8 +81,6 @@ def _of_a_module(spec):
 )
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_other_engines_say_what_to_do_instead(make, way):
-    spec = revstep.DenoiserSpec(
-        shape=(3,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
-    )
+    spec = spec_of(shape=(3,))
     with pytest.raises(TypeError, match=r"call from_module in the other process.*load its bundle"):
         way(make(spec))

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 
@@ -15,9 +16,7 @@ from revstep.engine.backends.module.eval_form import EvalForm  # noqa: E402
 from revstep.engine.backends.module.weights_place import WeightsPlace  # noqa: E402
 from revstep.errors import BackendError  # noqa: E402
 
-SPEC = revstep.DenoiserSpec(
-    shape=(1, 4, 4), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
-)
+SPEC = spec_of(shape=(1, 4, 4))
 RUN = {"steps": 3, "seed": 0}
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from specs import spec_of
 
 from revstep import DenoiserSpec, TimeInput
 from revstep.engine.program.guidance import (
@@ -12,9 +13,9 @@ from revstep.engine.program.points import Point
 from revstep.engine.program.reductions import refuse_unknown
 from revstep.engine.program.steps import steps_over
 from revstep.errors import ProgramError
-from revstep.schedules import FlowSchedule, VPSchedule
+from revstep.schedules import FlowSchedule
 
-VP = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
+VP = spec_of(shape=(2,))
 
 
 def weights(spec, weight, spacing="trailing", steps=50):

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from rows import run_rows
+from specs import spec_of
 
 from revstep import DenoiserSpec, build_program
 from revstep.engine.program import history
@@ -23,7 +24,7 @@ from revstep.schedules import VESchedule, VPSchedule
 VE = DenoiserSpec(
     shape=(4,), schedule=VESchedule(sigma_max=10.0), prediction="epsilon", final="first"
 )
-VP = DenoiserSpec(shape=(4,), schedule=VPSchedule(), prediction="epsilon")
+VP = spec_of(shape=(4,))
 
 
 def network(x, time):
@@ -304,9 +305,7 @@ def random_multistep(seed):
 
 @pytest.mark.parametrize("clip", [False, True])
 def test_random_solvers_give_what_they_say(clip):
-    spec = DenoiserSpec(
-        shape=(4,), schedule=VPSchedule(), prediction="epsilon", value_range=(-1.0, 1.0)
-    )
+    spec = spec_of(shape=(4,), value_range=(-1.0, 1.0))
     for seed in range(60):
         solver, count = random_multistep(seed)
 

@@ -6,18 +6,13 @@ import math
 import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
+from specs import spec_of
 
 import revstep
-from revstep import DenoiserSpec, Engine, build_program
+from revstep import Engine, build_program
 from revstep.samplers import DDIM
-from revstep.schedules import VPSchedule
 
-SPEC = DenoiserSpec(
-    shape=(1, 4, 5),
-    schedule=VPSchedule(),
-    prediction="epsilon",
-    conditions=(revstep.Condition(name="shift", null=0.0),),
-)
+SPEC = spec_of(shape=(1, 4, 5), conditions=(revstep.Condition(name="shift", null=0.0),))
 
 
 def engine(spec=SPEC):

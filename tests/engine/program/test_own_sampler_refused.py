@@ -7,13 +7,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 import revstep
 from revstep import DenoiserSpec, build_program
 from revstep.errors import ProgramError
 from revstep.schedules import VPSchedule
 
-SPEC = DenoiserSpec(shape=(4,), schedule=VPSchedule(), prediction="epsilon")
+SPEC = spec_of(shape=(4,))
 
 
 def ddim(run):

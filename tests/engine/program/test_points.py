@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 from revstep import DenoiserSpec, TimeInput
 from revstep.engine.program import diffusers_stepping
@@ -11,9 +12,9 @@ from revstep.engine.program.points import lambda_point, point, training_end
 from revstep.engine.program.steps import steps_over
 from revstep.engine.program.table import build_program
 from revstep.kernels import columns as col
-from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
+from revstep.schedules import FlowSchedule, VESchedule
 
-VP = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
+VP = spec_of(shape=(2,))
 VE = dataclasses.replace(VP, schedule=VESchedule(steps=40, sigma_min=0.02, sigma_max=20.0))
 EDM = DenoiserSpec.edm((2,))
 FLOW = DenoiserSpec(

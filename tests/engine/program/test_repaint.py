@@ -5,16 +5,16 @@ import itertools
 import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
+from specs import spec_of
 
-from revstep import DenoiserSpec, Engine
+from revstep import Engine
 from revstep.engine.program.samplers import RePaint
 from revstep.engine.program.samplers.repaint import jump_schedule
 from revstep.engine.program.table import build_program
 from revstep.kernels import columns as col
 from revstep.samplers import DDIM
-from revstep.schedules import VPSchedule
 
-SPEC = DenoiserSpec(shape=(6,), schedule=VPSchedule(), prediction="epsilon", batch=(1, 512))
+SPEC = spec_of(shape=(6,), batch=(1, 512))
 
 
 def one_by_one(visited):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 from rows import run_rows
+from specs import spec_of
 
 from proofs.oracles.case import noise_of_call
 from proofs.oracles.network import TestNetwork
@@ -21,7 +22,7 @@ from revstep.samplers import DDIM, DDPM
 from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 SHAPE = (3, 4, 4)
-VP = DenoiserSpec(shape=SHAPE, schedule=VPSchedule(), prediction="epsilon")
+VP = spec_of(shape=SHAPE)
 FLOW = DenoiserSpec(
     shape=SHAPE,
     schedule=FlowSchedule(),

@@ -5,14 +5,15 @@ import types
 import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
+from specs import spec_of
 
 from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.strength import steps_run
-from revstep.schedules import FlowSchedule, VPSchedule
+from revstep.schedules import FlowSchedule
 
 SHAPE = (2, 3)
 GRID = [(n, s) for n in (1, 2, 7, 10, 20, 30, 50) for s in (0.02, 0.1, 0.3, 0.33, 0.7, 0.99, 1.0)]
-VP = DenoiserSpec(shape=SHAPE, schedule=VPSchedule(), prediction="epsilon", batch=(1, 8))
+VP = spec_of(shape=SHAPE, batch=(1, 8))
 FLOW = DenoiserSpec(
     shape=SHAPE,
     schedule=FlowSchedule(),

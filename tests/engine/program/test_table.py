@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 from revstep import DenoiserSpec, TimeInput, build_program
 from revstep.engine.spec.grids import TrailingGrid
@@ -10,9 +11,7 @@ from revstep.kernels import columns as col
 from revstep.samplers import DDIM, DDPM
 from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
-VP = DenoiserSpec(
-    shape=(2,), schedule=VPSchedule(), prediction="epsilon", value_range=(-1.0, 1.0), clip=True
-)
+VP = spec_of(shape=(2,), value_range=(-1.0, 1.0), clip=True)
 
 
 def test_table_ends_with_the_identity_row():
@@ -70,14 +69,7 @@ def test_multistep_program_entered_late_starts_without_history():
 @pytest.mark.parametrize("final", ["clean", "first"])
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
 def test_stochastic_programs_end_without_noise(spacing, final):
-    spec = DenoiserSpec(
-        shape=(2,),
-        schedule=VPSchedule(),
-        prediction="epsilon",
-        learned_variance=True,
-        spacing=spacing,
-        final=final,
-    )
+    spec = spec_of(shape=(2,), learned_variance=True, spacing=spacing, final=final)
     for sampler in (DDIM(eta=1.0), *map(DDPM, ("small", "large", "learned"))):
         rows = build_program(spec, sampler, 20).rows
         assert rows[-2, col.S] == 0.0
@@ -158,9 +150,7 @@ def test_eta_that_is_no_number_is_refused():
 
 
 def test_learned_variance_carries_its_two_logarithms():
-    spec = DenoiserSpec(
-        shape=(2,), schedule=VPSchedule(), prediction="epsilon", learned_variance=True
-    )
+    spec = spec_of(shape=(2,), learned_variance=True)
     rows = build_program(spec, DDPM("learned"), 10).rows[:-2]
     assert np.all(rows[:, col.S] == 1.0)
     assert np.all(rows[:, col.LOG_BETA] > rows[:, col.LOG_BETA_TILDE])

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
+from specs import spec_of
 
-from revstep import DenoiserSpec, build_program
+from revstep import build_program
 from revstep.engine.program.vector import Symbol, Vector
 from revstep.errors import ProgramError
 from revstep.samplers import DDIM
-from revstep.schedules import VPSchedule
 
-SPEC = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
+SPEC = spec_of(shape=(2,))
 
 
 def test_a_users_own_ddim_gives_the_same_table():

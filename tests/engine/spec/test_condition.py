@@ -4,20 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 from revstep import Condition, DenoiserSpec, Request
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.runtime.resolve import batch_of
-from revstep.schedules import VPSchedule
 
 PROMPT = np.random.default_rng(3).standard_normal((7, 16)).astype(np.float32)
 DTYPES = ["bool", "int32", "int64", "float32", "float16", "bfloat16"]
 
 
 def spec(*conditions):
-    return DenoiserSpec(
-        shape=(2,), schedule=VPSchedule(), prediction="epsilon", conditions=conditions
-    )
+    return spec_of(shape=(2,), conditions=conditions)
 
 
 def given(condition, value, n=None):

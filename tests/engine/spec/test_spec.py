@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 from revstep import Condition, Decoder, DenoiserSpec, TimeInput
 from revstep.engine.program.steps import steps_over
@@ -10,9 +11,7 @@ from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 
 def spec(**fields):
-    return DenoiserSpec(
-        **{"shape": (3, 8, 8), "schedule": VPSchedule(), "prediction": "epsilon", **fields}
-    )
+    return spec_of(**{"shape": (3, 8, 8)} | fields)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 from networks import NumpyDenoiser
+from specs import spec_of
 
 from revstep import DenoiserSpec, Engine, TimeInput, build_program
 from revstep.engine.program.points import point
 from revstep.grids import KarrasGrid
 from revstep.schedules import FlowSchedule, VPSchedule
 
-VP = DenoiserSpec(shape=(2,), schedule=VPSchedule(), prediction="epsilon")
+VP = spec_of(shape=(2,))
 FLOW = dataclasses.replace(VP, schedule=FlowSchedule(steps=40), prediction="flow")
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from specs import spec_of
 
 from revstep.engine.system.forks import refuse_forked
 from revstep.errors import BackendError
@@ -222,12 +223,10 @@ def test_cuda_in_a_child_of_a_process_that_used_it_is_named(monkeypatch):
 def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
     from networks import NumpyDenoiser, gaussian_epsilon
 
-    from revstep import DenoiserSpec
     from revstep.engine.runtime.pool import LanePool
     from revstep.engine.runtime.runtime import host_lane
-    from revstep.schedules import VPSchedule
 
-    spec = DenoiserSpec(shape=(3,), schedule=VPSchedule(), prediction="epsilon", batch=(1, 4))
+    spec = spec_of(shape=(3,), batch=(1, 4))
     denoiser = NumpyDenoiser(spec, gaussian_epsilon(spec))
     pool = LanePool(lambda rows: host_lane(denoiser, rows), 1, "native")
     lent = pool.lend(2)

@@ -2,23 +2,18 @@
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from zoo.run_graph import run_graph  # noqa: E402
 
-from revstep import Condition, DenoiserSpec  # noqa: E402
+from revstep import Condition  # noqa: E402
 from revstep.export import export_module  # noqa: E402
 from revstep.export.graph.exact_constants import exact_constants  # noqa: E402
-from revstep.schedules import VPSchedule  # noqa: E402
 
-SPEC = DenoiserSpec(
-    shape=(3,),
-    schedule=VPSchedule(),
-    prediction="epsilon",
-    conditions=(Condition(name="goal", shape=(3,)),),
-)
+SPEC = spec_of(shape=(3,), conditions=(Condition(name="goal", shape=(3,)),))
 
 
 class Guarded(torch.nn.Module):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -13,12 +14,11 @@ pytest.importorskip("onnxruntime")
 from torch import nn  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep import Condition, DenoiserSpec  # noqa: E402
+from revstep import Condition  # noqa: E402
 from revstep.engine.backends.onnx_cpu import OrtDenoiser  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.errors import BackendError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
-from revstep.schedules import VPSchedule  # noqa: E402
 
 ROWS = 10
 LEAST = int(np.iinfo(np.int64).min)
@@ -40,9 +40,7 @@ class Net(nn.Module):
 
 def spec(**fields):
     index = Condition(**{"name": "index", "dtype": "int64", "shape": (3,), "null": 1, **fields})
-    return DenoiserSpec(
-        shape=(8,), schedule=VPSchedule(), prediction="epsilon", conditions=(index,)
-    )
+    return spec_of(shape=(8,), conditions=(index,))
 
 
 def padded(m, i):

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
@@ -31,9 +32,7 @@ FP16 = {"forward": 1e-2, "ddim20": 3e-2}
 
 
 def spec(shape=(8,), *conditions):
-    return DenoiserSpec(
-        shape=shape, schedule=VPSchedule(), prediction="epsilon", conditions=conditions
-    )
+    return spec_of(shape=shape, conditions=conditions)
 
 
 def error(module, bundle, **conditions):

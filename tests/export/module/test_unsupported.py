@@ -3,13 +3,14 @@
 import threading
 
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 from toys import TABULAR, TabularToy  # noqa: E402
 
-from revstep import Condition, DenoiserSpec  # noqa: E402
+from revstep import Condition  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import export_module  # noqa: E402
 from revstep.export.module.unsupported import (  # noqa: E402
@@ -17,7 +18,6 @@ from revstep.export.module.unsupported import (  # noqa: E402
     check_weight_types,
     no_autocast,
 )
-from revstep.schedules import VPSchedule  # noqa: E402
 
 CPU = torch.device("cpu")
 CURE = "before it was quantised.*float32, float16 or bfloat16.*precisions="
@@ -165,9 +165,7 @@ class Hidden(Padded):
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_encoders_that_zero_padded_positions_are_refused_by_name(tmp_path):
     mask = Condition(name="mask", dtype="bool", shape=(6,), null=False)
-    spec = DenoiserSpec(
-        shape=(6, 4), schedule=VPSchedule(), prediction="epsilon", conditions=(mask,)
-    )
+    spec = spec_of(shape=(6, 4), conditions=(mask,))
     with pytest.raises(ExportError, match=r"'encoder' sets padded .* use_nested_tensor = False"):
         export_module(Padded().eval(), spec, tmp_path / "a.revstep")
     assert not list(tmp_path.iterdir())

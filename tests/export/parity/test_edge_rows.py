@@ -2,21 +2,19 @@
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 
-from revstep import Condition, DenoiserSpec  # noqa: E402
+from revstep import Condition  # noqa: E402
 from revstep.engine.errors import ParityError  # noqa: E402
 from revstep.export.parity.check import check_parity  # noqa: E402
 from revstep.export.parity.edge_rows import edge_rows, usable  # noqa: E402
 from revstep.export.parity.vectors import make_parity  # noqa: E402
-from revstep.schedules import VPSchedule  # noqa: E402
 
 
 def spec(*conditions):
-    return DenoiserSpec(
-        shape=(3,), schedule=VPSchedule(), prediction="epsilon", conditions=conditions
-    )
+    return spec_of(shape=(3,), conditions=conditions)
 
 
 PROMPT = Condition(name="prompt", shape=(2, 3), null=0.5)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from specs import spec_of
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -14,14 +15,11 @@ pytest.importorskip("onnxruntime")
 from torch import nn  # noqa: E402
 from toys import embed  # noqa: E402
 
-import revstep  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
 
 F32, F16, BF16 = (getattr(onnx.TensorProto, n) for n in ("FLOAT", "FLOAT16", "BFLOAT16"))
-SPEC = revstep.DenoiserSpec(
-    shape=(16,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon"
-)
+SPEC = spec_of(shape=(16,))
 TIMES = np.array([0, 1, 10, 100, 500, 937, 999], np.float32)
 
 
