@@ -11,7 +11,7 @@ from revstep.bench.compare import times_as_fast
 from revstep.engine.devices.protocol import Device
 from revstep.kernels import columns as col
 from suites.gpu.context import Run
-from suites.gpu.step_rows import one_row, step_buffers
+from suites.step.buffers import one_row, step_buffers
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from revstep.kernels.noise import STREAM_INITIAL
 from suites.gpu.context import Run
 from suites.gpu.networks import conditions_for, make_network
 from suites.gpu.peers import prepared, torch_engine
-from suites.gpu.step_rows import random_row, step_buffers
+from suites.step.buffers import random_row, step_buffers
 
 if TYPE_CHECKING:
     import torch

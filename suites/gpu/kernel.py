@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from revstep.bench.clock import percentiles
 from revstep.bench.compare import times_as_fast
 from suites.gpu.context import Run
-from suites.gpu.step_rows import bytes_moved, one_row, step_buffers
+from suites.step.buffers import bytes_moved, one_row, step_buffers
 
 if TYPE_CHECKING:
     import torch

@@ -16,6 +16,7 @@ import pytest
 from revstep.kernels import StepKernel, native_isas, normal_fill
 from revstep.kernels.noise import STREAM_STEP
 from suites.step import measure as bench
+from suites.step.buffers import ddim_row
 
 pytest.importorskip("pytest_benchmark")
 torch = pytest.importorskip("torch")
@@ -41,7 +42,7 @@ def test_revstep(benchmark: Any, rows: int, elements: int, eta: float) -> None:
     ddim = bench.scheduler()
     benchmark.extra_info["max_difference"] = bench.check_against_diffusers(ddim, rows, elements)
     benchmark.group = f"{rows}x{elements} eta={eta:g}"
-    row = bench.ddim_row(ddim.alphas_cumprod.double().numpy(), eta)
+    row = ddim_row(ddim.alphas_cumprod.double().numpy(), eta)
     buf = bench.buffers_for(row, rows, elements)
     kernel = StepKernel(buf)
     kernel.begin()
@@ -54,7 +55,7 @@ def test_revstep(benchmark: Any, rows: int, elements: int, eta: float) -> None:
 def test_diffusers(benchmark: Any, rows: int, elements: int, eta: float) -> None:
     ddim = bench.scheduler()
     benchmark.group = f"{rows}x{elements} eta={eta:g}"
-    row = bench.ddim_row(ddim.alphas_cumprod.double().numpy(), eta)
+    row = ddim_row(ddim.alphas_cumprod.double().numpy(), eta)
     buf = bench.buffers_for(row, rows, elements)
     result: Any = benchmark(bench.diffusers_step(ddim, buf, eta))
     assert torch.isfinite(result.prev_sample).all()

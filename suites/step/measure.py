@@ -24,59 +24,23 @@ from revstep.bench.compare import times_as_fast
 from revstep.bench.rows import append_row, new_row
 from revstep.kernels import StepBuffers, StepKernel, backend, native_isas, normal_fill
 from revstep.kernels import columns as col
+from revstep.kernels.buffers import numpy_views
 from revstep.kernels.noise import STREAM_STEP
+from suites.step.buffers import TIMESTEP, ddim_row, step_buffers
 
 SIZES = ((1, 3072), (16, 3072), (8, 196608))  # (rows, elements of a row)
 PROGRAM_STEPS = 50
-TIMESTEP, NEXT_TIMESTEP = 500, 480
 TOLERANCE = 2e-5  # diffusers' float32 tables and order of operations
-
-
-def ddim_row(alphas_cumprod: NDArray[np.float64], eta: float) -> NDArray[np.float32]:
-    """Table row of one DDIM step from TIMESTEP to NEXT_TIMESTEP: epsilon, clip to [-1, 1].
-
-    Args:
-        alphas_cumprod: float64 [1000], alpha squared of the VP schedule.
-        eta: 0 without noise, 1 for DDPM's variance.
-
-    Returns:
-        float32 [32] (`revstep.kernels.columns`).
-
-    References:
-        Song et al., "Denoising diffusion implicit models", 2021, eq. 12 and 16.
-    """
-    a, a_next = alphas_cumprod[TIMESTEP], alphas_cumprod[NEXT_TIMESTEP]
-    s = eta * np.sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
-    row = col.identity_row(TIMESTEP, 1.0)
-    row[[col.ACTIVE, col.C_X]] = 1.0, 0.0
-    row[[col.P_X, col.P_M]] = 1 / np.sqrt(a), -np.sqrt((1 - a) / a)
-    row[[col.LO, col.HI]] = -1.0, 1.0
-    row[[col.C_0, col.C_M, col.S]] = np.sqrt(a_next), np.sqrt(1 - a_next - s * s), s
-    return row
 
 
 def buffers_for(row: NDArray[np.float32], rows: int, elements: int) -> StepBuffers:
     """Buffers of a float32 network whose program repeats `row` PROGRAM_STEPS times."""
-    table = np.tile(row, (PROGRAM_STEPS + 1, 1))
-    table[:-1, col.NOISE] = np.arange(PROGRAM_STEPS)
-    table[-1] = col.identity_row(NEXT_TIMESTEP, 1.0)
-    shape, generator = (rows, elements), np.random.default_rng(0)
-    return StepBuffers(
-        table=table,
-        base=np.zeros(rows, np.int32),
-        length=np.full(rows, PROGRAM_STEPS, np.int32),
-        counter=np.zeros(rows, np.int32),
-        current=np.zeros(rows, np.int32),
-        seed=np.arange(rows, dtype=np.uint64),
-        guidance=np.ones(rows, np.float32),
-        cond_row=np.arange(rows, dtype=np.int32),
-        uncond_row=np.full(rows, -1, np.int32),
-        x=generator.standard_normal(shape, np.float32),
-        output=generator.standard_normal(shape, np.float32),
-        net_x=np.zeros(shape, np.float32),
-        net_t=np.zeros(rows, np.float32),
-        flags=np.zeros(rows, np.int32),
-    )
+    import torch
+
+    program = np.tile(row, (PROGRAM_STEPS, 1))
+    program[:, col.NOISE] = np.arange(PROGRAM_STEPS)
+    buffers = step_buffers(torch.device("cpu"), rows, elements, torch.float32, program)
+    return numpy_views(buffers)
 
 
 def scheduler() -> Any:

@@ -10,13 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from revstep.bench import clock  # noqa: E402
-from suites.gpu import memory, step_rows  # noqa: E402
+from suites.gpu import memory  # noqa: E402
 from suites.gpu.context import Run  # noqa: E402
 from suites.gpu.gpu_tests import measure_tests  # noqa: E402
 from suites.gpu.native import add_native  # noqa: E402
 from suites.gpu.sections import run_section  # noqa: E402
 from suites.gpu.table import markdown_table, text_table  # noqa: E402
 from suites.gpu_suite import make_links  # noqa: E402
+from suites.step import buffers  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -133,9 +134,9 @@ def test_without_a_compiler_the_reference_runs_and_says_so(tmp_path, monkeypatch
 
 def test_the_bytes_of_a_step_are_those_of_its_contract():
     # state read and written, m read, the next input written; one slot read, another stored
-    assert step_rows.bytes_moved(10, torch.float16) == 10 * (4 + 4 + 2 + 2)
-    assert step_rows.bytes_moved(10, torch.float32) == 10 * (4 + 4 + 4 + 4)
-    assert step_rows.bytes_moved(10, torch.float16, history=True) == 10 * (12 + 4 + 4)
+    assert buffers.bytes_moved(10, torch.float16) == 10 * (4 + 4 + 2 + 2)
+    assert buffers.bytes_moved(10, torch.float32) == 10 * (4 + 4 + 4 + 4)
+    assert buffers.bytes_moved(10, torch.float16, history=True) == 10 * (12 + 4 + 4)
 
 
 class FakeEvent:
@@ -223,6 +224,6 @@ def test_the_tests_that_need_a_gpu_are_counted(make_run, tmp_path, rows_of):
 
 def test_random_rows_hold_every_kind_of_coefficient():
     rng = np.random.default_rng(0)
-    rows = np.stack([step_rows.random_row(rng, 3) for _ in range(50)])
+    rows = np.stack([buffers.random_row(rng, 3) for _ in range(50)])
     assert ((rows == 0).any(0) & (rows != 0).any(0)).sum() > 12
     assert np.isin([-1, 0, 1, 2], rows[:, 20]).all()

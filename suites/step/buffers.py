@@ -9,16 +9,39 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.schedule import VPSchedule
 from revstep.kernels import columns as col
-from suites.step.measure import ddim_row
 
 if TYPE_CHECKING:
     import torch
 
     from revstep.kernels.buffers import StepBuffers
 
-__all__ = ["bytes_moved", "one_row", "random_row", "step_buffers"]
+__all__ = ["TIMESTEP", "bytes_moved", "ddim_row", "one_row", "random_row", "step_buffers"]
 
 STATE_BYTES = 4
+TIMESTEP, NEXT_TIMESTEP = 500, 480
+
+
+def ddim_row(alphas_cumprod: NDArray[np.float64], eta: float) -> NDArray[np.float32]:
+    """Table row of one DDIM step from TIMESTEP to NEXT_TIMESTEP: epsilon, clip to [-1, 1].
+
+    Args:
+        alphas_cumprod: float64 [1000], alpha squared of the VP schedule.
+        eta: 0 without noise, 1 for DDPM's variance.
+
+    Returns:
+        float32 [32] (`revstep.kernels.columns`).
+
+    References:
+        Song et al., "Denoising diffusion implicit models", 2021, eq. 12 and 16.
+    """
+    a, a_next = alphas_cumprod[TIMESTEP], alphas_cumprod[NEXT_TIMESTEP]
+    s = eta * np.sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
+    row = col.identity_row(TIMESTEP, 1.0)
+    row[[col.ACTIVE, col.C_X]] = 1.0, 0.0
+    row[[col.P_X, col.P_M]] = 1 / np.sqrt(a), -np.sqrt((1 - a) / a)
+    row[[col.LO, col.HI]] = -1.0, 1.0
+    row[[col.C_0, col.C_M, col.S]] = np.sqrt(a_next), np.sqrt(1 - a_next - s * s), s
+    return row
 
 
 def one_row(*, noise: bool, history: bool = False) -> NDArray[np.float32]:
