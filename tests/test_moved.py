@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ import revstep
 import revstep.export
 from revstep import moved
 
+ROOT = Path(__file__).parents[1]
 REVSTEP = """
     AYS_SD15 AYS_SDXL AYS_SVD DDIM DDPM SAMPLERS SPACINGS BackendError BetaGrid Bundle BundleError
     Cancelled CapacityError CompileError Condition ContinuousVPSchedule DPMSolverPP2M Decoder
@@ -183,7 +185,7 @@ def test_what_never_was_there_is_not_there(statement):
     [
         ("bench.proofs", "python -m proofs"),
         ("bench.step", "python -m suites.step.measure"),
-        ("bench.gpu_suite", "python -m suites.gpu_suite"),
+        ("bench.gpu_suite", "python suites/gpu_suite.py"),
     ],
 )
 def test_a_command_that_left_the_package_names_its_successor(module, command):
@@ -210,3 +212,10 @@ for found in pkgutil.walk_packages(revstep.__path__, "revstep."):
 assert not any(name in __import__("sys").modules for name in {list(moved.MODULES)!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", sorted(set(moved.LEFT.values())))
+def test_the_commands_of_what_left_are_files_of_the_checkout(command):
+    *_, what = command.split()
+    path = ROOT / (what if what.endswith(".py") else what.replace(".", "/"))
+    assert path.is_file() or path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()

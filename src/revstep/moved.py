@@ -170,9 +170,9 @@ NAMES = {  # those that aren't in the module that took their old module's place
 }
 
 LEFT = {  # modules that are in no wheel any more, and the commands that they were
-    "bench.bench_step": "python -m suites.step.bench_step",
-    "bench.gpu": "python -m suites.gpu_suite",
-    "bench.gpu_suite": "python -m suites.gpu_suite",
+    "bench.bench_step": "pytest suites/step/bench_step.py",
+    "bench.gpu": "python suites/gpu_suite.py",
+    "bench.gpu_suite": "python suites/gpu_suite.py",
     "bench.kernel_table": "python -m suites.step.kernel_table",
     "bench.precision": "python -m suites.precision.measure",
     "bench.precision_table": "python -m suites.precision.table",
