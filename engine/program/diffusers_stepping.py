@@ -59,7 +59,7 @@ class Stepping:
     Attributes:
         arrive: ``next``: a step arrives at the grid's next call; ``stride``: at index t - T // N.
         drop_last: Whether leading and linspace spacings are those of N + 1 calls without the last.
-        whole: Whether times are cut to whole ones; else the network is told fractions, and noise
+        whole: Whether times are cut to whole ones; else the network is fed fractions, and noise
             levels between indices are linear in sigma / alpha.
         karras: Times of Karras' grid are rounded all the same; ``linear``: but for squared-cosine
             betas.
@@ -161,10 +161,10 @@ class Stepping:
         points = call_points(spec, grid, steps)
         squared = schedule.betas == "squaredcos_cap_v2" and self.karras == "linear"
         if isinstance(grid, KarrasGrid | LuGrid) and self.karras != "exact" and not squared:
-            return [_told(spec, p, float(np.round(p.index))) for p in points]
+            return [_fed(spec, p, float(np.round(p.index))) for p in points]
         if self.whole:
             cut = _cut_times(float32_levels(schedule), grid, steps)
-            return [_told(spec, p, float(i)) for p, i in zip(points, cut, strict=True)]
+            return [_fed(spec, p, float(i)) for p, i in zip(points, cut, strict=True)]
         return points
 
     def _ended(self, spec: DenoiserSpec, grid: NoiseGrid, steps: int) -> NoiseGrid:
@@ -222,7 +222,7 @@ def _at_index(spec: DenoiserSpec, index: float) -> Point:
         return point(spec, float(schedule.from_index(index)))
     before, after = schedule.level(schedule.from_index([low, low + 1]))
     level = before + (index - low) * (after - before)
-    return _told(spec, point(spec, float(schedule.from_level(level))), index)
+    return _fed(spec, point(spec, float(schedule.from_level(level))), index)
 
 
 def _float32_step(now: Point, then: Point) -> Point:
@@ -232,12 +232,12 @@ def _float32_step(now: Point, then: Point) -> Point:
     return dataclasses.replace(then, alpha=alpha, sigma=level * alpha)
 
 
-def _told(spec: DenoiserSpec, at: Point, index: float) -> Point:
-    """The point, with the network told a training index that is not quite its own."""
+def _fed(spec: DenoiserSpec, at: Point, index: float) -> Point:
+    """The point, with the network fed a training index that is not quite its own."""
     if spec.time.kind in ("sigma", "log_sigma"):
         return at
-    told = point(spec, float(spec.schedule.from_index(index)))
-    return dataclasses.replace(at, time=told.time)
+    fed = point(spec, float(spec.schedule.from_index(index)))
+    return dataclasses.replace(at, time=fed.time)
 
 
 def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float64:

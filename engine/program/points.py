@@ -50,7 +50,7 @@ class Point:
 def point(spec: DenoiserSpec, t: float) -> Point:
     """The point at natural time ``t``; at the clean end the network's time is that of index 0.
 
-    A network that takes whole training indices is told the nearest one to ``t``, as diffusers'
+    A network that takes whole training indices is fed the nearest one to ``t``, as diffusers'
     multistep solvers and k-diffusion do; alpha and sigma are those of ``t`` itself, so no step of
     the solver changes its length.
     """

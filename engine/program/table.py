@@ -208,13 +208,13 @@ def _check_finite(table: NDArray[np.float32], rows: Sequence[Row]) -> None:
     number, column = int(bad[0][0]), FINITE_COLUMNS[int(bad[0][1])]
     row = rows[min(number, len(rows) - 1)]
     at = row.at
-    cure = "look at the numbers that this sampler's vectors are scaled by"
+    fix = "look at the numbers that this sampler's vectors are scaled by"
     if at.alpha == 0.0 or at.sigma == 0.0 or (row.arrive is not None and row.arrive.sigma == 0.0):
-        cure = (
+        fix = (
             "this sampler needs a limit that does not exist there. At alpha = 0 train with "
             "'v_prediction' or start the grid later; at sigma = 0 end the grid earlier"
         )
     raise ProgramError(
         f"step {number} (time {at.t:g}, alpha {at.alpha:g}, sigma {at.sigma:g}; {row.line}) has no "
-        f"finite {col.NAMES[column]}, but {table[number, column]}: {cure}"
+        f"finite {col.NAMES[column]}, but {table[number, column]}: {fix}"
     )

@@ -18,7 +18,7 @@ __all__ = ["error_gains", "warn_long_step", "warn_of_program"]
 
 DATA_COUNTS = 0.5  # a noise level, sigma / alpha, above which an estimate still needs the network
 FAR = 50.0  # levels further apart than this break samples, where data counts beside the noise
-MISTOLD = 2.0  # a factor of the noise level: x0 is then wrong by up to as much
+FED_WRONG = 2.0  # a factor of the noise level: x0 is then wrong by up to as much
 SAME = 1e-6  # noise levels that differ by a smaller part are one
 DIVIDES_BY_ALPHA = ("epsilon", "score", "mean")  # predictions; the others' errors stay small
 SMALL = 0.1  # differences of noise levels, where data is of size 1
@@ -62,12 +62,12 @@ def _warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
     for at in points:
         if math.isnan(at.index) or at.sigma <= DATA_COUNTS * at.alpha:
             continue
-        told = network_index(spec, at.index)
-        if told == at.index:
+        fed = network_index(spec, at.index)
+        if fed == at.index:
             continue
-        alpha, sigma = (float(v) for v in schedule.alpha_sigma(schedule.from_index(told)))
+        alpha, sigma = (float(v) for v in schedule.alpha_sigma(schedule.from_index(fed)))
         own, other = at.sigma * alpha, sigma * at.alpha
-        if max(own, other) > MISTOLD * min(own, other):
+        if max(own, other) > FED_WRONG * min(own, other):
             log.warning(
                 "the network takes whole training indices, and at noise level sigma / alpha = "
                 "%.4g the nearest one is of level %.4g: samples may be off. Use a spacing in "
@@ -81,10 +81,10 @@ def _warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
 
 def _warn_of_repeats(calls: Sequence[Point]) -> None:
     """Warns where the network is told one time for states of several noise levels."""
-    told: dict[float, Point] = {}
+    first_at: dict[float, Point] = {}
     repeated = []
     for at in calls:
-        first = told.setdefault(at.time, at)
+        first = first_at.setdefault(at.time, at)
         if not math.isclose(first.level, at.level, rel_tol=SAME):
             repeated.append((first, at))
     if repeated:

@@ -24,7 +24,7 @@ from revstep.engine.program.vector import Vector
 __all__ = ["DDPM"]
 
 VARIANCES = ("small", "large", "learned")
-LEAST_VARIANCE = 1e-20  # what the logarithm of a zero variance is taken of
+MIN_VARIANCE = 1e-20  # what the logarithm of a zero variance is taken of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +61,8 @@ class DDPM(BaseSampler):
     def _noise(self, run: Run, now: Point, then: Point, beta: float) -> Vector:
         small = ancestral_sigma(now, then)
         if self.variance == "small":
-            return max(small, math.sqrt(LEAST_VARIANCE)) * run.noise()
+            return max(small, math.sqrt(MIN_VARIANCE)) * run.noise()
         if self.variance == "large":
             return math.sqrt(beta) * run.noise()
-        ends = (max(v, LEAST_VARIANCE) for v in (beta, small**2))
+        ends = (max(v, MIN_VARIANCE) for v in (beta, small**2))
         return run.learned_noise(*map(math.log, ends))

@@ -70,5 +70,7 @@ class EulerAncestral(BaseSampler):
             d = run.denoise(x, now)
             up = 0.0 if run.ends_at(then) else self.eta * ancestral_sigma(now, then)
             down = math.sqrt(max(then.sigma**2 - up**2, 0.0))
-            x = then.alpha * d.x0 + down * d.eps + up * run.noise()
+            x = then.alpha * d.x0 + down * d.eps
+            if up > 0.0:  # float32 levels, with compat, end a little below 0
+                x = x + up * run.noise()
         return x

@@ -24,7 +24,7 @@ __all__ = ["EDM", "Heun"]
 
 log = logging.getLogger("revstep")
 
-MOST_CHURN = math.sqrt(2.0) - 1.0
+MAX_CHURN = math.sqrt(2.0) - 1.0
 
 
 def heun_step(run: Run, x: Vector, now: Point, then: Point) -> Vector:
@@ -93,9 +93,9 @@ class EDM(BaseSampler):
         check_whole(self.order, "order", 1, 2, more=": Euler's or Heun's")
 
     def __call__(self, run: Run) -> Vector:
-        gamma = min(self.churn / len(run.steps), MOST_CHURN)
+        gamma = min(self.churn / len(run.steps), MAX_CHURN)
         calls = [self._raised(run.spec, now, gamma) for now, _ in run.steps]
-        self._tell_of_dropped(run, calls, gamma)
+        self._warn_of_dropped(run, calls, gamma)
         x, first = run.x, run.steps[0][0]
         if calls[0] is not first:
             run.start_at(calls[0].alpha, self._spread(first, calls[0], kept=1.0))
@@ -118,8 +118,8 @@ class EDM(BaseSampler):
         except ValueError:  # noisier than the training ever was
             return at
 
-    def _tell_of_dropped(self, run: Run, calls: list[Point], gamma: float) -> None:
-        """Says at which levels, within those asked for, no noise could be added."""
+    def _warn_of_dropped(self, run: Run, calls: list[Point], gamma: float) -> None:
+        """Warns of the levels, within those asked for, where no noise could be added."""
         starts = [now for now, _ in run.steps]
         dropped = [
             noise_level(now)

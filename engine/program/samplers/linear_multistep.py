@@ -193,7 +193,7 @@ class PNDM(BaseSampler):
     def _as_diffusers(self, run: Run) -> Vector:
         """With compat: diffusers' PNDMScheduler, also where its steps are not the grid's.
 
-        Every step is T // N indices long. The second call is told the grid's own next time, and
+        Every step is T // N indices long. The second call is fed the grid's own next time, and
         corrects a step of that length that ends there; outputs of a v-prediction network are
         averaged as they are, though they belong to different times.
         """

@@ -253,3 +253,11 @@ def test_an_engines_run_may_end_elsewhere_than_its_spec():
 def test_ddpm_draws_its_last_noise_where_the_time_is_not_0():
     rows = program(spec_of(spacing="trailing"), DDPM(), 10).rows
     assert rows[-2, col.S] > 0.0
+
+
+def test_a_last_step_that_ends_a_rounding_below_zero_adds_no_noise():
+    """float32 steps from 2^12 down: the sum of differences need not be 0."""
+    spec = spec_of(VPSchedule(zero_terminal_snr=True), spacing="trailing")
+    walked = program(spec, "euler_ancestral", steps=2)
+    assert walked.points[-1].sigma < 0.0
+    assert walked.rows[1, col.S] == 0.0 < walked.rows[0, col.S]
