@@ -166,7 +166,8 @@ def run_process(arguments: Sequence[str], links: Path, limit: float) -> str | No
 
     A code of 1 is a case that failed, which has its own row.
     """
-    path = os.pathsep.join(filter(None, (str(links), os.environ.get("PYTHONPATH"))))
+    own = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    path = os.pathsep.join([str(links), *map(os.path.abspath, own)])  # it starts in another folder
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     with subprocess.Popen(
         arguments, env=environment, cwd=links, start_new_session=True, stdout=sys.stderr

@@ -245,6 +245,17 @@ def test_how_a_process_ended_is_told(code, said, tmp_path):
     assert told is None if said is None else said in told
 
 
+def test_a_process_finds_packages_in_the_folders_of_pythonpath(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "carried.py").write_text("")
+    (tmp_path / "links").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "site")
+    assert (
+        suite.run_process([sys.executable, "-c", "import carried"], tmp_path / "links", 30) is None
+    )
+
+
 def test_a_process_that_hangs_is_stopped_with_all_it_started(tmp_path):
     code = (
         "import subprocess, sys, time\n"
