@@ -28,11 +28,6 @@ from revstep.kernels.noise import STREAM_INITIAL
 __all__ = ["CallLists", "TorchHost", "device_at", "runtime_on", "torch_host_runtime"]
 
 
-class _Done:
-    def wait(self) -> None:
-        return
-
-
 @dataclasses.dataclass(frozen=True)
 class _CallList:
     calls: tuple[Callable[[], None], ...]
@@ -51,20 +46,13 @@ class CallLists:
 
 
 class TorchHost:
-    """See ``revstep.engine.devices.protocol.Device``.
-
-    Args:
-        graphs: What captures; None: lists of calls.
-    """
+    """See ``revstep.engine.devices.protocol.Device``."""
 
     name = "cpu"
     ahead = 2
     warm_ups = 3
     device = torch.device("cpu")
     stamp = staticmethod(perf_counter_ns)
-
-    def __init__(self, graphs: Graphs | None = None) -> None:
-        self._graphs = graphs
 
     def use(self) -> contextlib.AbstractContextManager[None]:
         """The caller's modes of torch are off inside."""
@@ -84,15 +72,15 @@ class TorchHost:
         return np.array(tensor.numpy())
 
     def mark(self) -> Mark:
+        """The device itself."""
+        return self
+
+    def wait(self) -> None:
         """Nothing to wait for."""
-        return _Done()
 
     def ns_between(self, earlier: int, later: int) -> int:
         """The difference."""
         return later - earlier
-
-    def finish(self) -> None:
-        """Nothing."""
 
     def prepare(self, buffers: StepBuffers) -> StepKernel:
         """The native kernels on the tensors' memory."""
@@ -101,10 +89,6 @@ class TorchHost:
     def fill_noise(self, out: torch.Tensor, seed: torch.Tensor, seeds: NDArray[np.uint64]) -> None:
         """Fills ``out`` (k, D) with the seeds' initial noise."""
         normal_fill(out.numpy(), seeds, 0, STREAM_INITIAL)
-
-    def make_graphs(self) -> Graphs:
-        """The graphs that were given, or lists of calls."""
-        return self._graphs or CallLists()
 
     def memory_named(self, doing: str, fix: str) -> contextlib.AbstractContextManager[None]:
         """As on a GPU."""
@@ -116,7 +100,7 @@ class TorchHost:
 
 
 def torch_host_runtime(
-    denoiser: DeviceDenoiser, *, graphs: bool | Graphs = True, **options: Any
+    denoiser: DeviceDenoiser, *, graphs: bool | Graphs | None = True, **options: Any
 ) -> Runtime:
     """``device_runtime`` on tensors of the CPU.
 
@@ -126,8 +110,8 @@ def torch_host_runtime(
         options: As for ``device_runtime``.
     """
     if isinstance(graphs, bool):
-        return device_runtime(denoiser, TorchHost(), graphs=graphs, **options)
-    return device_runtime(denoiser, TorchHost(graphs), **options)
+        graphs = CallLists() if graphs else None
+    return device_runtime(denoiser, TorchHost(), graphs=graphs, **options)
 
 
 def runtime_on(denoiser: DeviceDenoiser, **options: Any) -> Runtime:

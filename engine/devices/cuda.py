@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.devices.gpu_kernels import GpuKernels
 from revstep.engine.devices.gpu_memory import memory_named
-from revstep.engine.devices.protocol import Graphs, Mark, PreparedStep
+from revstep.engine.devices.protocol import Mark, PreparedStep
 from revstep.kernels import StepBuffers
 
 if TYPE_CHECKING:
@@ -124,10 +124,6 @@ class CudaDevice:
         later.wait()
         return int(earlier.event.elapsed_time(later.event) * 1e6)
 
-    def finish(self) -> None:
-        """Waits for the stream."""
-        self.stream.synchronize()
-
     def prepare(self, buffers: StepBuffers) -> PreparedStep:
         """The step in Triton, or as compiled ahead of time; its code is loaded.
 
@@ -141,12 +137,6 @@ class CudaDevice:
     def fill_noise(self, out: torch.Tensor, seed: torch.Tensor, seeds: NDArray[np.uint64]) -> None:
         """Fills ``out`` (k, D) with the initial noise of ``seed``, on the device."""
         self._kernels.initial_noise(out, seed)
-
-    def make_graphs(self) -> Graphs:
-        """CUDA graphs, which the stream replays."""
-        from revstep.engine.devices.graphs import CudaGraphs
-
-        return CudaGraphs(self.device)
 
     def memory_named(self, doing: str, fix: str) -> contextlib.AbstractContextManager[None]:
         """See ``memory_named``."""

@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.devices.protocol import Graphs
 from revstep.kernels import StepBuffers, StepKernel, backend, normal_fill
 from revstep.kernels.noise import STREAM_INITIAL
 
 __all__ = ["HostDevice"]
-
-
-class _Done:
-    def wait(self) -> None:
-        return
 
 
 class HostDevice:
@@ -27,7 +21,6 @@ class HostDevice:
     name = "cpu"
     ahead = 0
     warm_ups = 0
-    _done = _Done()
     stamp = staticmethod(perf_counter_ns)
 
     def use(self) -> contextlib.AbstractContextManager[None]:
@@ -46,16 +39,16 @@ class HostDevice:
         """The array itself."""
         return array
 
-    def mark(self) -> _Done:
+    def mark(self) -> HostDevice:
+        """The host itself."""
+        return self
+
+    def wait(self) -> None:
         """Nothing to wait for."""
-        return self._done
 
     def ns_between(self, earlier: int, later: int) -> int:
         """The difference."""
         return later - earlier
-
-    def finish(self) -> None:
-        """Nothing."""
 
     def prepare(self, buffers: StepBuffers) -> StepKernel:
         """The native kernels, or the reference without them."""
@@ -66,14 +59,6 @@ class HostDevice:
     ) -> None:
         """Fills ``out`` (k, D) with the seeds' initial noise."""
         normal_fill(out, seeds, 0, STREAM_INITIAL)
-
-    def make_graphs(self) -> Graphs:
-        """None: calls cost as much on a CPU.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError("a CPU has no graphs of calls")
 
     def memory_named(self, doing: str, fix: str) -> contextlib.AbstractContextManager[None]:
         """Nothing: numpy's ``MemoryError`` says it."""

@@ -111,10 +111,6 @@ class Device(Protocol):
         """Nanoseconds from one stamp to another; waits for both."""
         ...
 
-    def finish(self) -> None:
-        """Waits for all work so far."""
-        ...
-
     def prepare(self, buffers: StepBuffers) -> PreparedStep:
         """The step over these buffers.
 
@@ -125,10 +121,6 @@ class Device(Protocol):
 
     def fill_noise(self, out: Array, seed: Array, seeds: NDArray[np.uint64]) -> None:
         """Fills ``out`` (k, D) with the seeds' initial noise; ``seed`` holds them on the device."""
-        ...
-
-    def make_graphs(self) -> Graphs:
-        """What captures this device's work."""
         ...
 
     def memory_named(self, doing: str, fix: str) -> contextlib.AbstractContextManager[None]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterator
 
 from revstep.engine.devices.protocol import Device
 from revstep.engine.errors import CapacityError
@@ -38,16 +36,11 @@ class ProgramArena:
 
     Attributes:
         table: float32 (rows, 32); another one once it has grown.
-
-    Raises:
-        ValueError: Fewer than 2 rows.
     """
 
     def __init__(
         self, device: Device, rows: int = MAX_PROGRAM_ROWS, *, grows: bool = False
     ) -> None:
-        if isinstance(rows, bool) or not isinstance(rows, int) or not 2 < rows < 1 << 31:
-            raise ValueError(f"max_program_rows={rows!r} must be a whole number from 3 to 2^31 - 1")
         self._device = device
         self._grows = grows
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
@@ -87,15 +80,6 @@ class ProgramArena:
         if entry.users < 1:
             raise AssertionError("a program was released more often than acquired")
         entry.users -= 1
-
-    @contextlib.contextmanager
-    def lend(self, program: StepProgram) -> Iterator[int]:
-        """``acquire`` and ``release`` around a ``with`` block."""
-        base = self.acquire(program)
-        try:
-            yield base
-        finally:
-            self.release(program)
 
     def _admit(self, program: StepProgram) -> _Entry:
         rows = len(program.table)

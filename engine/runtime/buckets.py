@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["bucket_for", "check_unroll", "make_buckets", "smaller_buckets"]
+__all__ = ["bucket_for", "make_buckets", "smaller_buckets"]
 
 
 def make_buckets(batch: tuple[int, int], given: Sequence[int] | None = None) -> tuple[int, ...]:
@@ -59,18 +59,3 @@ def smaller_buckets(buckets: Sequence[int], rows: int) -> str:
         f"load with smaller buckets, as buckets=({', '.join(map(str, smaller))},), with a "
         "lower precision, or on a GPU with more memory"
     )
-
-
-def check_unroll(lengths: Sequence[int]) -> Sequence[int]:
-    """The run lengths that get a graph of the whole run.
-
-    Raises:
-        TypeError: One number instead of a sequence.
-        ValueError: Something else than whole numbers of at least 1.
-    """
-    if isinstance(lengths, int):
-        raise TypeError(f"unroll is a sequence of run lengths, as ({lengths},); got {lengths!r}")
-    for length in lengths:
-        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise ValueError(f"unroll holds run lengths of at least 1; got {length!r}")
-    return lengths

@@ -241,46 +241,28 @@ class Lane:
         return current
 
     def _place(self, new: Admission, batch: Batch, base: int) -> None:
-        """Writes slots, initial states, known pixels, and the network's first inputs."""
+        """Writes slots, the network's first inputs, and conditions."""
         count, upload, program = len(batch.seeds), self.device.upload, new.program
-        cond, uncond, guided = new.rows[:count], new.rows[count:], batch.guided
-        self.slots.place(
+        x = self.slots.place(
             new.where,
             batch,
-            cond_rows=cond,
-            uncond_rows=uncond,
-            program=(base, program.length),
+            cond_rows=new.rows[:count],
+            uncond_rows=new.rows[count:],
+            program=program,
+            base=base,
             clear=len(self._residents) == 1,
         )
-        x = self._initial_state(new.where, batch, program)
         c_in = float(program.table[0, col.C_IN])
         scaled = x if c_in == 1.0 else x * c_in
-        network, rows = self._network, self._index(cond)
+        conditions, rows = self._network.conditions, self._index(new.rows[:count])
         self._net_x[rows] = scaled
-        for name, buffer in network.conditions.items():
+        for name, buffer in conditions.items():
             buffer[rows] = upload(batch.conditions[name])
-        if len(guided):
-            rows = self._index(uncond)
+        if len(guided := batch.guided):
+            rows = self._index(new.rows[count:])
             self._net_x[rows] = scaled[self._index(guided)]
-            for name, buffer in network.conditions.items():
+            for name, buffer in conditions.items():
                 buffer[rows] = upload(batch.null_conditions[name][guided])
-
-    def _initial_state(self, where: slice | Array, batch: Batch, program: StepProgram) -> Array:
-        """Writes alpha y + sigma z; (B, D)."""
-        count, device = len(batch.seeds), self.device
-        alpha, sigma = float(np.float32(program.start[0])), float(np.float32(program.start[1]))
-        states, consecutive = self.slots.x, isinstance(where, slice)
-        x = states[where] if consecutive else device.zeros((count, states.shape[1]), "float32")
-        if batch.noise is None:
-            device.fill_noise(x, self.slots.seed[where], batch.seeds)
-        else:
-            x[:] = device.upload(batch.noise.reshape(count, -1))
-        x *= sigma
-        if batch.start is not None and alpha != 0.0:
-            x += device.upload(batch.start.reshape(count, -1)) * alpha
-        if not consecutive:
-            states[where] = x
-        return x
 
     def _fill(self, new: Admission, batch: Batch, spare: slice) -> None:
         """Gives rows to spare zeros, the first null conditions, and a valid time."""
@@ -304,7 +286,8 @@ class Lane:
         call = self._denoiser.bind(network) if new else self._bound[rows]
         with self.slots.all_idle():  # the new step runs for nobody
             buffers = self.slots.step_buffers(self.arena.table, network, history, x0, inpaint)
-            prepared = Prepared.of(network, call, self.device.prepare(buffers))
+            step = self.device.prepare(buffers)
+            prepared = Prepared(network, (step.begin, call, step.step))
             self._warm_up(prepared, self.device.warm_ups if new else min(1, self.device.warm_ups))
             self._bound[rows] = call
             self.capture.step(prepared)
@@ -319,4 +302,4 @@ class Lane:
         for _ in range(times):
             for call in prepared.parts:
                 call()
-        self.device.finish()
+        self.device.mark().wait()

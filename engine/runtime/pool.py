@@ -10,28 +10,16 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from revstep.engine.errors import BackendError
 from revstep.engine.runtime.buckets import bucket_for
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.system.forks import refuse_forked, renew_in_children
 
-__all__ = ["LanePool", "Lanes", "OneLane"]
+__all__ = ["LanePool", "OneLane"]
 
 KEPT_BYTES = 1 << 22  # of states that an idle lane keeps: what is small is fast
-
-
-class Lanes(Protocol):
-    """Lends lanes. Thread-safe."""
-
-    def lend(self, rows: int) -> contextlib.AbstractContextManager[Lane]:
-        """A lane for calls of ``rows`` network rows; its device is in use in the ``with`` block."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Kernels, buckets, graphs; plain JSON values."""
-        ...
 
 
 class LanePool:
@@ -110,12 +98,10 @@ class OneLane:
 
     Args:
         lane: The lane.
-        graphs: Whether it captures graphs.
     """
 
-    def __init__(self, lane: Lane, *, graphs: bool) -> None:
+    def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self._graphs = graphs
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._thread: int | None = None  # which holds the lock
@@ -154,12 +140,9 @@ class OneLane:
     def describe(self) -> dict[str, Any]:
         """Kernels, buckets, and whether steps run as graphs."""
         lane = self.lane
-        graphs = "on" if self._graphs else "off"
-        if lane.capture.refused is not None:
-            graphs = f"refused: {lane.capture.refused}"
         return {
             "kernels": lane.device.describe_kernels(),
             "buckets": list(lane.buckets),
-            "graphs": graphs,
+            "graphs": lane.capture.describe(),
             "unrolled": sorted(lane.unroll),
         }

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from revstep.engine.backends.protocol import NetworkBuffers
-from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graphs, PreparedStep
+from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graphs
 from revstep.engine.errors import DeviceMemoryError
 
 __all__ = ["Capture", "Prepared"]
@@ -30,11 +30,6 @@ class Prepared:
     parts: tuple[Callable[[], None], Callable[[], None], Callable[[], None]]
     graph: Graph | None = None
     unrolled: dict[int, Graph | None] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def of(cls, network: NetworkBuffers, call: Callable[[], None], step: PreparedStep) -> Prepared:
-        """The step around a bound network."""
-        return cls(network, (step.begin, call, step.step))
 
     @property
     def rows(self) -> int:
@@ -88,6 +83,12 @@ class Capture:
                 log.warning("%s failed: %s; the steps run one by one instead", what, error)
             prepared.unrolled[length] = graph
         return prepared.unrolled[length]
+
+    def describe(self) -> str:
+        """``on``, ``off``, or why it was refused."""
+        if self.refused is not None:
+            return f"refused: {self.refused}"
+        return "off" if self._graphs is None else "on"
 
     def _capture(self, graphs: Graphs, calls: Sequence[Callable[[], None]]) -> Graph:
         try:

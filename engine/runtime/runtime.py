@@ -16,10 +16,10 @@ from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graph
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.buckets import check_unroll, make_buckets, smaller_buckets
+from revstep.engine.runtime.buckets import make_buckets, smaller_buckets
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.runtime.loop import run_batch
-from revstep.engine.runtime.pool import LanePool, Lanes, OneLane
+from revstep.engine.runtime.pool import LanePool, OneLane
 from revstep.engine.runtime.timing import Timing
 from revstep.engine.runtime.watch import Watcher
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -47,7 +47,7 @@ class Runtime:
     def __init__(
         self,
         denoiser: Denoiser,
-        lanes: Lanes,
+        lanes: LanePool | OneLane,
         *,
         batch: tuple[int, int] | None = None,
     ) -> None:
@@ -136,7 +136,7 @@ def device_runtime(
     device: Device,
     *,
     buckets: Sequence[int] | None = None,
-    graphs: bool = True,
+    graphs: Graphs | None = None,
     unroll: Sequence[int] = (),
     max_program_rows: int = MAX_PROGRAM_ROWS,
     warm_up: bool = True,
@@ -151,7 +151,7 @@ def device_runtime(
         denoiser: The network.
         device: The device.
         buckets: Network rows that are prepared; None: powers of two in the spec's batch range.
-        graphs: Whether steps are captured in graphs.
+        graphs: Captures steps; None: every step is enqueued call by call.
         unroll: Run lengths (network calls) that get a graph of the whole run, used where nobody
             watches the steps.
         max_program_rows: Capacity for the tables of the programs that run at once.
@@ -160,13 +160,10 @@ def device_runtime(
     Raises:
         BackendError: The step's kernels are missing.
         DeviceMemoryError: The buckets don't fit the device.
-        TypeError: Buckets, lengths or graphs of a wrong kind.
-        ValueError: Buckets outside the spec's batch range, or an option out of range.
+        TypeError, ValueError: Buckets of a wrong kind, or outside the spec's batch range.
     """
-    if not isinstance(graphs, bool):
-        raise TypeError(f"graphs must be True or False; got {graphs!r}")
     spec = denoiser.spec
-    chosen, lengths = make_buckets(spec.batch, buckets), check_unroll(unroll)
+    chosen = make_buckets(spec.batch, buckets)
     largest = chosen[-1]
     with device.use():
         fix = smaller_buckets(chosen, largest)
@@ -176,20 +173,19 @@ def device_runtime(
                 chosen,
                 device,
                 NetworkBuffers.allocate(spec, largest, denoiser.dtype, denoiser.device),
-                graphs=_Capturable(denoiser, device.make_graphs()) if graphs else None,
-                unroll=lengths,
+                graphs=None if graphs is None else _Capturable(denoiser, graphs),
+                unroll=unroll,
                 program_rows=max_program_rows,
             )
         for rows in reversed(chosen) if warm_up else ():
             lane.prepare(rows)
-        device.finish()
-    lanes = OneLane(lane, graphs=graphs)
-    return Runtime(denoiser, lanes, batch=(spec.batch[0], largest))
+    return Runtime(denoiser, OneLane(lane), batch=(spec.batch[0], largest))
 
 
 def cuda_runtime(
     denoiser: DeviceDenoiser,
     *,
+    graphs: bool = True,
     kernels: str = "triton",
     kernels_folder: Path | None = None,
     **options: Any,
@@ -198,15 +194,18 @@ def cuda_runtime(
 
     Args:
         denoiser: The network.
+        graphs: Whether steps are captured in CUDA graphs.
         kernels: What runs the step: ``triton``, or ``aot``: the compiled kernels in
             ``kernels_folder``.
         kernels_folder: A bundle's kernels.
         options: As for ``device_runtime``.
     """
     from revstep.engine.devices.cuda import CudaDevice
+    from revstep.engine.devices.graphs import CudaGraphs
 
     device = CudaDevice(denoiser.device, denoiser.stream, kernels=kernels, folder=kernels_folder)
-    return device_runtime(denoiser, device, **options)
+    made = CudaGraphs(device.device) if graphs else None
+    return device_runtime(denoiser, device, graphs=made, **options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.devices.protocol import Device
+from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import IDLE_ROW
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -91,22 +92,24 @@ class Slots:
         *,
         cond_rows: NDArray[np.intp],
         uncond_rows: NDArray[np.intp],
-        program: tuple[int, int],
+        program: StepProgram,
+        base: int,
         clear: bool,
-    ) -> None:
-        """Gives slots their samples, at step 0, with their known pixels; not their states.
+    ) -> Array:
+        """Gives slots their samples, at step 0; returns the initial states (k, D).
 
         Args:
             where: The slots, k of them; the first k if ``clear``.
             batch: The k samples.
             cond_rows: Network rows of their conditional halves (k,).
             uncond_rows: Network rows of the guided ones' unconditional halves.
-            program: (first table row, length).
+            program: Their program.
+            base: Its first table row.
             clear: Whether all other slots become idle.
         """
         k, upload = len(batch.seeds), self._device.upload
         fields = (self._idle if clear else self._idle[:, :k]).copy()
-        fields[BASE, :k], fields[LENGTH, :k] = program
+        fields[BASE, :k], fields[LENGTH, :k] = base, program.length
         fields[COND_ROW, :k] = cond_rows
         fields[UNCOND_ROW, batch.guided] = uncond_rows
         fields[GUIDANCE, :k] = batch.guidance.view(np.int32)
@@ -115,6 +118,7 @@ class Slots:
         if batch.mask is not None and batch.known is not None:
             for buffer, pixels in zip(self.known, (batch.mask, batch.known), strict=True):
                 buffer[where] = upload(pixels.reshape(k, -1))
+        return self._start(where, batch, program.start)
 
     def clear(self, where: slice | Array, count: int) -> None:
         """Makes ``count`` slots idle."""
@@ -155,6 +159,22 @@ class Slots:
             learned_variance=self._learned_variance,
             **fields,
         )
+
+    def _start(self, where: slice | Array, batch: Batch, start: tuple[float, float]) -> Array:
+        """Writes the states alpha y + sigma z."""
+        k, device, consecutive = len(batch.seeds), self._device, isinstance(where, slice)
+        alpha, sigma = float(np.float32(start[0])), float(np.float32(start[1]))
+        x = self.x[where] if consecutive else device.zeros((k, self.x.shape[1]), "float32")
+        if batch.noise is None:
+            device.fill_noise(x, self.seed[where], batch.seeds)
+        else:
+            x[:] = device.upload(batch.noise.reshape(k, -1))
+        x *= sigma
+        if batch.start is not None and alpha != 0.0:
+            x += device.upload(batch.start.reshape(k, -1)) * alpha
+        if not consecutive:
+            self.x[where] = x
+        return x
 
     def _states(self, elements: int | None = None) -> Array:
         shape = (len(self.seed), elements or int(self.x.shape[1]))

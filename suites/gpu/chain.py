@@ -101,7 +101,7 @@ def _check(
 ) -> None:
     want, _ = chain()
     step()
-    device.finish()
+    device.mark().wait()
     error = float((buffers.x - want).abs().max())
     if not error < TOLERANCE:
         raise ValueError(f"the step and the chain differ by {error:.2g}; allowed {TOLERANCE:g}")

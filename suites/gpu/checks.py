@@ -60,7 +60,7 @@ def _step_against_reference(run: Run, name: str, dtype: str) -> None:
                     kernel.step()
                     reference.begin_step(want)
                     reference.fused_step(want)
-                device.finish()
+                device.mark().wait()
             differing += _differing(numpy_views(buffers), want)
             tried += 3 * elements * (ROWS + 1)
     run.differing(
@@ -101,7 +101,7 @@ def _noise_against_reference(run: Run) -> None:
     out = torch.empty((len(seeds), elements), device=run.device)
     with run.in_use() as device:
         device.fill_noise(out, device.upload(seeds), seeds)
-        device.finish()
+        device.mark().wait()
     differing = _differing_bits(out.cpu().numpy(), want)
     run.differing(
         "initial noise against the reference", differing, "differing values",

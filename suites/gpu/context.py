@@ -150,4 +150,4 @@ class Run:
         device = device_at(self.device, **kernels)
         with device.use():
             yield device
-            device.finish()
+            device.mark().wait()

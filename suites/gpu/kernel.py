@@ -94,7 +94,7 @@ def _share_of_copy(
         target = torch.zeros_like(source)
         tasks = [kernel.step, lambda: target.copy_(source)]
         step, copy = run.call_times(tasks, rounds, flush_l2=True)
-        device.finish()
+        device.mark().wait()
     if not (bool(torch.isfinite(buffers.x).all()) and bool((target == 1).all())):
         raise ValueError("a timed call left a wrong result")
     run.measured(

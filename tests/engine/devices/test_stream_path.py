@@ -41,11 +41,6 @@ class Event:
         return float(later.at - self.at)  # milliseconds
 
 
-class ListsOnly(CudaDevice):
-    def make_graphs(self):
-        return CallLists()
-
-
 @pytest.fixture
 def device(monkeypatch):
     from revstep.kernels.gpu import launch
@@ -72,7 +67,7 @@ def device(monkeypatch):
     monkeypatch.setattr(launch, "_kernels_for", lambda t, kernels: interpreted_kernels())
     waited = []
     stream = types.SimpleNamespace(wait_stream=waited.append, synchronize=lambda: None)
-    yield ListsOnly(torch.device("cpu"), stream)
+    yield CudaDevice(torch.device("cpu"), stream)
     assert waited
     assert set(waited) == {"the caller's"}
     assert all(pinned.values())
@@ -100,7 +95,7 @@ def pair(device, shape, dtype=torch.float32, learned=False, **options):
     )
     module = RowNet(2 if learned else 1).eval()
     denoiser = TorchModuleDenoiser(module, spec, dtype=dtype)
-    runtime = device_runtime(denoiser, device, buckets=(4,), **options)
+    runtime = device_runtime(denoiser, device, graphs=CallLists(), buckets=(4,), **options)
     return Engine(denoiser), Engine(runtime)
 
 

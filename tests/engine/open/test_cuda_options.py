@@ -116,7 +116,7 @@ def test_from_module_takes_both(monkeypatch):
     torch = pytest.importorskip("torch")
     spec = spec_of(shape=(3,))
     module = torch.nn.Identity()
-    with pytest.raises(ValueError, match="unroll and buckets need a GPU"):
+    with pytest.raises(ValueError, match="unroll needs a GPU"):
         revstep.from_module(module, spec, device="cpu", cuda=CudaOptions(unroll=(4,)))
     with pytest.warns(DeprecationWarning, match=r"from_module\(\.\.\., tf32=\) is now"):
         revstep.from_module(module, spec, device="cpu", tf32=True)

@@ -25,6 +25,11 @@ def arena(rows=64):
     return ProgramArena(TorchHost(), rows)
 
 
+def use(arena, program):
+    arena.acquire(program)
+    arena.release(program)
+
+
 def rows_of(arena, base, program):
     return arena.table[base : base + len(program.table)].numpy()
 
@@ -71,15 +76,13 @@ def test_programs_in_use_never_overlap_or_change():
 def test_unused_programs_stay_until_their_rows_are_needed_oldest_first():
     a = arena(1 + 6 + 7 + 8)
     for steps in (5, 6, 7):
-        with a.lend(program(steps)):
-            pass
+        use(a, program(steps))
     assert a.programs == 3
-    with a.lend(program(5)):  # now 6 is the oldest
-        pass
+    use(a, program(5))  # now 6 is the oldest
     kept = a.acquire(program(5))
     a.release(program(5))
-    with a.lend(program(4)):
-        assert a.acquire(program(5)) == kept
+    a.acquire(program(4))
+    assert a.acquire(program(5)) == kept
 
 
 def test_a_full_arena_refuses_and_tells_how_to_go_on():

@@ -16,11 +16,10 @@ from torch import nn  # noqa: E402
 from revstep import Condition, DenoiserSpec, Engine, Timing  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.devices.protocol import CaptureRefused  # noqa: E402
-from revstep.engine.runtime.runtime import device_runtime  # noqa: E402
 from revstep.errors import BackendError, Cancelled, NonFiniteError  # noqa: E402
 from revstep.samplers import DDIM  # noqa: E402
 from revstep.schedules import VESchedule, VPSchedule  # noqa: E402
-from suites.torch_host import CallLists, TorchHost, torch_host_runtime  # noqa: E402
+from suites.torch_host import CallLists, torch_host_runtime  # noqa: E402
 
 SAMPLERS = ["ddim", "ddpm", "dpmpp_2m", DDIM(eta=0.6)]
 
@@ -512,17 +511,8 @@ def test_describe_tells_what_runs():
         ({"buckets": (2, 2)}, ValueError, "different"),
         ({"buckets": (2.0,)}, TypeError, "whole numbers"),
         ({"buckets": 8}, TypeError, r"as \(8,\); got 8"),
-        ({"unroll": (0,)}, ValueError, "at least 1"),
-        ({"unroll": 20}, TypeError, r"as \(20,\); got 20"),
-        ({"max_program_rows": 2}, ValueError, "max_program_rows"),
     ],
 )
 def test_bad_options_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         pair(**options)
-
-
-def test_graphs_are_asked_for_with_a_bool():
-    denoiser = TorchModuleDenoiser(RowNet().eval(), make_spec())
-    with pytest.raises(TypeError, match="True or False; got 'yes'"):
-        device_runtime(denoiser, TorchHost(), graphs="yes")

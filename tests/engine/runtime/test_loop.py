@@ -20,8 +20,7 @@ SPEC = DenoiserSpec(
 class LateDevice(TorchHost):
     """A device that works only while somebody waits, and then no further than it must."""
 
-    def __init__(self, log):
-        super().__init__(LateGraphs(self, log))
+    def __init__(self):
         self.work, self.done, self.late = [], 0, False
 
     def enqueue(self, call):
@@ -48,9 +47,6 @@ class LateDevice(TorchHost):
 
         return Mark()
 
-    def finish(self):
-        self.run(len(self.work))
-
 
 class LateGraphs:
     def __init__(self, device, log):
@@ -75,14 +71,14 @@ class Net(torch.nn.Module):
 @pytest.fixture
 def late():
     log = []
-    device = LateDevice(log)
+    device = LateDevice()
     denoiser = TorchModuleDenoiser(Net(), SPEC)
-    runtime = device_runtime(denoiser, device)
+    runtime = device_runtime(denoiser, device, graphs=LateGraphs(device, log))
     lane = runtime._lanes.lane
     admit = lane.admit
 
     def admit_then_lag(*arguments, **options):
-        device.finish()  # a device would write after what the last run has left
+        device.run(len(device.work))  # a device would write after what the last run has left
         device.late = False
         admitted = admit(*arguments, **options)
         device.late = True
