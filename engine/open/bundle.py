@@ -83,8 +83,9 @@ def load(
             one fixed number of rows.
         threads: On a CPU: threads inside a network operator; None: one a core that the process may
             use, by its affinity mask and its cgroup's quota.
-        buckets: On CUDA: the network rows that are prepared; None: powers of two in the bundle's
-            batch range, or what its TensorRT engines were built for.
+        buckets: Numbers of network rows that calls have, padded to the next; None: on a CPU any
+            number, on CUDA powers of two in the bundle's batch range, or what its TensorRT plans
+            were built for.
         cuda: How it runs on a GPU; None: ``CudaOptions()``.
         **older: The options of ``CudaOptions``, which were arguments once; deprecated.
 

@@ -288,18 +288,8 @@ class Lane:
             buffers = self.slots.step_buffers(self.arena.table, network, history, x0, inpaint)
             step = self.device.prepare(buffers)
             prepared = Prepared(network, (step.begin, call, step.step))
-            self._warm_up(prepared, self.device.warm_ups if new else min(1, self.device.warm_ups))
+            if self.device.warm_ups:
+                prepared.warm_up(self.device, self.device.warm_ups if new else 1)
             self._bound[rows] = call
             self.capture.step(prepared)
         return prepared
-
-    def _warm_up(self, prepared: Prepared, times: int) -> None:
-        """Compiles, loads and chooses all that a run needs."""
-        if not times:
-            return
-        scratch = self.device.zeros((1, self._denoiser.spec.elements), "float32")
-        self.device.fill_noise(scratch, self.slots.seed[:1], np.zeros(1, np.uint64))
-        for _ in range(times):
-            for call in prepared.parts:
-                call()
-        self.device.mark().wait()

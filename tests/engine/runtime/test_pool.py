@@ -10,7 +10,7 @@ from networks import NumpyDenoiser, gaussian_epsilon
 
 from revstep import Condition, DenoiserSpec, Engine
 from revstep.engine.runtime.pool import LanePool
-from revstep.engine.runtime.runtime import RUNS_AT_ONCE, host_lane
+from revstep.engine.runtime.runtime import RUNS_AT_ONCE, host_lane, host_runtime
 from revstep.errors import NonFiniteError
 from revstep.schedules import VPSchedule
 
@@ -106,3 +106,19 @@ def test_a_run_that_failed_leaves_nothing_to_the_next():
         engine.sample(2, **options)
     fails.clear()
     np.testing.assert_array_equal(engine.sample(2, **options).x, want)
+
+
+def test_calls_are_padded_to_buckets_where_they_are_given():
+    spec = dataclasses.replace(SPEC, batch=(1, 8))
+    denoiser = NumpyDenoiser(spec, gaussian_epsilon(spec))
+    padded = Engine(host_runtime(denoiser, buckets=(2, 5)))
+    assert padded.describe()["buckets"] == [2, 5]
+    assert padded.describe()["batch"] == [1, 5]
+    options = {"steps": 3, "seed": 1, "sampler": "dpmpp_2m"}
+    got = [padded.sample(n, **options).x for n in (1, 2, 3, 7)]
+    assert denoiser.rows == [rows for rows in (2, 2, 5, 5, 2) for _ in range(3)]
+    plain = Engine(NumpyDenoiser(spec, gaussian_epsilon(spec)))
+    for n, x in zip((1, 2, 3, 7), got, strict=True):
+        np.testing.assert_array_equal(x, plain.sample(n, **options).x)
+    with pytest.raises(ValueError, match="batch range, 1 to 8"):
+        host_runtime(denoiser, buckets=(16,))
