@@ -254,7 +254,7 @@ def test_a_compiled_module_stays_near_the_eager_one():
     [
         ({"device": "tpu"}, ValueError, "allowed: auto, cpu, cuda"),
         ({"precision": "fp8"}, ValueError, "allowed: fp32, fp16, bf16"),
-        ({"device": "cpu", "unroll": (4,)}, ValueError, "needs a GPU"),
+        ({"device": "cpu", "cuda": revstep.CudaOptions(unroll=(4,))}, ValueError, "needs a GPU"),
         ({"device": "cpu", "buckets": (0,)}, ValueError, "outside the denoiser's batch range"),
     ],
 )
