@@ -62,7 +62,7 @@ OLD = """
     engine.spacing.index_grids.IndexGrid engine.spacing.names.SPACINGS
     engine.spacing.noise_grids.BetaGrid engine.spacing.shifted.ShiftedGrid
     engine.spec.DenoiserSpec engine.spec_checks.SHAPE engine.spec_parts.Condition
-    engine.strength.check_strength engine.telemetry.Switch engine.trace.Estimate
+    engine.strength.steps_run engine.telemetry.Switch engine.trace.Estimate
     engine.user_cache.cache_dir engine.x0_trace.X0Trace
     export.attention.masks_as_given export.batch_range.FREE_BATCH export.bounds.Bounds
     export.build_monitor.BuildMonitor export.checks.ROW_TOLERANCE export.compile.TARGETS

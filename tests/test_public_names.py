@@ -14,8 +14,8 @@ import revstep.export
 NAMES = {
     "revstep": """
         Bundle CompiledEntry Condition CudaOptions Decoder Denoiser DenoiserSpec Engine
-        GuidanceInterval GuidanceWeight NetworkBuffers Preview Request RevstepError Sampler Samples
-        StepProgram TimeInput Timing __version__ build_program errors from_module grids
+        GuidanceInterval GuidanceWeight NetworkBuffers Preview Request RevstepError Runtime Sampler
+        Samples StepProgram TimeInput Timing __version__ build_program errors from_module grids
         initial_noise load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
@@ -45,11 +45,14 @@ NAMES = {
     """,
 }
 NO_HOME = {  # types in signatures that no user writes
+    "Argument": "inside the text of an error",
+    "Batch": "inside a Runtime",
     "CudaKeywords": "deprecated arguments",
-    "Runtime": "what load and from_module give Engine",
+    "Lanes": "inside a Runtime",
     "Stepping": "of samplers' compat, which takes a name",
     "Symbol": "inside a Vector",
     "Tape": "inside a Vector",
+    "Watcher": "inside a Runtime",
 }
 HELP_LINES = 150
 

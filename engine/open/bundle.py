@@ -83,9 +83,9 @@ def load(
             one fixed number of rows.
         threads: On a CPU: threads inside a network operator; None: one a core that the process may
             use, by its affinity mask and its cgroup's quota.
-        buckets: Numbers of network rows that calls have, padded to the next; None: on a CPU any
-            number, on CUDA powers of two in the bundle's batch range, or what its TensorRT plans
-            were built for.
+        buckets: Network rows that are prepared, to which calls are padded; None: on CUDA powers of
+            two in the bundle's batch range, or what its TensorRT plans were built for; on a CPU no
+            call is padded.
         cuda: How it runs on a GPU; None: ``CudaOptions()``.
         **older: The options of ``CudaOptions``, which were arguments once; deprecated.
 

@@ -56,8 +56,8 @@ def from_module(
             the sampler's state are float32 in each, norms and softmax too. The module needs no
             casts of its own.
         compile: Run it through ``torch.compile``, once for every bucket.
-        buckets: Numbers of network rows that calls have, padded to the next; None: on a CPU any
-            number, on CUDA powers of two in the spec's batch range.
+        buckets: Network rows that are prepared, to which calls are padded; None: on CUDA powers of
+            two in the spec's batch range; on a CPU no call is padded.
         reproducible: A sample's bits never depend on its batch: every network call is padded to
             one fixed number of rows.
         decoder: Decodes final states.

@@ -13,7 +13,7 @@ An engine
     Samples, Preview, Timing                what it gives back
     initial_noise, slerp                    noise to start from
     Bundle, CompiledEntry                   what ``load`` reads
-    Denoiser, NetworkBuffers                a network of your own under ``Engine``
+    Denoiser, NetworkBuffers, Runtime       a network of your own under ``Engine``, and what runs it
 
 What a network is
     DenoiserSpec                            its shape, prediction, schedule and limits
@@ -62,6 +62,7 @@ from revstep.engine.program.trace import Sampler as Sampler
 from revstep.engine.runtime.noise import initial_noise as initial_noise
 from revstep.engine.runtime.noise import slerp as slerp
 from revstep.engine.runtime.request import Request as Request
+from revstep.engine.runtime.runtime import Runtime as Runtime
 from revstep.engine.runtime.samples import Samples as Samples
 from revstep.engine.runtime.timing import Timing as Timing
 from revstep.engine.spec.denoiser import Condition as Condition
