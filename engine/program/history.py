@@ -1,10 +1,9 @@
 """History: which value each row stores so that later rows find what they use.
 
-A sampler's updates are vectors over the symbols of their own and of earlier rows. While a row runs,
-seven values are at hand: its state x, the three values h_1 .. h_3 that earlier rows stored, its
-network output m, its clipped estimate x0, and its noise z. After it, of all that remain the new
-state and the history, of which a row writes one value. ``allocate`` finds what every row has to
-store, or says after which network call later ones need too much.
+A sampler's updates are vectors over symbols of their own and of earlier rows. While a row runs,
+seven values are at hand: its state x, h_1 .. h_3 that earlier rows stored, its network output m,
+its clipped estimate x0, and its noise z. After it the new state and the history remain, of which a
+row writes one. ``allocate`` finds what every row stores, or says where later ones need too much.
 
 Heun's method, for example, over the noise levels 4, 2 and 1 of a network that predicts the noise,
 where alpha = 1 and the slope dx / dsigma is m itself::

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.checks import check_whole
 
-__all__ = ["LEVEL_ROUNDING", "Float64", "Schedule", "check_steps", "table"]
+__all__ = ["LEVEL_ROUNDING", "Float64", "Schedule", "UnitTimeSchedule", "check_steps", "table"]
 
 Float64 = NDArray[np.float64]
 
@@ -81,6 +81,21 @@ class Schedule(ABC):
             for f in dataclasses.fields(self)  # type: ignore[arg-type]
         }
         return {"kind": self.kind, **values}
+
+
+class UnitTimeSchedule(Schedule):
+    """A schedule whose natural time runs from 0, the clean end, to 1: index i is (i + 1) / T."""
+
+    clean = 0.0
+    unit_time = True
+
+    def from_index(self, index: ArrayLike) -> Float64:
+        """(i + 1) / T."""
+        return (np.asarray(index, dtype=np.float64) + 1.0) / self.steps
+
+    def index(self, t: ArrayLike) -> Float64:
+        """T t - 1."""
+        return np.asarray(t, dtype=np.float64) * self.steps - 1.0
 
 
 def check_steps(steps: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from revstep.engine.checks import check_number, check_one_of
-from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps
+from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, UnitTimeSchedule, check_steps
 
 __all__ = ["CURVES", "ContinuousVPSchedule", "sigmoid_alphas_cumprod"]
 
@@ -27,7 +27,7 @@ def sigmoid_alphas_cumprod(t: ArrayLike, start: float, end: float, tau: float) -
 
 
 @dataclasses.dataclass(frozen=True)
-class ContinuousVPSchedule(Schedule):
+class ContinuousVPSchedule(UnitTimeSchedule):
     """Variance preserving: alpha² + sigma² = 1 with alpha² = abar(t) for every t in [0, 1].
 
     For networks that were trained at random t: they are told t itself (``unit``), 1000 t
@@ -60,8 +60,6 @@ class ContinuousVPSchedule(Schedule):
     """
 
     kind = "vp_continuous"
-    unit_time = True
-    clean = 0.0
     steps: int = 1000
     curve: str = "linear"
     beta_min: float = 0.1
@@ -101,14 +99,6 @@ class ContinuousVPSchedule(Schedule):
 
     def _angle(self, t: Float64 | float) -> Float64 | float:
         return (t + self.s) / (1.0 + self.s) * (math.pi / 2.0)
-
-    def from_index(self, index: ArrayLike) -> Float64:
-        """(i + 1) / T."""
-        return (np.asarray(index, dtype=np.float64) + 1.0) / self.steps
-
-    def index(self, t: ArrayLike) -> Float64:
-        """T t - 1."""
-        return np.asarray(t, dtype=np.float64) * self.steps - 1.0
 
     def from_level(self, level: ArrayLike) -> Float64:
         """The t where sigma / alpha is ``level``; 0 at 0.

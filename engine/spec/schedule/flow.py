@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
-from revstep.engine.spec.schedule.base import Float64, Schedule, check_steps
+from revstep.engine.spec.schedule.base import Float64, UnitTimeSchedule, check_steps
 
 __all__ = ["FlowSchedule"]
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowSchedule(Schedule):
+class FlowSchedule(UnitTimeSchedule):
     """Rectified flow: alpha = 1 - t, sigma = t; index i stands for t = (i + 1) / T.
 
     A time shift (SD3, Flux) is no part of it: it changes at which of these times the sampler calls
@@ -21,9 +21,7 @@ class FlowSchedule(Schedule):
     """
 
     kind = "flow"
-    unit_time = True
     steps: int = 1000
-    clean = 0.0
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -34,14 +32,6 @@ class FlowSchedule(Schedule):
         if not np.all((t >= 0.0) & (t <= 1.0)):
             raise ValueError("flow time lies in [0, 1]")
         return 1.0 - t, t.copy()
-
-    def from_index(self, index: ArrayLike) -> Float64:
-        """(i + 1) / T."""
-        return (np.asarray(index, dtype=np.float64) + 1.0) / self.steps
-
-    def index(self, t: ArrayLike) -> Float64:
-        """T t - 1."""
-        return np.asarray(t, dtype=np.float64) * self.steps - 1.0
 
     def level(self, t: ArrayLike) -> Float64:
         """The time itself, as diffusers and ComfyUI have it; sigma / alpha is infinite at t = 1."""
