@@ -11,8 +11,8 @@ from typing import Any
 
 from revstep.engine.bundle.layout import KERNELS, file_damage, inside, kernels_command
 from revstep.engine.bundle.reader import Bundle
+from revstep.engine.checks import check_one_of
 from revstep.engine.errors import BackendError, BundleError
-from revstep.engine.nearest import unknown
 
 __all__ = ["CHOICES", "KernelFiles", "choose_kernels"]
 
@@ -108,8 +108,7 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
         BundleError: The bundle's kernels are needed, and damaged or stale.
         ValueError: An unknown choice.
     """
-    if wanted not in CHOICES:
-        raise ValueError(unknown("kernels", wanted, CHOICES))
+    check_one_of(wanted, "kernels", CHOICES)
     no_triton = _no_triton() if wanted != "aot" else None
     if wanted == "triton":
         if no_triton is None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from revstep.engine.checks import check_one_of
 from revstep.engine.errors import BackendError
-from revstep.engine.nearest import unknown
 from revstep.kernels import StepBuffers
 from revstep.kernels.noise import STREAM_INITIAL
 
@@ -70,8 +70,7 @@ class GpuKernels:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in KERNELS:
-            raise ValueError(unknown("kernels", self.name, KERNELS))
+        check_one_of(self.name, "kernels", KERNELS)
         if self.name == "aot" and self.folder is None:
             raise ValueError("kernels='aot' needs the folder of the compiled kernels")
 

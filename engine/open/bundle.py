@@ -19,11 +19,11 @@ from revstep.engine.backends.registry import (
 from revstep.engine.backends.trt.library import PACKAGES
 from revstep.engine.bundle.kernels import choose_kernels
 from revstep.engine.bundle.reader import Bundle
+from revstep.engine.checks import check_one_of
 from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
 from revstep.engine.devices.gpu_memory import memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
-from revstep.engine.nearest import unknown
 from revstep.engine.open.call import LoadCall
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.parts.decoder import LatentDecoder
@@ -97,8 +97,7 @@ def load(
         ValueError: An unknown backend or device, or an option out of range.
     """
     cuda = cuda_options(load, cuda, older)
-    if backend not in NAMES:
-        raise ValueError(unknown("backend", backend, NAMES))
+    check_one_of(backend, "backend", NAMES)
     check_device(device)
     if cuda.tf32:
         raise ValueError("tf32 is of from_module: a bundle's products are as its graph has them")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.checks import check_one_of, check_type
 from revstep.engine.devices.choose import check_device, cuda_device
 from revstep.engine.devices.gpu_memory import memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
-from revstep.engine.nearest import unknown
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.runtime.runtime import cuda_runtime, host_runtime
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -90,12 +90,9 @@ def from_module(
     from revstep.engine.backends.module.reduced import live_module
     from revstep.engine.backends.module.weights_place import WeightsPlace
 
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}")
-    if not isinstance(spec, DenoiserSpec):
-        raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
-    if precision not in DTYPES:
-        raise ValueError(unknown("precision", precision, DTYPES))
+    check_type(module, "module", torch.nn.Module, "a torch.nn.Module")
+    check_type(spec, "spec", DenoiserSpec, "a DenoiserSpec")
+    check_one_of(precision, "precision", DTYPES)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     where = torch.device("cpu") if device == "cpu" else cuda_device(device)

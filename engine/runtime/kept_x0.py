@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.checks import check_whole, wrong_type
+from revstep.engine.errors import ArgumentError
+
 __all__ = ["X0Trace"]
 
 SHARE = 4  # a trace takes at most this part of the machine's memory
@@ -42,10 +45,11 @@ class X0Trace:
         needed = 4 * len(self.steps) * n * math.prod(shape)
         most = (memory_bytes() or UNKNOWN_MEMORY) // SHARE
         if needed > most:
-            raise ValueError(
+            raise ArgumentError(
                 f"trace_x0 of {len(self.steps)} steps and {n} samples takes {needed / 2**30:.1f} "
                 f"GiB, more than the {most / 2**30:.1f} GiB allowed here; choose fewer steps, draw "
-                "fewer samples a call, or take what you need in on_step"
+                "fewer samples a call, or take what you need in on_step",
+                "trace_x0",
             )
         self._place = {step: k for k, step in enumerate(self.steps)}
         self.x0: NDArray[np.float32] = np.empty((len(self.steps), n, *shape), np.float32)
@@ -63,15 +67,13 @@ def _chosen(asked: object, steps: int) -> tuple[int, ...]:
     if asked is True:
         return tuple(range(1, steps + 1))
     if isinstance(asked, str | bytes | bool) or not isinstance(asked, Sequence | np.ndarray):
-        raise TypeError(
-            f"trace_x0 is a sequence of step numbers such as (1, 10, -1), or True; got {asked!r}"
-        )
+        allowed = "a sequence of step numbers such as (1, 10, -1), or True"
+        raise wrong_type(asked, "trace_x0", allowed)
     found = set()
     for step in asked:
-        if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
-            raise TypeError(f"trace_x0 holds step numbers, from 1; got {step!r}")
-        number = int(step)
+        number = check_whole(step, "trace_x0", numpy=True)
         if not 1 <= abs(number) <= steps:
-            raise ValueError(f"trace_x0 asks for step {number} of a run of {steps} steps")
+            text = f"trace_x0 asks for step {number} of a run of {steps} steps"
+            raise ArgumentError(text, "trace_x0")
         found.add(number if number > 0 else steps + 1 + number)
     return tuple(sorted(found))

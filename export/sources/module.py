@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.writer import check_target, seal, writing_bundle
-from revstep.engine.checks import wrong_value
+from revstep.engine.checks import check_type, wrong_value
 from revstep.engine.errors import ExportError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -87,8 +87,7 @@ def export_module(
     check_kind(module, "the module")
     if decoder is not None:
         check_kind(decoder, "the decoder")
-    if not isinstance(spec, DenoiserSpec):
-        raise TypeError(f"spec must be a DenoiserSpec; got {type(spec).__name__}")
+    check_type(spec, "spec", DenoiserSpec, "a DenoiserSpec")
     stages = Stages(progress, count_units(precisions, decoder=decoder is not None))
     with TURNS, _threads(module), writing_bundle(path, overwrite=overwrite) as work:
         job = Job(spec, precisions, opset, work, stages)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.kernels import KernelFiles
-from revstep.engine.nearest import unknown
+from revstep.engine.checks import check_one_of
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export.parity.bounds import Bounds, resolve_bounds
 from revstep.export.progress import Progress
@@ -66,8 +66,7 @@ def compile_bundle(
         Cancelled: ``cancelled`` said so. In every case the bundle is unchanged.
     """
     of_graphs = [known.name for known in TARGETS.values() if "precision" in known.takes]
-    if target not in of_graphs:
-        raise ValueError(unknown("target", target, of_graphs))
+    check_one_of(target, "target", of_graphs)
     arguments = CompileArguments(
         path=Path(path),
         precision=precision,
@@ -86,8 +85,7 @@ def compile_bundle(
 def compile_target(name: str, arguments: CompileArguments) -> CompiledEntry | KernelFiles:
     """Compiles a bundle for any of ``TARGETS``; raises as ``compile_bundle``."""
     check_taken(arguments.given, [name])
-    if arguments.precision not in PRECISIONS:
-        raise ValueError(unknown("precision", arguments.precision, PRECISIONS))
+    check_one_of(arguments.precision, "precision", PRECISIONS)
     resolve_bounds(arguments.precision, arguments.bounds)
     return TARGETS[name].compile(arguments)
 
@@ -99,8 +97,7 @@ def check_taken(arguments: Iterable[str], targets: Sequence[str]) -> None:
         ValueError: Naming the targets that there are, or those that take the argument.
     """
     for name in targets:
-        if name not in TARGETS:
-            raise ValueError(unknown("target", name, TARGETS))
+        check_one_of(name, "target", TARGETS)
     for argument in arguments:
         if not any(argument in TARGETS[name].takes for name in targets):
             takers = [target.name for target in TARGETS.values() if argument in target.takes]

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import warnings
 
+from revstep.engine.checks import check_whole
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 __all__ = ["BuildOptions", "Profile", "compute_capability"]
@@ -29,9 +30,8 @@ class Profile:
     max: int
 
     def __post_init__(self) -> None:
-        rows = (self.min, self.opt, self.max)
-        if any(isinstance(n, bool) or not isinstance(n, int) for n in rows):
-            raise TypeError(f"a batch must be whole numbers; got {rows}")
+        for rows in (self.min, self.opt, self.max):
+            check_whole(rows, "batch")
         if not 1 <= self.min <= self.opt <= self.max:
             raise ValueError(
                 "a batch profile is min:opt:max with 1 <= min <= opt <= max; got "
@@ -90,11 +90,10 @@ class BuildOptions:
     optimization_level: int | None = None
 
     def __post_init__(self) -> None:
-        limit, level = self.memory_limit, self.optimization_level
-        if limit is not None and (isinstance(limit, bool) or limit < 1):
-            raise ValueError(f"memory_limit={limit!r} is out of range; it is a number of bytes")
-        if level is not None and (isinstance(level, bool) or level not in range(6)):
-            raise ValueError(f"optimization_level={level!r} is out of range; it is 0 to 5")
+        if self.memory_limit is not None:
+            check_whole(self.memory_limit, "memory_limit", 1, more=" bytes")
+        if self.optimization_level is not None:
+            check_whole(self.optimization_level, "optimization_level", 0, 5)
 
 
 def compute_capability(gpu: str) -> int:

@@ -17,8 +17,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from revstep.engine.checks import check_one_of
 from revstep.engine.errors import BackendError
-from revstep.engine.nearest import unknown
 
 __all__ = ["PACKAGES", "Cause", "LogLines", "TrtLibrary", "calling", "cause_of", "trt_library"]
 
@@ -188,8 +188,7 @@ def trt_library(name: str) -> TrtLibrary:
         ValueError: Another name.
         BackendError: It is not installed, or its libraries don't load.
     """
-    if name not in PACKAGES:
-        raise ValueError(unknown("TensorRT package", name, PACKAGES))
+    check_one_of(name, "TensorRT package", PACKAGES)
     try:
         trt = importlib.import_module(name)
     except ImportError as error:

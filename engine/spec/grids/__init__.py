@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revstep.engine.nearest import unknown
+from revstep.engine.checks import check_one_of
 from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.grids.base import Spacing
 from revstep.engine.spec.grids.given import AYS_SD15, AYS_SDXL, AYS_SVD, TimeGrid
@@ -84,8 +84,7 @@ def spacing_from_value(value: object) -> str | Spacing:
         return value if isinstance(value, str) else resolve_spacing(value)  # type: ignore[arg-type]
     fields: dict[str, Any] = dict(value)
     kind = fields.pop("kind", None)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(unknown("kind of grid", kind, KINDS))
+    check_one_of(kind, "kind of grid", KINDS)
     cls = KINDS[kind]
     fields = fields_from(cls, fields, f"the {kind} grid")
     for name in ("spacing", "ends"):

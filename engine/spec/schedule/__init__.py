@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from revstep.engine.nearest import unknown
+from revstep.engine.checks import check_one_of
 from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.schedule.base import Schedule
 from revstep.engine.spec.schedule.continuous import ContinuousVPSchedule
@@ -54,7 +54,6 @@ def schedule_from_dict(values: dict[str, Any]) -> Schedule:
     """
     fields = dict(values)
     kind = fields.pop("kind", None)
-    if not isinstance(kind, str) or kind not in SCHEDULES:
-        raise ValueError(unknown("schedule", kind, SCHEDULES))
+    check_one_of(kind, "schedule", SCHEDULES)
     cls = SCHEDULES[kind]
     return cls(**fields_from(cls, fields, f"the {kind} schedule"))
