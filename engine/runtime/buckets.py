@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from revstep.engine.checks import check_whole, wrong_type
+from revstep.engine.errors import ArgumentError
+
 __all__ = ["bucket_for", "make_buckets", "smaller_buckets"]
 
 
@@ -23,17 +26,17 @@ def make_buckets(batch: tuple[int, int], given: Sequence[int] | None = None) -> 
         powers = (1 << k for k in range(most.bit_length()))
         return tuple(sorted({least, most, *(p for p in powers if least <= p <= most)}))
     if isinstance(given, int):
-        raise TypeError(f"buckets is a sequence of network rows, as ({given},); got {given!r}")
+        raise wrong_type(given, "buckets", f"a sequence of network rows, as ({given},)")
     buckets = tuple(given)
     for rows in buckets:
-        if isinstance(rows, bool) or not isinstance(rows, int):
-            raise TypeError(f"buckets are whole numbers of network rows; got {rows!r}")
+        check_whole(rows, "buckets")
         if not least <= rows <= most:
-            raise ValueError(
-                f"bucket {rows} is outside the denoiser's batch range, {least} to {most}"
+            raise ArgumentError(
+                f"bucket {rows} is outside the denoiser's batch range, {least} to {most}", "buckets"
             )
     if not buckets or len(set(buckets)) != len(buckets):
-        raise ValueError(f"buckets must be one or more different numbers; got {list(buckets)}")
+        text = f"buckets must be one or more different numbers; got {list(buckets)}"
+        raise ArgumentError(text, "buckets")
     return tuple(sorted(buckets))
 
 

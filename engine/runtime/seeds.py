@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.checks import check_whole
-from revstep.engine.errors import ArgumentError, ArgumentTypeError
+from revstep.engine.checks import check_whole, wrong_type
+from revstep.engine.errors import ArgumentError
 
 __all__ = ["checked_seed", "sample_seeds"]
 
@@ -24,12 +24,12 @@ def checked_seed(seed: object) -> int | tuple[int, ...] | None:
         ArgumentTypeError: A seed that is not an integer.
         ArgumentError: A seed outside 0 .. 2^64 - 1.
     """
-    if seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)):
-        return None if seed is None else _whole(seed)
-    if isinstance(seed, str | bytes | bool | float) or not hasattr(seed, "__len__"):
-        raise ArgumentTypeError(
-            f"seed must be an int, a sequence of ints, or None; got {seed!r}", "seed"
-        )
+    if seed is None:
+        return None
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        return _whole(seed)
+    if isinstance(seed, str | bytes) or not hasattr(seed, "__len__"):
+        raise wrong_type(seed, "seed", "an int, a sequence of ints, or None")
     return tuple(map(_whole, cast("Iterable[object]", seed)))
 
 

@@ -509,8 +509,8 @@ def test_describe_tells_what_runs():
         ({"buckets": ()}, ValueError, "one or more"),
         ({"buckets": (16,)}, ValueError, "batch range, 1 to 8"),
         ({"buckets": (2, 2)}, ValueError, "different"),
-        ({"buckets": (2.0,)}, TypeError, "whole numbers"),
-        ({"buckets": 8}, TypeError, r"as \(8,\); got 8"),
+        ({"buckets": (2.0,)}, TypeError, "buckets must be a whole number"),
+        ({"buckets": 8}, TypeError, r"as \(8,\); got int 8"),
     ],
 )
 def test_bad_options_are_refused(options, error, message):
