@@ -8,6 +8,8 @@ from pathlib import Path
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.kernels import KernelFiles
 from revstep.engine.checks import check_one_of
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export.parity.bounds import Bounds, resolve_bounds
 from revstep.export.progress import Progress
@@ -101,7 +103,8 @@ def check_taken(arguments: Iterable[str], targets: Sequence[str]) -> None:
     for argument in arguments:
         if not any(argument in TARGETS[name].takes for name in targets):
             takers = [target.name for target in TARGETS.values() if argument in target.takes]
-            raise ValueError(
-                f"{argument} is for the targets {' and '.join(takers)}, not for "
-                f"{', '.join(targets)}: leave it out, or add such a target"
+            text = (
+                f" is for the targets {' and '.join(takers)}, not for {', '.join(targets)}: leave "
+                "it out, or add such a target"
             )
+            raise ArgumentError(Message(Argument(argument), text), argument)

@@ -47,9 +47,9 @@ def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):
         (
             ("--kernels", "--memory-limit", "1G"),
             2,
-            "memory_limit is for the targets tensorrt and tensorrt_rtx",
+            "--memory-limit is for the targets tensorrt and tensorrt_rtx",
         ),
-        (("--gpu", "sm_89"), 2, "gpus is for the targets tensorrt_rtx and kernels"),
+        (("--gpu", "sm_89"), 2, "--gpu is for the targets tensorrt_rtx and kernels"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(cli, policy_bundle, copy_of, options, code, message):

@@ -305,6 +305,20 @@ def test_jobs_are_every_target_precision_and_batch():
         plan_jobs(["abacus"], ["fp32"])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda: Profile(1, 2.5, 4), TypeError, r"batch must be a whole number; got float 2\.5"),
+        (lambda: Profile(1, True, 4), TypeError, "batch must be a whole number; got bool"),
+        (lambda: BuildOptions(memory_limit=0), ValueError, "memory_limit=0 .*1 or more bytes"),
+        (lambda: BuildOptions(optimization_level=6), ValueError, "optimization_level=6 .*0 to 5"),
+    ],
+)
+def test_wrong_options_say_what_is_allowed(wrong, error, message):
+    with pytest.raises(error, match=message):
+        wrong()
+
+
 def test_a_profiles_old_names_still_work_for_now():
     for old, new in (("least", 1), ("tuned", 4), ("most", 16)):
         with pytest.warns(DeprecationWarning, match=f"Profile.{old} is now Profile"):
