@@ -34,53 +34,86 @@ Namespaces
 ``help(revstep.Engine.sample)`` and the like say more; the command line is ``revstep --help``.
 """
 
-# A name is public where it is imported `as` itself: type checkers take it so, and `dir` lists it.
-# There is no `__all__`, from which `help(revstep)` would print every class in full.
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from revstep import errors as errors
-from revstep import grids as grids
-from revstep import moved as _moved
-from revstep import samplers as samplers
-from revstep import schedules as schedules
-from revstep.engine.backends.protocol import Denoiser as Denoiser
-from revstep.engine.backends.protocol import NetworkBuffers as NetworkBuffers
-from revstep.engine.bundle.entry import CompiledEntry as CompiledEntry
-from revstep.engine.bundle.reader import Bundle as Bundle
-from revstep.engine.engine import Engine as Engine
-from revstep.engine.engine import Preview as Preview
-from revstep.engine.errors import RevstepError as RevstepError
-from revstep.engine.open.bundle import load as load
-from revstep.engine.open.cuda_options import CudaOptions as CudaOptions
-from revstep.engine.open.module import from_module as from_module
-from revstep.engine.program.guidance import GuidanceInterval as GuidanceInterval
-from revstep.engine.program.guidance import GuidanceWeight as GuidanceWeight
-from revstep.engine.program.samplers import sampler as sampler
-from revstep.engine.program.table import StepProgram as StepProgram
-from revstep.engine.program.table import build_program as build_program
-from revstep.engine.program.trace import Sampler as Sampler
-from revstep.engine.runtime.noise import initial_noise as initial_noise
-from revstep.engine.runtime.noise import slerp as slerp
-from revstep.engine.runtime.request import Request as Request
-from revstep.engine.runtime.runtime import Runtime as Runtime
-from revstep.engine.runtime.samples import Samples as Samples
-from revstep.engine.runtime.timing import Timing as Timing
-from revstep.engine.spec.denoiser import Condition as Condition
-from revstep.engine.spec.denoiser import Decoder as Decoder
-from revstep.engine.spec.denoiser import DenoiserSpec as DenoiserSpec
-from revstep.engine.spec.denoiser import TimeInput as TimeInput
+from revstep import moved
 from revstep.engine.system.telemetry import keep_quiet as _keep_quiet
+
+if TYPE_CHECKING:  # the same names as HOMES
+    from revstep import errors as errors
+    from revstep import grids as grids
+    from revstep import samplers as samplers
+    from revstep import schedules as schedules
+    from revstep.engine.backends.protocol import Denoiser as Denoiser
+    from revstep.engine.backends.protocol import NetworkBuffers as NetworkBuffers
+    from revstep.engine.bundle.entry import CompiledEntry as CompiledEntry
+    from revstep.engine.bundle.reader import Bundle as Bundle
+    from revstep.engine.engine import Engine as Engine
+    from revstep.engine.engine import Preview as Preview
+    from revstep.engine.errors import RevstepError as RevstepError
+    from revstep.engine.open.bundle import load as load
+    from revstep.engine.open.cuda_options import CudaOptions as CudaOptions
+    from revstep.engine.open.module import from_module as from_module
+    from revstep.engine.program.guidance import GuidanceInterval as GuidanceInterval
+    from revstep.engine.program.guidance import GuidanceWeight as GuidanceWeight
+    from revstep.engine.program.samplers import sampler as sampler
+    from revstep.engine.program.table import StepProgram as StepProgram
+    from revstep.engine.program.table import build_program as build_program
+    from revstep.engine.program.trace import Sampler as Sampler
+    from revstep.engine.runtime.noise import initial_noise as initial_noise
+    from revstep.engine.runtime.noise import slerp as slerp
+    from revstep.engine.runtime.request import Request as Request
+    from revstep.engine.runtime.runtime import Runtime as Runtime
+    from revstep.engine.runtime.samples import Samples as Samples
+    from revstep.engine.runtime.timing import Timing as Timing
+    from revstep.engine.spec.denoiser import Condition as Condition
+    from revstep.engine.spec.denoiser import Decoder as Decoder
+    from revstep.engine.spec.denoiser import DenoiserSpec as DenoiserSpec
+    from revstep.engine.spec.denoiser import TimeInput as TimeInput
 
 _keep_quiet()  # nothing above imports a library that reports home, and all below come later
 
 __version__ = "0.1.0"
 
-_PUBLIC = {name for name in globals() if name[0] != "_"} - {"engine", "kernels", "moved"}
+HOMES = {  # what is public, imported when it is first asked for
+    "Bundle": "revstep.engine.bundle.reader",
+    "CompiledEntry": "revstep.engine.bundle.entry",
+    "Condition": "revstep.engine.spec.denoiser",
+    "CudaOptions": "revstep.engine.open.cuda_options",
+    "Decoder": "revstep.engine.spec.denoiser",
+    "Denoiser": "revstep.engine.backends.protocol",
+    "DenoiserSpec": "revstep.engine.spec.denoiser",
+    "Engine": "revstep.engine.engine",
+    "GuidanceInterval": "revstep.engine.program.guidance",
+    "GuidanceWeight": "revstep.engine.program.guidance",
+    "NetworkBuffers": "revstep.engine.backends.protocol",
+    "Preview": "revstep.engine.engine",
+    "Request": "revstep.engine.runtime.request",
+    "RevstepError": "revstep.engine.errors",
+    "Runtime": "revstep.engine.runtime.runtime",
+    "Sampler": "revstep.engine.program.trace",
+    "Samples": "revstep.engine.runtime.samples",
+    "StepProgram": "revstep.engine.program.table",
+    "TimeInput": "revstep.engine.spec.denoiser",
+    "Timing": "revstep.engine.runtime.timing",
+    "build_program": "revstep.engine.program.table",
+    "errors": "revstep.errors",
+    "from_module": "revstep.engine.open.module",
+    "grids": "revstep.grids",
+    "initial_noise": "revstep.engine.runtime.noise",
+    "load": "revstep.engine.open.bundle",
+    "sampler": "revstep.engine.program.samplers",
+    "samplers": "revstep.samplers",
+    "schedules": "revstep.schedules",
+    "slerp": "revstep.engine.runtime.noise",
+}
+
+# There is no `__all__`, from which `help(revstep)` would print every class in full.
 
 
 def __dir__() -> list[str]:
-    return sorted(_PUBLIC | {"__version__"})
+    return [*HOMES, "__version__"]
 
 
-if not _TYPE_CHECKING:  # which should report a misspelt name
-    __getattr__ = _moved.names(__name__)
+if not TYPE_CHECKING:  # which should report a misspelt name
+    __getattr__ = moved.names(__name__, HOMES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -191,21 +191,31 @@ LEFT = {  # modules that are in no wheel any more, and the commands that they we
     "bench.step": "python -m suites.step.measure",
 }
 
+NOWHERE: Mapping[str, str] = {}
 PUBLIC = ("", ".samplers", ".grids", ".schedules", ".errors", ".export")
 
 
-def names(module: str) -> Callable[[str], Any]:
+def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], Any]:
     """The ``__getattr__`` of a module that had other names once: it finds them, with a warning.
 
     Args:
         module: The module's full name.
+        homes: The names that it has, with the modules that they are imported from when asked for;
+            a module's own name is its home.
     """
 
     def find(name: str) -> Any:
+        if name in homes:
+            home = import_module(homes[name])
+            value = home if home.__name__ == f"{module}.{name}" else getattr(home, name)
+            vars(sys.modules[module])[name] = value
+            return value
         # `from module import name` first asks whether it must load a module of that name.
         loading = sys._getframe(1).f_code.co_filename.startswith("<frozen importlib")
         if loading or (name.startswith("__") and name != "__all__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        if _exists(f"{module}.{name}"):
+            return import_module(f"{module}.{name}")
         new, value = _found(module, name)
         if name != "__all__":
             text = f"{module}.{name} is now {new}"
