@@ -60,9 +60,7 @@ def test_nothing_bare_is_installed():
 
 
 def test_nothing_is_imported_before_it_is_asked_for():
-    code = (
-        "import sys, revstep; print([m for m in ('numpy', 'json') if m in sys.modules])"
-    )
+    code = "import sys, revstep; print([m for m in ('numpy', 'json') if m in sys.modules])"
     assert _run(code) == "[]"
     code = "import revstep; print(revstep.engine.spec.denoiser.Condition is revstep.Condition)"
     assert _run(code) == "True"
