@@ -1,0 +1,1 @@
+"""How the house stands: its rooms and floors from the imports, and the files of one run."""
