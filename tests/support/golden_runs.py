@@ -119,7 +119,8 @@ def outcome(case, engine):
     try:
         return _hashes(setup, engine(setup))
     except (revstep.errors.ProgramError, revstep.errors.NonFiniteError, ValueError) as error:
-        return {"refused": type(error).__name__}
+        known = isinstance(error, revstep.errors.RevstepError)  # else ValueError, or one of its own
+        return {"refused": type(error).__name__ if known else "ValueError"}
     except Exception as error:
         error.add_note(f"in {case.group}: {case.name}")
         raise
