@@ -51,11 +51,11 @@ def floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
     array = array_from(value, what)
     if array.dtype.kind not in "fiu":
         raise ArgumentTypeError(f"{what} must be numbers; got {array.dtype}", what)
-    if not np.all(np.isfinite(array)):
-        raise ArgumentError(f"{what} holds NaN or infinity; it must be finite", what)
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
-    if not np.all(np.isfinite(single)):
+    if not np.isfinite(single).all():
+        if not np.isfinite(array).all():
+            raise ArgumentError(f"{what} holds NaN or infinity; it must be finite", what)
         raise ArgumentError(f"{what} holds a value beyond float32", what)
     return single
 
@@ -148,14 +148,23 @@ def rows_of(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> N
     Raises:
         ValueError: Another shape.
     """
-    return np.ascontiguousarray(rows_view(array, shape, n, what))
+    if array.shape == (n, *shape):
+        return np.ascontiguousarray(array)
+    if array.shape != shape:
+        raise _wrong_shape(array, shape, n, what)
+    rows = np.empty((n, *shape), array.dtype)  # a third of the time of broadcast_to, and a copy
+    rows[:] = array
+    return rows
 
 
 def rows_view(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> NDArray[Any]:
     """As ``rows_of``, but one value for all takes the memory of one."""
     if array.shape != shape and array.shape != (n, *shape):
-        raise ArgumentError(
-            f"{what} has shape {array.shape}; allowed: {(n, *shape)}, or {shape} for all samples",
-            what,
-        )
+        raise _wrong_shape(array, shape, n, what)
     return np.broadcast_to(array, (n, *shape))
+
+
+def _wrong_shape(array: NDArray[Any], shape: tuple[int, ...], n: int, what: str) -> ArgumentError:
+    return ArgumentError(
+        f"{what} has shape {array.shape}; allowed: {(n, *shape)}, or {shape} for all samples", what
+    )

@@ -21,6 +21,7 @@ from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 
 __all__ = ["DEFAULT_STRENGTH", "batch_of", "program_arguments"]
 
+MAX = float(np.finfo(np.float32).max)
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 
 Values = Mapping[str, ArrayLike]
@@ -120,15 +121,17 @@ def _count(spec: DenoiserSpec, request: Request, conditions: Values, start_name:
 def _guidance(
     spec: DenoiserSpec, request: Request, n: int, given: Values, nulls: Values
 ) -> NDArray[np.float32]:
-    one = isinstance(request.guidance, float) and request.guidance == 1.0  # a tenth of a short call
-    scale = np.float32(1.0) if one else floats(request.guidance, "guidance")
+    value = request.guidance
+    plain = type(value) is float and -MAX < value < MAX  # arrays take a tenth of a short call
+    scale = np.float32(value) if plain else floats(value, "guidance")
     if scale.shape not in ((), (n,)):
         raise ArgumentError(
             f"guidance has shape {scale.shape}; give one number, or one per sample ({n})",
             "guidance",
         )
+    off = scale == 1.0 if plain else (scale == 1.0).all()
     scale = np.full(n, scale, np.float32)
-    if one or not np.any(scale != 1.0):
+    if off:
         if request.guidance_weight is not None:
             raise ArgumentError(
                 "guidance_weight without guidance changes nothing; pass guidance=g, or leave it "
@@ -141,13 +144,13 @@ def _guidance(
             "guidance needs a conditional denoiser; this one takes no conditions", "guidance"
         )
     missing = [c.name for c in spec.conditions if c.null is None and c.name not in nulls]
-    none, off = Argument("null_conditions", {}), Argument("guidance", 1)
+    none, one = Argument("null_conditions", {}), Argument("guidance", 1)
     if missing:
         said = f"guidance needs a null value for {', '.join(missing)}; the spec has none: pass "
-        raise ArgumentError(Message(said, none, ", or ", off), "null_conditions")
+        raise ArgumentError(Message(said, none, ", or ", one), "null_conditions")
     if not given:
         said = "guidance without conditions changes nothing; pass "
-        raise ArgumentError(Message(said, Argument("conditions", {}), ", or ", off), "conditions")
+        raise ArgumentError(Message(said, Argument("conditions", {}), ", or ", one), "conditions")
     return scale
 
 
