@@ -122,8 +122,9 @@ def _guidance(
     spec: DenoiserSpec, request: Request, n: int, given: Values, nulls: Values
 ) -> NDArray[np.float32]:
     value = request.guidance
-    plain = type(value) is float and -MAX < value < MAX  # arrays take a tenth of a short call
-    scale = np.float32(value) if plain else floats(value, "guidance")
+    plain = isinstance(value, float) and -MAX < value < MAX
+    # an array takes a tenth of a short call
+    scale = np.float32(float(value)) if plain else floats(value, "guidance")  # type: ignore[arg-type]
     if scale.shape not in ((), (n,)):
         raise ArgumentError(
             f"guidance has shape {scale.shape}; give one number, or one per sample ({n})",
