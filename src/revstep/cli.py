@@ -1,4 +1,4 @@
-"""The command line, ``revstep``; ``revstep.commands.guard`` has the exit codes."""
+"""The command line, ``revstep``; ``revstep.commands.errors`` has the exit codes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from revstep.commands.bench import bench
 from revstep.commands.compile import compile_
 from revstep.commands.demo import demo
 from revstep.commands.doctor.command import doctor
+from revstep.commands.errors import INTERRUPTED, set_debug
 from revstep.commands.export import export
-from revstep.commands.guard import INTERRUPTED, set_debug
 from revstep.commands.info import info
 from revstep.commands.sample import sample
 
@@ -78,5 +78,5 @@ def main() -> None:
     logging.getLogger("revstep").addHandler(handler)
     try:
         app()
-    except KeyboardInterrupt:  # before or after a command's own guard
+    except KeyboardInterrupt:  # outside a command's own handler
         sys.exit(INTERRUPTED)

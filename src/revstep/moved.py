@@ -20,6 +20,9 @@ __all__ = ["LEFT", "MODULES", "NAMES", "names"]
 MODULES = {  # a package's line is for the modules in it too
     "check": "commands.doctor.check",
     "commands.doctor": "commands.doctor.command",
+    "commands.given": "commands.input_files",
+    "commands.guard": "commands.errors",
+    "commands.values": "commands.parse",
     "doctor": "commands.doctor.examine",
     "engine.affine": "engine.program.vector",
     "engine.backends.eval_form": "engine.backends.module.eval_form",
@@ -136,6 +139,12 @@ MODULES = {  # a package's line is for the modules in it too
 }
 
 NAMES = {  # those that aren't in the module that took their old module's place
+    "commands.given.read_given": "commands.input_files.read_input",
+    "commands.guard.guarded": "commands.errors.report_errors",
+    "commands.values.class_condition": "commands.conditions.class_condition",
+    "commands.values.condition_values": "commands.conditions.condition_values",
+    "commands.values.load_array": "commands.input_files.load_array",
+    "commands.values.split": "commands.parse.name_and_value",
     "engine.backends.trt_denoiser.RowBuffers": "engine.backends.protocol.NetworkBuffers",
     "engine.batching.samples_a_batch": "engine.runtime.batching.samples_per_batch",
     "engine.cuda.buffers.DeviceNetworkBuffers": "engine.backends.protocol.NetworkBuffers",

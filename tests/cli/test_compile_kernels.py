@@ -22,10 +22,10 @@ def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):
     shown = " ".join(cli("info", path).stdout.split())
     assert "kernels 14 kernels for sm_80 and as portable PTX, " in shown
     assert ".cubin" not in shown
-    told = json.loads(cli("compile", path, "--kernels", "--gpu", "sm_80", "--json").stdout)
-    assert told["compiled"] == told["failed"] == []
-    assert told["kernels"]["targets"] == ["sm_80"]
-    assert told["kernels"]["files"] == list(KernelFiles.of(opened).names)
+    report = json.loads(cli("compile", path, "--kernels", "--gpu", "sm_80", "--json").stdout)
+    assert report["compiled"] == report["failed"] == []
+    assert report["kernels"]["targets"] == ["sm_80"]
+    assert report["kernels"]["files"] == list(KernelFiles.of(opened).names)
     both = cli("compile", path, "--kernels", "--gpu", "sm_80", "--target", "onnxruntime",
                "--threads", "1")  # fmt: skip
     assert both.exit_code == 0, both.stderr
@@ -67,7 +67,7 @@ def test_without_triton_the_extra_is_named(cli, policy_bundle, copy_of, monkeypa
     assert "pip install 'revstep[triton]'" in " ".join(result.stderr.split())
 
 
-def test_keep_going_tells_of_the_kernels_and_compiles_the_rest(
+def test_keep_going_reports_the_kernels_and_compiles_the_rest(
     cli, policy_bundle, copy_of, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "triton", None)
@@ -77,7 +77,7 @@ def test_keep_going_tells_of_the_kernels_and_compiles_the_rest(
     assert Bundle.open(path).compiled == ()
     result = cli("compile", path, *options, "--keep-going")
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert [entry["target"] for entry in told["compiled"]] == ["onnxruntime"]
-    assert [failure["job"] for failure in told["failed"]] == ["kernels"]
-    assert told["kernels"] is None
+    report = json.loads(result.stdout)
+    assert [entry["target"] for entry in report["compiled"]] == ["onnxruntime"]
+    assert [failure["job"] for failure in report["failed"]] == ["kernels"]
+    assert report["kernels"] is None

@@ -32,13 +32,13 @@ T4 = machine.Gpu("NVIDIA T4", "580.65.06", "7.5", 15360)
 
 
 @pytest.mark.parametrize(("gpus", "extra"), [((), "cpu"), ((H200,), "cuda")])
-def test_both_onnxruntimes_are_a_conflict_with_this_machines_cure(monkeypatch, gpus, extra):
+def test_both_onnxruntimes_are_a_conflict_with_this_machines_fix(monkeypatch, gpus, extra):
     _pretend(monkeypatch, {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}, gpus)
     report = doctor.examine()
     assert not report.healthy
     check = _check("onnxruntime, CPU")
     assert check.status == "conflict"
-    assert check.cure == (
+    assert check.fix == (
         f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'revstep[{extra}]'"
     )
 
@@ -48,7 +48,7 @@ def test_a_machine_without_a_gpu_says_so_and_what_it_can_build(monkeypatch):
     for name in ("NVIDIA driver", "torch, CUDA", "cuda.core", "TensorRT", "onnxruntime, CUDA"):
         assert _check(name).status == "unusable"
         assert "no NVIDIA GPU or driver was found" in _check(name).detail
-        assert _check(name).cure is None
+        assert _check(name).fix is None
     assert _check("Triton").status == "builds"
     assert "revstep compile --kernels" in _check("Triton").detail
     assert _check("TensorRT-RTX").status == "builds"
@@ -74,11 +74,11 @@ def test_a_machine_with_everything_is_ok(monkeypatch):
 def test_a_bare_gpu_machine_is_told_what_to_install(monkeypatch):
     _pretend(monkeypatch, {}, [H200], cuda=None)
     for name in ("torch, CUDA", "Triton", "cuda.core", "onnxruntime, CUDA"):
-        assert (_check(name).status, _check(name).cure) == (
+        assert (_check(name).status, _check(name).fix) == (
             "missing",
             "pip install 'revstep[cuda]'",
         )
-    assert _check("TensorRT").cure == "pip install 'revstep[tensorrt]'"
+    assert _check("TensorRT").fix == "pip install 'revstep[tensorrt]'"
 
 
 def test_a_cpu_build_of_torch_beside_a_gpu_is_replaced(monkeypatch):
@@ -86,7 +86,7 @@ def test_a_cpu_build_of_torch_beside_a_gpu_is_replaced(monkeypatch):
     check = _check("torch, CUDA")
     assert check.status == "missing"
     assert "CPU build" in check.detail
-    assert check.cure == "pip uninstall -y torch && pip install 'revstep[cuda]'"
+    assert check.fix == "pip uninstall -y torch && pip install 'revstep[cuda]'"
     assert _check("TensorRT").status == "unusable"
     assert "needs torch with CUDA" in _check("TensorRT").detail
 
@@ -110,7 +110,7 @@ def test_an_old_gpu_is_named(monkeypatch):
 
 def test_without_a_c_compiler_triton_is_not_usable(monkeypatch):
     _pretend(monkeypatch, {**NEEDED, "tensorrt": "11.4"}, [H200], compiler=False)
-    assert (_check("Triton").status, _check("Triton").cure) == ("unusable", "install gcc")
+    assert (_check("Triton").status, _check("Triton").fix) == ("unusable", "install gcc")
     assert _check("TensorRT").status == "ok"  # cuda.core launches a bundle's kernels
     core = {name: version for name, version in NEEDED.items() if not name.startswith("cuda")}
     _pretend(monkeypatch, {**core, "tensorrt": "11.4"}, [H200], compiler=False)
@@ -146,16 +146,16 @@ def test_a_conflict_gives_exit_code_1(monkeypatch):
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "conflict" in result.stdout
-    cure = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'revstep[cpu]'"
-    assert result.stdout.splitlines().count(cure) == 1  # on a line of its own, to be copied
+    fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'revstep[cpu]'"
+    assert result.stdout.splitlines().count(fix) == 1  # on a line of its own, to be copied
 
 
 def test_a_missing_runtime_names_its_extra(monkeypatch):
     _pretend(monkeypatch, {})
     assert _check("onnxruntime, CPU").status == "missing"
-    assert _check("onnxruntime, CPU").cure == "pip install 'revstep[cpu]'"
-    assert _check("export").cure == "pip install 'revstep[export]'"
-    assert _check("images").cure == "pip install 'revstep[images]'"
+    assert _check("onnxruntime, CPU").fix == "pip install 'revstep[cpu]'"
+    assert _check("export").fix == "pip install 'revstep[export]'"
+    assert _check("images").fix == "pip install 'revstep[images]'"
 
 
 def test_extras_that_were_not_asked_for_are_no_illness(monkeypatch):
@@ -186,7 +186,7 @@ def test_a_runtime_that_does_not_import_is_unusable(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     check = _check("onnxruntime, CPU")
     assert check.status == "unusable"
-    assert "pip install --force-reinstall onnxruntime" in check.cure
+    assert "pip install --force-reinstall onnxruntime" in check.fix
 
 
 def test_nvidia_smis_answer_is_read():

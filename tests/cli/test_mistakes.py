@@ -113,7 +113,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_and_gives_code_2(
+def test_a_mistake_is_reported_with_code_2(
     name, cli, tmp_path, image_bundle, policy_bundle, tabular_bundle
 ):
     places = {
@@ -172,7 +172,7 @@ def test_a_full_disk_is_the_machines_failure_and_leaves_nothing(
 def test_a_write_cut_short_names_the_file(tmp_path, monkeypatch):
     import numpy as np
 
-    from revstep.commands.guard import describe
+    from revstep.commands.errors import describe
     from revstep.commands.pictures import save_array
 
     def short(*args, **kwargs):  # what numpy raises on a full disk: no errno, no name
@@ -206,22 +206,22 @@ def test_an_error_stands_alone_without_a_dead_progress_bar(cli, tabular_bundle, 
 
 
 def test_only_arguments_become_options_in_a_message():
-    from revstep.commands.guard import describe
+    from revstep.commands.errors import describe
     from revstep.engine.message import Argument, Message
     from revstep.errors import ArgumentError
 
-    def told(*parts):
+    def shown(*parts):
         return describe(ArgumentError(Message(*parts)))
 
-    assert told(Argument("batch_size", 65), " is too large") == "--batch-size 65 is too large"
-    assert told("or use ", Argument("precision", "fp32")) == "or use --precision fp32"
-    assert told("or use ", Argument("clip", True)) == "or use --clip"
-    assert told("pass ", Argument("conditions", {})) == "pass --class or --condition"
+    assert shown(Argument("batch_size", 65), " is too large") == "--batch-size 65 is too large"
+    assert shown("or use ", Argument("precision", "fp32")) == "or use --precision fp32"
+    assert shown("or use ", Argument("clip", True)) == "or use --clip"
+    assert shown("pass ", Argument("conditions", {})) == "pass --class or --condition"
     seen = Argument("conditions", {"seen": [1.0, 2.0]})
-    assert told("pass ", seen) == "pass --condition seen=VALUE"
-    assert told(Argument("eta", 2.0), " is too large") == "eta=2.0 is too large"
+    assert shown("pass ", seen) == "pass --condition seen=VALUE"
+    assert shown(Argument("eta", 2.0), " is too large") == "eta=2.0 is too large"
     for text in ("runs/steps=5/x.npy is empty", "steps=5.npy is empty", "or use device='cpu'"):
-        assert describe(ValueError(text)) == told(text) == text
+        assert describe(ValueError(text)) == shown(text) == text
 
 
 def test_a_failed_parity_check_is_no_mistake_of_the_caller(cli, copy_of, tabular_bundle):

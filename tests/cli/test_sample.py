@@ -131,7 +131,7 @@ def test_image_to_image_from_an_array(cli, tabular_bundle, tmp_path):
 
 def test_image_to_image_from_a_picture(tmp_path):
     Image = pytest.importorskip("PIL.Image")
-    from revstep.commands.given import read_state
+    from revstep.commands.input_files import read_state
 
     pixels = np.array([[0, 255, 51], [102, 204, 0]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "p.png")
@@ -162,7 +162,7 @@ def test_inpainting_from_arrays_and_pictures(cli, image_bundle, tabular_bundle, 
     np.testing.assert_array_equal(got[:, mask == 1], np.tile(known[mask == 1], (3, 1)))
 
     Image = pytest.importorskip("PIL.Image")
-    from revstep.commands.given import read_mask
+    from revstep.commands.input_files import read_mask
 
     Image.fromarray(np.array([[0, 255, 51], [102, 204, 0]], np.uint8)).save(tmp_path / "m.png")
     found = read_mask(tmp_path / "m.png", "--mask", (3, 2, 3))

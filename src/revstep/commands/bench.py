@@ -7,28 +7,28 @@ from typing import Annotated
 
 import typer
 
-from revstep.commands.guard import guarded
+from revstep.commands.errors import report_errors
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import counter, out, print_json, progress_bars
-from revstep.commands.values import options, whole_numbers
+from revstep.commands.parse import options, whole_numbers
 from revstep.engine.backends.registry import NAMES
 from revstep.engine.open.bundle import DEVICES
 
 __all__ = ["bench"]
 
 
-@guarded
+@report_errors
 def bench(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
-    batch: Annotated[str, typer.Option(help="Samples a run, comma-separated.")] = "1,16",
+    batch: Annotated[str, typer.Option(help="Samples per run, comma-separated.")] = "1,16",
     sampler: Annotated[str, typer.Option(help="The sampler's name.")] = "ddim",
-    steps: Annotated[int, typer.Option(help="Steps a run.")] = 20,
+    steps: Annotated[int, typer.Option(help="Steps per run.")] = 20,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Sampler option, name=value; repeatable.")
     ] = None,
-    runs: Annotated[int, typer.Option(help="Most runs a batch size.", min=3)] = 100,
-    seconds: Annotated[float, typer.Option(help="Most seconds a batch size.", min=0.1)] = 30.0,
+    runs: Annotated[int, typer.Option(help="Max runs per batch size.", min=3)] = 100,
+    seconds: Annotated[float, typer.Option(help="Max seconds per batch size.", min=0.1)] = 30.0,
     backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
     device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,

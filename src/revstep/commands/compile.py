@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revstep.commands.guard import describe, exit_code, guarded
+from revstep.commands.errors import describe, exit_code, report_errors
 from revstep.commands.output import err, print_json, progress_bars
-from revstep.commands.values import byte_count, names, whole_numbers
+from revstep.commands.parse import byte_count, names, whole_numbers
 
 if TYPE_CHECKING:
     from revstep.engine.bundle.entry import CompiledEntry
@@ -20,7 +20,7 @@ __all__ = ["compile_", "entry_line", "parity_lines"]
 DEFAULT = ["onnxruntime"]
 
 
-@guarded
+@report_errors
 def compile_(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
     target: Annotated[
@@ -37,15 +37,15 @@ def compile_(
     batch: Annotated[
         str | None,
         typer.Option(
-            help="TensorRT: network rows, one static engine each, as 1,8,64. Guidance takes two "
-            "rows a sample.",
+            help="TensorRT: network rows, one static plan each, as 1,8,64. Guidance takes two "
+            "rows per sample.",
             metavar="ROWS",
         ),
     ] = None,
     dynamic: Annotated[
         str | None,
         typer.Option(
-            help="TensorRT: one engine for a range of rows, tuned for the middle one, as 1:8:64. "
+            help="TensorRT: one plan for a range of rows, tuned for the middle one, as 1:8:64. "
             "Off that point it is slower than a static one.",
             metavar="MIN:OPT:MAX",
         ),
@@ -67,7 +67,7 @@ def compile_(
     ] = None,
     memory_limit: Annotated[
         str | None,
-        typer.Option(help="TensorRT: most GPU memory for scratch space, as 512M or 2G."),
+        typer.Option(help="TensorRT: max GPU memory for scratch space, as 512M or 2G."),
     ] = None,
     optimization_level: Annotated[
         int | None,
@@ -169,13 +169,13 @@ def entry_line(entry: CompiledEntry) -> str:
     text = f"{entry.runtime} {entry.version}, {entry.precision}, {entry.device}"
     if entry.tuned is None:
         return text
-    least, most = entry.batch
-    rows = f"batch {most}" if least == most else f"batch {least} to {most}, tuned for {entry.tuned}"
+    low, high = entry.batch
+    rows = f"batch {high}" if low == high else f"batch {low} to {high}, tuned for {entry.tuned}"
     return f"{text}, {rows}"
 
 
 def parity_lines(parity: dict[str, Any] | str) -> list[str]:
-    """The figures of a parity check, a line each."""
+    """The figures of a parity check, one per line."""
     if isinstance(parity, str):
         return [f"parity: {parity}"]
     lines = []

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
-from revstep.commands.guard import guarded
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import Bars, counter, out, print_json, progress_bars
 from revstep.commands.pictures import grid_of, save_picture
@@ -32,7 +32,7 @@ LATENCY_BATCHES = (1, 16)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One grid of the demo: ``each`` samples of every class, one class a row."""
+    """One grid of the demo: ``each`` samples of every class, one class per row."""
 
     sampler: str
     steps: int
@@ -53,7 +53,7 @@ class Picture:
 PICTURES = (Picture("ddim", 20, 1.5, 10), Picture("ddpm", 250, 1.0, 4))
 
 
-@guarded
+@report_errors
 def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The folder to write; made if missing.")
@@ -66,7 +66,7 @@ def demo(
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(help="Seconds of latency measurement a batch size.", min=0.1)
+        float, typer.Option(help="Seconds of latency measurement per batch size.", min=0.1)
     ] = 15.0,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
@@ -106,7 +106,7 @@ def demo(
     out().print(latency_table(rows))
     typer.echo(machine_line(machine))
     for picture, file in zip(PICTURES, files, strict=True):
-        typer.echo(f"{file}: {picture.name}, {picture.each} a class, one class a row")
+        typer.echo(f"{file}: {picture.name}, {picture.each} per class, one class per row")
     typer.echo(f"{bundle}: the bundle; try: revstep info {bundle}")
     typer.echo(f"done in {elapsed:.0f} s", err=True)
 

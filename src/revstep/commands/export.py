@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
-from revstep.commands.guard import guarded
 from revstep.commands.output import print_json, progress_bars, size
-from revstep.commands.values import names
+from revstep.commands.parse import names
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export import OPSETS
@@ -19,7 +19,7 @@ from revstep.export import OPSETS
 __all__ = ["export"]
 
 
-@guarded
+@report_errors
 def export(
     factory: Annotated[
         str | None,
@@ -58,7 +58,7 @@ def export(
     if (factory is None) == (diffusers is None):
         raise ValueError("name either a factory (package.module:function) or --diffusers DIR")
     if null_class is not None and diffusers is None:
-        raise ValueError("--null-class goes with --diffusers; a factory's spec says it itself")
+        raise ValueError("--null-class goes with --diffusers; a factory's spec has its own")
     if module_output is not None and diffusers is not None:
         raise ValueError("--module-output goes with a factory; a --diffusers network has one")
     precisions = names(precision, "--precision")

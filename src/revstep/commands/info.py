@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from revstep.commands.compile import entry_line, parity_lines
-from revstep.commands.guard import guarded
+from revstep.commands.errors import report_errors
 from revstep.commands.output import out, print_json, size
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["info"]
 
 
-@guarded
+@report_errors
 def info(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,

@@ -21,9 +21,9 @@ HEADINGS = (
 
 
 def latency_table(rows: Sequence[Latency]) -> Table:
-    """One row a batch size: whole runs, one step, and its time in and outside the network.
+    """One row per batch size: whole runs, one step, and its time in and outside the network.
 
-    A percentile that so few runs can't tell from the slowest one is a dash.
+    A percentile that so few runs can't resolve is a dash.
     """
     first = rows[0]
     table = Table(

@@ -12,12 +12,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from revstep.commands.conditions import class_condition, condition_values
+from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
-from revstep.commands.given import read_given
-from revstep.commands.guard import guarded
+from revstep.commands.input_files import read_input
 from revstep.commands.output import counter, print_json, progress_bars, size
+from revstep.commands.parse import name_and_value, options
 from revstep.commands.pictures import Target
-from revstep.commands.values import class_condition, condition_values, options, split
 from revstep.engine.backends.registry import NAMES
 from revstep.engine.open.bundle import DEVICES
 from revstep.engine.runtime.samples import picture_problem
@@ -27,7 +28,7 @@ from revstep.engine.system.machine import memory_bytes
 __all__ = ["sample"]
 
 
-@guarded
+@report_errors
 def sample(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
     output: Annotated[
@@ -45,7 +46,7 @@ def sample(
     sampler: Annotated[str, typer.Option(help="ddim, ddpm, dpmpp_2m, ...")] = "ddim",
     steps: Annotated[int, typer.Option(help="Steps of the time grid.")] = 20,
     seed: Annotated[
-        int | None, typer.Option(help="Sample i uses seed + i; default: drawn and printed.")
+        int | None, typer.Option(help="Sample i uses seed + i; default: random, and printed.")
     ] = None,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
     class_: Annotated[
@@ -83,7 +84,7 @@ def sample(
     grid: Annotated[bool, typer.Option("--grid", help="One PNG with all samples.")] = False,
     columns: Annotated[int | None, typer.Option(help="Columns of the --grid.", min=1)] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples a network call; default: as many as fit.")
+        int | None, typer.Option(help="Samples per network call; default: as many as fit.")
     ] = None,
     backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
     device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
@@ -96,20 +97,20 @@ def sample(
     """Draw samples: a PNG, numbered PNGs, a grid, or a .npy array.
 
     Several condition values share the samples evenly and in order: --class 0-9 -n 100 --grid
-    shows ten of each class, one class a row.
+    shows ten of each class, one class per row.
     """
     import revstep
     from revstep.engine.program.samplers import make_sampler
 
     if columns is not None and not grid:
         raise ValueError("--columns goes with --grid")
-    paths = {"start": start, "known": known, "mask": mask}
-    given: dict[str, Any] = {name: path for name, path in paths.items() if path is not None}
-    places: dict[str, Any] = dict.fromkeys(given, 0.0)  # files are read once their shape is known
+    options_ = {"start": start, "known": known, "mask": mask}
+    paths = {name: path for name, path in options_.items() if path is not None}
+    unread: dict[str, Any] = dict.fromkeys(paths, 0.0)  # read below, where the shape is known
     request = revstep.Request(  # what needs no bundle is checked before one is loaded
         n=n, sampler=make_sampler(sampler, **options(set_ or [])), steps=steps, seed=seed,
         guidance=guidance, strength=strength, spacing=spacing, compat=compat, clip=clip,
-        **places,
+        **unread,
     )  # fmt: skip
     if output is not None and output.suffix.lower() == ".png":
         need("PIL", purpose="writing PNG")
@@ -123,8 +124,8 @@ def sample(
     if output is None:
         output = _default_output(shape, value_range, grid)
     target = Target(output, count=n, grid=grid, shape=shape, value_range=value_range)
-    given = {name: read_given(path, name, spec) for name, path in given.items()}
-    request = dataclasses.replace(request, n=n, conditions=conditions, **given)
+    inputs: dict[str, Any] = {name: read_input(path, name, spec) for name, path in paths.items()}
+    request = dataclasses.replace(request, n=n, conditions=conditions, **inputs)
 
     begun = perf_counter()
     try:
@@ -135,7 +136,7 @@ def sample(
         across = columns or (n // groups if groups > 1 else math.ceil(math.sqrt(n)))
         target.write(samples.numpy(), [] if target.array else samples.pil(), across)
     except MemoryError as error:
-        raise MemoryError(f"-n {n} is too many at once here; draw fewer a run") from error
+        raise MemoryError(f"-n {n} is too many at once here; draw fewer per run") from error
 
     if as_json:
         result = {
@@ -176,15 +177,15 @@ def _check_memory(spec: DenoiserSpec, n: int) -> None:
     if there is not None and needed > there:
         raise ValueError(
             f"-n {n} samples take {size(needed)}, and this machine has {size(there)} of memory; "
-            "draw fewer a run"
+            "draw fewer per run"
         )
 
 
 def _conditions(
     spec: DenoiserSpec, class_: str | None, texts: list[str], n: int | None
 ) -> tuple[dict[str, NDArray[Any]], int, int]:
-    """Values a sample, the number of samples, and of groups of equal values."""
-    named = [split(text, "--condition") for text in texts]
+    """Values per sample, the number of samples, and of groups of equal values."""
+    named = [name_and_value(text, "--condition") for text in texts]
     if class_ is not None:
         named.insert(0, (class_condition(spec).name, class_))
     values: dict[str, NDArray[Any]] = {}

@@ -1,4 +1,4 @@
-"""One finding of ``revstep doctor``, and the words that several share."""
+"""One finding of ``revstep doctor``, and text that several share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Check:
         status: ``ok``; ``builds``: it prepares bundles here, and runs on another machine;
             ``missing`` (to be installed); ``unusable`` (not on this machine); or ``conflict``.
         detail: What was found, and what it means.
-        cure: The command or step that mends it, or None.
+        fix: The command or step that fixes it, or None.
     """
 
     name: str
     status: str
     detail: str
-    cure: str | None = None
+    fix: str | None = None
 
 
 def install(extra: str) -> str:

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from revstep.commands.guard import MACHINE, guarded
+from revstep.commands.errors import MACHINE, report_errors
 from revstep.commands.output import out, print_json
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ STYLES = {
 }
 
 
-@guarded
+@report_errors
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Say what this machine can run, and what to install for what it can't.
+    """Report what this machine can run, and what to install for what it can't.
 
     Exit code 1 where nothing can be sampled or installed packages are in conflict.
     """
@@ -61,7 +61,7 @@ def doctor(
         for check in report.checks:
             table.add_row(check.name, Text(check.status, STYLES[check.status]), check.detail)
         out().print(table)
-        for line in _cures(report):
+        for line in _fixes(report):
             typer.echo(line)
         if not report.can_sample:
             typer.echo("\nNothing can be sampled here yet.")
@@ -69,10 +69,10 @@ def doctor(
         raise typer.Exit(MACHINE)
 
 
-def _cures(report: Report) -> list[str]:
-    """Every cure on a line of its own, to be copied, below the parts that it mends."""
-    mended: dict[str, list[str]] = {}
+def _fixes(report: Report) -> list[str]:
+    """Each fix on a line of its own, to be copied, below the parts that it fixes."""
+    parts: dict[str, list[str]] = {}
     for check in report.checks:
-        if check.cure is not None:
-            mended.setdefault(check.cure, []).append(check.name)
-    return [line for cure, names in mended.items() for line in ("", f"{'; '.join(names)}:", cure)]
+        if check.fix is not None:
+            parts.setdefault(check.fix, []).append(check.name)
+    return [line for fix, names in parts.items() for line in ("", f"{'; '.join(names)}:", fix)]

@@ -54,8 +54,17 @@ class Report:
         return self.can_sample and all(check.status != "conflict" for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "can_sample": self.can_sample, "healthy": self.healthy}
+        """Plain JSON values; ``cure`` is ``fix`` by its old name."""
+        return {
+            **asdict(self, dict_factory=_with_cure),
+            "can_sample": self.can_sample,
+            "healthy": self.healthy,
+        }
+
+
+def _with_cure(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    return found | {"cure": found["fix"]} if "fix" in found else found
 
 
 def examine() -> Report:
@@ -111,8 +120,8 @@ def _onnxruntime(gpus: tuple[Gpu, ...], blocked: str) -> tuple[Check, Check]:
     if cpu and gpu:
         detail = f"onnxruntime {cpu} and onnxruntime-gpu {gpu} overwrite each other's files"
         extra = "cuda" if gpus else "cpu"
-        cure = f"pip uninstall -y onnxruntime onnxruntime-gpu && {install(extra)}"
-        on_cpu, on_cuda = (Check(name, "conflict", detail, cure) for name in names)
+        fix = f"pip uninstall -y onnxruntime onnxruntime-gpu && {install(extra)}"
+        on_cpu, on_cuda = (Check(name, "conflict", detail, fix) for name in names)
         return on_cpu, on_cuda
     if not cpu and not gpu:
         on_cpu = Check(names[0], "missing", "the default backend", install("cpu"))
@@ -122,10 +131,10 @@ def _onnxruntime(gpus: tuple[Gpu, ...], blocked: str) -> tuple[Check, Check]:
         import onnxruntime
 
         providers = tuple(onnxruntime.get_available_providers())
-    except Exception as error:  # a broken install fails in many ways; this is here to say so
-        cure = f"pip install --force-reinstall {found.split()[0]}"
+    except Exception as error:  # a broken install fails in many ways; all are reported
+        fix = f"pip install --force-reinstall {found.split()[0]}"
         detail = f"{found} is installed and does not import: {error}"
-        on_cpu, on_cuda = (Check(name, "unusable", detail, cure) for name in names)
+        on_cpu, on_cuda = (Check(name, "unusable", detail, fix) for name in names)
         return on_cpu, on_cuda
     on_cpu = Check(names[0], "ok", f"{found}: the default backend")
     return on_cpu, _onnxruntime_cuda(names[1], found, gpus, blocked, providers)

@@ -14,8 +14,8 @@ from revstep.engine.system.machine import Gpu, package_version
 
 __all__ = ["blocked", "cuda_core", "driver", "tensorrt", "tensorrt_rtx", "torch", "triton"]
 
-LEAST_DRIVER = {"12": 525, "13": 580}  # by CUDA's major version
-LEAST_CAPABILITY = 8.0  # of the step's kernels
+MIN_DRIVER = {"12": 525, "13": 580}  # by CUDA's major version
+MIN_CAPABILITY = 8.0  # of the step's kernels
 
 
 def driver(gpus: tuple[Gpu, ...]) -> Check:
@@ -24,8 +24,8 @@ def driver(gpus: tuple[Gpu, ...]) -> Check:
     if not gpus:
         return Check(name, "unusable", f"{NO_GPU}; everything runs on the CPU")
     found = ", ".join(f"{gpu.name} (compute capability {gpu.compute_capability})" for gpu in gpus)
-    if all(_capability(gpu) < LEAST_CAPABILITY for gpu in gpus):
-        return Check(name, "unusable", f"{found}; the step's kernels need {LEAST_CAPABILITY}")
+    if all(_capability(gpu) < MIN_CAPABILITY for gpu in gpus):
+        return Check(name, "unusable", f"{found}; the step's kernels need {MIN_CAPABILITY}")
     return Check(name, "ok", f"{gpus[0].driver}: {found}")
 
 
@@ -43,11 +43,11 @@ def torch(gpus: tuple[Gpu, ...]) -> Check:
     found = f"torch {version} for CUDA {cuda}"
     if not gpus:
         return Check(name, "unusable", f"{found}; {NO_GPU}")
-    least = LEAST_DRIVER.get(cuda.partition(".")[0], 0)
+    minimum = MIN_DRIVER.get(cuda.partition(".")[0], 0)
     driver = gpus[0].driver.partition(".")[0]
-    if driver.isdigit() and int(driver) < least:
-        detail = f"{found} needs driver {least} or newer; this one is {gpus[0].driver}"
-        return Check(name, "unusable", detail, f"install NVIDIA's driver {least} or newer")
+    if driver.isdigit() and int(driver) < minimum:
+        detail = f"{found} needs driver {minimum} or newer; this one is {gpus[0].driver}"
+        return Check(name, "unusable", detail, f"install NVIDIA's driver {minimum} or newer")
     return Check(name, "ok", f"{found}: memory, streams and CUDA graphs; live modules")
 
 
@@ -94,7 +94,7 @@ def cuda_core(gpus: tuple[Gpu, ...]) -> Check:
 
 
 def _absent(gpus: tuple[Gpu, ...], meaning: str) -> tuple[str, str, str | None]:
-    """Status, detail and cure of what the ``cuda`` extra brings, and is not installed."""
+    """Status, detail and fix of what the ``cuda`` extra brings, and is not installed."""
     if not gpus:
         return "unusable", f"not installed, and of no use here: {NO_GPU}", None
     return "missing", f"not installed; {meaning}", install("cuda")
@@ -118,10 +118,10 @@ def tensorrt(gpus: tuple[Gpu, ...], blocked: str) -> Check:
     """TensorRT, which builds for the GPU of its machine only."""
     name, found = "TensorRT", _first_of("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
     if not gpus:
-        meaning = "it builds and runs engines on the GPU of its machine"
+        meaning = "it builds and runs plans on the GPU of its machine"
         return Check(name, "unusable", f"{found or meaning}; {NO_GPU}")
     if not found:
-        return Check(name, "missing", "compiled engines for this GPU", install("tensorrt"))
+        return Check(name, "missing", "compiled plans for this GPU", install("tensorrt"))
     if blocked:
         return Check(name, "unusable", f"{found}; {blocked}")
     return Check(name, "ok", f"{found}: revstep compile --target tensorrt")
@@ -136,9 +136,9 @@ def tensorrt_rtx(gpus: tuple[Gpu, ...], blocked: str) -> Check:
         detail = f"it has no target for {', '.join(sorted(targets))}: use TensorRT"
         return Check(name, "builds" if found else "unusable", f"{found}; {detail}".lstrip("; "))
     if not found:
-        return Check(name, "missing", "engines for GeForce and RTX GPUs", install("tensorrt-rtx"))
+        return Check(name, "missing", "plans for GeForce and RTX GPUs", install("tensorrt-rtx"))
     if not gpus or blocked:
-        detail = f"{found} builds engines ({command}) for other machines; {blocked or NO_GPU}"
+        detail = f"{found} builds plans ({command}) for other machines; {blocked or NO_GPU}"
         return Check(name, "builds", detail)
     return Check(name, "ok", f"{found}: {command}")
 
@@ -153,4 +153,4 @@ def _capability(gpu: Gpu) -> float:
     try:
         return float(gpu.compute_capability)
     except ValueError:
-        return LEAST_CAPABILITY  # unknown to this driver's tool: torch tells later
+        return MIN_CAPABILITY  # unknown to this driver's tool; torch reports it later

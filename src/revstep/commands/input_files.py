@@ -1,21 +1,38 @@
-"""Given states and masks: a picture or a ``.npy`` file as an array for ``Engine.sample``."""
+"""Pictures and ``.npy`` files as arrays: starts, known samples, masks, conditions."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.commands.extras import need
-from revstep.commands.values import load_array
 from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["read_given", "read_mask", "read_state"]
+__all__ = ["load_array", "read_input", "read_mask", "read_state"]
 
 
-def read_given(path: Path, name: str, spec: DenoiserSpec) -> NDArray[np.float32]:
+def load_array(path: Path, what: str) -> NDArray[Any]:
+    """The array of a ``.npy`` file; never unpickles.
+
+    Raises:
+        ValueError: Not a readable array of numbers.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):  # numpy's words advise to unpickle
+        raise ValueError(
+            f"{what}: {path} is no readable .npy file of numbers; write it with numpy.save"
+        ) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise ValueError(f"{what}: {path} must hold one array of numbers")
+    return array
+
+
+def read_input(path: Path, name: str, spec: DenoiserSpec) -> NDArray[np.float32]:
     """The array of the option ``start``, ``known`` or ``mask``.
 
     Raises:

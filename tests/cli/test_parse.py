@@ -3,7 +3,9 @@ import pytest
 from specs import spec_of
 
 import revstep
-from revstep.commands.values import condition_values, load_array, numbers, options
+from revstep.commands.conditions import condition_values
+from revstep.commands.input_files import load_array
+from revstep.commands.parse import numbers, options
 
 
 @pytest.mark.parametrize(

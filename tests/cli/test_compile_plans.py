@@ -12,7 +12,7 @@ from revstep.engine.bundle.reader import Bundle
 pytestmark = pytest.mark.tensorrt
 
 
-def test_engines_of_several_batches_are_built_and_shown(cli, policy_bundle, copy_of):
+def test_plans_of_several_batches_are_built_and_shown(cli, policy_bundle, copy_of):
     path = copy_of(policy_bundle)
     options = ("--target", "tensorrt_rtx", "--batch", "1,8", "--dynamic", "1:4:16", "--gpu",
                "sm_86,sm_89", "--memory-limit", "256M", "--optimization-level", "1")  # fmt: skip
@@ -38,9 +38,9 @@ def test_keep_going_compiles_what_it_can_and_fails_at_the_end(cli, policy_bundle
     assert Bundle.open(path).compiled == ()
     result = cli("compile", path, *options, "--keep-going")
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert [entry["target"] for entry in told["compiled"]] == ["onnxruntime"]
-    assert [failure["job"] for failure in told["failed"]] == ["tensorrt_rtx, fp32"]
-    assert "can't build for sm_90" in told["failed"][0]["error"]
+    report = json.loads(result.stdout)
+    assert [entry["target"] for entry in report["compiled"]] == ["onnxruntime"]
+    assert [failure["job"] for failure in report["failed"]] == ["tensorrt_rtx, fp32"]
+    assert "can't build for sm_90" in report["failed"][0]["error"]
     assert "can't build for sm_90" in " ".join(result.stderr.split())
     assert [entry.target for entry in Bundle.open(path).compiled] == ["onnxruntime"]

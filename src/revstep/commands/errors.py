@@ -20,7 +20,7 @@ from revstep.engine.errors import (
 )
 from revstep.engine.message import Argument, Message
 
-__all__ = ["CALLER", "INTERRUPTED", "MACHINE", "guarded", "set_debug"]
+__all__ = ["CALLER", "INTERRUPTED", "MACHINE", "report_errors", "set_debug"]
 
 MACHINE = 1  # a failure of the machine, or of the work itself
 CALLER = 2  # the caller's mistake, as for a wrong option
@@ -49,7 +49,7 @@ def set_debug(on: bool) -> None:
     _debug = on or os.environ.get("REVSTEP_DEBUG", "") not in ("", "0")
 
 
-def guarded(command: Callable[P, R]) -> Callable[P, R]:
+def report_errors(command: Callable[P, R]) -> Callable[P, R]:
     """The command, with errors turned into a message on stderr and an exit code."""
 
     @functools.wraps(command)
@@ -74,7 +74,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def exit_code(error: BaseException) -> int:
-    """2 where the caller can mend it by calling differently, else 1."""
+    """2 where calling differently fixes it, else 1."""
     if isinstance(error, ExportError):
         # A module that can't be exported is the caller's; a full disk on the way is not.
         cause = error.__cause__

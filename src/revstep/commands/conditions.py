@@ -1,0 +1,97 @@
+"""``--class`` and ``--condition`` as arrays."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.commands.input_files import load_array
+from revstep.commands.parse import numbers
+from revstep.engine.nearest import unknown_names
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+
+__all__ = ["class_condition", "condition_values"]
+
+TRUTH = {"true": "1", "false": "0"}
+
+
+def class_condition(spec: DenoiserSpec) -> Condition:
+    """The condition that ``--class`` means: the only class label.
+
+    Raises:
+        ValueError: There is none, or more than one.
+    """
+    labels = [c for c in spec.conditions if "int" in c.dtype and set(c.shape) <= {1}]
+    if len(labels) != 1:
+        if not spec.conditions:
+            raise ValueError("--class needs a class label; this denoiser has no conditions at all")
+        have = ", ".join(c.name for c in spec.conditions)
+        raise ValueError(
+            f"--class needs exactly one class label; this denoiser's conditions: {have}. "
+            "Use --condition name=value"
+        )
+    return labels[0]
+
+
+def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
+    """The values of one condition: (m, *shape) in its dtype, one for each group of samples.
+
+    A condition of one number takes a list or range (m values); another takes its elements, one
+    value for all samples (m = 1), or a ``.npy`` file of shape ``shape`` or (m, *shape).
+
+    Raises:
+        ValueError: An unknown name, a wrong number of values, or fractions for whole numbers.
+    """
+    known = {c.name: c for c in spec.conditions}
+    if name not in known:
+        if not known:
+            raise ValueError(f"this denoiser has no condition {name!r}: it is unconditional")
+        raise ValueError(unknown_names("this denoiser has no condition", [repr(name)], known))
+    condition = known[name]
+    what = f"condition {name!r}"
+    if text.endswith(".npy"):
+        array = load_array(Path(text), what)
+    else:
+        array = np.asarray(_numbers(text, condition, what), np.float64)
+        if set(condition.shape) == {1}:
+            array = array.reshape(-1, *condition.shape)
+        elif condition.shape:
+            if array.size != math.prod(condition.shape):
+                raise ValueError(
+                    f"{what} has shape {condition.shape}: give {math.prod(condition.shape)} "
+                    f"numbers or a .npy file; got {array.size} numbers"
+                )
+            array = array.reshape(condition.shape)
+    if array.shape == condition.shape:
+        array = array[None]
+    if array.shape[1:] != condition.shape or not len(array):
+        raise ValueError(
+            f"{what} must have shape {condition.shape} or (m, *shape); got {array.shape}"
+        )
+    return _cast(array, condition, what)
+
+
+def _numbers(text: str, condition: Condition, what: str) -> list[float]:
+    """``numbers``, and true and false for bools."""
+    if condition.dtype != "bool":
+        return numbers(text, what)
+    parts = [part.strip().lower() for part in text.split(",")]
+    try:
+        return numbers(",".join(TRUTH.get(part, part) for part in parts), what)
+    except ValueError:
+        raise ValueError(
+            f"{what} must be true, false, 1 or 0, or a list of them; got {text!r}"
+        ) from None
+
+
+def _cast(array: NDArray[Any], condition: Condition, what: str) -> NDArray[Any]:
+    if condition.interface != "float32":
+        whole = array if array.dtype == bool else np.asarray(array, np.int64)
+        if not np.array_equal(whole, array):
+            raise ValueError(f"{what} takes whole numbers")
+        return condition.values(whole, what)
+    return np.asarray(array, np.float32)
