@@ -31,18 +31,18 @@ class Latency:
     step = network + outside.
 
     Attributes:
-        batch: Samples a run.
+        batch: Samples per run.
         sampler: Name of the sampler.
-        steps: Steps a run.
+        steps: Steps per run.
         guidance: Classifier-free guidance; other than 1 doubles the network's rows.
         runs: Runs measured, after one that is not counted.
         p50_ms: Median wall time of a run, from the call of ``sample`` to its result.
         p90_ms: 90th percentile; with fewer than 10 runs the slowest run.
         p99_ms: 99th percentile; with fewer than 100 runs the slowest run.
         step_ms: Wall time of the median run, divided by its network calls.
-        network_ms: The network's time in the median run, a call.
-        outside_us: (Wall time - network time) of the median run, a call: the step, the initial
-            noise, checks, buffers, everything that is not the network.
+        network_ms: The network's time in the median run, per call.
+        outside_us: (Wall time - network time) of the median run, per call: the step, the
+            initial noise, checks, buffers, everything that is not the network.
         samples_per_s: Batch divided by the median wall time.
     """
 
@@ -80,9 +80,9 @@ def measure(
 
     Args:
         engine: What to measure.
-        batch: Samples a run.
+        batch: Samples per run.
         sampler: As for ``Engine.sample``.
-        steps: Steps a run.
+        steps: Steps per run.
         guidance: Classifier-free guidance.
         conditions: Of one run; ``example_conditions`` by default.
         runs: Maximum of runs.
@@ -94,7 +94,8 @@ def measure(
     """
     if runs < MIN_RUNS or not seconds > 0.0:
         raise ValueError(f"runs={runs} must be at least {MIN_RUNS} and seconds={seconds} above 0")
-    given = example_conditions(engine, batch) if conditions is None else conditions
+    if conditions is None:
+        conditions = example_conditions(engine, batch)
 
     def run(seed: int) -> tuple[float, Timing]:
         timing = Timing()
@@ -105,7 +106,7 @@ def measure(
             steps=steps,
             seed=seed,
             guidance=guidance,
-            conditions=given,
+            conditions=conditions,
             timing=timing,
         )
         return perf_counter() - begun, timing

@@ -4,7 +4,7 @@
 # Versions: torch 2.13.0, onnxscript 0.7.2, onnxruntime 1.32.0.
 # Guess before the run: NaN in both (a softmax over nothing), or the same number in both.
 # Seen: scaled_dot_product_attention gives 0 for such a row; the exporter turns the mask into the
-#   least float32 instead of -inf, whose softmax is even, and the graph gives the mean. A classifier-free
+#   lowest float32, not -inf, whose softmax is even, and the graph gives the mean. A classifier-free
 #   guidance with an empty prompt has such rows.
 #     PyTorch 0.0, ONNX Runtime 2.5 (values 1, 2, 3, 4)
 set -euo pipefail

@@ -35,7 +35,7 @@ def run_rows(
             methods are so started on the exact flow.
     """
     states = []
-    slots: list[Any] = [None, None, None]
+    history: list[Any] = [None, None, None]
     for number, r in enumerate(program.rows[:-1]):
         m = network(r[col.C_IN] * x, r[col.TIME])
         x0 = np.clip(r[col.P_X] * x + r[col.P_M] * m, r[col.LO], r[col.HI])
@@ -43,9 +43,9 @@ def run_rows(
         stored = r[col.K_X] * x + r[col.K_M] * m + r[col.K_0] * x0
         for k in range(3):
             if r[col.H_1 + k] != 0:
-                new = new + r[col.H_1 + k] * slots[k]
+                new = new + r[col.H_1 + k] * history[k]
             if r[col.KH_1 + k] != 0:
-                stored = stored + r[col.KH_1 + k] * slots[k]
+                stored = stored + r[col.KH_1 + k] * history[k]
         if r[col.S] != 0:
             assert noise is not None
             scale = r[col.S]
@@ -54,7 +54,7 @@ def run_rows(
                 scale = scale * np.exp((f * r[col.LOG_BETA] + (1 - f) * r[col.LOG_BETA_TILDE]) / 2)
             new = new + scale * noise(number)
         if r[col.STORE] >= 0:
-            slots[int(r[col.STORE])] = stored
+            history[int(r[col.STORE])] = stored
         x = new if instead is None else instead.get(number, new)
         states.append(x)
     return x, states

@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 
 
 def natural_time(spec: DenoiserSpec, time: float) -> float:
-    """Natural time of the schedule, from the time that the network is given.
+    """Natural time of the schedule, from the time that the network gets.
 
     Raises:
         ValueError: A description of time that the proofs have no use for.

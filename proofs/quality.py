@@ -50,7 +50,7 @@ def quality(
     samplers: Iterable[str] = SAMPLERS,
     repeats: Sequence[int] = REPEATS,
 ) -> Iterator[dict[str, Any]]:
-    """One row a sampler and number of steps, and a few of other seeds; run in a checkout.
+    """One row per sampler and number of steps, and a few of other seeds; run in a checkout.
 
     Raises:
         FileNotFoundError: The bundled denoiser is not below the current directory.
@@ -107,7 +107,7 @@ def _scoring() -> ModuleType:
 
 
 def same_but_seed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that only their seeds tell apart: what chance alone makes of one of them."""
+    """The rows that differ in their seeds alone: the spread by chance."""
     first = rows[0]
     other = [row for row in rows if row["seed"] != first["seed"]]
     point = [(other or [first])[0][key] for key in ("sampler", "steps")]

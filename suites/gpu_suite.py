@@ -1,7 +1,7 @@
 """The GPU suite: `python suites/gpu_suite.py --out DIR`, from a checkout, with nothing installed.
 
 This file only makes the checkout importable: a folder of links in which the folders at the root
-are one package, `revstep`. The suite itself is `suites/gpu/suite.py`; `--help` says what it
+are one package, `revstep`. The suite itself is `suites/gpu/suite.py`; `--help` lists what it
 measures.
 """
 

@@ -1,4 +1,4 @@
-"""A device of torch tensors on a CPU: it runs all that a GPU's lane does, without a GPU.
+"""A device of torch tensors on a CPU: it runs what a GPU's lane runs, without a GPU.
 
 The kernels are the native ones, on views of the tensors' memory, and a graph is a list of calls;
 buckets, slots, counters, arena and look-ahead are the code that runs on a GPU.

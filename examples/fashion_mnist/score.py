@@ -48,7 +48,7 @@ PIXEL_TOLERANCE = 0.10  # relative to the real set's value, on the [0, 1] scale
 MAX_FRECHET = 3.8
 
 WEIGHTS_PATH = Path(__file__).with_name("classifier.safetensors")
-_CHUNK = 100  # images a pass: the widest unfolded layer is then 30 MB
+_CHUNK = 100  # images per pass: the widest unfolded layer is then 30 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Score:
         """Returns one sentence for each limit missed; empty if the images pass.
 
         Args:
-            min_accuracy: Least class accuracy, in [0, 1].
+            min_accuracy: Min class accuracy, in [0, 1].
             max_frechet: Largest Fréchet distance; the default is for 200 images or more.
             pixel_tolerance: Largest relative difference of the pixel mean and of the pixel
                 standard deviation from the real set's.
@@ -129,7 +129,7 @@ def score(images: NDArray[Any], labels: NDArray[Any]) -> Score:
     if len(x) < 2:
         raise ValueError(f"got {len(x)} images; a Fréchet distance needs 2 or more")
     if y.shape != (len(x),):
-        raise ValueError(f"labels have shape {y.shape}; give one a image: ({len(x)},)")
+        raise ValueError(f"labels have shape {y.shape}; give one per image: ({len(x)},)")
     if y.min() < 0 or y.max() >= len(CLASSES):
         raise ValueError(f"labels span {y.min()}..{y.max()}; the classes are 0..9")
 

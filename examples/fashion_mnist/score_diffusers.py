@@ -1,9 +1,9 @@
-"""Scores samples that diffusers draws from the demo denoiser: the figures to compare ours with.
+"""Scores diffusers' samples of the demo denoiser: the figures to compare ours with.
 
     python examples/fashion_mnist/score_diffusers.py --seeds 8
     python examples/fashion_mnist/score_diffusers.py --seeds 8 --steps 10 --spacing leading
 
-prints one line a seed and a summary; 200 images by DDIM-20 take about 40 s on one core.
+prints one line per seed and a summary; 200 images by DDIM-20 take about 40 s on one core.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from score import Array, score
 
 DENOISER = Path(__file__).parents[1] / "fashion_mnist_unet"
 NULL_CLASS = 10
-CHUNK = 50  # images a network call
+CHUNK = 50  # images per network call
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def sample(labels: torch.Tensor, *, steps: int, spacing: str, guidance: float, s
         steps: Number of DDIM steps.
         spacing: diffusers' timestep spacing, "trailing", "leading" or "linspace".
         guidance: g of ``uncond + g (cond - uncond)``.
-        seed: Of the CPU generator that draws the start.
+        seed: Of the CPU generator of the start.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when diffusers is imported
     # Untyped, and a type checker that followed it would take its optional `kernels` for ours.
@@ -56,7 +56,7 @@ def sample(labels: torch.Tensor, *, steps: int, spacing: str, guidance: float, s
 def main() -> None:
     """Samples and scores each seed, then prints the spread."""
     parser = argparse.ArgumentParser(description="Score diffusers' samples of the denoiser.")
-    parser.add_argument("--images", type=int, default=200, help="a seed, classes 0..9 in turn")
+    parser.add_argument("--images", type=int, default=200, help="per seed, classes 0..9 in turn")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0..N-1")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument(

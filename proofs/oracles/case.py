@@ -36,7 +36,7 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean")
 
 
 class Oracle(Protocol):
-    """Who else knows the answer."""
+    """What a sampler is compared with."""
 
     @property
     def name(self) -> str:

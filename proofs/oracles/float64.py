@@ -1,4 +1,4 @@
-"""diffusers' schedulers computed in float64, or as shipped, with given noise."""
+"""diffusers' schedulers computed in float64, or as shipped, with noise passed in."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def schedulers(
     Args:
         name: The class.
         double: Whether to compute in float64.
-        noise: What the scheduler draws, in place of random numbers.
+        noise: The scheduler's noise, in place of random numbers.
     """
     module = module_of(name)
     torch = importlib.import_module("torch")

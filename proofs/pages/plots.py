@@ -66,7 +66,7 @@ def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
 
 
 def _convergence(found: dict[str, Any]) -> Any:
-    """Four panels, one an order, each with a line of that slope."""
+    """Four panels, one per order, each with a line of that slope."""
     import matplotlib as mpl
 
     twenty = mpl.colormaps["tab20"]

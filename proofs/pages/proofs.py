@@ -1,4 +1,4 @@
-"""docs/proofs.md: the words are those of ``proofs.md`` beside this file, every number a result.
+"""docs/proofs.md: the text is that of ``proofs.md`` beside this file, every number a result.
 
 In that template ``{name}`` or ``{name:format}`` is a field; each ``##`` section is one part's.
 """

@@ -1,6 +1,6 @@
 """docs/samplers.md: the samplers and their largest errors: ``python -m proofs.pages.samplers``.
 
-The words are those of ``samplers.md`` beside this file.
+The text is that of ``samplers.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ def page(cases: list[Case], errors: Errors) -> str:
 
 
 def _rows_of(sampler: str, cases: list[Case]) -> str:
-    """Its options, network calls and history slots: three cells."""
+    """Its options, network calls and histories: three cells."""
     options = ", ".join(
         f"{f.name}={f.default!r}"
         for f in dataclasses.fields(SAMPLERS[sampler])  # type: ignore[arg-type]
     )
     own = [case for case in cases if case.sampler == sampler]
     calls = build_program(own[0].spec, make_sampler(sampler), STEPS).length
-    return f"{f'`{options}`' if options else '-'} | {calls} | {_slots(own)}"
+    return f"{f'`{options}`' if options else '-'} | {calls} | {_history(own)}"
 
 
-def _slots(cases: list[Case]) -> str:
+def _history(cases: list[Case]) -> str:
     longest: dict[str, Case] = {}
     for case in sorted(cases, key=lambda case: case.steps or 0):
         longest[str(sorted(case.options.items()))] = case

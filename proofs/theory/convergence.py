@@ -125,7 +125,7 @@ class Reference:
     Attributes:
         levels: sigma / alpha at the start and at the end.
         mixture: The data.
-        start: y at the start: draws from the process there.
+        start: y at the start: samples of the process there.
         end: y at the end.
         checked: Largest difference from the flow with half as many steps of the reference.
     """

@@ -15,7 +15,14 @@ from revstep.engine.program.samplers import RePaint
 if TYPE_CHECKING:
     from revstep.engine.engine import Engine
 
-__all__ = ["REPEATS", "SAMPLERS", "conditional_draws", "fused_runs", "mixture_engine", "repainted"]
+__all__ = [
+    "REPEATS",
+    "SAMPLERS",
+    "conditional_samples",
+    "fused_runs",
+    "mixture_engine",
+    "repainted",
+]
 
 SAMPLES, STEPS, SEED = 4096, 250, 0
 SAMPLERS = ("ddpm", "euler_ancestral", "dpmpp_2m_sde", "heun", "unipc")
@@ -35,7 +42,7 @@ def mixture_engine() -> Engine:
     class Exact(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.unused = torch.nn.Parameter(torch.zeros(1))  # says where the module lives
+            self.unused = torch.nn.Parameter(torch.zeros(1))  # gives the module a device
 
         def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             m = network(x.numpy().astype(np.float64), float(t[0]))  # rows are at one step here
@@ -44,8 +51,8 @@ def mixture_engine() -> Engine:
     return from_module(Exact(), spec, device="cpu")
 
 
-def conditional_draws(count: int, seed: int) -> Float64:
-    """Exact draws of the mixture whose first coordinate is ``KNOWN``, (count, 2)."""
+def conditional_samples(count: int, seed: int) -> Float64:
+    """Exact samples of the mixture whose first coordinate is ``KNOWN``, (count, 2)."""
     mixture, rng = three_modes(), np.random.default_rng(seed)
     density = np.exp(-0.5 * ((KNOWN - mixture.means[:, 0]) / mixture.widths) ** 2) / mixture.widths
     weights = mixture.weights * density
@@ -64,7 +71,7 @@ def repainted(engine: Engine, repeats: int, steps: int = 50) -> tuple[TwoSample,
         mask=np.array([1.0, 0.0], np.float32),
         known=np.array([KNOWN, 0.0], np.float32),
     )
-    exact = conditional_draws(SAMPLES, SEED)
+    exact = conditional_samples(SAMPLES, SEED)
     return two_sample(samples.x.astype(np.float64), exact), samples.calls
 
 

@@ -41,7 +41,7 @@ class Mixture:
         return np.asarray(inner + (self.weights[:, None] * apart).T @ apart)
 
     def draw(self, count: int, seed: int) -> Float64:
-        """``count`` exact draws, (count, D)."""
+        """``count`` exact samples, (count, D)."""
         rng = np.random.default_rng(seed)
         k = rng.choice(len(self.weights), count, p=self.weights)
         z = rng.standard_normal((count, self.means.shape[1]))

@@ -15,7 +15,7 @@ VARIABLES = ("lambda", "sigma/alpha", "t")
 
 
 def process(kind: str, prediction: str | None = None, elements: int = 2) -> DenoiserSpec:
-    """A spec of ``vp``, ``ve``, ``edm`` (VE, preconditioned) or ``flow``, given exact times."""
+    """A spec of ``vp``, ``ve``, ``edm`` (VE, preconditioned) or ``flow``, with exact times."""
     schedule = {
         "vp": VPSchedule(),
         "ve": VESchedule(sigma_min=0.01, sigma_max=150.0),

@@ -2,7 +2,7 @@
 
 For one mode the distance to the true law follows from the table without drawing anything
 (``gaussian_law``), so its order in the steps can be fitted. For the mixture the samples' moments
-and their law are compared with exact draws (``two_sample``), from noise to the clean end.
+and their law are compared with exact samples (``two_sample``), from noise to the clean end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["CASES", "CONTROLS", "LEVEL", "SAMPLES", "Law", "laws", "run_law"]
 SAMPLES = 20_000
 LEVEL = 0.01  # of the two-sample test
 AGAIN = 500  # added to the seeds
-SEED, DRAWS = 100, 1000  # of the engine's noise and of the exact draws of case 0
+SEED, EXACT_SEED = 100, 1000  # of the engine's noise and of the exact samples of case 0
 STEPS = (8, 40, 200, 1000)
 LAW_STEPS = (20, 40, 80, 160, 320)
 
@@ -156,13 +156,14 @@ def moments(x: Float64, mixture: Mixture) -> tuple[float, float]:
 
 
 def sampled(case: Law, number: int = 0, samples: int = SAMPLES) -> dict[str, Any]:
-    """Distances to exact draws over the numbers of steps, with the test and moments of each.
+    """Distances to exact samples over the numbers of steps, with the test and moments of each.
 
-    ``number`` gives each case seeds of its own: one unlucky draw would be every case's. A rejection
-    by the largest number of steps is repeated on other draws, ``again``: it stands if both reject.
+    ``number`` gives each case seeds of its own, or one unlucky sample would be every case's. A
+    rejection by the largest number of steps is repeated on other samples, ``again``: it stands if
+    both reject.
     """
     mixture = three_modes()
-    exact = mixture.draw(samples, DRAWS + number)
+    exact = mixture.draw(samples, EXACT_SEED + number)
     found: dict[str, Any] = {"steps": list(case.steps)}
     for steps in case.steps:
         program, x = run_law(case, steps, samples, SEED + number)
@@ -177,7 +178,7 @@ def sampled(case: Law, number: int = 0, samples: int = SAMPLES) -> dict[str, Any
     if found["p"][-1] <= LEVEL:
         number += AGAIN
         _, x = run_law(case, case.steps[-1], samples, SEED + number)
-        found["again"] = two_sample(x, mixture.draw(samples, DRAWS + number)).p
+        found["again"] = two_sample(x, mixture.draw(samples, EXACT_SEED + number)).p
     found["rejected"] = found["again"] is not None and found["again"] <= LEVEL
     return found
 

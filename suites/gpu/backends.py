@@ -137,7 +137,7 @@ def _tensorrt_rtx(run: Run, bundle: Path) -> None:
 
 
 def _validity(plan: bytes) -> str:
-    """What the runtime says of a plan on this GPU: get_engine_validity, then loading it."""
+    """The runtime's verdict on a plan on this GPU: get_engine_validity, then loading it."""
     from revstep.engine.backends.trt.library import trt_library
     from revstep.engine.backends.trt.plan import TrtEngine
 

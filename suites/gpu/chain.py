@@ -80,7 +80,7 @@ def _often(task: Callable[[], object]) -> Callable[[], object]:
     return calls
 
 
-def make_chain(buffers: StepBuffers, draw: Callable[[torch.Tensor], torch.Tensor] | None) -> Chain:
+def make_chain(buffers: StepBuffers, noise: Callable[[torch.Tensor], torch.Tensor] | None) -> Chain:
     """The row's arithmetic in PyTorch operators: the next state and the network's next input."""
     x, m, dtype = buffers.x.clone(), buffers.output, buffers.net_x.dtype
     r = [float(v) for v in buffers.table[0].cpu()]
@@ -89,8 +89,8 @@ def make_chain(buffers: StepBuffers, draw: Callable[[torch.Tensor], torch.Tensor
         wide = m.float()
         x0 = (r[col.P_X] * x + r[col.P_M] * wide).clamp(r[col.LO], r[col.HI])
         new = r[col.C_M] * wide + r[col.C_0] * x0
-        if draw is not None:
-            new = new + r[col.S] * draw(x)
+        if noise is not None:
+            new = new + r[col.S] * noise(x)
         return new, new.to(dtype)
 
     return chain

@@ -118,11 +118,11 @@ def _graphs_against_eager(run: Run, name: str, precision: str) -> None:
     differing, tried = 0, 0
     for sampler in SAMPLERS:
         for n, guidance in ((4, 1.0), (2, 1.5)):
-            given: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": 5}
-            given |= {"guidance": guidance, "conditions": conditions_for(network.spec, n)}
-            want = eager.sample(n, **given).x
+            options: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": 5}
+            options |= {"guidance": guidance, "conditions": conditions_for(network.spec, n)}
+            want = eager.sample(n, **options).x
             for engine in (graph, unrolled):
-                differing += _differing_bits(engine.sample(n, **given).x, want)
+                differing += _differing_bits(engine.sample(n, **options).x, want)
                 tried += want.size
     run.differing(
         name, differing, "differing values",
@@ -145,10 +145,10 @@ def _company(run: Run) -> None:
     denoiser = TorchModuleDenoiser(module, network.spec, device=run.device, dtype=torch.float16)
     engine = Engine(runtime_on(denoiser, buckets=(16,)), reproducible=True)
     conditions = conditions_for(network.spec, 4)
-    given: dict[str, Any] = {"steps": steps, "sampler": "ddpm"}
-    together = engine.sample(4, seed=[11, 12, 13, 14], conditions=conditions, **given).x
+    options: dict[str, Any] = {"steps": steps, "sampler": "ddpm"}
+    together = engine.sample(4, seed=[11, 12, 13, 14], conditions=conditions, **options).x
     part = {name: value[2:3] for name, value in conditions.items()}
-    alone = engine.sample(1, seed=[13], conditions=part, **given).x
+    alone = engine.sample(1, seed=[13], conditions=part, **options).x
     run.differing(
         "the same sample in other company, reproducible=True",
         _differing_bits(alone[0], together[2]),

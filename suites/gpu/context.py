@@ -1,4 +1,4 @@
-"""What a section is given: the device, the rows, and the clock that ends it."""
+"""What a section gets: the device, the rows, and the clock that ends it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Run:
         self.failures += count > 0
 
     def skip(self, name: str, reason: str) -> None:
-        """A row that says why something was not measured."""
+        """A row with the reason why something was not measured."""
         self.suite.add(self.section, name, "skipped", reason=reason)
 
     def fail(self, name: str, error: Exception) -> None:
@@ -97,13 +97,15 @@ class Run:
         self.suite.add(self.section, name, "failed", reason=f"{type(error).__name__}: {text}")
         self.failures += 1
 
-    def attempt(self, name: str, seconds: float, case: Callable[..., None], *given: Any) -> None:
+    def attempt(
+        self, name: str, seconds: float, case: Callable[..., None], *arguments: Any
+    ) -> None:
         """Runs one case if ``seconds`` are left; what it raises or lacks becomes a row."""
         if self.left() < seconds and not self.dry:
             self.skip(name, f"time: it needs about {seconds:g} s, {max(0.0, self.left()):.0f} left")
             return
         try:
-            case(self, *given)
+            case(self, *arguments)
         except Missing as why:
             self.skip(name, str(why))
         except Exception as error:

@@ -28,11 +28,11 @@ def main() -> None:
     network, steps = make_network(run, "policy"), run.pick(50, 2)
     marks["network"] = time.time()
     if side == "ours":
-        draw = our_run(torch_engine(run, network, "fp16", buckets=(1,)), 1, steps)
+        sample = our_run(torch_engine(run, network, "fp16", buckets=(1,)), 1, steps)
     else:
-        draw = peer_run(run, network, "fp16", 1, steps)
+        sample = peer_run(run, network, "fp16", 1, steps)
     marks["engine"] = time.time()
-    draw()
+    sample()
     marks["sample"] = time.time()
     last = float(started)
     parts = {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure_kernel"]
 
-ELEMENTS = 65_536  # of a sample
+ELEMENTS = 65_536  # per sample
 MEGABYTES = (64, 256, 16, 1)  # of state; the targets' first
 TARGET_FROM = 64
 TARGETS = {True: 0.85, False: 0.95}  # with noise, without
@@ -53,7 +53,7 @@ def _no_compiled_kernels(run: Run) -> str | None:
 def _case(run: Run, megabytes: int, dtype: str, *, noise: bool, **options: Any) -> None:
     name = f"step, {megabytes} MB of state, {dtype}, {'noise' if noise else 'no noise'}"
     if options.get("history"):
-        name += ", one history slot"
+        name += ", one history"
     if options.get("kernels"):
         name += ", compiled ahead of time"
     run.attempt(

@@ -83,7 +83,7 @@ def _outside(run: Run, name: str, batch: int, shape: tuple[int, ...]) -> None:
         }  # fmt: skip
         if many and not run.dry and median(many) <= median(few):
             raise ValueError(
-                f"{way}: {long} steps took no longer than {short}: they say nothing of a step"
+                f"{way}: {long} steps took no longer than {short}: no time per step follows"
             )
         figures = {f"run_{short}_us": percentiles(few), f"run_{long}_us": percentiles(many)}
         run.measured(
@@ -95,7 +95,7 @@ def _outside(run: Run, name: str, batch: int, shape: tuple[int, ...]) -> None:
             parameters={**parameters, "steps": [short, long], "of": "difference of the medians"},
         )
         run.measured(
-            f"{name}, {way}, a step of a whole run of {short}",
+            f"{name}, {way}, per step of a whole run of {short}",
             median(few) / short * 1e6,
             "µs",
             at_most=target,

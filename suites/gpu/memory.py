@@ -7,7 +7,7 @@ from typing import Any
 
 from suites.gpu.context import Run
 from suites.gpu.networks import NETWORKS, make_network
-from suites.gpu.peers import Draw, our_run, peer_name, peer_run, torch_engine
+from suites.gpu.peers import SampleBatch, our_run, peer_name, peer_run, torch_engine
 
 __all__ = ["measure_memory"]
 
@@ -25,14 +25,14 @@ def measure_memory(run: Run) -> None:
 def _peaks(run: Run, name: str) -> None:
     network, batch, steps = make_network(run, name), run.pick(BATCH, 2), run.pick(STEPS, 1)
 
-    def ours() -> Draw:
+    def ours() -> SampleBatch:
         engine = torch_engine(run, network, "fp16", buckets=(batch,), unroll=(steps,))
         return our_run(engine, batch, steps)
 
-    def theirs() -> Draw:
+    def theirs() -> SampleBatch:
         return peer_run(run, network, "fp16", batch, steps)
 
-    sides: dict[str, tuple[Callable[[], Draw], str | None]] = {
+    sides: dict[str, tuple[Callable[[], SampleBatch], str | None]] = {
         "revstep": (ours, None),
         "peer": (theirs, peer_name()),
     }
@@ -48,19 +48,19 @@ def _peaks(run: Run, name: str) -> None:
         )
 
 
-def _peak(run: Run, make: Callable[[], Draw]) -> tuple[int, int]:
+def _peak(run: Run, make: Callable[[], SampleBatch]) -> tuple[int, int]:
     """Peak bytes allocated and reserved; 0 on a CPU."""
     run.free()
     cuda = _cuda_memory(run)
     if cuda is not None:
         cuda.reset_peak_memory_stats(run.device)
-    draw = make()
-    draw()
+    sample = make()
+    sample()
     run.synchronize()
     found = (0, 0)
     if cuda is not None:
         found = cuda.max_memory_allocated(run.device), cuda.max_memory_reserved(run.device)
-    del draw
+    del sample
     run.free()
     return found
 

@@ -16,7 +16,7 @@ BUILD_SECONDS = 90
 
 
 def add_native(root: Path, links: Path, *, build: bool = True) -> str:
-    """Puts the native kernels beside the others; returns a line that says what runs.
+    """Puts the native kernels beside the others; returns a line that names what runs.
 
     Args:
         root: The checkout.

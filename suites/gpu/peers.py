@@ -1,6 +1,6 @@
 """Whole DDIM runs as others make them: diffusers' loop, or a plain one of the same operators.
 
-Each contender is a call that draws a batch and leaves it on the host, as revstep's do.
+Each contender is a call that samples a batch and leaves it on the host, as revstep's do.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from suites.gpu.networks import Network, conditions_for
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Draw", "our_run", "peer_name", "peer_run", "prepared", "torch_engine"]
+__all__ = ["SampleBatch", "our_run", "peer_name", "peer_run", "prepared", "torch_engine"]
 
 
-class Draw(Protocol):
-    """Draws a batch."""
+class SampleBatch(Protocol):
+    """Samples a batch."""
 
     def __call__(
         self, noise: NDArray[np.float32] | None = None, *, steps: int | None = None
     ) -> NDArray[np.float32]:
-        """From given noise or fresh one; in fewer steps than it was made for, if asked."""
+        """From ``noise`` or fresh noise, in ``steps`` or the steps that it was made for."""
         ...
 
 
@@ -68,11 +68,11 @@ def prepared(run: Run, network: Network, dtype: torch.dtype) -> torch.nn.Module:
     return prepare_module(network.module, run.device, dtype)
 
 
-def our_run(engine: Engine, batch: int, length: int) -> Draw:
+def our_run(engine: Engine, batch: int, length: int) -> SampleBatch:
     """revstep: DDIM, eta 0, with diffusers' conventions, so that the samples are the same."""
     sampler, conditions = DDIM(epsilon="keep"), conditions_for(engine.spec, batch)
 
-    def draw(
+    def sample(
         noise: NDArray[np.float32] | None = None, *, steps: int | None = None
     ) -> NDArray[np.float32]:
         return engine.sample(
@@ -86,7 +86,7 @@ def our_run(engine: Engine, batch: int, length: int) -> Draw:
             batch_size=batch,
         ).x
 
-    return draw
+    return sample
 
 
 def peer_name(compiled: str | None = None) -> str:
@@ -108,7 +108,7 @@ def peer_run(
     length: int,
     *,
     compiled: str | None = None,
-) -> Draw:
+) -> SampleBatch:
     """The loop of a diffusers pipeline: the state in the network's precision, times on the device.
 
     Args:
@@ -128,15 +128,15 @@ def peer_run(
     if compiled is not None:
         module = torch.compile(module, mode=compiled, dynamic=False)
     scheduler = _scheduler(spec)
-    given = NetworkBuffers.allocate(spec, batch, dtype, run.device).conditions
+    buffers = NetworkBuffers.allocate(spec, batch, dtype, run.device).conditions
     for name, array in conditions_for(spec, batch).items():
-        given[name].copy_(torch.from_numpy(array))
-    conditions = [c.to(dtype) if c.is_floating_point() else c for c in given.values()]
+        buffers[name].copy_(torch.from_numpy(array))
+    conditions = [c.to(dtype) if c.is_floating_point() else c for c in buffers.values()]
     generator = torch.Generator(run.device).manual_seed(0)
     shape = (batch, *spec.shape)
     new_step: Callable[[], None] = torch.compiler.cudagraph_mark_step_begin
 
-    def draw(
+    def sample(
         noise: NDArray[np.float32] | None = None, *, steps: int | None = None
     ) -> NDArray[np.float32]:
         scheduler.set_timesteps(steps or length, device=run.device)
@@ -152,7 +152,7 @@ def peer_run(
                 x = scheduler.step(out, t, x).prev_sample
         return np.asarray(x.float().cpu().numpy())
 
-    return draw
+    return sample
 
 
 @contextlib.contextmanager

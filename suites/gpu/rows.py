@@ -51,8 +51,8 @@ class Suite:
     @classmethod
     def from_json(cls, text: str) -> Suite:
         """From another process."""
-        given = json.loads(text)
-        return cls(**given | {name: Path(given[name]) for name in ("path", "root", "links")})
+        fields = json.loads(text)
+        return cls(**fields | {name: Path(fields[name]) for name in ("path", "root", "links")})
 
     def add(
         self,

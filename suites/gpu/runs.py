@@ -13,7 +13,7 @@ from revstep.bench.clock import percentiles
 from revstep.engine.engine import Engine
 from suites.gpu.context import Run
 from suites.gpu.networks import Network, make_network
-from suites.gpu.peers import Draw, our_run, peer_name, peer_run, torch_engine
+from suites.gpu.peers import SampleBatch, our_run, peer_name, peer_run, torch_engine
 
 __all__ = ["Contender", "check_same_samples", "graphs_of", "measure_runs", "report", "steps_of"]
 
@@ -43,13 +43,13 @@ class Contender:
 
     name: str
     precision: str
-    draw: Draw
+    sample: SampleBatch
     peer: str | None = None
     graphs: str | None = None
 
 
 def steps_of(run: Run) -> int:
-    """Steps of a run."""
+    """Steps per run."""
     return run.pick(STEPS, 2)
 
 
@@ -95,9 +95,9 @@ def _compiled(run: Run, name: str, batch: int) -> None:
         Contender("revstep, compiled, unrolled graph", "fp16", ours, graphs=graphs_of(engine))
     ]
     for mode in ("default", "reduce-overhead") if batch == 1 else ("default",):
-        draw = peer_run(run, network, "fp16", batch, steps, compiled=mode)
-        check_same_samples(run, network, batch, f"fp16, compiled ({mode})", ours, draw)
-        contenders.append(Contender(f"peer, compiled ({mode})", "fp16", draw, peer_name(mode)))
+        sample = peer_run(run, network, "fp16", batch, steps, compiled=mode)
+        check_same_samples(run, network, batch, f"fp16, compiled ({mode})", ours, sample)
+        contenders.append(Contender(f"peer, compiled ({mode})", "fp16", sample, peer_name(mode)))
     report(run, network, batch, contenders)
 
 
@@ -106,7 +106,7 @@ def report(run: Run, network: Network, batch: int, contenders: list[Contender]) 
 
     A peer comes after what it is compared with: the first of revstep's in its precision.
     """
-    tasks: list[Callable[[], object]] = [contender.draw for contender in contenders]
+    tasks: list[Callable[[], object]] = [contender.sample for contender in contenders]
     for task in tasks:
         for _ in range(run.pick(2, 1)):
             task()
@@ -123,7 +123,7 @@ def report(run: Run, network: Network, batch: int, contenders: list[Contender]) 
         run.measured(
             f"{title}: {contender.name}",
             middle * 1e3,
-            "ms a run",
+            "ms per run",
             peer=contender.peer,
             figures={**percentiles(found, 1e3), "samples_per_s": batch / middle},
             parameters=parameters,
@@ -148,8 +148,8 @@ def check_same_samples(
     network: Network,
     batch: int,
     title: str,
-    ours: Draw,
-    theirs: Draw,
+    ours: SampleBatch,
+    theirs: SampleBatch,
     peer: str | None = None,
 ) -> None:
     """A row: how far apart both sides' samples from the same noise are.

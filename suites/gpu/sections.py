@@ -81,7 +81,7 @@ def main() -> int:
     shared, until, *names = sys.argv[1:]
     suite = Suite.from_json(shared)
     if suite.dry:
-        os.environ["TORCH_COMPILE_DISABLE"] = "1"  # torch.compile then gives back what it is given
+        os.environ["TORCH_COMPILE_DISABLE"] = "1"  # torch.compile then returns its argument
     import torch
 
     device = torch.device("cpu") if suite.dry else torch.device("cuda", 0)

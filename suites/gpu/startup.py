@@ -33,9 +33,9 @@ def _start(run: Run, name: str, side: str, cache: str) -> None:
     """The first process fills the folder of Triton's kernels; the next ones find them there."""
     environment = {**os.environ, "TRITON_CACHE_DIR": cache}
     dry = "dry" if run.dry else "real"
-    given = (time.time(), run.device, side, dry, run.suite.root)
+    arguments = (time.time(), run.device, side, dry, run.suite.root)
     done = subprocess.run(
-        [sys.executable, "-m", "suites.gpu.first_sample", *map(str, given)],
+        [sys.executable, "-m", "suites.gpu.first_sample", *map(str, arguments)],
         capture_output=True, text=True, env=environment, timeout=SECONDS, cwd=run.suite.links,
     )  # fmt: skip
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The suite's command: options, one process a section, the clock, and the table at the end."""
+"""The suite's command: options, one process per section, the clock, and the table at the end."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python suites/gpu_suite.py",
         description="Measures revstep on this machine's GPU, from a checkout, within 8 minutes; "
-        "one JSON row a result, written as soon as it is there.",
+        "one JSON row per result, written as soon as it is there.",
         epilog=f"sections, in their order:\n{listed}\n\n{CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -149,10 +149,10 @@ def _kept(bundle: Bundle, parity: dict[str, NDArray[Any]], precision: str, work:
 def _row(bundle: Bundle, graph: Path, precision: str, work: Path) -> dict[str, Any]:
     return {
         "precision": precision,
-        "full_check": _said(lambda: onnx.checker.check_model(str(graph), full_check=True)),
+        "full_check": _passes(lambda: onnx.checker.check_model(str(graph), full_check=True)),
         "error": _error(bundle, lambda: _emulated(bundle, graph, precision, work)),
         "onnxruntime_cpu": _error(bundle, lambda: OrtDenoiser(graph, bundle.spec, threads=1)),
-        "tensorrt_rtx": _said(lambda: _build(bundle, graph)),
+        "tensorrt_rtx": _passes(lambda: _build(bundle, graph)),
         "bytes": graph.stat().st_size,
         **_counts(graph, precision),
     }
@@ -179,7 +179,7 @@ def _error(bundle: Bundle, make: Callable[[], Denoiser]) -> float | str:
     parity = bundle.parity()
     try:
         out = forward_rows(make(), parity, parity["x"], parity["t"])
-    except Exception as error:  # whatever a graph of others makes a runtime say
+    except Exception as error:  # of any kind: the graph is another converter's
         return _short(error)
     found = forward_error(out, parity["out"])
     return found if found < math.inf else "NaN or infinity"
@@ -194,7 +194,7 @@ def _build(bundle: Bundle, graph: Path) -> None:
     build_plan(graph, bundle.spec, Profile(1, 4, 8), library, options=BuildOptions(gpus=("sm_89",)))
 
 
-def _said(work: Callable[[], object]) -> bool | str:
+def _passes(work: Callable[[], object]) -> bool | str:
     try:
         work()
     except Exception as error:  # as above
@@ -203,8 +203,8 @@ def _said(work: Callable[[], object]) -> bool | str:
 
 
 def _short(error: Exception) -> str:
-    said = re.sub(rf"{re.escape(tempfile.gettempdir())}/[^/\s]+/", "", str(error))
-    return " ".join(said.split())[:200]
+    text = re.sub(rf"{re.escape(tempfile.gettempdir())}/[^/\s]+/", "", str(error))
+    return " ".join(text.split())[:200]
 
 
 def _counts(graph: Path, precision: str) -> dict[str, int]:

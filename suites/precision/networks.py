@@ -47,7 +47,7 @@ class Mlp(nn.Module):
 
 
 class Wrapped(nn.Module):
-    """A diffusers network called as ``call`` says."""
+    """A diffusers network, called by ``call``."""
 
     def __init__(self, net: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The step benchmark for pytest-benchmark: `pytest suites/step/bench_step.py --benchmark-json=F`.
 
-Ours and diffusers' step, one group a size, one thread. Nothing here passes or fails by its time;
+Ours and diffusers' step, one group per size, one thread. Nothing here passes or fails by its time;
 what is timed is checked first. `python -m suites.step.measure` measures in interleaved rounds and
 writes the committed rows.
 """

@@ -52,7 +52,7 @@ def one_row(*, noise: bool, history: bool = False) -> NDArray[np.float32]:
     row = ddim_row(VPSchedule().alphas_cumprod, 1.0 if noise else 0.0)
     if history:
         row[[col.C_0, col.H_1]] = 1.5 * row[col.C_0], -0.5 * row[col.C_0]
-        row[[col.K_0, col.SLOT]] = 1.0, 0.0
+        row[[col.K_0, col.STORE]] = 1.0, 0.0
     return row
 
 
@@ -67,7 +67,7 @@ def random_row(rng: np.random.Generator, history: int) -> NDArray[np.float32]:
     if rng.random() < 0.5:
         row[[col.LO, col.HI]] = -0.5, 0.7
     row[col.W] = rng.choice([0.0, 1.0, 0.6])
-    row[col.SLOT] = rng.integers(-1, history) if history else -1
+    row[col.STORE] = rng.integers(-1, history) if history else -1
     row[[col.NOISE, col.ACTIVE]] = rng.integers(col.NOISE_LIMIT), 1.0
     return row
 
@@ -85,10 +85,10 @@ def step_buffers(
     Args:
         device: Where.
         rows: Samples, and network rows.
-        elements: Of a sample.
+        elements: Per sample.
         dtype: The network's.
         program: float32 (columns,) or (length, columns): its active rows.
-        history: History slots.
+        history: Histories.
     """
     import torch
 
@@ -127,7 +127,7 @@ def bytes_moved(count: int, dtype: torch.dtype, *, history: bool = False) -> int
     """Bytes that a step of ``count`` elements must move, by the kernel's contract.
 
     State read and written, the network's output read and its next input written; with history,
-    one slot read and one stored.
+    one history read and one stored.
     """
     network = 2 * dtype.itemsize
     return count * (2 * STATE_BYTES + network + (2 * STATE_BYTES if history else 0))

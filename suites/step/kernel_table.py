@@ -48,12 +48,12 @@ INTRODUCTION = """\
 # Compiled kernels
 
 Written by `python -m suites.step.kernel_table`, with Triton {triton}. The Triton kernels were
-compiled ahead of time, without a GPU; the figures are read from the machine code and say nothing
-of time. *Instructions* counts every instruction in the code once, whatever a table row skips, so
+compiled ahead of time, without a GPU; the figures are read from the machine code; none is a
+time. *Instructions* counts every instruction in the code once, whatever a table row skips, so
 *per element* is an upper bound of what one element costs. State, history, masks and float32
 outputs are accessed with 128 bits; *others* are the table's pairs of columns, seeds and maps,
-flags, and 16-bit outputs (64 bits a thread). `h1` has one history slot, `c128` 128 noise calls a
-block (4 elements a thread), `tail` a sample whose elements are no multiple of 4.
+flags, and 16-bit outputs (64 bits per thread). `h1` has one history, `c128` 128 noise calls per
+block (4 elements per thread), `tail` a sample whose elements are no multiple of 4.
 
 """
 

@@ -28,7 +28,7 @@ from revstep.kernels.buffers import numpy_views
 from revstep.kernels.noise import STREAM_STEP
 from suites.step.buffers import TIMESTEP, ddim_row, step_buffers
 
-SIZES = ((1, 3072), (16, 3072), (8, 196608))  # (rows, elements of a row)
+SIZES = ((1, 3072), (16, 3072), (8, 196608))  # (rows, elements per row)
 PROGRAM_STEPS = 50
 TOLERANCE = 2e-5  # diffusers' float32 tables and order of operations
 
@@ -118,7 +118,7 @@ def measure_ratio(rows: int, elements: int, rounds: int) -> dict[str, Any]:
 
 
 def measure_noise(rounds: int) -> dict[str, Any]:
-    """Normals a second of each instruction set and of torch.randn, in a 768 KiB array."""
+    """Normals per second of each instruction set and of torch.randn, in a 768 KiB array."""
     import torch
 
     out, seed = np.empty((64, 3072), np.float32), np.arange(64, dtype=np.uint64)
@@ -140,7 +140,7 @@ def measure_noise(rounds: int) -> dict[str, Any]:
 def measure_bandwidth(megabytes: int, rounds: int) -> dict[str, Any]:
     """The step without noise (DDIM, eta 0) against a triad on arrays larger than the cache.
 
-    The step moves x in and out, m in, the network's input out: 16 bytes an element; the triad
+    The step moves x in and out, m in, the network's input out: 16 bytes per element; the triad
     a = b + s c 12. Both also load a line of the array that they only write: 20 and 16.
     """
     from revstep.kernels import _native

@@ -34,8 +34,8 @@ def test_calls_of_microseconds_are_made_many_times_per_round():
 
 
 def test_percentiles_are_values_that_were_measured():
-    told = clock.percentiles([5e-6, 1e-6, 3e-6, 2e-6, 4e-6])
-    assert told == {
+    found = clock.percentiles([5e-6, 1e-6, 3e-6, 2e-6, 4e-6])
+    assert found == {
         "p20": pytest.approx(1.0), "p50": pytest.approx(3.0), "p80": pytest.approx(4.0),
         "rounds": 5,
     }  # fmt: skip

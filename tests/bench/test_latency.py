@@ -29,7 +29,7 @@ def denoiser():
     return NumpyDenoiser(SPEC, network)
 
 
-def test_time_in_and_outside_the_network_is_told_apart(denoiser):
+def test_time_in_and_outside_the_network_is_separated(denoiser):
     row = measure(Engine(denoiser), 2, steps=4, runs=5)
     assert row.network_ms >= NETWORK_S * 1e3
     assert row.step_ms >= row.network_ms
@@ -50,17 +50,17 @@ def test_the_time_limit_ends_it_after_three_runs(denoiser):
 
 
 def test_progress_ends_full(denoiser):
-    told = []
-    measure(Engine(denoiser), 1, steps=1, runs=50, seconds=1e-6, progress=lambda *a: told.append(a))
-    assert [done for done, _ in told] == [1, 2, 3, 3]
-    assert all(done <= total for done, total in told)
-    assert told[-1] == (3, 3)  # the runs that were made, not the most that were allowed
+    seen = []
+    measure(Engine(denoiser), 1, steps=1, runs=50, seconds=1e-6, progress=lambda *a: seen.append(a))
+    assert [done for done, _ in seen] == [1, 2, 3, 3]
+    assert all(done <= total for done, total in seen)
+    assert seen[-1] == (3, 3)  # the runs that were made, not the max that was allowed
 
 
-def test_progress_never_passes_the_most_runs(denoiser):
-    told = []
-    measure(Engine(denoiser), 1, steps=1, runs=5, seconds=60.0, progress=lambda *a: told.append(a))
-    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5), (5, 5)]
+def test_progress_never_passes_the_max_of_runs(denoiser):
+    seen = []
+    measure(Engine(denoiser), 1, steps=1, runs=5, seconds=60.0, progress=lambda *a: seen.append(a))
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5), (5, 5)]
 
 
 def test_the_parts_add_up_and_are_the_median_runs():
@@ -80,7 +80,7 @@ def test_the_parts_add_up_and_are_the_median_runs():
 @pytest.mark.parametrize(
     ("runs", "shown"), [(9, ["1", "-", "-"]), (10, ["1", "2", "-"]), (100, ["1", "2", "3"])]
 )
-def test_percentiles_that_so_few_runs_cannot_tell_are_dashes(runs, shown):
+def test_percentiles_that_so_few_runs_cannot_resolve_are_dashes(runs, shown):
     pytest.importorskip("rich")
     from revstep.bench.latency import Latency
     from revstep.commands.latency_table import latency_table

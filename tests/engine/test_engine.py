@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
-from rows import run_rows
 from specs import spec_of
 
+from proofs.float64_rows import run_rows
 from revstep import (
     Condition,
     Engine,

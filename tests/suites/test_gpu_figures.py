@@ -16,13 +16,13 @@ def rows_by_name(run, rows_of):
 
 
 def made_up(*seconds):
-    """A clock that runs every task once and then says what each took."""
-    given = iter(seconds)
+    """A clock that runs every task once, then returns what each took."""
+    rounds = iter(seconds)
 
     def times(tasks, *arguments, **options):
         for task in tasks:
             task()
-        return [[value] * 3 for value in next(given)]
+        return [[value] * 3 for value in next(rounds)]
 
     return times
 
@@ -33,8 +33,8 @@ def test_the_step_is_judged_by_its_share_of_the_copys_bandwidth(run, monkeypatch
         name = f"{megabytes} {noise}"
         kernel._share_of_copy(run, name, megabytes, "float16", noise, {})
     rows = rows_by_name()
-    told = [(round(row["value"], 6), row["target"], row["met"]) for row in rows.values()]
-    assert told == [(0.48, None, None), (0.8, 0.85, False), (0.96, 0.95, True)]
+    found = [(round(row["value"], 6), row["target"], row["met"]) for row in rows.values()]
+    assert found == [(0.48, None, None), (0.8, 0.85, False), (0.96, 0.95, True)]
     row = rows["1 True"]
     assert row["parameters"]["bytes"] == 262_144 * 12  # 1 MiB of float32 state, fp16 network
     assert row["figures"]["step_GB_per_s"] == pytest.approx(262_144 * 12 / 2e-3 / 1e9)
@@ -47,7 +47,7 @@ def test_time_outside_the_network_is_what_further_steps_take(run, monkeypatch, r
     rows = rows_by_name()
     further = rows["x, unrolled graph, each further step"]
     assert (further["value"], further["met"]) == (pytest.approx(4.0), True)
-    whole = rows["x, unrolled graph, a step of a whole run of 50"]
+    whole = rows["x, unrolled graph, per step of a whole run of 50"]
     assert (whole["value"], whole["met"]) == (pytest.approx(20.0), False)
     assert rows["x, step graph, each further step"]["target"] is None
 
@@ -72,8 +72,8 @@ def test_the_chain_is_compared_in_times_as_fast(run, monkeypatch, rows_by_name):
 def test_a_chain_that_gives_another_result_is_not_timed(run, monkeypatch):
     right = chain.make_chain
 
-    def wrong(buffers, draw):
-        made = right(buffers, draw)
+    def wrong(buffers, noise):
+        made = right(buffers, noise)
         return lambda: (made()[0] + 1e-3, made()[1])
 
     monkeypatch.setattr(chain, "make_chain", wrong)

@@ -73,8 +73,8 @@ def test_a_failing_section_leaves_the_others_rows_and_is_counted(make_run, rows_
     assert run_section("kernel", run, sections) == 2
     run.failures = 0
     assert run_section("loop", run, sections) == 0
-    told = [(row["status"], row["reason"]) for row in rows_of(run)]
-    assert told == [
+    found = [(row["status"], row["reason"]) for row in rows_of(run)]
+    assert found == [
         ("failed", "ZeroDivisionError: division by zero"),
         ("measured", None),
         ("failed", "RuntimeError: the GPU is gone"),
@@ -123,17 +123,17 @@ def test_links_make_the_checkout_one_package(tmp_path):
     assert not (package / "kernels").is_symlink()  # a built module goes beside the links
 
 
-def test_without_a_compiler_the_reference_runs_and_says_so(tmp_path, monkeypatch):
+def test_without_a_compiler_the_reference_runs_and_is_named(tmp_path, monkeypatch):
     (tmp_path / "revstep" / "kernels").mkdir(parents=True)
     monkeypatch.setattr("shutil.which", lambda *arguments, **options: None)
     monkeypatch.delenv("CXX", raising=False)
-    said = add_native(tmp_path, tmp_path)
-    assert "CMake, a C++ compiler" in said
-    assert "numpy reference" in said
+    line = add_native(tmp_path, tmp_path)
+    assert "CMake, a C++ compiler" in line
+    assert "numpy reference" in line
 
 
 def test_the_bytes_of_a_step_are_those_of_its_contract():
-    # state read and written, m read, the next input written; one slot read, another stored
+    # state read and written, m read, the next input written; one history read, another stored
     assert buffers.bytes_moved(10, torch.float16) == 10 * (4 + 4 + 2 + 2)
     assert buffers.bytes_moved(10, torch.float32) == 10 * (4 + 4 + 4 + 4)
     assert buffers.bytes_moved(10, torch.float16, history=True) == 10 * (12 + 4 + 4)
@@ -193,13 +193,13 @@ def test_memory_is_the_peak_of_each_side_alone(gpu_run, monkeypatch, rows_of):
     monkeypatch.setattr(memory, "make_network", lambda run, name: types.SimpleNamespace(
         parameters={}, spec=None))  # fmt: skip
     for name in ("torch_engine", "our_run", "peer_run"):
-        monkeypatch.setattr(memory, name, lambda *a, **k: lambda: calls.append("drawn"))
+        monkeypatch.setattr(memory, name, lambda *a, **k: lambda: calls.append("sampled"))
     run.section = "memory"
     memory._peaks(run, "policy")
     rows = rows_of(run)
     assert [row["value"] for row in rows] == [5.0, 5.0]
     assert [row["figures"]["allocated_MiB"] for row in rows] == [3.0, 3.0]
-    assert [c for c in calls if c in ("reset", "drawn")] == ["reset", "drawn"] * 2
+    assert [c for c in calls if c in ("reset", "sampled")] == ["reset", "sampled"] * 2
 
 
 def test_the_tests_that_need_a_gpu_are_counted(make_run, tmp_path, rows_of):

@@ -18,7 +18,7 @@ from suites.gpu.sections import SECTIONS
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "suites" / "gpu_suite.py"
 NO_EXPORT = [name for name in SECTIONS if name != "backends"]
-# What a dry run may tell: counts and differences of samples, no times, sizes or ratios of them.
+# What a dry run may report: counts and differences of samples, no times, sizes or ratios of them.
 FACTS = {"differing values", "tests collected", "relative RMS"}
 
 
@@ -113,7 +113,7 @@ def test_an_unknown_section_is_refused_with_the_known_ones(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "--out DIR is needed"),
         (["--out", "x", "--only", ","], "no section is named"),
@@ -122,22 +122,22 @@ def test_an_unknown_section_is_refused_with_the_known_ones(tmp_path):
         (["--table", "absent.jsonl"], "absent.jsonl"),
     ],
 )
-def test_wrong_use_says_what_is_wrong(options, said, capsys, checkout):
+def test_wrong_use_names_what_is_wrong(options, message, capsys, checkout):
     with pytest.raises(SystemExit) as ended:
         suite.main(options, *checkout)
     assert ended.value.code == suite.WRONG_USE
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_help_names_sections_and_exit_codes(capsys, checkout):
     with pytest.raises(SystemExit):
         suite.main(["--help"], *checkout)
-    told = capsys.readouterr().out
-    assert all(f"  {name} " in told and section.what in told for name, section in SECTIONS.items())
-    assert "3 no GPU" in told
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text and section.what in text for name, section in SECTIONS.items())
+    assert "3 no GPU" in text
 
 
-def test_without_a_gpu_it_says_so_and_leaves_a_row(tmp_path):
+def test_without_a_gpu_it_reports_that_and_leaves_a_row(tmp_path):
     import torch
 
     if torch.cuda.is_available():
@@ -153,7 +153,9 @@ def test_without_a_gpu_it_says_so_and_leaves_a_row(tmp_path):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    monkeypatch.setattr(suite, "add_native", lambda *given, **more: "native kernels: as they are")
+    monkeypatch.setattr(
+        suite, "add_native", lambda *arguments, **options: "native kernels: as they are"
+    )
     return ROOT, tmp_path
 
 
@@ -224,7 +226,7 @@ def test_the_time_of_all_sections_is_within_eight_minutes():
     assert suite.TOTAL_SECONDS + suite.GRACE < 8 * 60
 
 
-def test_rows_of_earlier_runs_stay_and_are_not_told_again(children, checkout, tmp_path, capsys):
+def test_rows_of_earlier_runs_stay_and_are_not_printed_again(children, checkout, tmp_path, capsys):
     for name in ("kernel", "loop"):
         assert suite.main(["--out", str(tmp_path), "--only", name], *checkout) == 0
     assert [row["section"] for row in rows_in(tmp_path)] == ["kernel", "loop"]
@@ -232,7 +234,7 @@ def test_rows_of_earlier_runs_stay_and_are_not_told_again(children, checkout, tm
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import sys; sys.exit(0)", None),
         ("import sys; sys.exit(1)", None),
@@ -240,9 +242,9 @@ def test_rows_of_earlier_runs_stay_and_are_not_told_again(children, checkout, tm
         ("import os; os.abort()", "signal 6"),
     ],
 )
-def test_how_a_process_ended_is_told(code, said, tmp_path):
-    told = suite.run_process([sys.executable, "-c", code], tmp_path, 30)
-    assert told is None if said is None else said in told
+def test_how_a_process_ended_is_reported(code, message, tmp_path):
+    why = suite.run_process([sys.executable, "-c", code], tmp_path, 30)
+    assert why is None if message is None else message in why
 
 
 def test_a_process_finds_packages_in_the_folders_of_pythonpath(tmp_path, monkeypatch):
@@ -264,9 +266,9 @@ def test_a_process_that_hangs_is_stopped_with_all_it_started(tmp_path):
         "time.sleep(60)"
     )
     begun = time.monotonic()
-    told = suite.run_process([sys.executable, "-c", code], tmp_path, 3.0)
+    why = suite.run_process([sys.executable, "-c", code], tmp_path, 3.0)
     assert time.monotonic() - begun < 20
-    assert "3 s" in told
+    assert "3 s" in why
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 10
     while _runs(child) and time.monotonic() < deadline:

@@ -38,7 +38,7 @@ def rehash(bundle, name):
 
 
 def export_anew(bundle):
-    """What another export does to a bundle: another graph, and a manifest that says so."""
+    """What another export does to a bundle: another graph, and a manifest that matches it."""
     flip(bundle / "denoiser.fp32.onnx", 2000)
     rehash(bundle, "denoiser.fp32.onnx")
 

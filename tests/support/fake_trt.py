@@ -1,7 +1,7 @@
-"""A TensorRT in Python, for its callers' logic: engines run on torch CPU tensors by address.
+"""A TensorRT in Python, for its callers' logic: plans run on torch CPU tensors by address.
 
-A plan is JSON: {"tensors": [[name, mode, shape, dtype]], "profile": [least, tuned, most]}. An
-engine computes out = x + t (row by row) + the float conditions' sum. ``Faults`` makes calls fail
+A plan is JSON: {"tensors": [[name, mode, shape, dtype]], "profile": [low, tuned, high]}. It
+computes out = x + t (row by row) + the float conditions' sum. ``Faults`` makes calls fail
 as TensorRT's do: a False or None, and a line in the log; "nan" makes the output NaN.
 """
 
@@ -18,23 +18,23 @@ TYPES = {"float32": "FLOAT", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
 
 @dataclasses.dataclass
 class Faults:
-    """Which call fails, and what the log then says."""
+    """Which call fails, and what is then logged."""
 
     call: str = ""
     says: str = ""
     streams: list = dataclasses.field(default_factory=list)
 
 
-def plan(spec, least, tuned, most, change=lambda tensors: tensors):
+def plan(spec, low, tuned, high, change=lambda tensors: tensors):
     """A plan whose tensors are the spec's."""
-    rows = most if least == most else -1
+    rows = high if low == high else -1
     tensors = [
         [spec.name, "INPUT", [rows, *spec.shape], "FLOAT"],
         [spec.time.name, "INPUT", [rows], "FLOAT"],
         *([c.name, "INPUT", [rows, *c.shape], TYPES[c.interface]] for c in spec.conditions),
         ["out", "OUTPUT", [rows, *spec.output_shape], "FLOAT"],
     ]
-    return json.dumps({"tensors": change(tensors), "profile": [least, tuned, most]}).encode()
+    return json.dumps({"tensors": change(tensors), "profile": [low, tuned, high]}).encode()
 
 
 def fake_trt(faults=None, rtx=False):

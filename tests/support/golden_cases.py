@@ -30,7 +30,7 @@ __all__ = ["CHANGED", "Case", "all_cases"]
 # Groups whose programs, or whose very arguments, are not those of commit 896003f, and why.
 CHANGED = {
     "compat": "compat='diffusers' became the run of diffusers 0.42's schedulers and pipelines",
-    "told level": "VP networks fed sigma or log_sigma are told sigma / alpha, not sqrt(1 - abar)",
+    "noise level": "VP networks fed sigma or log_sigma get sigma / alpha, not sqrt(1 - abar)",
     "later": "arguments, schedules and dtypes that commit 896003f doesn't have",
 }
 SAMPLERS = {
@@ -98,8 +98,8 @@ def _sampler(name, options):
     """The sampler's name in a case, and the sampler."""
     if not options:
         return name, name
-    told = ", ".join(f"{k}={v!r}" for k, v in options.items())
-    return f"{name}({told})", make_sampler(name, **options)
+    label = ", ".join(f"{k}={v!r}" for k, v in options.items())
+    return f"{name}({label})", make_sampler(name, **options)
 
 
 def _processes():
@@ -120,15 +120,15 @@ def _of_every_sampler():
         for number, kind, prediction, fields in _processes():
             if name.startswith("flow_") and kind not in ("flow", "edm"):
                 continue  # refused, as on edm
-            told, sampler = _sampler(name, variants[(number + place) % len(variants)])
-            yield _case(name, f"{told} on {kind}, {prediction}", sampler, kind, fields)
+            label, sampler = _sampler(name, variants[(number + place) % len(variants)])
+            yield _case(name, f"{label} on {kind}, {prediction}", sampler, kind, fields)
 
 
 def _of_own_samplers():
     for number, kind, prediction, fields in _processes():
         own = three_terms if number % 2 else plain_walk
-        told = "plain_walk" if own is plain_walk else "three_terms"
-        yield _case("own", f"{told} on {kind}, {prediction}", own, kind, fields)
+        label = "plain_walk" if own is plain_walk else "three_terms"
+        yield _case("own", f"{label} on {kind}, {prediction}", own, kind, fields)
 
 
 def _of_learned_variance():
@@ -136,8 +136,8 @@ def _of_learned_variance():
         for options in ({"variance": "learned"}, {"variance": "large"}, None):
             for prediction in ("epsilon", "v_prediction"):
                 sampler = "dpmpp_2m" if options is None else make_sampler("ddpm", **options)
-                told = "dpmpp_2m" if options is None else f"ddpm {options['variance']}"
-                name = f"{told} on {prediction}, {shape}"
+                label = "dpmpp_2m" if options is None else f"ddpm {options['variance']}"
+                name = f"{label} on {prediction}, {shape}"
                 fields = {"prediction": prediction, "learned_variance": True}
                 yield _case("learned variance", name, sampler, "vp", fields, shape=shape)
 
@@ -157,12 +157,12 @@ def _of_one_engine():
                 continue
             variants = SAMPLERS.get(name, [{}])
             _, sampler = _sampler(name, variants[(number + place) % len(variants)])
-            told = f"{name}, {number}"
+            label = f"{name}, {number}"
             yield Case(
                 "one engine",
-                told,
-                lambda told=told, sampler=sampler: dataclasses.replace(
-                    draw(told, sampler, "vp", fields, **fixed), spec=spec
+                label,
+                lambda label=label, sampler=sampler: dataclasses.replace(
+                    draw(label, sampler, "vp", fields, **fixed), spec=spec
                 ),
             )
 
@@ -174,8 +174,8 @@ def _of_inversion():
             yield Case(
                 "inversion",
                 f"{iterations} iterations of {strength} on {name}",
-                lambda told=name, kind=kind, fields=fields, i=iterations, s=strength: _inversion(
-                    told, kind, fields, i, s
+                lambda label=name, kind=kind, fields=fields, i=iterations, s=strength: _inversion(
+                    label, kind, fields, i, s
                 ),
             )
 
@@ -184,28 +184,28 @@ def _inversion(name, kind, fields, iterations, strength):
     taken = ("steps", "spacing", "conditions", "null_conditions", "guidance", "clip", "batch_size")
     steps = Picks(name)("steps", [2, 3, 5])
     made = draw(f"inversion of {name}", "ddim", kind, fields, start="noise", steps=steps)
-    given = {key: made.arguments[key] for key in taken if key in made.arguments}
+    arguments = {key: made.arguments[key] for key in taken if key in made.arguments}
     x0 = numbers((made.arguments["n"], *made.spec.shape), 9)
-    given |= {"x0": x0, "iterations": iterations, "strength": strength}
-    return dataclasses.replace(made, arguments=given, method="invert", watch="nobody")
+    arguments |= {"x0": x0, "iterations": iterations, "strength": strength}
+    return dataclasses.replace(made, arguments=arguments, method="invert", watch="nobody")
 
 
 def _of_compat():
     """Group of ``CHANGED``: what diffusers runs, on the processes that it has."""
     for name in revstep.samplers.SAMPLERS:
         for kind, prediction in (("vp", "epsilon"), ("vp", "v_prediction"), ("flow", "flow")):
-            fields, told = {"prediction": prediction}, f"{name} on {kind}, {prediction}"
-            yield _case("compat", told, name, kind, fields, {"compat": "diffusers"})
+            fields, label = {"prediction": prediction}, f"{name} on {kind}, {prediction}"
+            yield _case("compat", label, name, kind, fields, {"compat": "diffusers"})
 
 
-def _of_told_levels():
+def _of_noise_levels():
     """Group of ``CHANGED``."""
     for number, name in enumerate(revstep.samplers.SAMPLERS):
         time = TimeInput(kind=("sigma", "log_sigma")[number % 2])
         prediction = KINDS["vp"][number % len(KINDS["vp"])]
-        fields, told = {"prediction": prediction}, f"{name} on {prediction}, {time.kind}"
+        fields, label = {"prediction": prediction}, f"{name} on {prediction}, {time.kind}"
         schedule = SCHEDULES["vp"][number % 4]
-        yield _case("told level", told, name, "vp", fields, time=time, schedule=schedule)
+        yield _case("noise level", label, name, "vp", fields, time=time, schedule=schedule)
 
 
 def _of_later():
@@ -221,8 +221,8 @@ def _of_later():
 
     def continuous(curve):
         schedule = revstep.schedules.ContinuousVPSchedule(curve=curve)
-        told = TimeInput(kind="log_snr" if curve == "linear" else "unit", fractions=True)
-        return {}, {}, {"schedule": schedule, "time": told, "grid": None}
+        time = TimeInput(kind="log_snr" if curve == "linear" else "unit", fractions=True)
+        return {}, {}, {"schedule": schedule, "time": time, "grid": None}
 
     for sampler in ("ddim", "ddpm", "dpmpp_2m", "heun", "unipc", "reverse_sde"):
         for curve in ("linear", "cosine", "sigmoid"):
@@ -258,7 +258,7 @@ def all_cases():
     """Every case, by group."""
     makers = (
         _of_every_sampler, _of_own_samplers, _of_learned_variance, _of_one_engine, _of_inversion,
-        _of_compat, _of_told_levels, _of_later,
+        _of_compat, _of_noise_levels, _of_later,
     )  # fmt: skip
     found = {}
     for maker in makers:

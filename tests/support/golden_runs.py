@@ -113,7 +113,7 @@ def engines(make):
 def outcome(case, engine):
     """What of a run is hashed -> its hash; or the name of the error that refuses the run.
 
-    ``previews`` are all that ``on_step`` was told, in the order of the calls.
+    ``previews`` are all that ``on_step`` got, in the order of the calls.
     """
     setup = case.setup()
     try:
@@ -129,28 +129,28 @@ def outcome(case, engine):
 def _hashes(setup, engine):
     if setup.method == "invert":
         return {"noise": _hash(engine.invert(**setup.arguments))}
-    told, done, given = hashlib.sha256(), [], dict(setup.arguments)
+    previews, done, arguments = hashlib.sha256(), [], dict(setup.arguments)
     watch = setup.watch
     if "previews" in watch:
 
         def on_step(preview):
             assert preview.x0.dtype == np.float32
-            told.update(
+            previews.update(
                 f"{preview.step}/{preview.steps} {preview.first} {preview.x0.shape}".encode()
             )
-            told.update(preview.x0.tobytes())
+            previews.update(preview.x0.tobytes())
 
-        given["on_step"] = on_step
+        arguments["on_step"] = on_step
     if "trace" in watch:
-        given["trace_x0"] = True
+        arguments["trace_x0"] = True
     if watch == "some":
-        given["trace_x0"] = (1, -1)
+        arguments["trace_x0"] = (1, -1)
     if watch == "progress":
-        given["progress"] = lambda *steps: done.append(steps)
-    samples = engine.sample(**given)
+        arguments["progress"] = lambda *steps: done.append(steps)
+    samples = engine.sample(**arguments)
     found = {"x": _hash(samples.x)}
-    if "on_step" in given:
-        found["previews"] = told.hexdigest()[:DIGITS]
+    if "on_step" in arguments:
+        found["previews"] = previews.hexdigest()[:DIGITS]
     if samples.x0_trace is not None:
         found["trace"] = _hash(samples.x0_trace)
     if done:
@@ -173,17 +173,19 @@ def recorded():
 
 
 def differences(group, want, make=host_engine):
-    """What differs from the wanted hashes, a line a run."""
+    """What differs from the wanted hashes, one line per run."""
     cases, engine = all_cases()[group], engines(make)
     lines = [f"{group}: {name} is no case any more" for name in want if name not in cases]
     for name, case in cases.items():
         got, wanted = outcome(case, engine), want.get(name)
         if got != wanted:
-            lines.append(f"{group}: {name}: {_told(got, wanted)} [{_described(case.setup())}]")
+            lines.append(
+                f"{group}: {name}: {_difference(got, wanted)} [{_described(case.setup())}]"
+            )
     return lines
 
 
-def _told(got, wanted):
+def _difference(got, wanted):
     if wanted is None:
         return "not in the file"
     if "refused" in got or "refused" in wanted:
@@ -219,7 +221,7 @@ def written():
     }
     text = json.dumps(parts, indent=1)
     for broken, joined in ((",\n     ", ", "), ("{\n     ", "{"), ("\n    }", "}")):
-        text = text.replace(broken, joined)  # one line a run
+        text = text.replace(broken, joined)  # one line per run
     return text + "\n"
 
 
@@ -228,8 +230,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--write", action="store_true", help=f"write {FILE.name} anew")
     logging.disable(logging.WARNING)
-    given = parser.parse_args()
-    if given.write:
+    options = parser.parse_args()
+    if options.write:
         FILE.write_text(written(), encoding="utf-8")
         return 0
     lines = [line for group, runs in recorded().items() for line in differences(group, runs)]

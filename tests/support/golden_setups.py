@@ -137,7 +137,7 @@ def _guidance(kind, n):
 
 
 def _start(kind, n, shape):
-    """The arguments that say where a run begins, and which pixels are known."""
+    """The arguments of where a run begins, and which pixels are known."""
     one, many = numbers(shape, 1), numbers((n, *shape), 2)
     noise = np.float32(1.5) * numbers((n, *shape), 3)
     mask = np.arange(shape[-1]) % 2 == 0
@@ -163,7 +163,7 @@ def _choices(kind, prediction):
 
 
 def _is_long(sampler):
-    """Whether a step of it is several network calls."""
+    """Whether its steps are several network calls each."""
     name = sampler if isinstance(sampler, str) else type(sampler).__name__.lower()
     return name in ("langevin", "predictor_corrector", "predictorcorrector", "repaint")
 

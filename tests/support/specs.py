@@ -5,5 +5,5 @@ from revstep.schedules import VPSchedule
 
 
 def spec_of(**fields):
-    """The noise predicted, over DDPM's schedule, where ``fields`` don't say otherwise."""
+    """The noise predicted, over DDPM's schedule, but for ``fields``."""
     return DenoiserSpec(**{"schedule": VPSchedule(), "prediction": "epsilon"} | fields)

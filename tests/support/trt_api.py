@@ -139,7 +139,7 @@ def all_apis(work):
 
 
 def as_text(apis):
-    """JSON, a class a line."""
+    """JSON, one class per line."""
     versions = []
     for version, classes in apis.items():
         rows = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in classes.items())

@@ -24,7 +24,7 @@ GRIDS = (
 SHORT = (("linear", "trailing", 12), ("scaled_linear", "leading", 7))  # slow peers
 NAMES = {1: "dpmpp_1s", 2: "dpmpp_2m", 3: "dpmpp_3m"}
 SDE = {"algorithm_type": "sde-dpmsolver++"}
-DRAWS = {"variance_noise": True}
+NOISE_PASSED = {"variance_noise": True}
 
 
 def cases() -> Iterator[Case]:
@@ -45,7 +45,7 @@ def multistep() -> Iterator[Case]:
             sde = Peer(
                 "DPMSolverMultistepScheduler",
                 settings=own | SDE,
-                step=DRAWS,
+                step=NOISE_PASSED,
                 change=right_sign if order == 3 else None,
             )
             for spec, steps in settings(grids=GRIDS):
@@ -152,7 +152,7 @@ def flow() -> Iterator[Case]:
         peer = flow_peer(name, own)
         yield Case(sampler, Scheduler(peer), spec, 12)
         change = right_sign if order == 3 else None
-        peer = flow_peer(name, own | SDE, step=DRAWS, change=change)
+        peer = flow_peer(name, own | SDE, step=NOISE_PASSED, change=change)
         yield Case(f"{sampler}_sde", Scheduler(peer), spec, 12)
     own |= {"solver_order": 2, "lower_order_final": True}
     peer = flow_peer("DPMSolverSinglestepScheduler", own)

@@ -99,7 +99,7 @@ def velocity() -> Iterator[Case]:
                     shipped = Scheduler(peer, double=False)
                     yield Case(sampler, shipped, spec, steps, options, SHIPPED, compat=None)
         late = dataclasses.replace(peer, prepare=over_late_levels)
-        for prediction in ("epsilon", "score"):  # which say nothing of x0 at t = 1
+        for prediction in ("epsilon", "score"):  # which don't determine x0 at t = 1
             spec = spec_for(FlowSchedule(), prediction, spacing=TimeGrid(sigmas=LATE))
             yield Case(sampler, Scheduler(late), spec, len(LATE) - 1, options, compat=None)
 

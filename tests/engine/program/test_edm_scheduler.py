@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from rows import run_rows
+
+from proofs.float64_rows import run_rows
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

@@ -6,9 +6,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from rows import run_rows
 from specs import spec_of
 
+from proofs.float64_rows import run_rows
 from revstep import DenoiserSpec, build_program
 from revstep.engine.program import history
 from revstep.engine.program.history import allocate

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 from networks import NumpyDenoiser
-from rows import run_rows
 from specs import spec_of
 
+from proofs.float64_rows import run_rows
 from proofs.oracles.case import noise_of_call
 from proofs.oracles.network import TestNetwork
 from revstep import DenoiserSpec, Engine, TimeInput, build_program

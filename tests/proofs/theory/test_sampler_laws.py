@@ -18,7 +18,7 @@ STOCHASTIC = {
     *(name for name in SAMPLERS if name.endswith("_sde")),
 }
 FEW = 4000  # samples
-MOST = 250  # steps
+MAX_STEPS = 250
 LAW_STEPS = (40, 80, 160)
 
 
@@ -34,10 +34,10 @@ def test_two_samples_of_one_law_pass_and_shifted_ones_do_not():
     assert two_sample(a, mixture.mean + 1.1 * (b - mixture.mean)).p <= proof.LEVEL
 
 
-def test_the_permutation_test_rejects_as_often_as_it_says():
+def test_the_permutation_test_rejects_as_often_as_its_level():
     rng = np.random.default_rng(5)
-    draws = [rng.standard_normal((2, 200, 2)) for _ in range(200)]
-    p = [two_sample(a, b, permutations=19, seed=n).p for n, (a, b) in enumerate(draws)]
+    pairs = [rng.standard_normal((2, 200, 2)) for _ in range(200)]
+    p = [two_sample(a, b, permutations=19, seed=n).p for n, (a, b) in enumerate(pairs)]
     share = np.mean(np.array(p) <= 0.2)
     assert 0.1 < share < 0.3
 
@@ -58,7 +58,7 @@ def test_the_law_of_one_mode_converges_with_its_order(case):
 @pytest.mark.parametrize("number", range(len(proof.CASES)), ids=[label(c) for c in proof.CASES])
 def test_samples_of_the_mixture_pass_and_come_closer_with_more_steps(number):
     case = proof.CASES[number]
-    coarse, fine = case.steps[0], min(case.steps[-1], MOST)
+    coarse, fine = case.steps[0], min(case.steps[-1], MAX_STEPS)
     found = proof.sampled(dataclasses.replace(case, steps=(coarse, fine)), number, FEW)
     assert not found["rejected"]
     assert max(found["mean"][1], found["covariance"][1]) < 4.0
@@ -82,7 +82,7 @@ def test_samples_of_a_sampler_with_wrong_noise_are_rejected(case):
     assert found["covariance"][-1] > 4.0
 
 
-def test_the_engine_itself_draws_from_the_mixture_and_repaints():
+def test_the_engine_itself_samples_the_mixture_and_repaints():
     pytest.importorskip("torch")
     engine = fused_runs.mixture_engine()
     x = engine.sample(fused_runs.SAMPLES, sampler="dpmpp_2m_sde", steps=100, seed=0).x
