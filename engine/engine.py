@@ -22,6 +22,7 @@ from revstep.engine.program.reductions import refuse_unknown
 from revstep.engine.program.samplers import SAMPLERS, FunctionSampler
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
+from revstep.engine.renamed import renamed
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.batching import run_batches, samples_per_batch
 from revstep.engine.runtime.kept_x0 import X0Trace
@@ -32,7 +33,7 @@ from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.timing import Timing
 from revstep.engine.runtime.watch import Preview, Watch
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing
+from revstep.engine.spec.grids import Grid
 
 __all__ = ["Engine", "Preview"]
 
@@ -112,6 +113,7 @@ class Engine:
             **self._details,
         }
 
+    @renamed(spacing="grid")
     def sample(
         self,
         n: int | Request | None = None,
@@ -128,7 +130,7 @@ class Engine:
         mask: ArrayLike | None = None,
         known: ArrayLike | None = None,
         noise: ArrayLike | None = None,
-        spacing: str | Spacing | None = None,
+        grid: str | Grid | None = None,
         compat: str | None = None,
         clip: bool | None = None,
         final: str | None = None,
@@ -170,7 +172,7 @@ class Engine:
             known: The known pixels, (n, *shape) or (*shape); ``start`` if None. Where the mask is 1
                 they come out exactly. Without ``start`` the hole begins as noise.
             noise: Standard normal (n, *shape) to start from, instead of the seeds' own.
-            spacing: A grid's name, such as ``trailing`` or ``karras``, or a grid such as
+            grid: A grid's name, such as ``trailing`` or ``karras``, or a grid such as
                 ``KarrasGrid(rho=5)``; None is the spec's.
             compat: ``diffusers`` is the run of that library's scheduler of the sampler's name: its
                 calls, stepping, start, clipping and end (docs/diffusers-configs.md), and with
@@ -204,7 +206,7 @@ class Engine:
             guidance=guidance, guidance_weight=guidance_weight,
             conditions=conditions, null_conditions=null_conditions,
             start=start, strength=strength, mask=mask, known=known, noise=noise,
-            spacing=spacing, compat=compat, clip=clip, final=final,
+            grid=grid, compat=compat, clip=clip, final=final,
             decode=decode, trace_x0=trace_x0,
         )  # fmt: skip
         watch = Watch(self._advice, progress, on_step, cancel)
@@ -232,6 +234,7 @@ class Engine:
             x0_steps=() if trace is None else trace.steps,
         )
 
+    @renamed(spacing="grid")
     def invert(
         self,
         x0: ArrayLike,
@@ -242,7 +245,7 @@ class Engine:
         guidance: float | ArrayLike = 1.0,
         conditions: Mapping[str, ArrayLike] | None = None,
         null_conditions: Mapping[str, ArrayLike] | None = None,
-        spacing: str | Spacing | None = None,
+        grid: str | Grid | None = None,
         compat: str | None = None,
         clip: bool | None = None,
         batch_size: int | None = None,
@@ -268,7 +271,7 @@ class Engine:
             guidance: As in ``sample``; other than 1, the way back is less exact.
             conditions: As in ``sample``.
             null_conditions: As in ``sample``.
-            spacing: As in ``sample``.
+            grid: As in ``sample``.
             compat: ``diffusers`` walks as that library's ``DDIMInverseScheduler``.
             clip: As in ``sample``; what is clipped away doesn't come back.
             batch_size: As in ``sample``.
@@ -292,12 +295,12 @@ class Engine:
             seed=0, start=x0, noise=np.zeros(self.spec.shape, np.float32),
             steps=steps, strength=1.0 if strength is None else strength, guidance=guidance,
             conditions=conditions, null_conditions=null_conditions,
-            spacing=spacing, compat=compat, clip=clip,
+            grid=grid, compat=compat, clip=clip,
         )  # fmt: skip
         watch = Watch(self._advice, progress, cancel=cancel)
         batch = batch_of(self.spec, request, "x0")
         arguments = program_arguments(self.spec, request)
-        walk = ("steps", "spacing", "compat", "clip", "strength")
+        walk = ("steps", "grid", "compat", "clip", "strength")
         program = self._inversion(iterations=iterations, **{k: arguments[k] for k in walk})
         x = self._run(program, batch, batch_size, watch, timing)
         return noise_from(program, x, None if strength is None else batch.start)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from revstep.bench.rows import new_row
-from revstep.engine.spec.grids import KarrasGrid, Spacing
+from revstep.engine.spec.grids import Grid, KarrasGrid
 
 __all__ = [
     "GUIDANCE",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 EXAMPLES = Path("examples")
-SAMPLERS: dict[str, Spacing | None] = dict.fromkeys(
+SAMPLERS: dict[str, Grid | None] = dict.fromkeys(
     ("ddpm", "ddim", "heun", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde", "unipc", "ipndm")
 )
 # The mean of two slopes over sigma / alpha is lost on this schedule's own first step, which falls
@@ -66,14 +66,14 @@ def quality(
         wanted = [(name, count, SEED) for name in samplers for count in steps]
         for name, count, seed in [*wanted, *((*REPEATED, seed) for seed in repeats)]:
             samples = engine.sample(
-                seed=seed, sampler=name, steps=count, guidance=GUIDANCE, spacing=SAMPLERS[name],
+                seed=seed, sampler=name, steps=count, guidance=GUIDANCE, grid=SAMPLERS[name],
                 conditions={"class_labels": labels},
             )  # fmt: skip
             found = score(np.clip(samples.x, -1.0, 1.0), labels)  # as pictures are
             row = {
                 "sampler": name,
                 "steps": count,
-                "spacing": str(SAMPLERS[name] or engine.spec.spacing),
+                "spacing": str(SAMPLERS[name] or engine.spec.grid),
                 "calls": samples.calls,
                 "images": images,
                 "guidance": GUIDANCE,

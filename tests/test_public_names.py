@@ -26,8 +26,8 @@ NAMES = {
         Sampler UniPC Vector lambda_point make_sampler sampler
     """,
     "revstep.grids": """
-        AYS_SD15 AYS_SDXL AYS_SVD BetaGrid ExponentialGrid IndexGrid KarrasGrid LeadingGrid
-        LinspaceGrid LogSNRGrid LuGrid NoiseGrid SPACINGS ShiftedGrid Spacing TimeGrid TrailingGrid
+        AYS_SD15 AYS_SDXL AYS_SVD BetaGrid ExponentialGrid GRIDS Grid IndexGrid KarrasGrid
+        LeadingGrid LinspaceGrid LogSNRGrid LuGrid NoiseGrid ShiftedGrid TimeGrid TrailingGrid
         flow_shift
     """,
     "revstep.schedules": """

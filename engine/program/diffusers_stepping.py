@@ -1,7 +1,7 @@
 """``compat="diffusers"``: the steps of a run as that library's schedulers (0.42) have them.
 
 Each sampler has a ``Stepping``, that of the scheduler of its name; the spec's grid gives the
-options of the config: its spacing, kind of sigmas and ends.
+options of the config: its timestep spacing, kind of sigmas and ends.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from revstep.engine.program.steps import Steps, call_points, check_falling, end_
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import (
     BetaGrid,
+    Grid,
     IndexGrid,
     KarrasGrid,
     LeadingGrid,
@@ -26,8 +27,7 @@ from revstep.engine.spec.grids import (
     LuGrid,
     NoiseGrid,
     ShiftedGrid,
-    Spacing,
-    resolve_spacing,
+    resolve_grid,
 )
 from revstep.engine.spec.grids.base import Float64
 from revstep.engine.spec.schedule import NearlyZeroSNR, VPSchedule
@@ -58,14 +58,14 @@ class Stepping:
 
     Attributes:
         arrive: ``next``: a step arrives at the grid's next call; ``stride``: at index t - T // N.
-        drop_last: Whether leading and linspace spacings are those of N + 1 calls without the last.
+        drop_last: Whether leading and linspace grids are those of N + 1 calls without the last.
         whole: Whether times are cut to whole ones; else the network is fed fractions, and noise
             levels between indices are linear in sigma / alpha.
         karras: Times of Karras' grid are rounded all the same; ``linear``: but for squared-cosine
             betas.
         own_end: Whether ``final="first"`` over a noise grid is its own last level.
         scaled: Whether the state is x / alpha: the start is its largest level, and 1 over leading
-            spacings; else it is 1.
+            grids; else it is 1.
         float32_steps: Whether steps are float32 differences of levels, which counts at 2^12.
         zero_snr: Whether alpha is 0 where the schedule has zero terminal SNR; else abar is 2^-24.
         clips: Whether the scheduler knows ``clip_sample``.
@@ -89,25 +89,23 @@ class Stepping:
         fields = {f.name: getattr(schedule, f.name) for f in dataclasses.fields(schedule)}
         return dataclasses.replace(spec, schedule=NearlyZeroSNR(**fields))
 
-    def start(self, spec: DenoiserSpec, spacing: str | Spacing | None, first: Point) -> float:
+    def start(self, spec: DenoiserSpec, grid: str | Grid | None, first: Point) -> float:
         """Deviation of the initial noise, in the state's coordinates."""
         if spec.prediction == "edm":
             return math.hypot(first.sigma, 1.0)
         if spec.schedule.kind == "ve":
             return first.sigma
-        leading = isinstance(_index_grid(spec, spacing), LeadingGrid)
+        leading = isinstance(_index_grid(spec, grid), LeadingGrid)
         return first.sigma if self.scaled and spec.schedule.kind == "vp" and not leading else 1.0
 
-    def steps_over(
-        self, spec: DenoiserSpec, steps: int | None, spacing: str | Spacing | None
-    ) -> Steps:
+    def steps_over(self, spec: DenoiserSpec, steps: int | None, grid: str | Grid | None) -> Steps:
         """The steps as the scheduler takes them.
 
         Raises:
-            TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
-            ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
+            TypeError: ``steps`` is no whole number, or ``grid`` no grid.
+            ValueError: Steps out of range, an unknown grid, or one that leaves the schedule.
         """
-        grid = spec.grid_of(spacing)
+        grid = spec.grid_of(grid)
         steps = step_count(spec, steps, grid)
         if self.drop_last:
             grid = grid.without_last()
@@ -128,7 +126,7 @@ class Stepping:
             arrive = [_float32_step(*pair) for pair in zip(points, arrive, strict=True)]
         return tuple(zip(points, arrive, strict=True))
 
-    def _points(self, spec: DenoiserSpec, grid: Spacing, steps: int) -> list[Point]:
+    def _points(self, spec: DenoiserSpec, grid: Grid, steps: int) -> list[Point]:
         if spec.schedule.kind == "flow" and self.drop_last and isinstance(grid, ShiftedGrid):
             return _flow_points(spec, grid, steps)
         if isinstance(spec.schedule, VPSchedule):
@@ -168,7 +166,7 @@ class Stepping:
         return points
 
     def _ended(self, spec: DenoiserSpec, grid: NoiseGrid, steps: int) -> NoiseGrid:
-        """The grid between the levels of the first and last call of its spacing."""
+        """The grid between the levels of the first and last call of its index grid."""
         ends = self._index_points(spec, grid.ends or LinspaceGrid(), steps)
         low = ends[-1].level if grid.sigma_min is None else grid.sigma_min
         high = ends[0].level if grid.sigma_max is None else grid.sigma_max
@@ -188,26 +186,25 @@ SINGLESTEP = Stepping(drop_last=True)
 UNIPC = Stepping(drop_last=True, own_end=True)
 
 
-def _index_grid(spec: DenoiserSpec, spacing: str | Spacing | None) -> Spacing:
-    """The spacing of training indices under a grid; the spec's own under a given one."""
-    for chosen in (spec.spacing if spacing is None else spacing, spec.spacing):
-        grid = resolve_spacing(chosen)
-        found = (grid.ends or LinspaceGrid()) if isinstance(grid, NoiseGrid) else grid
+def _index_grid(spec: DenoiserSpec, grid: str | Grid | None) -> Grid:
+    """The grid of training indices under a grid; the spec's own under a given one."""
+    for chosen in map(resolve_grid, (spec.grid if grid is None else grid, spec.grid)):
+        found = (chosen.ends or LinspaceGrid()) if isinstance(chosen, NoiseGrid) else chosen
         if isinstance(found, IndexGrid):
             return found
     return LinspaceGrid()
 
 
 def _one_step(spec: DenoiserSpec, grid: LinspaceGrid | LeadingGrid) -> Float64:
-    """The last index of the spacing, where diffusers has the one call: not the first."""
+    """The last index of the grid, where diffusers has the one call: not the first."""
     index = (
         grid.indices(spec.schedule, spec.time, 1)[0]
         if isinstance(grid, LeadingGrid)
         else grid.last or 0.0
     )
     log.warning(
-        "one step over spacing %r calls the network at training index %g, as in diffusers: on next "
-        "to no noise, so that samples are noise. Use spacing='trailing'",
+        "one step over grid %r calls the network at training index %g, as in diffusers: on next "
+        "to no noise, so that samples are noise. Use grid='trailing'",
         grid.kind,
         index,
     )
@@ -262,7 +259,7 @@ def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Poin
 
 def _flow_sigmas(spec: DenoiserSpec, grid: ShiftedGrid, times: Float64) -> Float64:
     """The times in diffusers' own order of operations: a cut depends on the last bit."""
-    inner = resolve_spacing(grid.spacing)
+    inner = resolve_grid(grid.grid)
     if grid.terminal is not None or not (isinstance(inner, LinspaceGrid) and inner.drop_last):
         return times
     even = np.linspace(1.0, 1.0 / spec.schedule.steps, len(times) + 1)

@@ -30,7 +30,7 @@ from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing
+from revstep.engine.spec.grids import Grid
 
 __all__ = ["MAX_ITERATIONS", "DDIMInversion", "inversion_program", "noise_from"]
 
@@ -79,11 +79,11 @@ class DDIMInversion(BaseSampler):
         self,
         spec: DenoiserSpec,
         steps: int | None,
-        spacing: str | Spacing | None,
+        grid: str | Grid | None,
         compat: str | None,
     ) -> Steps:
         """DDIM's steps, turned round."""
-        pairs = DDIM().steps_over(spec, steps, spacing, compat)
+        pairs = DDIM().steps_over(spec, steps, grid, compat)
         turned = [(then, now) for now, then in reversed(pairs)]
         if turned[0][0].sigma == 0.0 and not compat:  # begin with alpha x0, noise of none
             arrive = turned[0][1]
@@ -95,7 +95,7 @@ def inversion_program(
     spec: DenoiserSpec,
     steps: int | None = None,
     *,
-    spacing: str | Spacing | None = None,
+    grid: str | Grid | None = None,
     compat: str | None = None,
     clip: bool | None = None,
     strength: float = 1.0,
@@ -109,7 +109,7 @@ def inversion_program(
     """
     walk = DDIMInversion(iterations, strength)
     program = build_program(
-        spec, walk, steps, spacing=spacing, compat=compat, clip=clip, from_noise=False
+        spec, walk, steps, grid=grid, compat=compat, clip=clip, from_noise=False
     )
     alpha, sigma = program.start
     return dataclasses.replace(program, start=(alpha if sigma == 0.0 else 1.0, 0.0))

@@ -10,8 +10,9 @@ from revstep.engine.checks import check_whole
 from revstep.engine.errors import ArgumentError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.points import Point, point
+from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing
+from revstep.engine.spec.grids import Grid
 
 __all__ = [
     "DEFAULT_STEPS",
@@ -30,10 +31,11 @@ Steps = tuple[tuple[Point, Point], ...]
 """Pairs (now, then): the point of the network call, and the point that the step arrives at."""
 
 
+@renamed(spacing="grid")
 def steps_over(
     spec: DenoiserSpec,
     steps: int | None = None,
-    spacing: str | Spacing | None = None,
+    grid: str | Grid | None = None,
 ) -> Steps:
     """``steps`` pairs (point of the network call, point that the step arrives at).
 
@@ -43,13 +45,13 @@ def steps_over(
     Args:
         spec: The denoiser; gives the schedule and the defaults.
         steps: 1 to the schedule's training steps; None is 20, or what a given grid has.
-        spacing: A grid's name or a grid (``revstep.engine.spec.grids``); None is the spec's.
+        grid: A grid's name or a grid (``revstep.engine.spec.grids``); None is the spec's.
 
     Raises:
-        TypeError: ``steps`` is no whole number, or ``spacing`` no grid.
-        ValueError: Steps out of range, an unknown spacing, or one that leaves the schedule.
+        TypeError: ``steps`` is no whole number, or ``grid`` no grid.
+        ValueError: Steps out of range, an unknown grid, or one that leaves the schedule.
     """
-    grid = spec.grid_of(spacing)
+    grid = spec.grid_of(grid)
     steps = step_count(spec, steps, grid)
     points = call_points(spec, grid, steps)
     last = point(spec, end_time(spec, grid))
@@ -57,18 +59,18 @@ def steps_over(
     return tuple(zip(points, [*points[1:], last], strict=True))
 
 
-def call_points(spec: DenoiserSpec, grid: Spacing, steps: int) -> list[Point]:
+def call_points(spec: DenoiserSpec, grid: Grid, steps: int) -> list[Point]:
     """The points of the ``steps`` network calls over a grid."""
     times = grid.natural_times(spec.schedule, spec.time, steps)
     return [point(spec, float(t)) for t in times]
 
 
-def default_steps(spec: DenoiserSpec, grid: Spacing) -> int:
+def default_steps(spec: DenoiserSpec, grid: Grid) -> int:
     """What a given grid has, or 20, at most the schedule's training steps."""
     return grid.count or min(DEFAULT_STEPS, spec.schedule.steps)
 
 
-def step_count(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
+def step_count(spec: DenoiserSpec, steps: int | None, grid: Grid) -> int:
     """The number of steps, where None is the default, or what a given grid has.
 
     Raises:
@@ -86,7 +88,7 @@ def step_count(spec: DenoiserSpec, steps: int | None, grid: Spacing) -> int:
     return count
 
 
-def check_falling(points: Sequence[Point], last: Point, grid: Spacing) -> None:
+def check_falling(points: Sequence[Point], last: Point, grid: Grid) -> None:
     """Refuses points whose times do not fall, or that end below ``last``."""
     times = [at.t for at in points]
     if not (np.all(np.diff(times) < 0.0) and times[-1] >= last.t):
@@ -97,7 +99,7 @@ def check_falling(points: Sequence[Point], last: Point, grid: Spacing) -> None:
         )
 
 
-def end_time(spec: DenoiserSpec, grid: Spacing) -> float:
+def end_time(spec: DenoiserSpec, grid: Grid) -> float:
     """Natural time where the last step over ``grid`` arrives."""
     end = grid.end(spec.schedule)
     if end is not None:

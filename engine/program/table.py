@@ -21,8 +21,9 @@ from revstep.engine.program.samplers import BaseSampler, resolve_sampler
 from revstep.engine.program.strength import steps_run
 from revstep.engine.program.trace import Row, Run, Sampler
 from revstep.engine.program.warn import warn_of_program
+from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing
+from revstep.engine.spec.grids import Grid
 from revstep.engine.spec.prediction import edm_input_scale
 from revstep.kernels import columns as col
 
@@ -66,12 +67,13 @@ class StepProgram:
         return self.history
 
 
+@renamed(spacing="grid")
 def build_program(
     spec: DenoiserSpec,
     sampler: str | Sampler = "ddim",
     steps: int | None = None,
     *,
-    spacing: str | Spacing | None = None,
+    grid: str | Grid | None = None,
     compat: str | None = None,
     clip: bool | None = None,
     strength: float = 1.0,
@@ -87,7 +89,7 @@ def build_program(
         sampler: A sampler's name, or the sampler itself.
         steps: Steps of the whole grid, 1 to the schedule's training steps; None is 20, or what a
             given grid has.
-        spacing: A grid's name or a grid (``revstep.engine.spec.grids``); None is the spec's.
+        grid: A grid's name or a grid (``revstep.engine.spec.grids``); None is the spec's.
         compat: ``diffusers`` is the run of that library's scheduler of the sampler's name: its
             calls, stepping, start, clipping and final noise (docs/diffusers-configs.md).
         clip: Whether x0 is clipped to the spec's value range; None is the spec's (and with compat
@@ -119,7 +121,7 @@ def build_program(
     check_guidance_weight(guidance_weight)
     if stepping is not None:
         spec = stepping.spec(spec)
-    walk = trace.steps_over(spec, steps, spacing, compat)
+    walk = trace.steps_over(spec, steps, grid, compat)
     entered = walk[len(walk) - steps_run(len(walk), strength, compat, spec.schedule.kind) :]
     run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)
     run.finish(trace(run), entered[-1][1])
@@ -128,7 +130,7 @@ def build_program(
     alpha, sigma = run.start
     pure = compat is not None and (from_noise or (inpaint and strength == 1.0))
     if pure and stepping is not None:
-        sigma = stepping.start(spec, spacing, run.steps[0][0])
+        sigma = stepping.start(spec, grid, run.steps[0][0])
     elif pure and spec.schedule.kind == "vp":
         sigma = 1.0
     return dataclasses.replace(program, start=(alpha * (not pure), sigma))

@@ -70,7 +70,7 @@ def _warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
         if max(own, other) > FED_WRONG * min(own, other):
             log.warning(
                 "the network takes whole training indices, and at noise level sigma / alpha = "
-                "%.4g the nearest one is of level %.4g: samples may be off. Use a spacing in "
+                "%.4g the nearest one is of level %.4g: samples may be off. Use a grid in "
                 "indices (trailing, leading, linspace) or KarrasGrid(sigma_max=80), or, where the "
                 "network takes fractions, the spec's TimeInput(fractions=True)",
                 *(at.sigma / at.alpha, sigma / alpha if alpha else math.inf),
@@ -94,7 +94,7 @@ def _warn_of_repeats(calls: Sequence[Point]) -> None:
         log.warning(
             "the network takes whole training indices, and %d of its %d calls tell it one that "
             "another call told for another noise level, as %g for %.4g and for %.4g: samples may "
-            "be %s. Use fewer steps, a spacing in indices (trailing, leading, linspace), or, "
+            "be %s. Use fewer steps, a grid in indices (trailing, leading, linspace), or, "
             "where the network takes fractions, the spec's TimeInput(fractions=True)",
             *(len(repeated), len(calls), at.time, first.level, at.level, how),
         )
@@ -113,7 +113,7 @@ def _warn_of_growth(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) 
         log.warning(
             "call %d of the network is at noise level sigma / alpha = %.4g, from where an error of "
             "the noise that it predicts comes out %.3g times as large in the samples: they will be "
-            "broken. Use spacing=KarrasGrid(sigma_max=80) or 'leading', more steps, clip=True "
+            "broken. Use grid=KarrasGrid(sigma_max=80) or 'leading', more steps, clip=True "
             "where the data has fixed ends, or a network that predicts 'v_prediction'",
             *(worst + 1, at.sigma / at.alpha if at.alpha else math.inf, gains[worst]),
         )
@@ -128,7 +128,7 @@ def warn_long_step(name: str, high: float, low: float) -> None:
     if high > FAR * max(low, DATA_COUNTS):
         log.warning(
             "%s goes from noise level sigma / alpha = %.4g to %.3g at once, too far for it: its "
-            "samples will be broken. Use more steps, spacing=KarrasGrid(sigma_max=80), or another "
+            "samples will be broken. Use more steps, grid=KarrasGrid(sigma_max=80), or another "
             "sampler, such as 'dpmpp_2m'",
             *(name, high, low),
         )

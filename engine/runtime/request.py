@@ -22,12 +22,14 @@ from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weigh
 from revstep.engine.program.samplers import BaseSampler, resolve_sampler
 from revstep.engine.program.table import COMPAT, FINALS
 from revstep.engine.program.trace import Sampler
+from revstep.engine.renamed import renamed_fields
 from revstep.engine.runtime.seeds import checked_seed
-from revstep.engine.spec.grids import Spacing, resolve_spacing
+from revstep.engine.spec.grids import Grid, resolve_grid
 
 __all__ = ["Request"]
 
 
+@renamed_fields(spacing="grid")
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
     """What ``Engine.sample`` draws, and later calls of services: a job that can be sent.
@@ -58,7 +60,7 @@ class Request:
     mask: ArrayLike | None = None
     known: ArrayLike | None = None
     noise: ArrayLike | None = None
-    spacing: str | Spacing | None = None
+    grid: str | Grid | None = None
     compat: str | None = None
     clip: bool | None = None
     final: str | None = None
@@ -109,8 +111,8 @@ class Request:
 
     def _check_names(self) -> None:
         self._set("resolved_sampler", resolve_sampler(self.sampler))
-        if self.spacing is not None:
-            resolve_spacing(self.spacing)
+        if self.grid is not None:
+            resolve_grid(self.grid)
         for name, allowed in (("compat", COMPAT), ("final", FINALS)):
             if (given := getattr(self, name)) is None:
                 continue

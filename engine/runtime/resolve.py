@@ -33,11 +33,11 @@ def program_arguments(spec: DenoiserSpec, request: Request) -> dict[str, Any]:
     if strength is None:
         strength = 1.0 if request.start is None else DEFAULT_STRENGTH
     if steps is None:
-        steps = default_steps(spec, spec.grid_of(request.spacing))
+        steps = default_steps(spec, spec.grid_of(request.grid))
     return {
         "sampler": request.resolved_sampler,
         "steps": steps,
-        "spacing": request.spacing,
+        "grid": request.grid,
         "compat": request.compat,
         "clip": request.clip,
         "strength": strength,

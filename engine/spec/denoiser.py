@@ -18,8 +18,9 @@ from revstep.engine.checks import (
     got,
     wrong_type,
 )
-from revstep.engine.spec.fields import SHAPE, fields_from
-from revstep.engine.spec.grids import KarrasGrid, Spacing, resolve_spacing, spacing_from_value
+from revstep.engine.renamed import renamed, renamed_fields
+from revstep.engine.spec.fields import SHAPE, fields_from, keyed
+from revstep.engine.spec.grids import Grid, KarrasGrid, grid_from_value, resolve_grid
 from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
 from revstep.engine.spec.prediction import PREDICTIONS
 from revstep.engine.spec.schedule import Schedule, VESchedule, schedule_from_dict
@@ -36,6 +37,7 @@ TUPLES = {
 }
 
 
+@renamed_fields(spacing="grid", spacing_offset="grid_offset")
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiserSpec:
     """A denoiser's inputs, outputs and training objective.
@@ -54,8 +56,8 @@ class DenoiserSpec:
         value_range: (lo, hi) of the data, for clipping and for conversion to images; None where
             data has no bounds.
         clip: Whether samplers clip the denoised estimate to ``value_range`` by default.
-        spacing: Default time grid: a name or a grid (``revstep.engine.spec.grids``).
-        spacing_offset: The offset of ``leading`` grids that have none of their own.
+        grid: Default time grid: a name or a grid (``revstep.engine.spec.grids``).
+        grid_offset: The offset of ``leading`` grids that have none of their own.
         final: Where sampling ends: ``clean`` (sigma = 0), ``first`` (training index 0), or
             ``first_ddim``: index 0 for DDIM and PNDM, clean for other samplers, as diffusers has it
             with ``set_alpha_to_one=False``.
@@ -74,8 +76,8 @@ class DenoiserSpec:
     sigma_data: float = 0.5
     value_range: tuple[float, float] | None = None
     clip: bool = False
-    spacing: str | Spacing = "trailing"
-    spacing_offset: int = 0
+    grid: str | Grid = "trailing"
+    grid_offset: int = 0
     final: str = "clean"
     decoder: Decoder | None = None
     batch: tuple[int, int] = (1, 64)
@@ -102,7 +104,7 @@ class DenoiserSpec:
             "prediction": "edm",
             "sigma_data": sigma_data,
             "time": TimeInput(kind="log_sigma", fractions=True),
-            "spacing": KarrasGrid(rho=rho),
+            "grid": KarrasGrid(rho=rho),
         }
         return cls(shape=shape, **(own | fields))
 
@@ -183,9 +185,9 @@ class DenoiserSpec:
             raise ValueError(f"value_range must be (lo, hi) with lo < hi; got {self.value_range}")
         if self.clip and self.value_range is None:
             raise ValueError("clip=True needs a value_range")
-        resolve_spacing(self.spacing)
+        resolve_grid(self.grid)
         last, more = self.schedule.steps - 1, ", a training index"
-        check_whole(self.spacing_offset, "spacing_offset", 0, last, more=more)
+        check_whole(self.grid_offset, "grid_offset", 0, last, more=more)
         check_one_of(self.final, "final", ("clean", "first", "first_ddim"))
 
     @property
@@ -203,24 +205,25 @@ class DenoiserSpec:
         """Whether classifier-free guidance is possible: every condition has a null value."""
         return bool(self.conditions) and all(c.null is not None for c in self.conditions)
 
-    def grid_of(self, spacing: str | Spacing | None = None) -> Spacing:
-        """A run's grid: ``spacing``, or the spec's own where it is None, with the spec's offset.
+    @renamed(spacing="grid")
+    def grid_of(self, grid: str | Grid | None = None) -> Grid:
+        """The grid of a run, or the spec's own where it is None, with the spec's offset.
 
         Raises:
             ValueError: An unknown name.
             TypeError: Neither a name nor a grid.
         """
-        grid = resolve_spacing(self.spacing if spacing is None else spacing)
-        return grid.with_offset(self.spacing_offset)
+        grid = resolve_grid(self.grid if grid is None else grid)
+        return grid.with_offset(self.grid_offset)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain JSON values."""
         values = dataclasses.asdict(self)
         values["schedule"] = self.schedule.to_dict()
         values["conditions"] = tuple(c.to_dict() for c in self.conditions)
-        if isinstance(self.spacing, Spacing):
-            values["spacing"] = self.spacing.to_dict()
-        return values
+        if isinstance(self.grid, Grid):
+            values["grid"] = self.grid.to_dict()
+        return keyed(values)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DenoiserSpec:
@@ -232,7 +235,7 @@ class DenoiserSpec:
         """
         fields = fields_from(cls, values, "the spec")
         fields["schedule"] = schedule_from_dict(fields["schedule"])
-        fields["spacing"] = spacing_from_value(fields["spacing"])
+        fields["grid"] = grid_from_value(fields["grid"])
         fields["time"] = TimeInput(**fields_from(TimeInput, fields["time"], "the time input"))
         fields["conditions"] = tuple(Condition.from_dict(c) for c in fields["conditions"])
         if fields["decoder"] is not None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import warnings
 from typing import Any
 
 from revstep.engine.errors import ExportError
 from revstep.engine.program.reductions import REDUCTIONS
 from revstep.engine.program.samplers import BaseSampler
-from revstep.engine.spec.grids import KarrasGrid, Spacing
+from revstep.engine.spec.grids import Grid, KarrasGrid
 from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
+from revstep.export.sources.diffusers_grid import flow_grid, flow_sigmas_grid, vp_grid
 from revstep.export.sources.diffusers_sampler import KEYS, SAMPLERS, scheduler_sampler
-from revstep.export.sources.diffusers_spacing import flow_grid, flow_sigmas_grid, vp_grid
 
 __all__ = ["Sampling", "read_scheduler"]
 
@@ -44,10 +45,21 @@ OF_WHAT_IS_REFUSED = {  # without effect where thresholding and use_dynamic_shif
     "dynamic_thresholding_ratio", "sample_max_value", "time_shift_type", "base_shift",
     "max_shift", "base_image_seq_len", "max_image_seq_len",
 }  # fmt: skip
+OLD_FIELDS = {"spacing": "grid", "spacing_offset": "grid_offset"}  # until the next version
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 BETA_KINDS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 
 logger = logging.getLogger(__name__)
+
+
+class SpecFields(dict[str, Any]):
+    """Fields of ``DenoiserSpec``, which are read by their old names too."""
+
+    def __missing__(self, name: str) -> Any:
+        if (new := OLD_FIELDS.get(name)) is None:
+            raise KeyError(name)
+        warnings.warn(f"{name} is now {new}", DeprecationWarning, stacklevel=2)
+        return self[new]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +67,7 @@ class Sampling:
     """What the scheduler's config says.
 
     Attributes:
-        spec_fields: schedule, prediction, value_range, clip, spacing, spacing_offset, final, and
+        spec_fields: schedule, prediction, value_range, clip, grid, grid_offset, final, and
             sigma_data for EDM.
         time_kind: What the network is fed.
         learned_variance: Whether the config says that the network predicts a variance.
@@ -67,6 +79,9 @@ class Sampling:
     time_kind: str
     learned_variance: bool
     sampler: BaseSampler | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec_fields", SpecFields(self.spec_fields))
 
 
 def read_scheduler(config: dict[str, Any]) -> Sampling:
@@ -170,8 +185,8 @@ def _vp(name: str, values: dict[str, Any]) -> Sampling:
             "prediction": prediction,
             "value_range": (-bound, bound) if clip else None,
             "clip": clip,
-            "spacing": vp_grid(name, values, schedule),
-            "spacing_offset": int(values.get("steps_offset", 0)),
+            "grid": vp_grid(name, values, schedule),
+            "grid_offset": int(values.get("steps_offset", 0)),
             "final": _vp_final(values),
         },
         time_kind="index",
@@ -202,7 +217,7 @@ def _vp_schedule(values: dict[str, Any]) -> VPSchedule:
     )
 
 
-def _flow(values: dict[str, Any], spacing: str | Spacing) -> Sampling:
+def _flow(values: dict[str, Any], grid: str | Grid) -> Sampling:
     if values["num_train_timesteps"] != 1000:
         raise ExportError(
             f"a flow scheduler with num_train_timesteps={values['num_train_timesteps']} is not "
@@ -214,8 +229,8 @@ def _flow(values: dict[str, Any], spacing: str | Spacing) -> Sampling:
             "prediction": "flow",
             "value_range": None,
             "clip": False,
-            "spacing": spacing,
-            "spacing_offset": 0,
+            "grid": grid,
+            "grid_offset": 0,
             "final": "clean",
         },
         time_kind="thousand",
@@ -260,8 +275,8 @@ def _edm(values: dict[str, Any]) -> Sampling:
             "sigma_data": values["sigma_data"],
             "value_range": None,
             "clip": False,
-            "spacing": KarrasGrid(rho=values["rho"]) if karras else "exponential",
-            "spacing_offset": 0,
+            "grid": KarrasGrid(rho=values["rho"]) if karras else "exponential",
+            "grid_offset": 0,
             "final": "first" if values["final_sigmas_type"] == "sigma_min" else "clean",
         },
         time_kind="log_sigma",

@@ -106,7 +106,7 @@ class Case:
         spec = self.spec
         kind = getattr(spec.schedule, "betas", spec.schedule.kind)
         clip = " clipped" if spec.clip else ""
-        grid = spec.spacing if isinstance(spec.spacing, str) else spec.spacing.kind
+        grid = spec.grid if isinstance(spec.grid, str) else spec.grid.kind
         return (
             f"{self.sampler}{options}, {spec.prediction}{clip}, {kind}, {grid} {self.steps}, "
             f"to {spec.final}: {self.oracle.name}"
@@ -127,7 +127,7 @@ class Case:
 def stable_diffusion() -> DenoiserSpec:
     """As Stable Diffusion 1 is published: its betas, ``leading`` from index 1, to index 0."""
     schedule = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    return spec_for(schedule, "epsilon", spacing="leading", spacing_offset=1, final="first")
+    return spec_for(schedule, "epsilon", grid="leading", grid_offset=1, final="first")
 
 
 def noise_of_call(number: int) -> Float64:
@@ -157,10 +157,10 @@ def settings(
 ) -> Iterator[tuple[DenoiserSpec, int]]:
     """(spec, steps) of every prediction: six over VP's grids, ``edm`` over EDM's noise levels."""
     for prediction in predictions:
-        for betas, spacing, steps in grids:
-            yield spec_for(VPSchedule(betas=betas), prediction, spacing=spacing, **fields), steps
-    for spacing, steps in edm:
-        yield spec_for(VESchedule.edm(sigma_min=0.02), "edm", spacing=spacing, **fields), steps
+        for betas, grid, steps in grids:
+            yield spec_for(VPSchedule(betas=betas), prediction, grid=grid, **fields), steps
+    for grid, steps in edm:
+        yield spec_for(VESchedule.edm(sigma_min=0.02), "edm", grid=grid, **fields), steps
 
 
 def spec_for(schedule: Schedule, prediction: str, **fields: Any) -> DenoiserSpec:

@@ -104,8 +104,8 @@ def _settings(cls: type[Any], peer: Peer, spec: DenoiserSpec) -> dict[str, Any]:
     settings: dict[str, Any] = {"num_train_timesteps": spec.schedule.steps}
     if peer.space != "flow":
         settings["prediction_type"] = _asked(peer, spec)
-        settings["timestep_spacing"] = spec.spacing
-        settings["steps_offset"] = spec.spacing_offset
+        settings["timestep_spacing"] = spec.grid
+        settings["steps_offset"] = spec.grid_offset
         settings["set_alpha_to_one"] = spec.final == "clean"
         settings["final_sigmas_type"] = "zero" if spec.final == "clean" else "sigma_min"
         schedule = spec.schedule

@@ -76,7 +76,7 @@ class Case:
         """Its rows."""
         spec = process(self.process)
         grid = even_grid(spec, self.even, self.levels, steps)
-        return build_program(spec, make_sampler(self.sampler, **self.options), spacing=grid)
+        return build_program(spec, make_sampler(self.sampler, **self.options), grid=grid)
 
 
 def _cases() -> Iterator[Case]:

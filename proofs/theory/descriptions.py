@@ -64,7 +64,7 @@ def drawn(kind: str, label: str, steps: int = STEPS) -> Float64:
     spec = process(kind)
     grid = TimeGrid(sigmas=tuple(levels / (1.0 + levels) if kind == "flow" else levels))
     name, options = _options(label)
-    program = build_program(spec, make_sampler(name, **options), spacing=grid)
+    program = build_program(spec, make_sampler(name, **options), grid=grid)
     shape = (SAMPLES, 2)
     start = program.start[1] * initial_noise(SEED, shape)
     network = MixtureNetwork(three_modes(), spec)

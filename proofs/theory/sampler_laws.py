@@ -47,7 +47,7 @@ class Law:
         order: In the steps, of its distance to the law of one mode; None where it has a part that
             doesn't shrink with the steps.
         process: Of the mixture's samples.
-        spacing: Their grid.
+        grid: Their grid.
         steps: Their numbers of steps.
         consistency: Whether the network is the exact consistency function.
         scale: Factor on the noise: 1, but for controls.
@@ -57,7 +57,7 @@ class Law:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     order: int | None = 1
     process: str = "vp"
-    spacing: str | None = "trailing"
+    grid: str | None = "trailing"
     steps: tuple[int, ...] = STEPS
     consistency: bool = False
     scale: float = 1.0
@@ -101,11 +101,11 @@ def _cases() -> Iterator[Law]:
     yield Law("dpmpp_3m_sde")
     yield Law("reverse_sde")
     yield Law("predictor_corrector", order=None)
-    yield Law("langevin", order=None, process="ve", spacing="exponential", steps=(8, 60, 500))
+    yield Law("langevin", order=None, process="ve", grid="exponential", steps=(8, 60, 500))
     yield Law("repaint", {"jump_length": 4, "repeats": 3}, order=None, steps=(8, 90, 1000))
     few = {"order": None, "steps": (1, 2, 4), "consistency": True}
-    yield Law("consistency", process="ve", spacing="karras", **few)  # type: ignore[arg-type]
-    yield Law("lcm", spacing=None, **few)  # type: ignore[arg-type]
+    yield Law("consistency", process="ve", grid="karras", **few)  # type: ignore[arg-type]
+    yield Law("lcm", grid=None, **few)  # type: ignore[arg-type]
 
 
 CASES = tuple(_cases())
@@ -137,7 +137,7 @@ def run_law(
 ) -> tuple[StepProgram, Float64]:
     """The program of ``steps`` steps, and samples of the mixture drawn by it, (samples, 2)."""
     spec = process(case.process, "sample" if case.consistency else None)
-    program = build_program(spec, case.made(), steps, spacing=case.spacing)
+    program = build_program(spec, case.made(), steps, grid=case.grid)
     mixture, shape = three_modes(), (samples, 2)
     network = (ConsistencyFunction if case.consistency else MixtureNetwork)(mixture, spec)
     start = program.start[1] * initial_noise(seed, shape)
@@ -189,7 +189,7 @@ def one_mode(case: Law, steps: Sequence[int] = LAW_STEPS) -> dict[str, Any]:
     errors = []
     for count in steps:
         grid = even_grid(spec, "lambda", LEVELS["lambda"], count)
-        program = build_program(spec, case.made(), spacing=grid)
+        program = build_program(spec, case.made(), grid=grid)
         errors.append(law_error(spec, program, case.scale))
     return {"steps": list(steps), "errors": errors, "slope": fitted_slope(steps, errors)}
 
@@ -203,7 +203,7 @@ def laws(
         row: dict[str, Any] = {
             "sampler": case.label,
             "process": case.process,
-            "spacing": case.spacing,
+            "spacing": case.grid,
         }
         row |= {"order": case.order, "control": case in controls}
         if case.order is not None:

@@ -26,7 +26,7 @@ What a run does
 
 Namespaces
     revstep.samplers                        DDIM, UniPC, ...; make_sampler, SAMPLERS; Run, Vector
-    revstep.grids                           KarrasGrid, TimeGrid, ...; SPACINGS
+    revstep.grids                           KarrasGrid, TimeGrid, ...; GRIDS
     revstep.schedules                       VPSchedule, VESchedule, FlowSchedule, ...
     revstep.errors                          RevstepError, and those that say which
     revstep.export (imported by itself)     export_module, export_diffusers, compile_bundle, ...

@@ -98,7 +98,7 @@ MODULES = {  # a package's line is for the modules in it too
     "export.diffusers_import": "export.sources.diffusers_folder",
     "export.diffusers_sampler": "export.sources.diffusers_sampler",
     "export.diffusers_schedule": "export.sources.diffusers_schedule",
-    "export.diffusers_spacing": "export.sources.diffusers_spacing",
+    "export.diffusers_spacing": "export.sources.diffusers_grid",
     "export.edge_rows": "export.parity.edge_rows",
     "export.exact_constants": "export.graph.exact_constants",
     "export.example_conditions": "export.module.examples",
@@ -189,6 +189,13 @@ NAMES = {  # those that aren't in the module that took their old module's place
     "kernels.device_buffers.DeviceBuffers": "kernels.buffers.StepBuffers",
 }
 
+RENAMED = {  # in whatever module they are
+    "SPACINGS": "GRIDS",
+    "Spacing": "Grid",
+    "resolve_spacing": "resolve_grid",
+    "spacing_from_value": "grid_from_value",
+}
+
 LEFT = {  # modules that are in no wheel any more, and the commands that they were
     "bench.bench_step": "pytest suites/step/bench_step.py",
     "bench.gpu": "python suites/gpu_suite.py",
@@ -240,7 +247,7 @@ def _found(module: str, name: str) -> tuple[str, Any]:
     Raises:
         AttributeError: It had no such name.
     """
-    place, there = _new(module), name
+    place, there = _new(module), RENAMED.get(name, name)
     if single := NAMES.get(f"{module}.{name}".removeprefix("revstep.")):
         place, _, there = f"revstep.{single}".rpartition(".")
     if place is not None and hasattr(new := import_module(place), there):
@@ -249,8 +256,8 @@ def _found(module: str, name: str) -> tuple[str, Any]:
             if getattr(public, there) is value:
                 return f"{public.__name__}.{there}", value
         return f"{place}.{there}", value
-    for public in _publics(name):
-        return f"{public.__name__}.{name}", getattr(public, name)
+    for public in _publics(there):
+        return f"{public.__name__}.{there}", getattr(public, there)
     raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
 

@@ -201,7 +201,7 @@ class PlainDdim:
         self.final_alpha_cumprod = torch.tensor(1.0)
 
     def set_timesteps(self, count: int, device: torch.device) -> None:
-        """The trailing spacing."""
+        """The trailing timestep spacing."""
         import torch
 
         times = np.round(np.arange(self.steps, 0, -self.steps / count)).astype(np.int64) - 1

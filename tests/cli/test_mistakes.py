@@ -35,7 +35,7 @@ MISTAKES = {
         (*SAMPLE, "--batch-size", "65"),
         "--batch-size 65 is out of range",
     ),
-    "unknown spacing": ((*SAMPLE, "--spacing", "wide"), "trailing, leading, linspace"),
+    "unknown grid": ((*SAMPLE, "--time-grid", "wide"), "trailing, leading, linspace"),
     "strength without a start": (
         (*SAMPLE, "--strength", "0.5"),
         "--strength goes with --start",

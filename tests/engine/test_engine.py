@@ -103,7 +103,7 @@ def test_a_request_draws_what_its_arguments_draw():
     arguments = {
         "sampler": DDIM(eta=0.3), "steps": 5, "seed": 4, "guidance": [1.0, 2.0, 3.0],
         "conditions": {"shift": [0.1, 0.2, 0.3]}, "start": np.full(SHAPE, 0.2), "strength": 0.6,
-        "spacing": "leading", "clip": False, "final": "first", "trace_x0": [-1],
+        "grid": "leading", "clip": False, "final": "first", "trace_x0": [-1],
     }  # fmt: skip
     e, seen = engine(), []
     want = e.sample(3, **arguments)

@@ -6,7 +6,7 @@ from specs import spec_of
 import revstep
 from revstep.engine.nearest import nearest, unknown, unknown_names
 from revstep.engine.program.samplers import SAMPLERS, make_sampler
-from revstep.engine.spec.grids import SPACINGS
+from revstep.engine.spec.grids import GRIDS
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_names_of_other_libraries_are_known(given, allowed, want):
 
 def test_a_name_that_exists_is_its_own_nearest():
     assert all(nearest(name, SAMPLERS) == name for name in SAMPLERS)
-    assert all(nearest(name, SPACINGS) == name for name in SPACINGS)
+    assert all(nearest(name, GRIDS) == name for name in GRIDS)
 
 
 def test_the_suggestion_comes_before_a_long_list():
@@ -73,7 +73,7 @@ def spec(**fields):
     [
         (lambda: make_sampler("dpmpp2m"), "dpmpp_2m"),
         (lambda: make_sampler("ddim", etta=0.5), "eta"),
-        (lambda: spec(spacing="karas"), "karras"),
+        (lambda: spec(grid="karas"), "karras"),
         (lambda: spec(prediction="eps"), "epsilon"),
         (lambda: spec(prediction="V"), None),
         (lambda: vp(betas="squaredcos"), "squaredcos_cap_v2"),

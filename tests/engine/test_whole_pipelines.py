@@ -24,7 +24,7 @@ SHAPE = (4, 4, 4)
 SEED = 7
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 UPDATE, KNOWN = 0, 2  # streams of the noise of steps, and of known pixels
-SPACINGS = {"leading": LeadingGrid(offset=1), "trailing": "trailing"}
+GRIDS = {"leading": LeadingGrid(offset=1), "trailing": "trailing"}
 PEERS = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "euler": ("EulerDiscreteScheduler", {}),
@@ -39,21 +39,21 @@ PEERS = {
 STRENGTHS = [(10, 0.55), (9, 0.5), (7, 0.3)]
 
 
-def scheduler_of(sampler, spacing):
+def scheduler_of(sampler, grid):
     name, own = PEERS[sampler]
-    settings = {"steps_offset": 1}  # of the leading spacing; Stable Diffusion asks for it always
+    settings = {"steps_offset": 1}  # of the leading grid; Stable Diffusion asks for it always
     settings |= {"set_alpha_to_one": True} if name in ("DDIMScheduler", "PNDMScheduler") else {}
-    return getattr(diffusers, name)(**BETAS, **own, **settings, timestep_spacing=spacing)
+    return getattr(diffusers, name)(**BETAS, **own, **settings, timestep_spacing=grid)
 
 
-def engine_of(function, spacing="trailing", **fields):
+def engine_of(function, grid="trailing", **fields):
     given = {
         "shape": SHAPE,
         "schedule": VPSchedule(
             betas="scaled_linear", beta_start=BETAS["beta_start"], beta_end=BETAS["beta_end"]
         ),
         "prediction": "epsilon",
-        "spacing": SPACINGS[spacing],
+        "grid": GRIDS[grid],
         "batch": (1, 8),
         **fields,
     }
@@ -114,12 +114,12 @@ def recorded(monkeypatch, scheduler):
 
 @pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_the_ddim_pipeline(unconditional, spacing, eta, clip, monkeypatch):
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_ddim_pipeline(unconditional, grid, eta, clip, monkeypatch):
     from diffusers.pipelines.ddim import pipeline_ddim
     from diffusers.schedulers import scheduling_ddim
 
-    scheduler = scheduler_of("ddim", spacing)
+    scheduler = scheduler_of("ddim", grid)
     scheduler.register_to_config(clip_sample=clip)
     hand_out(monkeypatch, pipeline_ddim, [noise()])
     hand_out(monkeypatch, scheduling_ddim, [noise(k, UPDATE) for k in range(8)])
@@ -127,26 +127,26 @@ def test_the_ddim_pipeline(unconditional, spacing, eta, clip, monkeypatch):
     states = recorded(monkeypatch, pipeline.scheduler)
     pipeline(num_inference_steps=8, eta=eta, output_type="pt")
     engine = engine_of(
-        lambda x, t: unconditional(x, t).sample, spacing, clip=clip, value_range=(-1.0, 1.0)
+        lambda x, t: unconditional(x, t).sample, grid, clip=clip, value_range=(-1.0, 1.0)
     )
     sampler = make_sampler("ddim", eta=eta, epsilon="keep")
     got = engine.sample(1, sampler=sampler, steps=8, seed=SEED, compat="diffusers").x
     assert_same(got, states[-1])
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_the_ddpm_pipeline(unconditional, spacing, monkeypatch):
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_ddpm_pipeline(unconditional, grid, monkeypatch):
     from diffusers.pipelines.ddpm import pipeline_ddpm
     from diffusers.schedulers import scheduling_ddpm
 
-    scheduler = diffusers.DDPMScheduler(**BETAS, timestep_spacing=spacing, steps_offset=1)
+    scheduler = diffusers.DDPMScheduler(**BETAS, timestep_spacing=grid, steps_offset=1)
     hand_out(monkeypatch, pipeline_ddpm, [noise()])
     hand_out(monkeypatch, scheduling_ddpm, [noise(k, UPDATE) for k in range(8)])
     pipeline = quiet(diffusers.DDPMPipeline(unconditional, scheduler))
     states = recorded(monkeypatch, pipeline.scheduler)
     pipeline(num_inference_steps=8, output_type="pt")
     engine = engine_of(
-        lambda x, t: unconditional(x, t).sample, spacing, clip=True, value_range=(-1.0, 1.0)
+        lambda x, t: unconditional(x, t).sample, grid, clip=True, value_range=(-1.0, 1.0)
     )
     got = engine.sample(1, sampler="ddpm", steps=8, seed=SEED, compat="diffusers").x
     assert_same(got, states[-1])
@@ -182,10 +182,8 @@ def run_pipeline(pipeline, **arguments):
     ).images.numpy()
 
 
-def latent_engine(unet, spacing):
-    return engine_of(
-        lambda x, t: unet(x, t, torch.zeros(len(x), 1, 8), return_dict=False)[0], spacing
-    )
+def latent_engine(unet, grid):
+    return engine_of(lambda x, t: unet(x, t, torch.zeros(len(x), 1, 8), return_dict=False)[0], grid)
 
 
 @pytest.fixture
@@ -195,7 +193,7 @@ def transformers():
 
 
 @pytest.mark.parametrize(("steps", "strength"), [*STRENGTHS, (6, 1.0)])
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize(
     "sampler",
     [
@@ -210,20 +208,18 @@ def transformers():
     ],
 )
 @pytest.mark.usefixtures("transformers")
-def test_stable_diffusions_image_to_image(
-    conditional, sampler, spacing, steps, strength, monkeypatch
-):
+def test_stable_diffusions_image_to_image(conditional, sampler, grid, steps, strength, monkeypatch):
     from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion_img2img as module
 
     hand_out(monkeypatch, module, [noise()])
-    scheduler = scheduler_of(sampler, spacing)
+    scheduler = scheduler_of(sampler, grid)
     own = importlib.import_module(type(scheduler).__module__)
     if hasattr(own, "randn_tensor"):
         hand_out(monkeypatch, own, [noise(k, UPDATE) for k in range(steps)])
     pipeline = pipeline_of("StableDiffusionImg2ImgPipeline", conditional, scheduler)
     want = run_pipeline(pipeline, image=picture(), strength=strength, num_inference_steps=steps)
     given = {"sampler": sampler, "steps": steps, "strength": strength, "seed": SEED}
-    engine = latent_engine(conditional, spacing)
+    engine = latent_engine(conditional, grid)
     assert_same(engine.sample(start=picture(), compat="diffusers", **given).x, want)
     if int(steps * strength) != np.ceil(steps * strength):
         assert np.abs(engine.sample(start=picture(), **given).x - want).max() > 1e-2

@@ -43,7 +43,7 @@ def test_200_images_by_ddim_20_look_like_the_data(scoring, demo_bundle):
 
 
 def test_a_wrong_sampler_fails_the_same_scores(scoring, demo_bundle):
-    score, missed = shortfalls(scoring, demo_bundle, sampler="ddim", steps=10, spacing="leading")
+    score, missed = shortfalls(scoring, demo_bundle, sampler="ddim", steps=10, grid="leading")
     assert missed
     assert score.accuracy < 0.92
     assert score.frechet_distance > scoring.MAX_FRECHET

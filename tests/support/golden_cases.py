@@ -110,7 +110,7 @@ def _processes():
         if prediction == "mean":  # between training indices, and soon at large numbers
             fields |= {"training_step": 2.0, "time": TimeInput(fractions=True)}
         if kind == "edm":
-            fields["spacing"] = revstep.grids.KarrasGrid(rho=7.0)
+            fields["grid"] = revstep.grids.KarrasGrid(rho=7.0)
         yield number, kind, prediction, fields
 
 
@@ -181,7 +181,7 @@ def _of_inversion():
 
 
 def _inversion(name, kind, fields, iterations, strength):
-    taken = ("steps", "spacing", "conditions", "null_conditions", "guidance", "clip", "batch_size")
+    taken = ("steps", "grid", "conditions", "null_conditions", "guidance", "clip", "batch_size")
     steps = Picks(name)("steps", [2, 3, 5])
     made = draw(f"inversion of {name}", "ddim", kind, fields, start="noise", steps=steps)
     arguments = {key: made.arguments[key] for key in taken if key in made.arguments}

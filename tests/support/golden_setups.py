@@ -176,7 +176,7 @@ def draw(name, sampler, kind, fields=(), arguments=(), **fixed):
         return fixed[axis] if axis in fixed else picks(axis, choices)
 
     n, shape = pick("n", [1, 3, 19]), pick("shape", SHAPES)
-    schedules, spacings, counts = _choices(kind, dict(fields).get("prediction", "epsilon"))
+    schedules, time_grids, counts = _choices(kind, dict(fields).get("prediction", "epsilon"))
     conditions = pick("conditions", CONDITIONS)
     spec = revstep.DenoiserSpec(
         **{
@@ -193,12 +193,12 @@ def draw(name, sampler, kind, fields=(), arguments=(), **fixed):
     )
     guidance = pick("guidance", GUIDANCE) if conditions else "off"
     values, nulls = _conditions(spec, n, pick("nulls", ["spec", "own"]))
-    grid = pick("grid", spacings)
+    grid = pick("grid", time_grids)
     steps = pick("steps", counts[:4] if _is_long(sampler) else counts)
     chosen = {
         "n": n,
         "steps": None if isinstance(grid, grids.TimeGrid) else steps,
-        "spacing": grid,
+        "grid": grid,
         "seed": pick("seed", [5, 2**64 - 2, [7 * k + 3 for k in range(n)]]),
         "conditions": values,
         **_guidance(guidance, n),

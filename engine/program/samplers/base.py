@@ -15,8 +15,9 @@ from revstep.engine.program.points import Point
 from revstep.engine.program.steps import Steps, steps_over
 from revstep.engine.program.trace import Run, Sampler
 from revstep.engine.program.vector import Vector
+from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing
+from revstep.engine.spec.grids import Grid
 
 __all__ = [
     "BaseSampler",
@@ -43,17 +44,18 @@ class BaseSampler(ABC):
     def __call__(self, run: Run) -> Vector:
         """Walks over ``run.steps`` from ``run.x``; gives the final state."""
 
+    @renamed(spacing="grid")
     def steps_over(
         self,
         spec: DenoiserSpec,
         steps: int | None,
-        spacing: str | Spacing | None,
+        grid: str | Grid | None,
         compat: str | None,
     ) -> Steps:
         """The steps to walk over; with compat, those of the other library."""
         if compat and self.stepping is not None:
-            return self.stepping.steps_over(spec, steps, spacing)
-        return steps_over(spec, steps, spacing)
+            return self.stepping.steps_over(spec, steps, grid)
+        return steps_over(spec, steps, grid)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +143,7 @@ def noise_level(at: Point) -> float:
     if at.alpha == 0.0:
         raise ProgramError(
             f"this sampler works in x / alpha, which has no limit where alpha = 0 (time {at.t:g}): "
-            "start the grid later (a TimeGrid, or another spacing), or take 'euler', 'ddim', "
+            "start later (another grid, such as a TimeGrid), or take 'euler', 'ddim', "
             "'dpmpp_2m', or on a flow schedule 'flow_heun'"
         )
     return at.sigma / at.alpha

@@ -19,8 +19,9 @@ from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.steps import Steps, steps_over
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
+from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import Spacing, TimeGrid
+from revstep.engine.spec.grids import Grid, TimeGrid
 
 __all__ = ["LCM", "Consistency"]
 
@@ -97,26 +98,27 @@ class LCM(BaseSampler):
             x = then.alpha * (c_skip * x + c_out * d.x0) + std * run.noise()
         return x
 
+    @renamed(spacing="grid")
     def steps_over(
         self,
         spec: DenoiserSpec,
         steps: int | None,
-        spacing: str | Spacing | None,
+        grid: str | Grid | None,
         compat: str | None,
     ) -> Steps:
-        """Even picks of the distillation's own steps, unless a spacing is given."""
+        """Even picks of the distillation's own steps, unless a grid is given."""
         total = spec.schedule.steps
-        if spacing is None and steps is not None:
+        if grid is None and steps is not None:
             if self.original_steps > total:
                 raise ValueError(
                     f"original_steps={self.original_steps} is more than the {total} training steps "
                     "of this schedule; give those that the model was distilled from, as "
-                    f"LCM(original_steps={total}), or a spacing"
+                    f"LCM(original_steps={total}), or a grid"
                 )
             check_whole(
                 steps, "steps", 1, self.original_steps, more=", as this model was distilled"
             )
             origin = np.arange(self.original_steps, 0, -1) * (total // self.original_steps) - 1
             picks = np.floor(np.linspace(0, self.original_steps, steps, endpoint=False))
-            spacing = TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
-        return steps_over(spec, steps, spacing)
+            grid = TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
+        return steps_over(spec, steps, grid)

@@ -1,7 +1,7 @@
 """Time grids: at which times the network is called.
 
-A grid is named (``SPACINGS``) or is an object with options, ``KarrasGrid(rho=5)``; both go wherever
-``spacing`` does. A grid of your own is ``TimeGrid``.
+A grid is named (``GRIDS``) or is an object with options, ``KarrasGrid(rho=5)``; both go wherever
+``grid=`` does. A grid of your own is ``TimeGrid``.
 
 ===================  ============================================================================
 name                 the N calls
@@ -23,7 +23,7 @@ from typing import Any
 
 from revstep.engine.checks import check_one_of
 from revstep.engine.spec.fields import fields_from
-from revstep.engine.spec.grids.base import Spacing
+from revstep.engine.spec.grids.base import Grid
 from revstep.engine.spec.grids.given import AYS_SD15, AYS_SDXL, AYS_SVD, TimeGrid
 from revstep.engine.spec.grids.index_grids import (
     IndexGrid,
@@ -31,8 +31,8 @@ from revstep.engine.spec.grids.index_grids import (
     LinspaceGrid,
     TrailingGrid,
 )
-from revstep.engine.spec.grids.names import SPACINGS
-from revstep.engine.spec.grids.names import resolve_spacing as resolve_spacing
+from revstep.engine.spec.grids.names import GRIDS
+from revstep.engine.spec.grids.names import resolve_grid as resolve_grid
 from revstep.engine.spec.grids.noise_grids import (
     BetaGrid,
     ExponentialGrid,
@@ -47,9 +47,10 @@ __all__ = [
     "AYS_SD15",
     "AYS_SDXL",
     "AYS_SVD",
-    "SPACINGS",
+    "GRIDS",
     "BetaGrid",
     "ExponentialGrid",
+    "Grid",
     "IndexGrid",
     "KarrasGrid",
     "LeadingGrid",
@@ -58,13 +59,12 @@ __all__ = [
     "LuGrid",
     "NoiseGrid",
     "ShiftedGrid",
-    "Spacing",
     "TimeGrid",
     "TrailingGrid",
     "flow_shift",
 ]
 
-KINDS: dict[str, type[Spacing]] = {
+KINDS: dict[str, type[Grid]] = {
     cls.kind: cls
     for cls in (
         *(TrailingGrid, LeadingGrid, LinspaceGrid, KarrasGrid, ExponentialGrid, BetaGrid),
@@ -73,21 +73,21 @@ KINDS: dict[str, type[Spacing]] = {
 }
 
 
-def spacing_from_value(value: object) -> str | Spacing:
-    """The name, or the grid that ``Spacing.to_dict`` wrote.
+def grid_from_value(value: object) -> str | Grid:
+    """The name, or the grid that ``Grid.to_dict`` wrote.
 
     Raises:
         ValueError: An unknown kind, an unknown or missing field, or a value out of range.
         TypeError: A value of another type.
     """
     if not isinstance(value, dict):
-        return value if isinstance(value, str) else resolve_spacing(value)  # type: ignore[arg-type]
+        return value if isinstance(value, str) else resolve_grid(value)  # type: ignore[arg-type]
     fields: dict[str, Any] = dict(value)
     kind = fields.pop("kind", None)
     check_one_of(kind, "kind of grid", KINDS)
     cls = KINDS[kind]
     fields = fields_from(cls, fields, f"the {kind} grid")
-    for name in ("spacing", "ends"):
+    for name in ("grid", "ends"):
         if isinstance(inner := fields.get(name), dict):
-            fields[name] = spacing_from_value(inner)
+            fields[name] = grid_from_value(inner)
     return cls(**fields)

@@ -9,15 +9,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.spec.fields import keyed
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule.base import Schedule
 
-__all__ = ["Float64", "Spacing", "in_whole_indices", "index_times"]
+__all__ = ["Float64", "Grid", "in_whole_indices", "index_times"]
 
 Float64 = NDArray[np.float64]
 
 
-class Spacing(ABC):
+class Grid(ABC):
     """Where the network is called, for a number of steps. Grids are frozen and hashable."""
 
     kind: ClassVar[str]
@@ -55,13 +56,13 @@ class Spacing(ABC):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """The grid as plain JSON values; ``spacing_from_value`` reads it back."""
+        """The grid as plain JSON values; ``grid_from_value`` reads it back."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         plain = {
-            k: list(v) if isinstance(v, tuple) else v.to_dict() if isinstance(v, Spacing) else v
+            k: list(v) if isinstance(v, tuple) else v.to_dict() if isinstance(v, Grid) else v
             for k, v in values.items()
         }
-        return {"kind": self.kind, **plain}
+        return {"kind": self.kind, **keyed(plain)}
 
 
 def index_times(schedule: Schedule, time: TimeInput, indices: Float64, what: str) -> Float64:

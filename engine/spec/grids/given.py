@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from revstep.engine.checks import check_bool
-from revstep.engine.spec.grids.base import Float64, Spacing
+from revstep.engine.spec.grids.base import Float64, Grid
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule.base import Schedule, table
 
@@ -16,7 +16,7 @@ __all__ = ["AYS_SD15", "AYS_SDXL", "AYS_SVD", "TimeGrid"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TimeGrid(Spacing):
+class TimeGrid(Grid):
     """The points of a grid, from noise to data; the number of steps follows from it.
 
     ``TimeGrid(times=(999, 666, 333))`` or ``TimeGrid(sigmas=(80, 5, 0.5, 0))``. A list that ends

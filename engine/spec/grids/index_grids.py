@@ -11,7 +11,7 @@ import numpy as np
 from revstep.engine.checks import check_bool, check_number, check_whole
 from revstep.engine.spec.grids.base import (
     Float64,
-    Spacing,
+    Grid,
     in_whole_indices,
     index_times,
 )
@@ -21,7 +21,7 @@ from revstep.engine.spec.schedule import Schedule
 __all__ = ["IndexGrid", "LeadingGrid", "LinspaceGrid", "TrailingGrid"]
 
 
-class IndexGrid(Spacing):
+class IndexGrid(Grid):
     """A grid of training indices."""
 
     @abstractmethod
@@ -31,7 +31,7 @@ class IndexGrid(Spacing):
     def natural_times(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """Natural times of the indices, whole ones where training had them."""
         found = self.indices(schedule, time, steps)
-        return index_times(schedule, time, found, f"spacing {self.kind!r}")
+        return index_times(schedule, time, found, f"grid {self.kind!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ class TrailingGrid(IndexGrid):
         found = np.asarray(np.arange(top, 0, -total / steps)[:steps], dtype=np.float64)
         if len(found) < steps:
             raise ValueError(
-                f"spacing 'trailing' from index {top - 1.0:g} has {len(found)} strides of "
-                f"{total}/{steps} indices; take fewer steps, or spacing='linspace'"
+                f"grid 'trailing' from index {top - 1.0:g} has {len(found)} strides of "
+                f"{total}/{steps} indices; take fewer steps, or grid='linspace'"
             )
         return (np.round(found) if in_whole_indices(schedule, time) else found) - 1.0
 
@@ -70,7 +70,7 @@ class LeadingGrid(IndexGrid):
     nothing left to remove: that is refused.
 
     Attributes:
-        offset: Added to the indices; None is the spec's ``spacing_offset`` (``with_offset``), or 0.
+        offset: Added to the indices; None is the spec's ``grid_offset`` (``with_offset``), or 0.
         drop_last: N + 1 points without the last, as diffusers' multistep solvers have it.
         first: The noisiest index that may be called: S = (first + 1) // N; None is T - 1.
     """
@@ -90,10 +90,10 @@ class LeadingGrid(IndexGrid):
         """Natural times of the indices; one step is refused."""
         if steps == 1 and not self.drop_last:
             raise ValueError(
-                "spacing 'leading' with one step calls the network at the start of the training "
-                "indices only, where next to nothing is left to remove; use spacing='trailing'"
+                "grid 'leading' with one step calls the network at the start of the training "
+                "indices only, where next to nothing is left to remove; use grid='trailing'"
             )
-        what = f"spacing 'leading' with offset {self.offset or 0}"
+        what = f"grid 'leading' with offset {self.offset or 0}"
         return index_times(schedule, time, self.indices(schedule, time, steps), what)
 
     def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:

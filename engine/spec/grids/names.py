@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from revstep.engine.checks import check_one_of, wrong_type
-from revstep.engine.spec.grids.base import Spacing
+from revstep.engine.spec.grids.base import Grid
 from revstep.engine.spec.grids.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
 from revstep.engine.spec.grids.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
 
-__all__ = ["SPACINGS", "resolve_spacing"]
+__all__ = ["GRIDS", "resolve_grid"]
 
-SPACINGS: dict[str, Spacing] = {
+GRIDS: dict[str, Grid] = {
     "trailing": TrailingGrid(),
     "leading": LeadingGrid(),
     "linspace": LinspaceGrid(),
@@ -21,18 +21,18 @@ SPACINGS: dict[str, Spacing] = {
 }
 
 
-def resolve_spacing(spacing: str | Spacing) -> Spacing:
+def resolve_grid(grid: str | Grid) -> Grid:
     """The grid of that name, or the grid itself.
 
     Raises:
         ValueError: An unknown name.
         TypeError: Neither a name nor a grid.
     """
-    if isinstance(spacing, str):
+    if isinstance(grid, str):
         more = ", or a grid such as KarrasGrid(rho=7) or TimeGrid(sigmas=...)"
-        return SPACINGS[check_one_of(spacing, "spacing", SPACINGS, more)]
-    if not isinstance(spacing, Spacing):
+        return GRIDS[check_one_of(grid, "grid", GRIDS, more)]
+    if not isinstance(grid, Grid):
         raise wrong_type(
-            spacing, "spacing", f"a name ({', '.join(SPACINGS)}) or a grid such as KarrasGrid()"
+            grid, "grid", f"a name ({', '.join(GRIDS)}) or a grid such as KarrasGrid()"
         )
-    return spacing
+    return grid

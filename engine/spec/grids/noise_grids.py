@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 
 from revstep.engine.checks import check_number, check_one_of
-from revstep.engine.spec.grids.base import Float64, Spacing, index_times
+from revstep.engine.spec.grids.base import Float64, Grid, index_times
 from revstep.engine.spec.grids.beta_quantile import beta_quantile
 from revstep.engine.spec.grids.index_grids import IndexGrid
 from revstep.engine.spec.parts import TimeInput
@@ -27,7 +27,7 @@ __all__ = ["BetaGrid", "ExponentialGrid", "KarrasGrid", "LogSNRGrid", "LuGrid", 
 
 
 @dataclasses.dataclass(frozen=True)
-class NoiseGrid(Spacing):
+class NoiseGrid(Grid):
     """Levels from ``sigma_max`` down to ``sigma_min``, both taken.
 
     Attributes:
@@ -63,7 +63,7 @@ class NoiseGrid(Spacing):
         high = high if self.sigma_max is None else float(self.sigma_max)
         if low >= high:
             raise ValueError(
-                f"spacing {self.kind!r} needs sigma_min < sigma_max; got {low:g} and {high:g}"
+                f"grid {self.kind!r} needs sigma_min < sigma_max; got {low:g} and {high:g}"
             )
         found = schedule.from_level(np.clip(self.levels(high, low, steps), low, high))
         return self._with_ends(schedule, np.array(found))
@@ -165,7 +165,7 @@ class BetaGrid(NoiseGrid):
         if self.over == "sigma":
             return super().natural_times(schedule, time, steps)
         indices = self.levels(1.0, 0.0, steps) * (schedule.steps - 1)
-        return index_times(schedule, time, indices, "spacing 'beta'")
+        return index_times(schedule, time, indices, "grid 'beta'")
 
     def levels(self, high: float, low: float, steps: int) -> Float64:
         """Low + (high - low) times the quantile of 1 - k/(N-1)."""
@@ -174,7 +174,7 @@ class BetaGrid(NoiseGrid):
 
 
 @dataclasses.dataclass(frozen=True)
-class LogSNRGrid(Spacing):
+class LogSNRGrid(Grid):
     """Equal steps in lambda = log(alpha / sigma) from index T - 1 to 0, which is not called.
 
     DPM-Solver's ``logSNR`` (Lu et al. 2022): with the spec's ``final="first"`` the last step, as

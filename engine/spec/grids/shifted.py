@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Self
+from typing import Any, Self
 
 from revstep.engine.checks import check_number, check_one_of, wrong_value
-from revstep.engine.spec.grids.base import Float64, Spacing
-from revstep.engine.spec.grids.names import resolve_spacing
+from revstep.engine.renamed import renamed_fields
+from revstep.engine.spec.fields import unkeyed
+from revstep.engine.spec.grids.base import Float64, Grid
+from revstep.engine.spec.grids.names import resolve_grid
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule import Schedule
 
@@ -21,32 +23,37 @@ __all__ = ["ShiftedGrid", "flow_shift"]
 SHIFT_KINDS = ("exponential", "linear")
 
 
+@renamed_fields(spacing="grid")
 @dataclasses.dataclass(frozen=True)
-class ShiftedGrid(Spacing):
+class ShiftedGrid(Grid):
     """Another grid with its times shifted, for flow schedules.
 
     Attributes:
         shift: s above; 1 is none. SD3's is 3; ``flow_shift`` gives that of a number of tokens.
-        spacing: The grid that is shifted.
+        grid: The grid that is shifted.
         terminal: Stretches 1 - t' so that the last call is at this t (LTX-Video); None is off.
     """
 
     kind = "shifted"
     shift: float
-    spacing: str | Spacing = "trailing"
+    grid: str | Grid = "trailing"
     terminal: float | None = None
 
     def __post_init__(self) -> None:
-        resolve_spacing(self.spacing)
+        resolve_grid(self.grid)
         check_number(self.shift, "shift", 0.0, above=True, finite=True)
         if self.terminal is not None:
             check_number(self.terminal, "terminal", finite=True)
             if not 0.0 < self.terminal < 1.0:
                 raise wrong_value(self.terminal, "terminal", "it lies in (0, 1)")
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """From a pickle, which may have the fields' old names."""
+        vars(self).update(unkeyed(state))
+
     @property
-    def _inner(self) -> Spacing:
-        return resolve_spacing(self.spacing)
+    def _inner(self) -> Grid:
+        return resolve_grid(self.grid)
 
     @property
     def count(self) -> int | None:
@@ -55,7 +62,7 @@ class ShiftedGrid(Spacing):
 
     def with_offset(self, offset: int) -> Self:
         """With the offset in the grid that is shifted."""
-        return dataclasses.replace(self, spacing=self._inner.with_offset(offset))
+        return dataclasses.replace(self, grid=self._inner.with_offset(offset))
 
     def end(self, schedule: Schedule) -> float | None:
         """That of the grid that is shifted, shifted."""

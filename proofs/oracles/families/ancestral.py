@@ -89,7 +89,7 @@ def ddpm() -> Iterator[Case]:
     for schedule in (VPSchedule(betas="sigmoid"), own):
         spec = spec_for(schedule, "v_prediction", clip=True)
         yield Case("ddpm", Scheduler(peer), spec, 15)
-    spec = spec_for(VPSchedule(steps=200), "epsilon", clip=True, spacing="leading")
+    spec = spec_for(VPSchedule(steps=200), "epsilon", clip=True, grid="leading")
     yield Case("ddpm", Scheduler(peer), spec, 200)
 
 
@@ -101,7 +101,7 @@ def euler() -> Iterator[Case]:
     for grid in ("karras", "exponential", "beta"):
         own = {"timestep_spacing": "linspace", f"use_{grid}_sigmas": True}
         peer = dataclasses.replace(EULER, settings=own)
-        spec = spec_for(VPSchedule(), "epsilon", spacing=grid, fractions=True)
+        spec = spec_for(VPSchedule(), "epsilon", grid=grid, fractions=True)
         yield Case("euler", Scheduler(peer), spec, 12)
     less = Formula("k-diffusion, sample_euler_ancestral", k_diffusion_ancestral)
     for spec, steps in settings(grids=WHOLE):

@@ -59,7 +59,7 @@ def multistep() -> Iterator[Case]:
         options = {"lower_order_final": False, "euler_at_final": True}
         yield Case(name, Scheduler(peer), spec, 16, options)
         own = {"solver_order": order, "use_karras_sigmas": True, "timestep_spacing": "linspace"}
-        spec = spec_for(VPSchedule(), "epsilon", spacing="karras")
+        spec = spec_for(VPSchedule(), "epsilon", grid="karras")
         peer = Peer("DPMSolverMultistepScheduler", settings=own)
         yield Case(name, Scheduler(peer), spec, 12)
 
@@ -76,7 +76,7 @@ def singlestep() -> Iterator[Case]:
             yield from both("dpmpp_2s_sde", sde, spec, steps, second=second)
     own = {"solver_order": 2, "lower_order_final": False}
     peer = Peer("DPMSolverSinglestepScheduler", settings=own)
-    spec = spec_for(VPSchedule(), "epsilon", spacing="linspace", final="first")
+    spec = spec_for(VPSchedule(), "epsilon", grid="linspace", final="first")
     yield Case("dpmpp_2s", Scheduler(peer), spec, 10, {"lower_order_final": False})
 
 
@@ -137,14 +137,14 @@ def unipc() -> Iterator[Case]:
         left_out: dict[str, Any] = {"order": order, "disable_corrector": (0, 1, 6)}
         yield Case("unipc", Scheduler(Peer(name, settings=some)), spec, 12, left_out)
         own = {"solver_order": order, "use_karras_sigmas": True, "timestep_spacing": "linspace"}
-        spec = spec_for(VPSchedule(), "epsilon", spacing="karras")
+        spec = spec_for(VPSchedule(), "epsilon", grid="karras")
         yield Case("unipc", Scheduler(Peer(name, settings=own)), spec, 12, {"order": order})
 
 
 def flow() -> Iterator[Case]:
     """The schedulers' flow grids, unshifted."""
     levels = tuple(float(t) for t in (1.0 - np.linspace(1.0, 1e-3, 13))[::-1])  # to 0
-    spec = spec_for(FlowSchedule(), "flow", spacing=TimeGrid(sigmas=levels))
+    spec = spec_for(FlowSchedule(), "flow", grid=TimeGrid(sigmas=levels))
     own = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
     name = "DPMSolverMultistepScheduler"
     for order, sampler in NAMES.items():
@@ -160,7 +160,7 @@ def flow() -> Iterator[Case]:
     peer = flow_peer("DPMSolverSinglestepScheduler", own | SDE)
     yield Case("dpmpp_2s_sde", Scheduler(peer), spec, 12)
     levels = (1.0 - 1e-6, *(float(t) for t in np.linspace(1.0, 1e-3, 13)[1:-1]), 0.0)
-    spec = spec_for(FlowSchedule(), "flow", spacing=TimeGrid(sigmas=levels))
+    spec = spec_for(FlowSchedule(), "flow", grid=TimeGrid(sigmas=levels))
     for order in (1, 2, 3):
         peer = flow_peer("UniPCMultistepScheduler", own | {"solver_order": order})
         yield Case("unipc", Scheduler(peer), spec, 12, {"order": order})

@@ -93,14 +93,14 @@ def velocity() -> Iterator[Case]:
     ):
         for prediction in ("flow", "sample", "v_prediction", "mean"):
             for steps in (4, 28):
-                spec = spec_for(FlowSchedule(), prediction, spacing="linspace")
+                spec = spec_for(FlowSchedule(), prediction, grid="linspace")
                 yield Case(sampler, Scheduler(peer), spec, steps, options, compat=None)
                 if prediction == "flow":
                     shipped = Scheduler(peer, double=False)
                     yield Case(sampler, shipped, spec, steps, options, SHIPPED, compat=None)
         late = dataclasses.replace(peer, prepare=over_late_levels)
         for prediction in ("epsilon", "score"):  # which don't determine x0 at t = 1
-            spec = spec_for(FlowSchedule(), prediction, spacing=TimeGrid(sigmas=LATE))
+            spec = spec_for(FlowSchedule(), prediction, grid=TimeGrid(sigmas=LATE))
             yield Case(sampler, Scheduler(late), spec, len(LATE) - 1, options, compat=None)
 
 

@@ -60,7 +60,7 @@ def heun() -> Iterator[Case]:
         for spec, steps in settings(grids=GRIDS, clip=clip):
             yield from both("heun", peer, spec, steps)
     own = {"timestep_spacing": "linspace", "use_karras_sigmas": True}
-    spec = spec_for(VPSchedule(), "epsilon", spacing="karras", fractions=True)
+    spec = spec_for(VPSchedule(), "epsilon", grid="karras", fractions=True)
     yield Case("heun", Scheduler(dataclasses.replace(HEUN, settings=own)), spec, 12)
 
 
@@ -101,7 +101,7 @@ def multistep() -> Iterator[Case]:
             yield Case("ipndm", formula, spec, steps, {"order": order}, compat=None)
     for grid in ("karras", "exponential", "beta"):
         own = {"timestep_spacing": "linspace", f"use_{grid}_sigmas": True}
-        spec = spec_for(VPSchedule(), "epsilon", spacing=grid, fractions=True)
+        spec = spec_for(VPSchedule(), "epsilon", grid=grid, fractions=True)
         peer = Peer("LMSDiscreteScheduler", "scaled", settings=own, step={"order": 3})
         yield Case("lms", Scheduler(peer), spec, 12)
     ipndm = Peer("IPNDMScheduler", predictions=("v_prediction",), prepare=over_our_levels)

@@ -30,11 +30,12 @@ MACHINE_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOME
 OPTIONS = {
     name: "--" + name.replace("_", "-") for name in
     ("backend", "batch_size", "clip", "compat", "device", "guidance", "known", "mask",
-     "memory_limit", "opset", "optimization_level", "precision", "seed", "spacing", "start",
+     "memory_limit", "opset", "optimization_level", "precision", "seed", "start",
      "steps", "strength", "threads")
 } | {
-    "n": "-n", "output": "--module-output", "conditions": "--class or --condition",
-    "gpus": "--gpu", "bounds": "--forward-bound or --run-bound",
+    "n": "-n", "grid": "--time-grid", "output": "--module-output",
+    "conditions": "--class or --condition", "gpus": "--gpu",
+    "bounds": "--forward-bound or --run-bound",
 }  # fmt: skip
 
 P = ParamSpec("P")

@@ -59,7 +59,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows += [
         ("prediction", spec.prediction + learned),
         ("schedule", schedule),
-        ("sampling", f"spacing {spec.spacing}, clip {'on' if spec.clip else 'off'}"),
+        ("sampling", f"grid {spec.grid}, clip {'on' if spec.clip else 'off'}"),
         ("batch", f"{spec.batch[0]} to {spec.batch[1]} network rows"),
     ]
     if spec.value_range is not None:

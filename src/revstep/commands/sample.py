@@ -60,9 +60,10 @@ def sample(
         list[str] | None,
         typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),
     ] = None,
-    spacing: Annotated[
+    time_grid: Annotated[
         str | None, typer.Option(help="trailing, leading, linspace, karras, ...")
     ] = None,
+    spacing: Annotated[str | None, typer.Option(hidden=True)] = None,  # its old name
     compat: Annotated[str | None, typer.Option(help="diffusers: step as that library.")] = None,
     clip: Annotated[
         bool | None, typer.Option("--clip/--no-clip", help="Clip the estimate; default: the spec.")
@@ -81,7 +82,7 @@ def sample(
         Path | None,
         typer.Option(help="What --mask keeps: a picture or .npy; default: that of --start."),
     ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="One PNG with all samples.")] = False,
+    sheet: Annotated[bool, typer.Option("--grid", help="One PNG with all samples.")] = False,
     columns: Annotated[int | None, typer.Option(help="Columns of the --grid.", min=1)] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples per network call; default: as many as fit.")
@@ -102,14 +103,14 @@ def sample(
     import revstep
     from revstep.engine.program.samplers import make_sampler
 
-    if columns is not None and not grid:
+    if columns is not None and not sheet:
         raise ValueError("--columns goes with --grid")
     options_ = {"start": start, "known": known, "mask": mask}
     paths = {name: path for name, path in options_.items() if path is not None}
     unread: dict[str, Any] = dict.fromkeys(paths, 0.0)  # read below, where the shape is known
     request = revstep.Request(  # what needs no bundle is checked before one is loaded
         n=n, sampler=make_sampler(sampler, **options(set_ or [])), steps=steps, seed=seed,
-        guidance=guidance, strength=strength, spacing=spacing, compat=compat, clip=clip,
+        guidance=guidance, strength=strength, grid=spacing or time_grid, compat=compat, clip=clip,
         **unread,
     )  # fmt: skip
     if output is not None and output.suffix.lower() == ".png":
@@ -122,8 +123,8 @@ def sample(
     shown = spec.decoder if spec.decoder is not None else spec
     shape, value_range = shown.shape, shown.value_range
     if output is None:
-        output = _default_output(shape, value_range, grid)
-    target = Target(output, count=n, grid=grid, shape=shape, value_range=value_range)
+        output = _default_output(shape, value_range, sheet)
+    target = Target(output, count=n, grid=sheet, shape=shape, value_range=value_range)
     inputs: dict[str, Any] = {name: read_input(path, name, spec) for name, path in paths.items()}
     request = dataclasses.replace(request, n=n, conditions=conditions, **inputs)
 

@@ -91,7 +91,7 @@ WRONG = {
     "range of three": (put("spec", "value_range", [0, 1, 2]), "value_range must be a list of 2"),
     "range that falls": (put("spec", "value_range", [1, -1]), "lo < hi"),
     "batch of none": (put("spec", "batch", [0, 4]), "batch must be"),
-    "offset below 0": (put("spec", "spacing_offset", -1), "spacing_offset=-1 is out of range"),
+    "offset below 0": (put("spec", "spacing_offset", -1), "grid_offset=-1 is out of range"),
     "offset beyond the steps": (put("spec", "spacing_offset", 100), "0 to 99"),
     "grid misspelt": (grid("karass"), "did you mean 'karras'"),
     "grid's kind": (grid({**KARRAS, "kind": 7}), "unknown kind of grid 7"),
@@ -175,7 +175,7 @@ SPECS = (
         shape=(4, 8, 8), schedule=FlowSchedule(), prediction="flow",
         time=TimeInput(name="t", kind="unit", fractions=True),
         conditions=(Condition(name="y", dtype="int64", classes=3, null=2), Condition(name="z")),
-        spacing=ShiftedGrid(3.0, spacing=TimeGrid(sigmas=(1.0, 0.5, 0.0))),
+        grid=ShiftedGrid(3.0, grid=TimeGrid(sigmas=(1.0, 0.5, 0.0))),
         decoder=Decoder(shape=(3, 64, 64), scale=2),
     ),
 )  # fmt: skip

@@ -19,7 +19,7 @@ from revstep.engine.spec.grids import (
     LinspaceGrid,
     LuGrid,
     TrailingGrid,
-    spacing_from_value,
+    grid_from_value,
 )
 from revstep.engine.spec.schedule.float32_levels import float32_levels
 from revstep.grids import KarrasGrid
@@ -48,7 +48,7 @@ def levels(schedule):
 
 @pytest.mark.parametrize("name", SCALED)
 @pytest.mark.parametrize(
-    ("spacing", "unit"),
+    ("grid", "unit"),
     [
         ("leading", True),
         ("trailing", False),
@@ -57,16 +57,16 @@ def levels(schedule):
         (KarrasGrid(ends=LeadingGrid()), True),
     ],
 )
-def test_solvers_over_x_by_alpha_start_at_the_grids_largest_level(name, spacing, unit):
-    built = program(spec_of(), name, spacing=spacing)
+def test_solvers_over_x_by_alpha_start_at_the_grids_largest_level(name, grid, unit):
+    built = program(spec_of(), name, grid=grid)
     first = built.points[0]
     assert built.start[1] == (1.0 if unit else first.sigma)
 
 
 @pytest.mark.parametrize("name", UNIT)
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
-def test_other_solvers_start_from_unit_noise(name, spacing):
-    assert program(spec_of(), name, spacing=spacing).start[1] == 1.0
+@pytest.mark.parametrize("grid", ["leading", "trailing"])
+def test_other_solvers_start_from_unit_noise(name, grid):
+    assert program(spec_of(), name, grid=grid).start[1] == 1.0
 
 
 def test_edm_starts_from_both_variances():
@@ -76,7 +76,7 @@ def test_edm_starts_from_both_variances():
 
 
 def test_a_linspace_of_fractions_is_linear_in_the_level():
-    points = program(spec_of(spacing="linspace"), "euler", 8).points[:-1]
+    points = program(spec_of(grid="linspace"), "euler", 8).points[:-1]
     table = levels(STABLE)
     for point, index in zip(points, np.linspace(999, 0, 8), strict=True):
         assert point.time == pytest.approx(index, abs=1e-9)
@@ -87,7 +87,7 @@ def test_a_linspace_of_fractions_is_linear_in_the_level():
 
 @pytest.mark.parametrize("name", ["dpmpp_2m", "unipc", "euler"])
 def test_zero_terminal_snr_is_a_level_of_4096(name):
-    spec = spec_of(ZERO, "v_prediction", spacing="karras")
+    spec = spec_of(ZERO, "v_prediction", grid="karras")
     first = program(spec, name).points[0]
     assert first.sigma / first.alpha == pytest.approx(4096.0, rel=1e-9)
     assert first.time == 999.0
@@ -141,16 +141,16 @@ def test_an_unknown_final_is_refused():
 @pytest.mark.parametrize("name", ["dpmpp_2m", "unipc"])
 @pytest.mark.parametrize("grid", ["exponential", "beta"])
 def test_multistep_solvers_cut_the_times_of_noise_grids(name, grid):
-    points = program(spec_of(spacing=grid), name, 9).points[:-1]
+    points = program(spec_of(grid=grid), name, 9).points[:-1]
     for point in points[1:-1]:
         assert point.time == math.floor(point.index)
     assert points[0].time in (998.0, 999.0)  # as the last bit of a float32 has it
 
 
 def test_karras_times_are_rounded_but_for_squared_cosine_betas_of_the_multistep_solver():
-    cosine = spec_of(VPSchedule(betas="squaredcos_cap_v2"), "v_prediction", spacing="karras")
+    cosine = spec_of(VPSchedule(betas="squaredcos_cap_v2"), "v_prediction", grid="karras")
     for spec, name, rounds in (
-        (spec_of(spacing="karras"), "dpmpp_2m", np.round),
+        (spec_of(grid="karras"), "dpmpp_2m", np.round),
         (cosine, "dpmpp_2m", np.floor),
         (cosine, "dpmpp_2s", np.round),
         (cosine, "unipc", np.round),
@@ -162,15 +162,15 @@ def test_karras_times_are_rounded_but_for_squared_cosine_betas_of_the_multistep_
 def test_lu_is_exponential_but_rounds():
     grids = ExponentialGrid(), LuGrid()
     spec = spec_of()
-    a, b = (build_program(spec, "dpmpp_2m", 9, spacing=grid) for grid in grids)
+    a, b = (build_program(spec, "dpmpp_2m", 9, grid=grid) for grid in grids)
     np.testing.assert_array_equal(a.rows, b.rows)
-    for point in program(spec, "dpmpp_2m", 9, spacing=LuGrid()).points[:-1]:
+    for point in program(spec, "dpmpp_2m", 9, grid=LuGrid()).points[:-1]:
         assert point.time == np.round(point.index)
 
 
-@pytest.mark.parametrize("spacing", ["leading", "linspace"])
-def test_one_step_is_at_the_end_of_the_spacing_and_warns(spacing, caplog):
-    spec = spec_of(spacing=spacing, spacing_offset=0)
+@pytest.mark.parametrize("grid", ["leading", "linspace"])
+def test_one_step_is_at_the_end_of_the_spacing_and_warns(grid, caplog):
+    spec = spec_of(grid=grid, grid_offset=0)
     assert program(spec, "ddim", 1).points[0].time == 0.0
     assert "samples are noise" in caplog.text
 
@@ -184,20 +184,20 @@ def test_one_step_is_at_the_end_of_the_spacing_and_warns(spacing, caplog):
     ],
 )
 def test_a_grid_may_begin_later(grid, want):
-    grid = spacing_from_value(grid.to_dict())
-    points = build_program(spec_of(spacing=grid), "ddim", 10).points
+    grid = grid_from_value(grid.to_dict())
+    points = build_program(spec_of(grid=grid), "ddim", 10).points
     assert [p.index for p in points[:3]] == want
 
 
 def test_a_trailing_grid_that_begins_too_late_is_refused():
     with pytest.raises(ValueError, match="from index 9 has 1 strides"):
-        build_program(spec_of(spacing=TrailingGrid(first=9)), "ddim", 10)
+        build_program(spec_of(grid=TrailingGrid(first=9)), "ddim", 10)
 
 
 def test_the_ends_of_a_noise_grid_survive_a_manifest_and_are_of_indices():
     grid = KarrasGrid(ends=LeadingGrid(offset=1))
-    assert spacing_from_value(grid.to_dict()) == grid
-    spec = spec_of(spacing=grid)
+    assert grid_from_value(grid.to_dict()) == grid
+    spec = spec_of(grid=grid)
     assert DenoiserSpec.from_dict(spec.to_dict()) == spec
     with pytest.raises(TypeError, match="a grid's ends are those of a grid of training indices"):
         KarrasGrid(ends="karras")
@@ -230,7 +230,7 @@ def test_a_corrector_may_be_left_out_of_some_steps():
 
 
 def test_pndm_over_uneven_strides_calls_the_grids_own_times_twice():
-    times = [p.time for p in program(spec_of(spacing="linspace"), "pndm", 4).points[:-1]]
+    times = [p.time for p in program(spec_of(grid="linspace"), "pndm", 4).points[:-1]]
     assert times == [999.0, 666.0, 666.0, 333.0, 0.0]
 
 
@@ -251,13 +251,13 @@ def test_an_engines_run_may_end_elsewhere_than_its_spec():
 
 
 def test_ddpm_draws_its_last_noise_where_the_time_is_not_0():
-    rows = program(spec_of(spacing="trailing"), DDPM(), 10).rows
+    rows = program(spec_of(grid="trailing"), DDPM(), 10).rows
     assert rows[-2, col.S] > 0.0
 
 
 def test_a_last_step_that_ends_a_rounding_below_zero_adds_no_noise():
     """float32 steps from 2^12 down: the sum of differences need not be 0."""
-    spec = spec_of(VPSchedule(zero_terminal_snr=True), spacing="trailing")
+    spec = spec_of(VPSchedule(zero_terminal_snr=True), grid="trailing")
     walked = program(spec, "euler_ancestral", steps=2)
     assert walked.points[-1].sigma < 0.0
     assert walked.rows[1, col.S] == 0.0 < walked.rows[0, col.S]

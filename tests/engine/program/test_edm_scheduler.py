@@ -22,7 +22,7 @@ def network(x, sigma):
 @pytest.mark.parametrize("steps", [2, 5, 18, 40])
 def test_order_one_is_edm_euler_scheduler(steps):
     spec = DenoiserSpec.edm(SHAPE)
-    program = build_program(spec, make_sampler("edm", order=1), steps, spacing="karras", clip=False)
+    program = build_program(spec, make_sampler("edm", order=1), steps, grid="karras", clip=False)
     scheduler = diffusers.EDMEulerScheduler()
     scheduler.set_timesteps(steps)
     start = np.random.default_rng(0).standard_normal((2, *SHAPE)) * program.start[1]

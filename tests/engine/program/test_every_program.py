@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from revstep import DenoiserSpec, TimeInput, build_program
-from revstep.engine.spec.grids import SPACINGS
+from revstep.engine.spec.grids import GRIDS
 from revstep.errors import ProgramError
 from revstep.grids import AYS_SD15, BetaGrid, KarrasGrid, ShiftedGrid, TimeGrid
 from revstep.kernels import columns as col
@@ -49,7 +49,7 @@ TIMES = (
     TimeInput(kind="log_snr"),
 )
 GRIDS = {
-    **SPACINGS,
+    **GRIDS,
     "karras 80": KarrasGrid(sigma_max=80.0),
     "beta index": BetaGrid(over="index"),
     "shifted": ShiftedGrid(3.0),
@@ -117,7 +117,7 @@ def built(spec, sampler, grid, steps, run, heard):
     heard.clear()
     steps = None if GRIDS[grid].count else steps
     try:
-        program = build_program(spec, sampler, steps, spacing=GRIDS[grid], **run)
+        program = build_program(spec, sampler, steps, grid=GRIDS[grid], **run)
     except (ValueError, ProgramError) as refusal:
         said = str(refusal)
         assert len(said) > 30, said
@@ -182,6 +182,6 @@ def test_whole_timesteps_that_karras_grids_repeat_on_cosine_betas_are_warned_of(
     spec = DenoiserSpec(shape=(2,), schedule=SCHEDULES["cosine"], prediction="v_prediction")
     for steps in STEPS:
         heard.clear()
-        program = build_program(spec, "dpmpp_2m", steps, spacing="karras")
+        program = build_program(spec, "dpmpp_2m", steps, grid="karras")
         assert heard or not moved_unheard(program)
         assert moved_unheard(program) == (steps > 5)

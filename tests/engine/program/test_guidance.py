@@ -18,8 +18,8 @@ from revstep.schedules import FlowSchedule
 VP = spec_of(shape=(2,))
 
 
-def weights(spec, weight, spacing="trailing", steps=50):
-    return [(now, guidance_weight(weight, now)) for now, _ in steps_over(spec, steps, spacing)]
+def weights(spec, weight, grid="trailing", steps=50):
+    return [(now, guidance_weight(weight, now)) for now, _ in steps_over(spec, steps, grid)]
 
 
 def test_an_interval_of_noise_levels_is_open_below_and_closed_above():

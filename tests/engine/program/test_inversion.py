@@ -124,16 +124,16 @@ def test_iterations_undo_ddims_own_steps(prediction):
 
 
 @pytest.mark.parametrize("final", ["clean", "first"])
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+@pytest.mark.parametrize("grid", ["trailing", "leading"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_compat_is_diffusers_inverse_scheduler(prediction, spacing, final):
+def test_compat_is_diffusers_inverse_scheduler(prediction, grid, final):
     torch = pytest.importorskip("torch")
     diffusers = pytest.importorskip("diffusers")
-    spec = make_spec(prediction, schedule=VPSchedule(), spacing=spacing, final=final)
+    spec = make_spec(prediction, schedule=VPSchedule(), grid=grid, final=final)
     network = exact_network(spec)
     scheduler = diffusers.DDIMInverseScheduler(
         prediction_type=prediction,
-        timestep_spacing=spacing,
+        timestep_spacing=grid,
         clip_sample=False,
         set_alpha_to_one=final == "clean",
     )

@@ -40,13 +40,13 @@ BROKEN = ("heun", "edm", "pndm", "dpm2_ancestral")
 def test_a_step_too_far_is_warned_of_with_the_cure(name, caplog):
     build_program(spec_of(COSINE), name, 20)
     assert "goes from noise level sigma / alpha = 2.029e+04 to" in caplog.text
-    assert "spacing=KarrasGrid(sigma_max=80)" in caplog.text
+    assert "grid=KarrasGrid(sigma_max=80)" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["heun", "edm", "dpm2_ancestral"])
 def test_a_step_too_far_that_ends_below_the_data_is_warned_of_too(name, caplog):
     spec = dataclasses.replace(spec_of(COSINE), time=TimeInput(fractions=True))
-    samples = Engine(two_points(spec)).sample(8, sampler=name, steps=20, spacing="beta", seed=0)
+    samples = Engine(two_points(spec)).sample(8, sampler=name, steps=20, grid="beta", seed=0)
     assert "too far for it" in caplog.text
     assert np.std(samples.x) > 5.0
 
@@ -54,7 +54,7 @@ def test_a_step_too_far_that_ends_below_the_data_is_warned_of_too(name, caplog):
 @pytest.mark.parametrize("name", BROKEN)
 def test_few_steps_from_edms_level_are_warned_of(name, caplog):
     spec = DenoiserSpec(shape=(64,), schedule=VESchedule.edm(), prediction="edm")
-    build_program(spec, name, 2, spacing="karras")
+    build_program(spec, name, 2, grid="karras")
     assert "Use more steps" in caplog.text
 
 
@@ -65,7 +65,7 @@ def test_few_steps_from_edms_level_are_warned_of(name, caplog):
 )
 def test_the_cure_and_other_schedules_are_not_warned_of(name, schedule, grid, caplog):
     caplog.set_level(logging.WARNING)
-    build_program(spec_of(schedule), make_sampler(name), 20, spacing=grid)
+    build_program(spec_of(schedule), make_sampler(name), 20, grid=grid)
     assert not caplog.records
 
 
@@ -81,7 +81,7 @@ def test_the_cure_and_other_schedules_are_not_warned_of(name, schedule, grid, ca
 )
 def test_indices_that_are_told_far_from_their_level_are_warned_of(grid, fractions, warned, caplog):
     spec = dataclasses.replace(spec_of(COSINE), time=TimeInput(fractions=fractions))
-    build_program(spec, "dpmpp_2m", 20, spacing=grid)
+    build_program(spec, "dpmpp_2m", 20, grid=grid)
     assert ("the nearest one is of level" in caplog.text) == warned
 
 
@@ -113,8 +113,8 @@ def test_langevin_is_warned_of_where_too_much_noise_is_left(grid, repeats, warne
         return np.zeros_like(x)
 
     sampler = make_sampler("langevin", repeats=repeats)
-    Engine(NumpyDenoiser(spec, network)).sample(64, sampler=sampler, steps=20, spacing=grid, seed=0)
-    points = build_program(spec, sampler, 20, spacing=grid).points
+    Engine(NumpyDenoiser(spec, network)).sample(64, sampler=sampler, steps=20, grid=grid, seed=0)
+    points = build_program(spec, sampler, 20, grid=grid).points
     excess = max(  # of the state that each level leaves to the next call
         told[n] / points[n].alpha / points[n - 1].level for n in range(repeats, len(told), repeats)
     )

@@ -46,7 +46,7 @@ def ancestral(run):
         {"guidance": [0.0, 1.0, 2.5], "conditions": {"shift": [1.0, 2.0, 3.0]}},
         {"start": np.full(SPEC.shape, 0.5), "strength": 0.5},
         {"known": np.ones(SPEC.shape), "mask": np.eye(4, 5)},
-        {"spacing": "leading", "trace_x0": True},
+        {"grid": "leading", "trace_x0": True},
     ],
     ids=["noise", "guidance", "image-to-image", "inpainting", "trace"],
 )
@@ -97,7 +97,7 @@ def test_a_decorated_function_is_traced_once_a_grid():
     for steps in (4, 4, 6, 4):
         lent.sample(2, sampler=counted, steps=steps, seed=0)
     assert traced == [4, 6]
-    lent.sample(1, sampler=counted, steps=4, seed=0, spacing="leading")
+    lent.sample(1, sampler=counted, steps=4, seed=0, grid="leading")
     assert traced == [4, 6, 4]
 
 

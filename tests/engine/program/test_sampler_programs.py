@@ -172,12 +172,12 @@ def test_options_out_of_range_are_refused(name, options, message):
 
 def test_churn_that_would_leave_the_schedule_is_told_of(caplog):
     caplog.set_level(logging.WARNING)
-    build_program(VP, make_sampler("edm", churn=5.0), 20, spacing="karras")
+    build_program(VP, make_sampler("edm", churn=5.0), 20, grid="karras")
     high = float(re.search(r"EDM\(high=([\d.]+)\)", caplog.text)[1])
     assert "edm adds no noise at" in caplog.text
     caplog.clear()
-    build_program(VP, make_sampler("edm", churn=5.0, high=high), 20, spacing="karras")
-    build_program(VP, make_sampler("edm"), 20, spacing="karras")
+    build_program(VP, make_sampler("edm", churn=5.0, high=high), 20, grid="karras")
+    build_program(VP, make_sampler("edm"), 20, grid="karras")
     assert not caplog.records
 
 
@@ -223,7 +223,7 @@ ON_X0 = {name for name in SAMPLERS if name.startswith("dpmpp_")} | {"unipc"}
 def flow_run(name, first):
     """(rows, final state) from time ``first`` on; x0 methods forget like 1 / log(1 - first)."""
     grid = TimeGrid(sigmas=(first, 0.9, 0.75, 0.5, 0.3, 0.1, 0.0))
-    program = build_program(FLOW, make_sampler(name, **SMALL.get(name, {})), spacing=grid)
+    program = build_program(FLOW, make_sampler(name, **SMALL.get(name, {})), grid=grid)
     return program.rows, run_rows(
         program, noise_of_call(-1), TestNetwork(FLOW).output, noise_of_call
     )[0]
@@ -309,7 +309,7 @@ def test_the_last_step_adds_no_noise_even_where_it_stops_short_of_the_clean_end(
 def test_unipc_keeps_its_order_where_the_last_call_is_the_end():
     """A step of no length, over the leading grid to index 0: of first order, whatever the order."""
     spec = DenoiserSpec(
-        shape=(2,), schedule=VPSchedule(), prediction="epsilon", spacing="leading", final="first"
+        shape=(2,), schedule=VPSchedule(), prediction="epsilon", grid="leading", final="first"
     )
     kept = build_program(spec, UniPC(order=2, lower_order_final=False), 10)
     lowered = build_program(spec, UniPC(order=2), 10)

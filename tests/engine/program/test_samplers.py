@@ -43,7 +43,7 @@ def test_every_sampler_is_compared_in_float64_for_every_prediction(name):
     cases = [case for case in CASES if case.sampler == name and case.limit <= 10 * EXACT]
     want = ALL - {"edm"} if name in NO_EDM else ALL
     assert {case.spec.prediction for case in cases} == want
-    assert len({(str(case.spec.spacing), case.steps) for case in cases}) > 1
+    assert len({(str(case.spec.grid), case.steps) for case in cases}) > 1
 
 
 def test_every_option_is_compared_at_two_values():

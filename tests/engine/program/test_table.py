@@ -67,9 +67,9 @@ def test_multistep_program_entered_late_starts_without_history():
 
 
 @pytest.mark.parametrize("final", ["clean", "first"])
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
-def test_stochastic_programs_end_without_noise(spacing, final):
-    spec = spec_of(shape=(2,), learned_variance=True, spacing=spacing, final=final)
+@pytest.mark.parametrize("grid", ["trailing", "leading"])
+def test_stochastic_programs_end_without_noise(grid, final):
+    spec = spec_of(shape=(2,), learned_variance=True, grid=grid, final=final)
     for sampler in (DDIM(eta=1.0), *map(DDPM, ("small", "large", "learned"))):
         rows = build_program(spec, sampler, 20).rows
         assert rows[-2, col.S] == 0.0
@@ -127,7 +127,7 @@ def test_coefficients_without_a_limit_are_refused_with_the_step():
         ({"sampler": "euler9"}, ValueError, "unknown sampler 'euler9'; did you mean 'euler'"),
         ({"sampler": DDIM}, TypeError, "a sampler object such as DDIM"),
         ({"sampler": 3}, TypeError, "must be a name"),
-        ({"spacing": "log"}, ValueError, "allowed: trailing, leading, linspace"),
+        ({"grid": "log"}, ValueError, "allowed: trailing, leading, linspace"),
         ({"compat": "k"}, ValueError, "unknown compat 'k'"),
         ({"strength": 0.0}, ValueError, r"\(0, 1\]"),
         ({"strength": 1.5}, ValueError, r"\(0, 1\]"),

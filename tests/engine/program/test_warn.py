@@ -51,7 +51,7 @@ def test_an_error_that_grows_is_warned_of_by_every_sampler(name, prediction, cap
     assert "call 1 of the network is at noise level sigma / alpha = 2.029e+04" in caplog.text
 
 
-CURES = [{"spacing": "leading"}, {"spacing": KarrasGrid(sigma_max=80.0)}]
+CURES = [{"grid": "leading"}, {"grid": KarrasGrid(sigma_max=80.0)}]
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc"])
@@ -89,7 +89,7 @@ def test_it_is_warned_of_where_one_percent_shows_and_nowhere_else(
     schedule, name, steps, grid, caplog
 ):
     """Where an error of 1 % takes the samples' deviation off by a third of the data's."""
-    options = {"sampler": name, "steps": steps, "spacing": grid}
+    options = {"sampler": name, "steps": steps, "grid": grid}
     spec = spec_of(schedule)
     off = abs(deviation(spec, SHARE, **options) - deviation(spec, 0.0, **options))
     assert (GROWTH in caplog.text) == (off > 0.5 / 3)
@@ -156,10 +156,10 @@ SOUND = [
 def test_common_setups_are_not_warned_of(name, spec, caplog):
     zero = spec.schedule.kind == "vp" and spec.schedule.zero_terminal_snr
     for steps in (4, 20):
-        for spacing in ("trailing", "leading", "linspace", "karras"):
-            if spacing == "karras" and (zero or spec.schedule == COSINE):
+        for grid in ("trailing", "leading", "linspace", "karras"):
+            if grid == "karras" and (zero or spec.schedule == COSINE):
                 continue  # their indices are told far from their level
-            build_program(spec, name, steps, spacing=spacing)
+            build_program(spec, name, steps, grid=grid)
     assert not caplog.records
 
 
@@ -178,19 +178,19 @@ def told_twice(program):
 def test_an_index_told_twice_is_warned_of(schedule, grid, steps, caplog):
     """Karras grids on squared-cosine betas repeat whole indices, at both ends."""
     spec = spec_of(schedule, "v_prediction")
-    program = build_program(spec, "dpmpp_2m", steps, spacing=grid)
+    program = build_program(spec, "dpmpp_2m", steps, grid=grid)
     warned = REPEATS in caplog.text or "the nearest one is of level" in caplog.text
     assert warned or not told_twice(program)
     assert REPEATS not in caplog.text or told_twice(program)
     if told_twice(program):
         caplog.clear()
         free = dataclasses.replace(spec, time=TimeInput(fractions=True))
-        build_program(free, "dpmpp_2m", steps, spacing=grid)
+        build_program(free, "dpmpp_2m", steps, grid=grid)
         assert not caplog.records
 
 
 def test_the_warning_names_the_index_and_its_levels(caplog):
-    build_program(spec_of(SD), "dpmpp_2m", 50, spacing="karras")
+    build_program(spec_of(SD), "dpmpp_2m", 50, grid="karras")
     assert "1 of its 50 calls" in caplog.text
     assert "as 1 for 0.04339 and for 0.03568" in caplog.text
 
@@ -208,7 +208,7 @@ def test_the_warning_says_how_far_off_samples_are_at_most(schedule, grid, steps,
     """Against the same network told the fractions, on data of size 1."""
     spec = spec_of(schedule)
     free = dataclasses.replace(spec, time=TimeInput(fractions=True))
-    options = {"sampler": "dpmpp_2m", "steps": steps, "spacing": grid}
+    options = {"sampler": "dpmpp_2m", "steps": steps, "grid": grid}
     found = noisy(spec, 0.0).sample(200, seed=0, **options).x
     bound = re.search(r"samples may be off by up to ([0-9.e-]+), where", caplog.text)
     assert bound is not None
@@ -218,5 +218,5 @@ def test_the_warning_says_how_far_off_samples_are_at_most(schedule, grid, steps,
 
 def test_points_that_are_called_again_are_no_repeats(caplog):
     for name in ("heun", "pndm", "langevin", "predictor_corrector", "repaint"):
-        build_program(spec_of(SD, "v_prediction"), name, 20, spacing="trailing")
+        build_program(spec_of(SD, "v_prediction"), name, 20, grid="trailing")
     assert REPEATS not in caplog.text

@@ -67,7 +67,7 @@ def test_the_network_is_told_any_time(kind, want):
     spec = DenoiserSpec(
         shape=(2,), schedule=schedule, prediction="epsilon", time=TimeInput(kind=kind)
     )
-    told = build_program(spec, "ddim", 5, spacing="trailing").points[2].time
+    told = build_program(spec, "ddim", 5, grid="trailing").points[2].time
     if want is None:
         integral = 0.5 * 19.9 * 0.36 + 0.1 * 0.6
         want = -integral - math.log(-math.expm1(-integral))
@@ -92,7 +92,7 @@ def test_runs_follow_the_flow_of_the_function_itself(grid):
         schedule=ContinuousVPSchedule(),
         prediction="epsilon",
         time=TimeInput(kind="unit"),
-        spacing=grid,
+        grid=grid,
         batch=(1, 8),
     )
     z = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)

@@ -14,7 +14,7 @@ from revstep.grids import (
     AYS_SD15,
     AYS_SDXL,
     AYS_SVD,
-    SPACINGS,
+    GRIDS,
     BetaGrid,
     ExponentialGrid,
     KarrasGrid,
@@ -58,7 +58,7 @@ def times(pairs):
     return np.array([now.time for now, _ in pairs])
 
 
-@pytest.mark.parametrize("name", SPACINGS)
+@pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_grid_falls_from_the_noise_to_the_clean_end(schedule, name):
     for steps in (1, 2, 3, 10, 50):
@@ -212,16 +212,16 @@ def test_zero_terminal_snr_starts_at_alpha_zero_and_goes_on_with_the_formula():
         assert 0.0 < pairs[0][1].level < most
 
 
-@pytest.mark.parametrize("name", SPACINGS)
+@pytest.mark.parametrize("name", GRIDS)
 def test_a_program_of_zero_terminal_snr_has_its_limits(name):
-    program = build_program(spec_of(SCHEDULES["zero_snr"]), "ddim", 10, spacing=name)
+    program = build_program(spec_of(SCHEDULES["zero_snr"]), "ddim", 10, grid=name)
     assert np.all(np.isfinite(program.rows[:-1, col.C_X : col.S]))
     if name != "leading":
         assert program.start == (0.0, 1.0)
 
 
 def test_a_given_grid_needs_no_steps():
-    program = build_program(spec_of(VPSchedule()), "ddim", spacing=AYS_SD15)
+    program = build_program(spec_of(VPSchedule()), "ddim", grid=AYS_SD15)
     np.testing.assert_array_equal(program.rows[:-1, col.TIME], AYS_SD15.times)
     assert program.points[-1].sigma == 0.0
 
@@ -232,7 +232,7 @@ def test_one_step_of_linspace_starts_at_the_noise():
 
 
 def test_one_step_of_leading_is_refused_with_the_cure():
-    with pytest.raises(ValueError, match=r"one step .*spacing='trailing'"):
+    with pytest.raises(ValueError, match=r"one step .*grid='trailing'"):
         steps_over(spec_of(VPSchedule()), 1, "leading")
     assert MULTISTEP.steps_over(spec_of(VPSchedule()), 1, "leading")[0][0].index == 500
 
@@ -269,7 +269,7 @@ def test_a_network_of_whole_indices_is_told_the_nearest():
         assert got.time == round(want.index)
         assert (got.alpha, got.sigma, got.t) == (want.alpha, want.sigma, want.t)
     mean = dataclasses.replace(whole, prediction="mean")
-    with pytest.raises(ValueError, match=r"'mean' for whole indices.*spacing in training indices"):
+    with pytest.raises(ValueError, match=r"'mean' for whole indices.*grid in training indices"):
         steps_over(mean, 30, "karras")
     steps_over(mean, 30, "trailing")
 
@@ -453,8 +453,8 @@ def test_steps_are_twenty_or_the_schedules_unless_told():
     ],
 )
 def test_a_specs_offset_is_that_of_leading_grids_without_one(grid, want):
-    spec = spec_of(VPSchedule(), spacing=grid, spacing_offset=3)
-    assert spec.grid_of() == want == spec_of(VPSchedule(), spacing_offset=3).grid_of(grid)
-    assert spec.spacing == grid  # as given: bundles hold it so
+    spec = spec_of(VPSchedule(), grid=grid, grid_offset=3)
+    assert spec.grid_of() == want == spec_of(VPSchedule(), grid_offset=3).grid_of(grid)
+    assert spec.grid == grid  # as given: bundles hold it so
     other = KarrasGrid(rho=3.0)
     assert spec.grid_of(other) == other

@@ -21,15 +21,15 @@ def spec(**fields):
         spec(prediction="edm", schedule=VESchedule(), sigma_data=1.2, batch=(2, 7)),
         spec(schedule=FlowSchedule(), prediction="flow", time=TimeInput(kind="unit", name="t")),
         spec(schedule=VPSchedule(steps=3, betas="trained", trained_betas=(0.1, 0.2, 0.3))),
-        spec(schedule=VPSchedule(betas="sigmoid"), spacing="karras"),
-        spec(schedule=VESchedule.from_sigmas([0.1, 1.0, 9.0]), spacing=KarrasGrid(rho=5.0)),
-        spec(spacing=TimeGrid(times=(999, 500, -1)), final="first"),
-        spec(spacing=BetaGrid(over="index")),
-        spec(schedule=FlowSchedule(), prediction="flow", spacing=ShiftedGrid(3.0)),
+        spec(schedule=VPSchedule(betas="sigmoid"), grid="karras"),
+        spec(schedule=VESchedule.from_sigmas([0.1, 1.0, 9.0]), grid=KarrasGrid(rho=5.0)),
+        spec(grid=TimeGrid(times=(999, 500, -1)), final="first"),
+        spec(grid=BetaGrid(over="index")),
+        spec(schedule=FlowSchedule(), prediction="flow", grid=ShiftedGrid(3.0)),
         spec(
             schedule=FlowSchedule(),
             prediction="flow",
-            spacing=ShiftedGrid(3.0, LinspaceGrid(last=2.5), terminal=0.1),
+            grid=ShiftedGrid(3.0, LinspaceGrid(last=2.5), terminal=0.1),
         ),
         DenoiserSpec.edm((3, 8, 8), sigma_data=0.7, value_range=(-1.0, 1.0)),
         spec(
@@ -75,7 +75,7 @@ def test_an_edm_spec_is_the_papers():
     want = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     np.testing.assert_allclose(sigma, want, rtol=1e-12)
     np.testing.assert_allclose([now.time for now, _ in pairs], np.log(want) / 4, rtol=1e-12)
-    assert DenoiserSpec.edm((2,), spacing="trailing").spacing == "trailing"
+    assert DenoiserSpec.edm((2,), grid="trailing").grid == "trailing"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_edm_spec_is_the_papers():
         ),
         ({"kind": "shifted"}, ValueError, "the shifted grid lacks shift, spacing, terminal"),
         (7, TypeError, "spacing must be a text or an object; got int 7"),
-        ("even", ValueError, "unknown spacing 'even'"),
+        ("even", ValueError, "unknown grid 'even'"),
     ],
 )
 def test_a_bad_grid_in_a_manifest_is_refused(value, error, message):
@@ -115,7 +115,7 @@ def test_learned_variance_doubles_the_channels():
         ({"value_range": (1.0, -1.0)}, "lo < hi"),
         ({"batch": (4, 2)}, "least <= most"),
         ({"batch": (0, 2)}, "least <= most"),
-        ({"spacing": "even"}, "allowed: trailing"),
+        ({"grid": "even"}, "allowed: trailing"),
         ({"name": "timestep"}, "must differ"),
         ({"conditions": (Condition(name="sample"),)}, "must differ"),
     ],
@@ -155,8 +155,8 @@ def test_unknown_and_missing_fields_are_named():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"spacing_offset": "a"}, "spacing_offset must be a whole number; got str 'a'"),
-        ({"spacing_offset": 0.5}, "spacing_offset must be a whole number"),
+        ({"grid_offset": "a"}, "grid_offset must be a whole number; got str 'a'"),
+        ({"grid_offset": 0.5}, "grid_offset must be a whole number"),
         ({"conditions": Condition(name="y")}, "conditions must be a tuple.*with a comma"),
         ({"conditions": (1,)}, "conditions must be a tuple of Condition.*got int 1"),
         ({"shape": 3}, r"shape must be a tuple.*\(3, 32, 32\); got int 3"),

@@ -36,7 +36,7 @@ def test_networks_that_are_told_a_level_are_told_any_on_any_grid(kind, caplog):
     spec = dataclasses.replace(
         VP, schedule=VPSchedule(betas="squaredcos_cap_v2"), time=TimeInput(kind=kind)
     )
-    calls = build_program(spec, "dpmpp_2m", 30, spacing=KarrasGrid(sigma_max=80.0)).points[:-1]
+    calls = build_program(spec, "dpmpp_2m", 30, grid=KarrasGrid(sigma_max=80.0)).points[:-1]
     ramp = np.linspace(80.0 ** (1 / 7), calls[-1].level ** (1 / 7), 30) ** 7
     want = {"sigma": ramp, "log_sigma": np.log(ramp) / 4, "log_snr": -2 * np.log(ramp)}[kind]
     np.testing.assert_allclose([p.time for p in calls], want, rtol=1e-9)
@@ -79,7 +79,7 @@ def test_log_sigma_is_what_stable_video_diffusions_scheduler_tells(steps):
     spec = DenoiserSpec(
         shape=(6,),
         prediction="v_prediction",
-        spacing="karras",
+        grid="karras",
         schedule=VPSchedule.from_sigmas(np.geomspace(0.002, 700, 1000)),
         time=TimeInput(kind="log_sigma"),
     )

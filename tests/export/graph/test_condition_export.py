@@ -51,7 +51,7 @@ def test_a_bundle_feeds_every_dtype_as_the_module_takes_it(every):
     engine = revstep.load(path, device="cpu", threads=1)
     given = values(3)
     noise = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
-    run = engine.sample(noise=noise, conditions=given, steps=1, spacing="trailing")
+    run = engine.sample(noise=noise, conditions=given, steps=1, grid="trailing")
     alpha, sigma = VPSchedule().alpha_sigma(np.float64(999.0))
     x = (sigma * noise).astype(np.float32)  # the start of a run: sigma z
     eps = by_hand(module, given)(x, np.full(3, 999.0, np.float32))

@@ -51,7 +51,7 @@ def test_the_demos_folder_gives_its_module_and_spec(demo_folder):
     assert spec.shape == (1, 32, 32)
     assert spec.schedule == VPSchedule(steps=1000, betas="squaredcos_cap_v2")
     assert spec.prediction == "v_prediction"
-    assert (spec.value_range, spec.clip, spec.spacing) == ((-1.0, 1.0), True, "trailing")
+    assert (spec.value_range, spec.clip, spec.grid) == ((-1.0, 1.0), True, "trailing")
     assert (spec.final, spec.time.kind) == ("clean", "index")
     (label,) = spec.conditions
     assert (label.name, label.dtype, label.shape) == ("class_labels", "int64", ())
@@ -120,8 +120,8 @@ def test_a_scheduler_keeps_its_signal_and_noise(name, changes):
     np.testing.assert_allclose(alpha**2, want, atol=2e-6)
     np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, atol=1e-12)
     assert spec["prediction"] == scheduler.config.prediction_type
-    assert spec["spacing"] == scheduler.config.timestep_spacing
-    assert spec["spacing_offset"] == scheduler.config.steps_offset
+    assert spec["grid"] == scheduler.config.timestep_spacing
+    assert spec["grid_offset"] == scheduler.config.steps_offset
 
 
 @pytest.mark.parametrize("name", [*VP_SCHEDULERS, *FLOW_SCHEDULERS])
@@ -137,7 +137,11 @@ def test_an_old_config_takes_the_schedulers_defaults():
            "num_train_timesteps": 1000, "trained_betas": None,
            "variance_type": "fixed_large"}  # fmt: skip
     sampling = read_scheduler(old)
-    assert sampling.spec_fields["spacing"] == "leading"
+    assert sampling.spec_fields["grid"] == "leading"
+    with pytest.warns(DeprecationWarning, match="spacing is now grid"):
+        assert sampling.spec_fields["spacing"] == "leading"
+    with pytest.raises(KeyError, match="spaces"):
+        sampling.spec_fields["spaces"]
     assert sampling.spec_fields["prediction"] == "epsilon"
     assert sampling.spec_fields["clip"] is True
     assert not sampling.learned_variance

@@ -113,7 +113,7 @@ def test_a_solver_with_a_wrong_weight_loses_its_order(reference):
     spec, case = process("edm"), proof.Case("heun", 2, "edm", "sigma/alpha")
     errors = []
     for steps in FEW:
-        program = build_program(spec, wrong, spacing=even_grid(spec, case.even, case.levels, steps))
+        program = build_program(spec, wrong, grid=even_grid(spec, case.even, case.levels, steps))
         exact = reference(case)
         x, _ = run_rows(program, exact.start, MixtureNetwork(exact.mixture, spec))
         errors.append(np.sqrt(np.mean((x - exact.end) ** 2)))
@@ -126,7 +126,7 @@ def test_every_prediction_arrives_at_the_same_point(prediction, reference):
     kind = "edm" if prediction == "edm" else "vp"
     spec = process(kind, prediction)
     grid = even_grid(spec, case.even, case.levels, 40)
-    program = build_program(spec, "dpmpp_2m", spacing=grid)
+    program = build_program(spec, "dpmpp_2m", grid=grid)
     exact, first, last = reference(case), program.points[0], program.points[-1]
     network = MixtureNetwork(exact.mixture, spec)
     x, _ = run_rows(program, first.alpha * exact.start, network)

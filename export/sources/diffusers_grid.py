@@ -11,12 +11,12 @@ from revstep.engine.errors import ExportError
 from revstep.engine.spec.grids import (
     BetaGrid,
     ExponentialGrid,
+    Grid,
     KarrasGrid,
     LeadingGrid,
     LinspaceGrid,
     LuGrid,
     ShiftedGrid,
-    Spacing,
     TrailingGrid,
 )
 from revstep.engine.spec.schedule import VPSchedule
@@ -29,7 +29,7 @@ NOISE_GRIDS: dict[str, type[KarrasGrid] | type[ExponentialGrid] | type[BetaGrid]
     "use_beta_sigmas": BetaGrid,
     "use_lu_lambdas": LuGrid,
 }
-ENDS_OF_THE_SPACING = (
+ENDS_OF_THE_INDICES = (
     "EulerDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler",
     "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
 )  # fmt: skip
@@ -40,7 +40,7 @@ INDEX_GRIDS: dict[str, type[LeadingGrid] | type[LinspaceGrid] | type[TrailingGri
 }
 
 
-def vp_grid(name: str, values: dict[str, Any], schedule: VPSchedule) -> str | Spacing:
+def vp_grid(name: str, values: dict[str, Any], schedule: VPSchedule) -> str | Grid:
     """The grid of a VP scheduler's config.
 
     The ends of a noise grid are those of the table; in diffusers' Euler, Heun, LMS and KDPM2
@@ -58,7 +58,7 @@ def vp_grid(name: str, values: dict[str, Any], schedule: VPSchedule) -> str | Sp
     if chosen is None:
         first = _clipped_first(values, schedule)
         return spacing if first is None else INDEX_GRIDS[spacing](first=first)
-    own = name in ENDS_OF_THE_SPACING and spacing != "linspace"
+    own = name in ENDS_OF_THE_INDICES and spacing != "linspace"
     return chosen(
         sigma_min=values.get("sigma_min"),
         sigma_max=values.get("sigma_max"),
@@ -81,7 +81,7 @@ def _clipped_first(values: dict[str, Any], schedule: VPSchedule) -> float | None
     return None if kept == schedule.steps else kept - 1.0
 
 
-def flow_grid(values: dict[str, Any]) -> str | Spacing:
+def flow_grid(values: dict[str, Any]) -> str | Grid:
     """The grid of a flow-matching scheduler's config.
 
     diffusers shifts the lower end of its linspace, and then all of it again.
@@ -97,7 +97,7 @@ def flow_grid(values: dict[str, Any]) -> str | Spacing:
     return ShiftedGrid(shift, LinspaceGrid(last=total * lowest - 1.0), terminal or None)
 
 
-def flow_sigmas_grid(name: str, values: dict[str, Any]) -> Spacing:
+def flow_sigmas_grid(name: str, values: dict[str, Any]) -> Grid:
     """The grid of a VP scheduler with ``use_flow_sigmas``."""
     _refuse_dynamic(values, "flow_shift")
     if _noise_grid(values) is not None:
