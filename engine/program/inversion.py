@@ -22,10 +22,11 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.errors import ProgramError
+from revstep.engine.message import Argument
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.samplers.ddim import DDIM
-from revstep.engine.program.steps import Steps
-from revstep.engine.program.strength import steps_run
+from revstep.engine.program.steps import Steps, steps_run
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
@@ -87,6 +88,15 @@ class DDIMInversion(BaseSampler):
         turned = [(then, now) for now, then in reversed(pairs)]
         if turned[0][0].sigma == 0.0 and not compat:  # begin with alpha x0, noise of none
             arrive = turned[0][1]
+            if arrive.alpha == 0.0:
+                raise ProgramError(
+                    "one step of inversion from data to pure noise, where alpha = 0, keeps nothing "
+                    "of the data: use ",
+                    Argument("steps", 2),
+                    " or more, or a ",
+                    Argument("grid"),
+                    " whose first call is where alpha > 0",
+                )
             turned[0] = dataclasses.replace(arrive, sigma=0.0), arrive
         return tuple(turned[: steps_run(len(turned), self.strength, compat, spec.schedule.kind)])
 

@@ -18,7 +18,7 @@ from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weigh
 from revstep.engine.program.history import Storage, allocate
 from revstep.engine.program.points import Point
 from revstep.engine.program.samplers import BaseSampler, resolve_sampler
-from revstep.engine.program.strength import steps_run
+from revstep.engine.program.steps import steps_run
 from revstep.engine.program.trace import Row, Run, Sampler
 from revstep.engine.program.warn import warn_of_program
 from revstep.engine.renamed import renamed

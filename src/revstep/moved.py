@@ -82,7 +82,7 @@ MODULES = {  # a package's line is for the modules in it too
     "engine.spec": "engine.spec.denoiser",
     "engine.spec_checks": "engine.spec.fields",
     "engine.spec_parts": "engine.spec.parts",
-    "engine.strength": "engine.program.strength",
+    "engine.strength": "engine.program.steps",
     "engine.telemetry": "engine.system.telemetry",
     "engine.trace": "engine.program.trace",
     "engine.user_cache": "engine.system.user_cache",

@@ -69,10 +69,10 @@ def test_an_old_field_is_read_with_a_warning_at_the_readers_line(owner, old, val
 
 
 def test_the_warning_is_at_the_callers_line():
-    with pytest.warns(DeprecationWarning) as caught:
-        revstep.DenoiserSpec(
-            shape=(2,), schedule=VPSchedule(), prediction="epsilon", spacing_offset=1
-        )
+    fields = {"shape": (2,), "schedule": VPSchedule(), "prediction": "epsilon"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        revstep.DenoiserSpec(**fields, spacing_offset=1)
         ENGINE.sample(1, steps=1, spacing="trailing")
     assert [w.filename for w in caught] == [__file__, __file__]
 

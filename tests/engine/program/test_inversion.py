@@ -7,6 +7,7 @@ import pytest
 from networks import NumpyDenoiser, gaussian_epsilon
 
 from revstep import Condition, DenoiserSpec, Engine, TimeInput
+from revstep.grids import LinspaceGrid
 from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 MEAN, SPREAD = 0.5, 0.25
@@ -247,3 +248,20 @@ def test_a_network_that_knows_no_noise_at_zero_snr_is_refused_with_iterations():
     spec = make_spec("epsilon", schedule=VPSchedule(zero_terminal_snr=True))
     with pytest.raises(ProgramError, match="alpha = 0"):
         Engine(NumpyDenoiser(spec, exact_network(spec))).invert(data(), iterations=2)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "schedule"),
+    [("flow", FlowSchedule()), ("v_prediction", VPSchedule(zero_terminal_snr=True))],
+)
+def test_one_step_to_where_alpha_is_zero_is_refused_with_what_to_do(prediction, schedule):
+    from revstep.errors import ProgramError
+
+    spec = make_spec(prediction, schedule=schedule)
+    network = NumpyDenoiser(spec, exact_network(spec))
+    with pytest.raises(ProgramError, match=r"alpha = 0.*steps=2 or more, or a grid"):
+        Engine(network).invert(data(), steps=1)
+    assert network.rows == []
+    grid = LinspaceGrid(first=0.9 * (schedule.steps - 1))
+    for fix in ({"steps": 2}, {"steps": 1, "grid": grid}):
+        assert np.all(np.isfinite(Engine(network).invert(data(), **fix)))

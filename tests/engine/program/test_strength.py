@@ -8,7 +8,7 @@ from networks import NumpyDenoiser, gaussian_epsilon
 from specs import spec_of
 
 from revstep import DenoiserSpec, Engine, TimeInput, build_program
-from revstep.engine.program.strength import steps_run
+from revstep.engine.program.steps import steps_run
 from revstep.schedules import FlowSchedule
 
 SHAPE = (2, 3)
