@@ -68,13 +68,19 @@ def test_an_old_field_is_read_with_a_warning_at_the_readers_line(owner, old, val
     assert [w.filename for w in caught] == [__file__]
 
 
-def test_the_warning_is_at_the_callers_line():
-    fields = {"shape": (2,), "schedule": VPSchedule(), "prediction": "epsilon"}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        revstep.DenoiserSpec(**fields, spacing_offset=1)
-        ENGINE.sample(1, steps=1, spacing="trailing")
-    assert [w.filename for w in caught] == [__file__, __file__]
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: revstep.DenoiserSpec(
+            shape=(2,), schedule=VPSchedule(), prediction="epsilon", spacing_offset=1
+        ),
+        lambda: ENGINE.sample(1, steps=1, spacing="trailing"),
+    ],
+)
+def test_the_warning_is_at_the_callers_line(call):
+    with pytest.warns(DeprecationWarning, match="is now grid") as caught:
+        call()
+    assert [w.filename for w in caught] == [__file__]
 
 
 def test_json_has_the_keys_that_it_had():
