@@ -6,6 +6,7 @@ program counter. ``Engine.sample`` admits a batch, steps until it is done, and r
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.devices.protocol import Device, Graphs
-from revstep.engine.errors import CapacityError
+from revstep.engine.errors import CapacityError, DeviceMemoryError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS, ProgramArena
 from revstep.engine.runtime.batch import Batch
@@ -39,7 +40,7 @@ class Admission:
         rows: Their network rows, ascending: of the conditional halves (B,), then of the
             unconditional ones.
         where: The slots, as an index of the device's arrays.
-        reach: Network rows that a call has at least while they are here.
+        reach: Network rows of a call while they are here, at least.
         begun: The lane's ``steps`` when they came.
         x0: Whether their denoised estimates are read.
         inpaint: Whether they have known pixels.
@@ -103,6 +104,7 @@ class Lane:
         self._every = np.arange(self.buckets[-1])
         self._net_x = network.x.reshape(self.buckets[-1], -1)
         self.arena = ProgramArena(device, program_rows, grows=arena_grows)
+        self._table = self.arena.table
         self.slots = Slots(denoiser.spec, self.buckets[-1], device)
 
     def admit(
@@ -121,15 +123,12 @@ class Lane:
             DeviceMemoryError: Not enough memory.
             ValueError: More network rows than the largest bucket.
         """
-        slots, rows = self._free(len(batch.seeds), batch.rows)
-        table = self.arena.table
-        base = self.arena.acquire(program)
-        if self.arena.table is not table:
-            self._prepared.clear()  # it has grown
+        slots, rows = self._free(batch.n, batch.rows)
         reach = max(lowest_rows, int(rows[-1]) + 1, int(slots[-1]) + 1)
         where, inpaint = self._index(slots), batch.mask is not None
         new = Admission(program, slots, rows, where, reach, self.steps, x0, inpaint)
-        fed = self._current.rows if self._residents and self._current is not None else 0
+        fed = 0 if self._current is None else self._current.rows
+        base = self.arena.acquire(program)
         self._residents.append(new)
         try:
             current = self._choose()
@@ -141,13 +140,16 @@ class Lane:
         return new
 
     def step(self, clock: Clock | None = None) -> None:
-        """Enqueues one step of all that are here; call by call with a clock."""
+        """Enqueues one step of all that are here; call by call with a clock.
+
+        After an error of the network all who are here have lost a step: retire them.
+        """
         self.steps += 1
         if clock is not None and self._current is not None:
             clock.run(self._current.parts)
-            return
-        for call in self._calls:
-            call()
+        else:
+            for call in self._calls:
+                call()
 
     def run_unrolled(self, admission: Admission) -> bool:
         """Enqueues the whole run as one graph, where there is one; False: nothing was done."""
@@ -180,17 +182,18 @@ class Lane:
         """Frees their slots and rows, done or not; what was read of them must be copied before."""
         self._residents.remove(admission)
         self.arena.release(admission.program)
-        if not self._residents:
-            return  # whoever comes next writes all slots and rows
+        if not self._residents:  # whoever comes next writes all slots and rows
+            self._current, self._calls = None, ()
+            return
         self.slots.clear(admission.where, len(admission.slots))
         self._net_x[self._index(admission.rows)] = 0.0
-        self._choose()
+        with contextlib.suppress(MemoryError, DeviceMemoryError):  # the larger step goes on
+            self._choose()
 
     def trim(self, limit: int) -> None:
         """Lets go of the states, where they take more than ``limit`` bytes and nobody is here."""
         if self.slots.state_bytes > limit and not self._residents:
             self._prepared.clear()
-            self._current, self._calls = None, ()
             self.slots = Slots(self._denoiser.spec, self.buckets[-1], self.device)
 
     def prepare(
@@ -207,6 +210,8 @@ class Lane:
         Raises:
             DeviceMemoryError: Not enough memory.
         """
+        if self._table is not self.arena.table:  # it has grown
+            self._prepared, self._table = {}, self.arena.table
         key = (rows, HISTORY_TIERS[bisect_left(HISTORY_TIERS, history)], x0, inpaint)
         if key not in self._prepared:
             fix = smaller_buckets(self.buckets, rows)
@@ -220,8 +225,8 @@ class Lane:
         every = self._every
         if not self._residents:
             return every[:samples], every[:rows]
-        slots = np.setdiff1d(every, np.concatenate([r.slots for r in self._residents]))
-        free = np.setdiff1d(every, np.concatenate([r.rows for r in self._residents]))
+        slots = np.setdiff1d(every, np.concatenate([here.slots for here in self._residents]))
+        free = np.setdiff1d(every, np.concatenate([here.rows for here in self._residents]))
         if len(slots) < samples or len(free) < rows:
             raise CapacityError(
                 f"{samples} samples of {rows} network rows find no room beside those that are "
@@ -242,7 +247,7 @@ class Lane:
 
     def _place(self, new: Admission, batch: Batch, base: int) -> None:
         """Writes slots, the network's first inputs, and conditions."""
-        count, upload, program = len(batch.seeds), self.device.upload, new.program
+        count, upload, program = batch.n, self.device.upload, new.program
         x = self.slots.place(
             new.where,
             batch,

@@ -274,6 +274,54 @@ def test_who_finds_no_room_changes_nothing_for_who_is_here(make):
     assert_same(lane.states(here), eager_loop(denoiser, program, batch))
 
 
+def test_a_lane_with_nobody_in_it_steps_nothing(make):
+    lane, denoiser = make()
+    program, batch = program_for("ddpm", 8), batch_of(1, 2)
+    left = lane.admit(program, batch)
+    lane.step()
+    lane.retire(left)
+    denoiser.rows.clear()
+    lane.step()
+    assert denoiser.rows == []
+    assert_same(run_batch(lane, program, batch), eager_loop(denoiser, program, batch))
+
+
+def no_memory(*_):
+    raise MemoryError
+
+
+def test_who_cannot_be_admitted_for_memory_leaves_the_others_their_bits(make, monkeypatch):
+    lane, denoiser = make(program_rows=64)
+    program, batch = program_for("dpmpp_2m", 8), batch_of(1, 2, 2.0)
+    here = lane.admit(program, batch)
+    lane.step()
+    used = lane.arena.used
+    other = program_for("ddim", 5, inpaint=True)
+    for name in ("prepare", "fill_noise"):
+        with monkeypatch.context() as patch:
+            patch.setattr(lane.device, name, no_memory)
+            with pytest.raises(MemoryError):
+                lane.admit(other, batch_of(2, 3, inpaint=True))
+        assert lane.arena.used == used
+        lane.step()
+    while not lane.done(here):
+        lane.step()
+    assert_same(lane.states(here), eager_loop(denoiser, program, batch))
+
+
+def test_who_stays_goes_on_where_there_is_no_memory_for_a_step_of_its_own(make, monkeypatch):
+    lane, denoiser = make()
+    program, batch = program_for("heun", 6), batch_of(1, 2)
+    leaves = lane.admit(program_for("dpmpp_3m", 9), batch_of(2, 4), x0=True)
+    stays = lane.admit(program, batch)
+    lane.step()
+    monkeypatch.setattr(lane.device, "prepare", no_memory)
+    lane.retire(leaves)
+    while not lane.done(stays):
+        lane.step()
+    assert_same(lane.states(stays), eager_loop(denoiser, program, batch))
+
+
 def test_a_hosts_arena_grows_while_samples_run():
     denoiser = NumpyDenoiser(SPEC, network)
     lane = host_lane(denoiser, 8)
