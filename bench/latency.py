@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from revstep.bench.clock import nearest_rank, rounds
 from revstep.engine.engine import Engine
 from revstep.engine.program.trace import Sampler
-from revstep.engine.runtime.timing import Timing
+from revstep.engine.runtime.watch import Timing
 
 __all__ = ["Latency", "example_conditions", "measure"]
 

@@ -23,15 +23,12 @@ from revstep.engine.program.samplers import SAMPLERS, FunctionSampler
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
 from revstep.engine.renamed import renamed
-from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.batching import run_batches, samples_per_batch
-from revstep.engine.runtime.kept_x0 import X0Trace
+from revstep.engine.runtime.batch import Batch, samples_per_batch
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of, program_arguments
-from revstep.engine.runtime.runtime import Runtime, host_runtime
+from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
 from revstep.engine.runtime.samples import Samples
-from revstep.engine.runtime.timing import Timing
-from revstep.engine.runtime.watch import Preview, Watch
+from revstep.engine.runtime.watch import Preview, Timing, Watch, X0Trace
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 

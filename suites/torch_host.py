@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import DeviceDenoiser
-from revstep.engine.devices.cuda import CudaDevice, plain_modes
-from revstep.engine.devices.gpu_memory import memory_named
+from revstep.engine.devices.cuda import CudaDevice, memory_named, plain_modes
 from revstep.engine.devices.protocol import Graph, Graphs, Mark
 from revstep.engine.runtime.runtime import Runtime, cuda_runtime, device_runtime
 from revstep.kernels import StepBuffers, StepKernel, backend, normal_fill

@@ -27,7 +27,7 @@ REVSTEP = """
 """  # the names of both old façades
 OLD = """
     check.Check commands.doctor.doctor doctor.Check engine.affine.NotAVector
-    engine.backends.eval_form.EvalForm
+    engine.backends.eval_form.EvalForm engine.backends.index_hint.index_hint
     engine.backends.module_call.CallError engine.backends.module_cast.cast_dtype
     engine.backends.module_output.OutputError engine.backends.ort_cuda.OrtCudaDenoiser
     engine.backends.ort_session.CpuSession engine.backends.reduced_module.ReducedModule

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from revstep.engine.backends.index_hint import index_hint
-from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.backends.protocol import NetworkBuffers, index_hint
 from revstep.engine.checks import check_whole
 from revstep.engine.errors import BackendError
 from revstep.engine.message import Argument

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.onnx_cpu import check_inputs, onnx_session
-from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.backends.protocol import NetworkBuffers, index_hint
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels.layout import dtype_name

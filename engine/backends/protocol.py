@@ -14,7 +14,7 @@ from revstep.kernels.layout import Array
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Denoiser", "DeviceDenoiser", "NetworkBuffers"]
+__all__ = ["Denoiser", "DeviceDenoiser", "NetworkBuffers", "index_hint"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +132,17 @@ class DeviceDenoiser(Denoiser, Protocol):
     def capturable(self) -> str | None:
         """None, or why its calls can't be captured in a CUDA graph."""
         ...
+
+
+def index_hint(spec: DenoiserSpec) -> str:
+    """What an index error may come from, to end its text; empty where all values are checked."""
+    open_ended = [f"{c.name!r}" for c in spec.conditions if "int" in c.dtype and c.allowed is None]
+    if not open_ended:
+        return ""
+    return (
+        f". Does a value of the condition {', '.join(open_ended)} lie beyond one of the network's "
+        "tables? Condition(limits=(min, max)) has values checked before a run"
+    )
 
 
 def _makers(

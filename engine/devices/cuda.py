@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.devices.gpu_kernels import GpuKernels
-from revstep.engine.devices.gpu_memory import memory_named
 from revstep.engine.devices.protocol import Mark, PreparedStep
+from revstep.engine.errors import DeviceMemoryError
 from revstep.kernels import StepBuffers
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CudaDevice", "plain_modes"]
+__all__ = ["CAPTURING", "CudaDevice", "memory_named", "plain_modes"]
+
+NO_MEMORY = ("out of memory", "ALLOC_FAILED", "Failed to allocate memory")
+
+# torch allows one capture at a time in a process, and its memory may not be released meanwhile
+CAPTURING = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -32,6 +39,26 @@ def plain_modes(device: torch.device) -> Iterator[None]:
     plain = torch.autocast(device.type, enabled=False)
     with plain, torch.inference_mode(False), torch.no_grad():
         yield
+
+
+@contextlib.contextmanager
+def memory_named(device: torch.device, doing: str, fix: str) -> Iterator[None]:
+    """Turns an allocator's error into one that names what ran and the option that fixes it."""
+    import torch
+
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        text = str(error)
+        short = isinstance(error, torch.OutOfMemoryError) or any(t in text for t in NO_MEMORY)
+        if isinstance(error, DeviceMemoryError) or not short:
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold what was allocated
+        if device.type == "cuda":
+            with CAPTURING:
+                torch.cuda.empty_cache()
+        first = text.partition("\n")[0][:300]
+        raise DeviceMemoryError(f"{device} is out of memory {doing}: {first}; {fix}") from None
 
 
 class _Event:

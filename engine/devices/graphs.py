@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from revstep.engine.devices.gpu_memory import CAPTURING
+from revstep.engine.devices.cuda import CAPTURING
 from revstep.engine.devices.protocol import CaptureRefused
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from revstep.engine.bundle.kernels import choose_kernels
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.checks import check_one_of
 from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
-from revstep.engine.devices.gpu_memory import memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.open.call import LoadCall
@@ -193,6 +192,8 @@ def _cpu_runtime(options: _Options, name: str) -> Runtime:
 
 
 def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runtime:
+    from revstep.engine.devices.cuda import memory_named
+
     bundle, buckets = options.bundle, options.buckets
     folder = choose_kernels(bundle, options.cuda.kernels)
     opened = BACKENDS[name].on_gpu

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from revstep.engine.checks import check_one_of, check_type
 from revstep.engine.devices.choose import check_device, cuda_device
-from revstep.engine.devices.gpu_memory import memory_named
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
@@ -89,6 +88,7 @@ def from_module(
     from revstep.engine.backends.module.denoiser import DTYPES, TorchModuleDenoiser
     from revstep.engine.backends.module.reduced import live_module
     from revstep.engine.backends.module.weights_place import WeightsPlace
+    from revstep.engine.devices.cuda import memory_named
 
     check_type(module, "module", torch.nn.Module, "a torch.nn.Module")
     check_type(spec, "spec", DenoiserSpec, "a DenoiserSpec")

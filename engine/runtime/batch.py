@@ -1,4 +1,4 @@
-"""``Batch``: the checked arrays of samples that run one program."""
+"""``Batch``: the checked arrays of samples that run one program, and how many go into one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batch"]
+from revstep.engine.checks import check_whole
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+__all__ = ["Batch", "samples_per_batch"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,3 +72,38 @@ class Batch:
                 for name in ("start", "noise", "mask", "known")
             },
         )
+
+
+def samples_per_batch(
+    spec: DenoiserSpec, batch: Batch, asked: int | None, fixed_rows: int | None
+) -> int:
+    """Samples per batch: a guided sample takes two network rows.
+
+    Args:
+        spec: The denoiser's spec.
+        batch: What is drawn.
+        asked: The caller's ``batch_size``; None: as many as a call takes.
+        fixed_rows: Rows of every network call, where they are fixed.
+
+    Raises:
+        TypeError: ``asked`` is no whole number.
+        ValueError: More than the denoiser takes.
+    """
+    rows = 2 if len(batch.guided) else 1
+    largest = (fixed_rows or spec.batch[1]) // rows
+    if largest < 1:
+        raise ArgumentError(
+            Message(
+                "guidance needs 2 network rows per sample; this denoiser takes "
+                f"{spec.batch[1]}: export it with a larger batch range, or use ",
+                Argument("guidance", 1),
+            ),
+            "guidance",
+        )
+    if asked is None:
+        return largest
+    more = (
+        f" with {rows} network row(s) per sample on this engine; export with a larger batch range "
+        "for more"
+    )
+    return check_whole(asked, "batch_size", 1, largest, numpy=True, more=more)

@@ -23,7 +23,7 @@ from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.buckets import bucket_for, smaller_buckets
 from revstep.engine.runtime.prepared import Capture, Prepared
 from revstep.engine.runtime.slots import Slots
-from revstep.engine.runtime.timing import Clock
+from revstep.engine.runtime.watch import Clock
 from revstep.kernels import columns as col
 from revstep.kernels.layout import HISTORY_TIERS, Array
 

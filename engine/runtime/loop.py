@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.lane import Lane
-from revstep.engine.runtime.timing import Clock, Timing
-from revstep.engine.runtime.watch import Watcher
+from revstep.engine.runtime.watch import Clock, Timing, Watcher
 
 if TYPE_CHECKING:
     from revstep.engine.devices.protocol import Mark

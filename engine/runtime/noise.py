@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from revstep.engine.arrays import array_from, floats
 from revstep.engine.checks import check_whole
 from revstep.engine.errors import ArgumentTypeError
-from revstep.engine.runtime.seeds import checked_seed, sample_seeds
+from revstep.engine.runtime.request import checked_seed, sample_seeds
 from revstep.kernels import normal_fill
 from revstep.kernels.noise import STREAM_INITIAL
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.checks import (
     check_bool,
@@ -23,10 +25,11 @@ from revstep.engine.program.samplers import BaseSampler, resolve_sampler
 from revstep.engine.program.table import COMPAT, FINALS
 from revstep.engine.program.trace import Sampler
 from revstep.engine.renamed import renamed_fields
-from revstep.engine.runtime.seeds import checked_seed
 from revstep.engine.spec.grids import Grid, resolve_grid
 
-__all__ = ["Request"]
+__all__ = ["Request", "checked_seed", "sample_seeds"]
+
+SEEDS = 1 << 64
 
 
 @renamed_fields(spacing="grid")
@@ -137,3 +140,44 @@ class Request:
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Request)}
+
+
+def checked_seed(seed: object) -> int | tuple[int, ...] | None:
+    """A caller's seed: an int, one int per sample, or None.
+
+    Raises:
+        ArgumentTypeError: A seed that is not an integer.
+        ArgumentError: A seed outside 0 .. 2^64 - 1.
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        return _whole(seed)
+    if isinstance(seed, str | bytes) or not hasattr(seed, "__len__"):
+        raise wrong_type(seed, "seed", "an int, a sequence of ints, or None")
+    return tuple(map(_whole, cast("Iterable[object]", seed)))
+
+
+def sample_seeds(seed: int | Sequence[int] | None, n: int) -> NDArray[np.uint64]:
+    """One 64-bit key per sample, uint64 (n,).
+
+    Args:
+        seed: A ``checked_seed``: an int S (sample i gets (S + i) mod 2^64), one int per sample, or
+            None: drawn.
+        n: Number of samples.
+
+    Raises:
+        ArgumentError: Seeds of another number than n.
+    """
+    if seed is None or isinstance(seed, int):
+        first = secrets.randbits(63) if seed is None else seed
+        return np.uint64(first) + np.arange(n, dtype=np.uint64)  # wraps at 2^64
+    if len(seed) != n:
+        raise ArgumentError(
+            f"got {len(seed)} seeds for {n} samples; give one each, or one int", "seed"
+        )
+    return np.array(seed, dtype=np.uint64)
+
+
+def _whole(seed: object) -> int:
+    return check_whole(seed, "seed", 0, SEEDS - 1, numpy=True, more=" = 2^64 - 1")

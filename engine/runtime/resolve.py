@@ -15,8 +15,7 @@ from revstep.engine.nearest import unknown_names
 from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.inpainting import known_pixels
-from revstep.engine.runtime.request import Request
-from revstep.engine.runtime.seeds import sample_seeds
+from revstep.engine.runtime.request import Request, sample_seeds
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 
 __all__ = ["DEFAULT_STRENGTH", "batch_of", "program_arguments"]

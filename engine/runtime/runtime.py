@@ -20,11 +20,17 @@ from revstep.engine.runtime.buckets import make_buckets, smaller_buckets
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.runtime.loop import run_batch
 from revstep.engine.runtime.pool import LanePool, OneLane
-from revstep.engine.runtime.timing import Timing
-from revstep.engine.runtime.watch import Watcher
+from revstep.engine.runtime.watch import BatchWatcher, Timing, Watch, Watcher
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["Runtime", "cuda_runtime", "device_runtime", "host_lane", "host_runtime"]
+__all__ = [
+    "Runtime",
+    "cuda_runtime",
+    "device_runtime",
+    "host_lane",
+    "host_runtime",
+    "run_batches",
+]
 
 RUNS_AT_ONCE = 8
 HOST_PROGRAM_ROWS = 256  # of a lane's first arena: five programs of 50 steps, 32 KB
@@ -36,7 +42,7 @@ class Runtime:
     Args:
         denoiser: The network.
         lanes: Where runs happen.
-        batch: Least and most network rows of a call; None: the spec's.
+        batch: Smallest and largest number of network rows per call; None: the spec's.
 
     Attributes:
         spec: The denoiser's, with that batch range.
@@ -89,6 +95,39 @@ class Runtime:
     def describe(self) -> dict[str, Any]:
         """What runs; plain JSON values."""
         return {**self._denoiser.describe(), **self._lanes.describe()}
+
+
+def run_batches(
+    runtime: Runtime,
+    program: StepProgram,
+    batch: Batch,
+    size: int,
+    fixed_rows: int | None,
+    *,
+    watch: Watch,
+    timing: Timing | None = None,
+) -> NDArray[np.float32]:
+    """The final states (n, *shape) of a request, ``size`` samples at a time.
+
+    Args:
+        runtime: Where the batches run.
+        program: The program of all samples.
+        batch: The samples.
+        size: Samples per batch.
+        fixed_rows: Rows of every network call, where they are fixed.
+        watch: What the caller wants to know of the steps.
+        timing: Filled with the times in and outside the network.
+    """
+    spec, steps = runtime.spec, program.length
+    starts = range(0, batch.n, size)
+    states = []
+    for number, first in enumerate(starts):
+        part = batch.part(first, first + size)
+        watcher = BatchWatcher(watch, spec.shape, first, steps, number * steps, len(starts) * steps)
+        rows = fixed_rows or max(part.rows, spec.batch[0])
+        x = runtime.run(program, part, rows, watcher=watcher, timing=timing)
+        states.append(x.reshape(-1, *spec.shape))
+    return states[0] if len(states) == 1 else np.concatenate(states)
 
 
 def host_runtime(

@@ -65,7 +65,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.runtime.request import Request as Request
     from revstep.engine.runtime.runtime import Runtime as Runtime
     from revstep.engine.runtime.samples import Samples as Samples
-    from revstep.engine.runtime.timing import Timing as Timing
+    from revstep.engine.runtime.watch import Timing as Timing
     from revstep.engine.spec.denoiser import Condition as Condition
     from revstep.engine.spec.denoiser import Decoder as Decoder
     from revstep.engine.spec.denoiser import DenoiserSpec as DenoiserSpec
@@ -95,7 +95,7 @@ HOMES = {  # what is public, imported when it is first asked for
     "Samples": "revstep.engine.runtime.samples",
     "StepProgram": "revstep.engine.program.table",
     "TimeInput": "revstep.engine.spec.denoiser",
-    "Timing": "revstep.engine.runtime.timing",
+    "Timing": "revstep.engine.runtime.watch",
     "build_program": "revstep.engine.program.table",
     "errors": "revstep.errors",
     "from_module": "revstep.engine.open.module",

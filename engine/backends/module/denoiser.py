@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from revstep.engine.backends.index_hint import index_hint
 from revstep.engine.backends.module.call import called
 from revstep.engine.backends.module.cast import (
     cast_dtype,
@@ -22,7 +21,7 @@ from revstep.engine.backends.module.cast import (
 from revstep.engine.backends.module.eval_form import EvalForm
 from revstep.engine.backends.module.sync_watch import sync_reason
 from revstep.engine.backends.module.threads import check_threads
-from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.backends.protocol import NetworkBuffers, index_hint
 from revstep.engine.errors import BackendError
 from revstep.engine.system.cores import usable_cpus
 

@@ -9,8 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from revstep.engine.devices.cuda import CudaDevice  # noqa: E402
-from revstep.engine.devices.gpu_memory import CAPTURING, memory_named  # noqa: E402
+from revstep.engine.devices.cuda import (  # noqa: E402
+    CAPTURING,
+    CudaDevice,
+    memory_named,
+)
 from revstep.engine.devices.graphs import CudaGraphs  # noqa: E402
 from revstep.engine.devices.protocol import CaptureRefused  # noqa: E402
 from revstep.engine.errors import BackendError, DeviceMemoryError  # noqa: E402

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from revstep import Condition, DenoiserSpec, Engine, Request
+from revstep.engine.runtime.request import checked_seed, sample_seeds
 from revstep.engine.runtime.resolve import batch_of
-from revstep.engine.runtime.seeds import checked_seed, sample_seeds
 from revstep.errors import ArgumentError
 from revstep.schedules import VPSchedule
 
