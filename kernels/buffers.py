@@ -22,8 +22,8 @@ from revstep.kernels.layout import MAX_HISTORY, WRITTEN, Array, check_layout
 class StepBuffers:
     """Arrays of one `fused_step`; the kernels and graphs keep their addresses.
 
-    Of tensors only what their descriptions tell is checked: looking into a table or a map on a GPU
-    would wait for it. Whoever writes programs and maps there checks them on the host first, as
+    Of tensors only dtype, shape, device and layout are checked: to look into a table or a map on a
+    GPU would wait for it. Whoever writes programs and maps there checks them on the host first, as
     `check_rows` does; the kernels themselves trust them. Those of two axes must start at a multiple
     of 16 bytes.
 
@@ -144,9 +144,9 @@ class StepBuffers:
                 f"0..{self.length[b]}"
             ),
         )
-        live = self.counter < self.length
+        unfinished = self.counter < self.length
         _refuse(
-            (self.cond_row < np.where(live, 0, -1)) | (self.cond_row >= N),
+            (self.cond_row < np.where(unfinished, 0, -1)) | (self.cond_row >= N),
             lambda b: (
                 f"cond_row of slot {b} is {self.cond_row[b]}; network rows are 0..{N - 1} "
                 "(-1: none, only for a slot whose program has ended)"
@@ -159,7 +159,7 @@ class StepBuffers:
                 f"0..{N - 1}, or -1 for none"
             ),
         )
-        fed = np.concatenate([self.cond_row[live], self.uncond_row[live]])
+        fed = np.concatenate([self.cond_row[unfinished], self.uncond_row[unfinished]])
         rows, uses = np.unique(fed[fed >= 0], return_counts=True)
         if (uses > 1).any():
             raise ValueError(
@@ -176,13 +176,13 @@ class StepBuffers:
                 "identity_row(...) there"
             )
         rows = self.table[start:stop]
-        slot, noise = rows[:, col.SLOT], rows[:, col.NOISE]
-        slots = len(self.history)
+        store, noise = rows[:, col.STORE], rows[:, col.NOISE]
+        count = len(self.history)
         _refuse(
-            ~((slot >= -1) & (slot < slots) & (slot == np.rint(slot))),
+            ~((store >= -1) & (store < count) & (store == np.rint(store))),
             lambda r: (
-                f"table row {start + r} stores into slot {slot[r]:g}; there are {slots} "
-                "history slots (-1: none)"
+                f"table row {start + r} stores into history {store[r]:g}; there are {count} "
+                "arrays (-1: none)"
             ),
         )
         _refuse(
@@ -192,12 +192,10 @@ class StepBuffers:
                 f"integer in 0..{col.NOISE_LIMIT - 1}"
             ),
         )
-        for k in range(slots, MAX_HISTORY):
+        for k in range(count, MAX_HISTORY):
             _refuse(
                 (rows[:, col.H_1 + k] != 0) | (rows[:, col.KH_1 + k] != 0),
-                lambda r, k=k: (
-                    f"table row {start + r} reads history slot {k}; there are {slots} history slots"
-                ),
+                lambda r, k=k: f"table row {start + r} reads history {k}; there are {count} arrays",
             )
 
     def _check_overlap(self) -> None:

@@ -177,9 +177,9 @@ def _check_shape(
         raise ValueError(f"{name} has shape {list(found)}; it must be [{allowed}]")
     largest = {"B": library.max_slots, "D": library.max_elements}
     for letter, size in zip(shape, found, strict=True):
-        most = largest.get(str(letter), MAX_ROWS)
-        if not 1 <= size <= most:
+        limit = largest.get(str(letter), MAX_ROWS)
+        if not 1 <= size <= limit:
             raise ValueError(
-                f"{name} has shape {list(found)}; it must have 1 <= {letter} <= {most}"
+                f"{name} has shape {list(found)}; it must have 1 <= {letter} <= {limit}"
             )
         sizes[letter] = size

@@ -6,7 +6,7 @@ rounded once, sums taken left to right:
     m  = uncond + g_eff (cond - uncond)              g_eff = 1 + w (g - 1)
     x0 = clip(p_x x + p_m m, lo, hi)
     x' = c_x x + c_m m + c_0 x0 + h_1 q_1 + h_2 q_2 + h_3 q_3 + s z
-    q  = k_x x + k_m m + k_0 x0 + kh_1 q_1 + kh_2 q_2 + kh_3 q_3   (the old slots), into SLOT
+    q  = k_x x + k_m m + k_0 x0 + kh_1 q_1 + kh_2 q_2 + kh_3 q_3   (the old q), into STORE
     x' = mask (a y + b z2) + (1 - mask) x'           inpainting, where a or b is not 0
     network's next input = c_in(next row) x'
 
@@ -108,7 +108,7 @@ def fused_step(buf: StepBuffers) -> None:
     """Run the current row of every slot, in place.
 
     Raises:
-        ValueError: A row, slot or network row is out of range; nothing was written then.
+        ValueError: A row, history or network row is out of range; nothing was written then.
     """
     active = [b for b in range(buf.slots) if _is_active(buf, b)]
     for b in active:
@@ -133,7 +133,7 @@ def step_slot(
     r = row.astype(dtype)
     D = buf.elements
     x = buf.x[b].astype(dtype)
-    history = [slot[b] for slot in buf.history]
+    history = [q[b] for q in buf.history]
     finite = np.ones(D, bool)
     with np.errstate(all="ignore"):
         m = None
@@ -155,13 +155,13 @@ def step_slot(
                 finite &= np.isfinite(v)
                 scale = r[col.S] * _deviation(v, r)
 
-        old = [(r[col.H_1 + k], slot) for k, slot in enumerate(history)]
+        old = [(r[col.H_1 + k], q_k) for k, q_k in enumerate(history)]
         terms = [(r[col.C_X], x), (r[col.C_M], m), (r[col.C_0], x0), *old, (scale, z)]
         x_next = _sum(D, dtype, terms)
 
         q = None
-        if r[col.SLOT] >= 0:
-            old = [(r[col.KH_1 + k], slot) for k, slot in enumerate(history)]
+        if r[col.STORE] >= 0:
+            old = [(r[col.KH_1 + k], q_k) for k, q_k in enumerate(history)]
             q = _sum(D, dtype, [(r[col.K_X], x), (r[col.K_M], m), (r[col.K_0], x0), *old])
 
         alpha, sigma = r[col.KNOWN_ALPHA], r[col.KNOWN_SIGMA]
@@ -222,7 +222,7 @@ def _write(buf: StepBuffers, b: int, result: SlotResult) -> None:
         buf.x0[b] = result.x0
         buf.x0[b].view(np.uint32)[bad] = canonical
     if result.q is not None:
-        buf.history[int(row[col.SLOT])][b] = result.q
+        buf.history[int(row[col.STORE])][b] = result.q
     if bad.any():
         buf.flags[b] = 1
     with np.errstate(all="ignore"):
@@ -244,14 +244,14 @@ def _is_active(buf: StepBuffers, b: int) -> bool:
         return False
     if current + 1 >= R:
         raise ValueError(f"slot {b} runs table row {current}, the last one, which must be inactive")
-    slots = len(buf.history)
-    if not -1 <= row[col.SLOT] < slots:
-        raise ValueError(f"table row {current} stores into slot {row[col.SLOT]:g} of {slots}")
+    count = len(buf.history)
+    if not -1 <= row[col.STORE] < count:
+        raise ValueError(f"table row {current} stores into history {row[col.STORE]:g} of {count}")
     if not 0 <= row[col.NOISE] < col.NOISE_LIMIT:
         raise ValueError(f"table row {current} has noise index {row[col.NOISE]:g}")
-    for k in range(slots, 3):
+    for k in range(count, 3):
         if row[col.H_1 + k] != 0 or row[col.KH_1 + k] != 0:
-            raise ValueError(f"table row {current} reads history slot {k} of {slots}")
+            raise ValueError(f"table row {current} reads history {k} of {count}")
     _check_network_rows(buf, b, lowest=0)
     return True
 

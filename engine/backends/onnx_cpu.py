@@ -87,15 +87,15 @@ def onnx_session(
     except Exception as error:  # ONNX Runtime's own error classes share no base of their own
         raise BackendError(f"ONNX Runtime {ort.__version__} can't load {graph}: {error}") from error
     if session.get_providers()[0] != wanted:  # it falls back without a word
-        mend = ""
+        fix = ""
         if gpu is not None:
-            mend = (
+            fix = (
                 "; its CUDA provider could not be loaded: it needs the CUDA and cuDNN versions "
                 "that it was built for (pip install 'onnxruntime-gpu[cuda,cudnn]')"
             )
         raise BackendError(
             f"ONNX Runtime {ort.__version__} chose {session.get_providers()[0]} instead of "
-            f"{wanted}{mend}"
+            f"{wanted}{fix}"
         )
     return session
 
@@ -164,7 +164,7 @@ class CpuSession:
 
 
 def _identity(file: Path) -> tuple[int, ...] | None:
-    """What tells a file from one that was put in its place; None where there is none."""
+    """What distinguishes a file from one that was put in its place; None where there is none."""
     with contextlib.suppress(OSError):
         found = file.stat()
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
@@ -251,20 +251,20 @@ def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:
     Raises:
         BackendError: They are not, or an axis has another length than the spec says.
     """
-    given = {i.name: i for i in session.get_inputs()}
+    inputs = {i.name: i for i in session.get_inputs()}
     wanted = NetworkBuffers.allocate(spec, 0).inputs(spec)
-    if set(given) != set(wanted):
+    if set(inputs) != set(wanted):
         raise BackendError(
-            f"{graph.name} has the inputs {', '.join(given)}; its spec names "
+            f"{graph.name} has the inputs {', '.join(inputs)}; its spec names "
             f"{', '.join(wanted)}: export the bundle again"
         )
     for name, array in wanted.items():
-        if TYPES.get(given[name].type) != array.dtype:
+        if TYPES.get(inputs[name].type) != array.dtype:
             raise BackendError(
-                f"{graph.name}: input {name!r} is {given[name].type}; the spec says "
+                f"{graph.name}: input {name!r} is {inputs[name].type}; the spec says "
                 f"{array.dtype}: export the bundle again"
             )
-        check_dims(graph, f"input {name!r}", given[name].shape, array.shape)
+        check_dims(graph, f"input {name!r}", inputs[name].shape, array.shape)
     outputs = session.get_outputs()
     if len(outputs) != 1:
         raise BackendError(f"{graph.name} has {len(outputs)} outputs; a denoiser has one")
@@ -285,6 +285,6 @@ def check_dims(graph: Path, what: str, found: list[Any], wanted: tuple[int, ...]
         )
     if any(isinstance(n, int) and n != m for n, m in zip(found[1:], wanted[1:], strict=True)):
         raise BackendError(
-            f"{graph.name}: {what} is {tuple(found[1:])} a row; the spec says {wanted[1:]}: export "
-            "the bundle again"
+            f"{graph.name}: {what} is {tuple(found[1:])} per row; the spec says {wanted[1:]}: "
+            "export the bundle again"
         )

@@ -51,10 +51,10 @@ class NetworkBuffers:
             dtype: Of x and the output, on a device; None: float32.
             device: Where tensors are allocated; None: numpy arrays.
         """
-        zeros, given = _makers(rows, device)
+        zeros, taken = _makers(rows, device)
         conditions = {c.name: zeros(c.shape, c.interface) for c in spec.conditions}
         for condition in spec.conditions:
-            conditions[condition.name][:] = given(np.array(condition.filler, order="C"))
+            conditions[condition.name][:] = taken(np.array(condition.filler, order="C"))
         return cls(
             x=zeros(spec.shape, dtype or "float32"),
             t=zeros((), "float32"),

@@ -82,7 +82,7 @@ def cuda_device(device: str = "cuda") -> torch.device:
         have = "the NVIDIA driver sees no GPU" if _has_driver() else "there is no NVIDIA driver"
         raise BackendError(
             f"CUDA was asked for and {have} that torch {torch.__version__} (CUDA "
-            f"{torch.version.cuda}) can use; `revstep doctor` tells more; install or update "
+            f"{torch.version.cuda}) can use; `revstep doctor` says more; install or update "
             "the driver, or use ",
             ON_CPU,
         )

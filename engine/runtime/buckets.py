@@ -10,30 +10,29 @@ from revstep.engine.errors import ArgumentError
 __all__ = ["bucket_for", "make_buckets", "smaller_buckets"]
 
 
-def make_buckets(batch: tuple[int, int], given: Sequence[int] | None = None) -> tuple[int, ...]:
-    """The buckets, ascending: as given, or the powers of two in the spec's batch range.
+def make_buckets(batch: tuple[int, int], rows: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The buckets, ascending: as asked for, or the powers of two in the spec's batch range.
 
     Args:
-        batch: The spec's (least, most) rows.
-        given: Rows of each bucket; None: powers of two, and the range's two ends.
+        batch: The spec's (min, max) rows.
+        rows: Of each bucket; None: powers of two, and the range's two ends.
 
     Raises:
         TypeError: Rows that are no whole numbers.
         ValueError: No bucket, one twice, or rows outside the range.
     """
-    least, most = batch
-    if given is None:
-        powers = (1 << k for k in range(most.bit_length()))
-        return tuple(sorted({least, most, *(p for p in powers if least <= p <= most)}))
-    if isinstance(given, int):
-        raise wrong_type(given, "buckets", f"a sequence of network rows, as ({given},)")
-    buckets = tuple(given)
-    for rows in buckets:
-        check_whole(rows, "buckets")
-        if not least <= rows <= most:
-            raise ArgumentError(
-                f"bucket {rows} is outside the denoiser's batch range, {least} to {most}", "buckets"
-            )
+    smallest, largest = batch
+    if rows is None:
+        powers = (1 << k for k in range(largest.bit_length()))
+        return tuple(sorted({*batch, *(p for p in powers if smallest <= p <= largest)}))
+    if isinstance(rows, int):
+        raise wrong_type(rows, "buckets", f"a sequence of network rows, as ({rows},)")
+    buckets = tuple(rows)
+    for bucket in buckets:
+        check_whole(bucket, "buckets")
+        if not smallest <= bucket <= largest:
+            allowed = f"the denoiser's batch range, {smallest} to {largest}"
+            raise ArgumentError(f"bucket {bucket} is outside {allowed}", "buckets")
     if not buckets or len(set(buckets)) != len(buckets):
         text = f"buckets must be one or more different numbers; got {list(buckets)}"
         raise ArgumentError(text, "buckets")

@@ -36,12 +36,12 @@ class Known:
 
     Attributes:
         mask: float32 (n, *shape): 1 keeps the known pixel, 0 leaves the sample's own.
-        values: y, float32 (n, *shape).
+        pixels: y, float32 (n, *shape).
         start: y of the initial state: the known pixels, and in the hole the start, or 0.
     """
 
     mask: NDArray[np.float32]
-    values: NDArray[np.float32]
+    pixels: NDArray[np.float32]
     start: NDArray[np.float32]
 
 
@@ -59,7 +59,7 @@ def known_pixels(
         n: Number of samples.
         mask: 0 to 1, or bools; of a shape that numpy broadcasts to (*shape), such as (H, W) for
             (C, H, W), or n of such.
-        known: (n, *shape) or (*shape); None: the start, which is given then.
+        known: (n, *shape) or (*shape); None: the start, then not None.
         start: (n, *shape), checked, or None.
 
     Raises:
@@ -70,10 +70,10 @@ def known_pixels(
         return None
     whole = (n, *spec.shape)
     part = _mask(spec, n, mask)
-    values = start if known is None else data_values(known, "known", spec.value_range)
-    assert values is not None
-    rows = rows_view(values, spec.shape, n, "known")
-    begin = part * values
+    pixels = start if known is None else data_values(known, "known", spec.value_range)
+    assert pixels is not None
+    rows = rows_view(pixels, spec.shape, n, "known")
+    begin = part * pixels
     if start is not None:
         begin = begin + (np.float32(1) - part) * start
     return Known(np.broadcast_to(part, whole), rows, np.broadcast_to(begin, whole))

@@ -25,7 +25,7 @@ def initial_noise(
     """The standard normal noise that samples of ``seed`` start from: what ``noise`` replaces.
 
     Args:
-        seed: An int S (sample i uses (S + i) mod 2^64), or one int a sample.
+        seed: An int S (sample i uses (S + i) mod 2^64), or one int per sample.
         shape: Shape of one sample, such as ``engine.spec.shape``.
         n: How many; None: as many as seeds.
 
@@ -86,7 +86,7 @@ def slerp(a: ArrayLike, b: ArrayLike, mix: float | ArrayLike) -> NDArray[np.floa
     if share.dtype.kind not in "fiu":
         raise TypeError(f"mix must be numbers; got {share.dtype}")
     if share.ndim > 1 or not np.all((share >= 0) & (share <= 1)):
-        raise ValueError(f"mix is one number in [0, 1], or one a sample; got {mix!r}")
+        raise ValueError(f"mix is one number in [0, 1], or one per sample; got {mix!r}")
     m = share.astype(np.float64).reshape(*share.shape, *(1,) * first.ndim)
     lengths = np.linalg.norm(first), np.linalg.norm(second)
     if 0.0 in lengths:  # no direction

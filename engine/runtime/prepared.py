@@ -56,7 +56,7 @@ class Prepared:
 
 
 class Capture:
-    """Graphs of prepared steps, where they can be had; else the reason, told once.
+    """Graphs of prepared steps, where they can be had; else the reason, logged once.
 
     Args:
         device: The device.

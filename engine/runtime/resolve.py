@@ -23,7 +23,7 @@ __all__ = ["DEFAULT_STRENGTH", "batch_of", "program_arguments"]
 MAX = float(np.finfo(np.float32).max)
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 
-Values = Mapping[str, ArrayLike]
+Arrays = Mapping[str, ArrayLike]
 
 
 def program_arguments(spec: DenoiserSpec, request: Request) -> dict[str, Any]:
@@ -59,19 +59,19 @@ def batch_of(spec: DenoiserSpec, request: Request, start_name: str = "start") ->
         TypeError: A value of a wrong type or dtype.
         ValueError: An unknown name, a wrong shape, or a value out of range.
     """
-    given, nulls = dict(request.conditions or {}), dict(request.null_conditions or {})
-    _check_names(spec, given, "conditions")
+    asked, nulls = dict(request.conditions or {}), dict(request.null_conditions or {})
+    _check_names(spec, asked, "conditions")
     _check_names(spec, nulls, "null_conditions")
-    n = _count(spec, request, given, start_name)
-    scale = _guidance(spec, request, n, given, nulls)
+    n = _count(spec, request, asked, start_name)
+    scale = _guidance(spec, request, n, asked, nulls)
     start = noise = None
     if request.start is not None:
         start = data_values(request.start, start_name, spec.value_range)
         start = rows_of(start, spec.shape, n, start_name)
     if request.noise is not None:
         noise = rows_of(floats(request.noise, "noise"), spec.shape, n, "noise")
-    pixels = known_pixels(spec, n, request.mask, request.known, start)
-    conditions = {c.name: _condition(c, given.get(c.name), n) for c in spec.conditions}
+    known = known_pixels(spec, n, request.mask, request.known, start)
+    conditions = {c.name: _condition(c, asked.get(c.name), n) for c in spec.conditions}
     null_conditions = {  # without a null value nobody reads them; but they fill rows to spare
         c.name: conditions[c.name]
         if nulls.get(c.name) is None and c.null is None
@@ -83,20 +83,20 @@ def batch_of(spec: DenoiserSpec, request: Request, start_name: str = "start") ->
         guidance=scale,
         conditions=conditions,
         null_conditions=null_conditions,
-        start=start if pixels is None else pixels.start,
+        start=start if known is None else known.start,
         noise=noise,
-        mask=None if pixels is None else pixels.mask,
-        known=None if pixels is None else pixels.values,
+        mask=None if known is None else known.mask,
+        known=None if known is None else known.pixels,
     )
 
 
-def _check_names(spec: DenoiserSpec, given: Values, what: str) -> None:
+def _check_names(spec: DenoiserSpec, names: Arrays, what: str) -> None:
     known = [c.name for c in spec.conditions]
-    if others := set(given) - set(known):
+    if others := set(names) - set(known):
         raise ArgumentError(unknown_names(f"unknown name in {what}:", others, known), what)
 
 
-def _count(spec: DenoiserSpec, request: Request, conditions: Values, start_name: str) -> int:
+def _count(spec: DenoiserSpec, request: Request, conditions: Arrays, start_name: str) -> int:
     """``n``, or what the seeds, conditions or states say of it; 1 where nothing does."""
     if request.n is not None:
         return request.n
@@ -118,7 +118,7 @@ def _count(spec: DenoiserSpec, request: Request, conditions: Values, start_name:
 
 
 def _guidance(
-    spec: DenoiserSpec, request: Request, n: int, given: Values, nulls: Values
+    spec: DenoiserSpec, request: Request, n: int, conditions: Arrays, nulls: Arrays
 ) -> NDArray[np.float32]:
     value = request.guidance
     plain = isinstance(value, float) and -MAX < value < MAX
@@ -148,7 +148,7 @@ def _guidance(
     if missing:
         said = f"guidance needs a null value for {', '.join(missing)}; the spec has none: pass "
         raise ArgumentError(Message(said, none, ", or ", one), "null_conditions")
-    if not given:
+    if not conditions:
         said = "guidance without conditions changes nothing; pass "
         raise ArgumentError(Message(said, Argument("conditions", {}), ", or ", one), "conditions")
     return scale

@@ -60,7 +60,7 @@ class Samples:
         return from_dlpack(self.numpy())
 
     def pil(self) -> list[PIL.Image.Image]:
-        """One PIL image a sample.
+        """One PIL image per sample.
 
         Raises:
             ValueError: Samples that are no images: not (C, H, W) with 1 or 3 channels, or without

@@ -116,15 +116,15 @@ def _built(
 def _checked(
     plan: bytes, bundle: Bundle, entry: CompiledEntry, limit: Bounds, library: TrtLibrary
 ) -> dict[str, Any]:
-    """The parity figures of an engine that runs on this machine's GPU."""
+    """The parity figures of a plan that runs on this machine's GPU."""
     from revstep.engine.backends.trt.denoiser import TrtDenoiser, on_device
-    from revstep.engine.backends.trt.plan import TrtEngine
+    from revstep.engine.backends.trt.plan import TrtPlan
     from revstep.export.parity.host_denoiser import HostDenoiser
 
-    name, mend = f"{entry.key}.plan", entry.command(bundle.path)
+    name, command = f"{entry.key}.plan", entry.command(bundle.path)
     with on_device("cuda"):
-        engine = TrtEngine(plan, library, label=name, mend=mend)
-    denoiser = TrtDenoiser((engine,), bundle.spec)
+        opened = TrtPlan(plan, library, label=name, command=command)
+    denoiser = TrtDenoiser((opened,), bundle.spec)
     figures = check_parity(HostDenoiser(denoiser), bundle.parity(), entry.precision, limit)
     keep_kernels(denoiser)  # those that the check's runs compiled
     return figures

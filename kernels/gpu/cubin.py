@@ -145,7 +145,7 @@ class CubinStep:
         kind = "a multiple of 4" if buffers.elements % 4 == 0 else "no multiple of 4"
         raise ValueError(
             f"no compiled kernel for {dtype} outputs, {buffers.elements} elements ({kind}), "
-            f"{wanted} history slots, learned variance {buffers.learned_variance}; compile the "
+            f"{wanted} arrays of history, learned variance {buffers.learned_variance}; compile the "
             "kernels into the bundle again"
         )
 
@@ -190,10 +190,10 @@ class CubinNoise:
 
 def kernel_arguments(launch: Launch, scratch: int) -> list[Any]:
     """The launch's arguments as cuda.core takes them: addresses as int, counts as np.int32."""
-    values: list[Any] = [
+    arguments: list[Any] = [
         int(v.data_ptr()) if hasattr(v, "data_ptr") else np.int32(v) for v in launch.arguments
     ]
-    return values + [0] * scratch
+    return arguments + [0] * scratch
 
 
 def _need_gpu(device: torch.device) -> None:
@@ -217,13 +217,13 @@ class _Loaded(NamedTuple):
 
         device = launch.arguments[0].device
         config = LaunchConfig(grid=launch.grid, block=(self.threads,), shmem_size=self.shared)
-        values = kernel_arguments(launch, self.scratch)
+        arguments = kernel_arguments(launch, self.scratch)
         keep = launch.arguments  # the tensors whose addresses are bound
 
         def run() -> None:
             assert keep
             with torch.cuda.device(device):
-                enqueue(torch.cuda.current_stream(), config, self.kernel, *values)
+                enqueue(torch.cuda.current_stream(), config, self.kernel, *arguments)
 
         return run
 

@@ -216,8 +216,8 @@ def normal_fill(
         )
     B, D = out.shape
     if not (1 <= B <= TORCH.max_slots and 1 <= D <= TORCH.max_elements):
-        most = [TORCH.max_slots, TORCH.max_elements]
-        raise ValueError(f"out has shape {[B, D]}; at most {most}")
+        limits = [TORCH.max_slots, TORCH.max_elements]
+        raise ValueError(f"out has shape {[B, D]}; at most {limits}")
     if seed.shape != (B,) or seed.device != out.device or not seed.is_contiguous():
         raise ValueError(f"seed has shape {list(seed.shape)}; it must be [{B}], beside out")
     each = isinstance(index, torch.Tensor)

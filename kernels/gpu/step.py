@@ -1,7 +1,7 @@
 """The step in Triton: the GPU's kernels, with the bits of `revstep.kernels.reference`.
 
 Every number that changes between steps is read from memory; what is fixed for given buffers
-(dtype, history slots, variants) is a compile-time constant. Rules that keep the bits:
+(dtype, history, variants) is a compile-time constant. Rules that keep the bits:
 
 - launch and compile with enable_fp_fusion=False; no tl.fma, `tl.sqrt_rn` instead of `tl.sqrt`;
 - a sum starts at -0, the neutral element of addition, and its absent terms are skipped by
@@ -49,7 +49,7 @@ def begin_step_kernel(
     slots,
     SLOTS: tl.constexpr,
 ):
-    """`reference.begin_step`; one thread a slot."""
+    """`reference.begin_step`; one thread per slot."""
     b = tl.program_id(0) * SLOTS + tl.arange(0, SLOTS)
     inside = b < slots
     steps = tl.load(length + b, mask=inside, other=0)
@@ -84,7 +84,7 @@ def fused_step_kernel(
     known,
     size,  # D / 4 where ALIGNED, else D
     ALIGNED: tl.constexpr,  # D is a multiple of 4
-    HISTORY: tl.constexpr,  # history slots, 0..3
+    HISTORY: tl.constexpr,  # arrays of history, 0..3
     X0: tl.constexpr,  # x0 is written out
     INPAINT: tl.constexpr,
     LEARNED: tl.constexpr,

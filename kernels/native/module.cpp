@@ -66,8 +66,8 @@ class Step {
     b_.net_t = take<float>("net_t").data();
     b_.flags = take<int32_t>("flags").data();
     b_.learned_variance = nb::cast<bool>(buffers.attr("learned_variance"));
-    for (nb::handle slot : nb::cast<nb::tuple>(buffers.attr("history"))) {
-      b_.history[b_.history_slots++] = nb::cast<Array<float>>(slot, false).data();
+    for (nb::handle q : nb::cast<nb::tuple>(buffers.attr("history"))) {
+      b_.history[b_.histories++] = nb::cast<Array<float>>(q, false).data();
     }
     if (!buffers.attr("x0").is_none()) b_.x0 = take<float>("x0").data();
     if (!buffers.attr("mask").is_none()) {

@@ -46,15 +46,15 @@ bool is_active(const Buffers& buf, int64_t b) {
   if (r[kActive] == 0) return false;
   const auto row = [current] { return " of table row " + std::to_string(current); };
   if (current + 1 >= buf.table_rows) refuse("active row", current, "before the table's last row");
-  if (!(r[kStore] >= -1 && r[kStore] < static_cast<float>(buf.history_slots))) {
-    throw std::invalid_argument("history slot" + row() + " is none of " +
-                                range(-1, buf.history_slots));
+  if (!(r[kStore] >= -1 && r[kStore] < static_cast<float>(buf.histories))) {
+    throw std::invalid_argument("history stored into" + row() + " is none of " +
+                                range(-1, buf.histories));
   }
   if (!(r[kNoise] >= 0 && r[kNoise] < 16777216.0f)) {
     throw std::invalid_argument("noise index" + row() + " is none of 0..2^24 - 1");
   }
-  for (int k = buf.history_slots; k < kMaxHistory; ++k) {
-    if (r[kH1 + k] != 0 || r[kKH1 + k] != 0) refuse("history slot read" + row(), k, "given");
+  for (int k = buf.histories; k < kMaxHistory; ++k) {
+    if (r[kH1 + k] != 0 || r[kKH1 + k] != 0) refuse("history read" + row(), k, "given");
   }
   check_network_rows(buf, b, 0);
   return true;

@@ -34,7 +34,7 @@ struct Buffers {
   int32_t* flags;
   Dtype dtype;
   bool learned_variance;
-  int history_slots = 0;
+  int histories = 0;
   float* history[kMaxHistory] = {};
   float* x0 = nullptr;
   const float* mask = nullptr;

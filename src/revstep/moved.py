@@ -147,6 +147,7 @@ NAMES = {  # those that aren't in the module that took their old module's place
     "commands.values.load_array": "commands.input_files.load_array",
     "commands.values.split": "commands.parse.name_and_value",
     "engine.backends.trt_denoiser.RowBuffers": "engine.backends.protocol.NetworkBuffers",
+    "engine.backends.trt_engine.TrtEngine": "engine.backends.trt.plan.TrtPlan",
     "engine.batching.run_batches": "engine.runtime.runtime.run_batches",
     "engine.batching.samples_a_batch": "engine.runtime.batch.samples_per_batch",
     "engine.cuda.buffers.DeviceNetworkBuffers": "engine.backends.protocol.NetworkBuffers",

@@ -139,10 +139,10 @@ def _tensorrt_rtx(run: Run, bundle: Path) -> None:
 def _validity(plan: bytes) -> str:
     """The runtime's verdict on a plan on this GPU: get_engine_validity, then loading it."""
     from revstep.engine.backends.trt.library import trt_library
-    from revstep.engine.backends.trt.plan import TrtEngine
+    from revstep.engine.backends.trt.plan import TrtPlan
 
     try:
-        TrtEngine(plan, trt_library("tensorrt_rtx"), label="it", mend="(only probed)")
+        TrtPlan(plan, trt_library("tensorrt_rtx"), label="it", command="(only probed)")
     except BackendError as error:
         return str(error)
     return "it is valid"

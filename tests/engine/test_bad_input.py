@@ -114,7 +114,7 @@ def test_an_engine_for_another_gpu(bundle, here, monkeypatch, caplog):
     assert command(bundle, 1) in str(caught.value)
     with caplog.at_level(logging.WARNING, "revstep"):
         engine = revstep.load(bundle)
-    assert f"tensorrt is passed over on CUDA: {bundle}: its TensorRT engines" in caplog.text
+    assert f"tensorrt is passed over on CUDA: {bundle}: its TensorRT plans" in caplog.text
     assert "onnxruntime is passed over on CUDA: onnxruntime has no CUDA provider" in caplog.text
     assert engine.describe()["device"] == "cpu"
 
@@ -156,7 +156,7 @@ def test_a_damaged_plan(bundle, here, damage, verify):
 def test_a_batch_outside_the_profiles(bundle, here):
     with pytest.raises(BackendError) as caught:
         load(bundle, buckets=(1, 8))
-    assert "for 8 rows; its engines for NVIDIA L4 (sm_89) take 1, 4" in str(caught.value)
+    assert "for 8 rows; its plans for NVIDIA L4 (sm_89) take 1, 4" in str(caught.value)
     assert command(bundle, 8) in str(caught.value)
     engine = load(bundle)
     want = engine.sample(9, **RUN).x  # more than the largest engine: in several calls

@@ -20,7 +20,7 @@ def _with(fields, name, value):
     return StepBuffers(**(fields | {name: value}))
 
 
-def test_valid_buffers_tell_their_sizes(fields):
+def test_valid_buffers_know_their_sizes(fields):
     buf = StepBuffers(**fields)
     assert (buf.slots, buf.elements, buf.network_rows) == (3, 10, len(fields["net_x"]))
 
@@ -70,12 +70,12 @@ def test_overlapping_arrays_are_refused(fields):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        (col.SLOT, 2, "stores into slot 2; there are 2"),
-        (col.SLOT, 0.5, "stores into slot 0.5"),
+        (col.STORE, 2, "stores into history 2; there are 2"),
+        (col.STORE, 0.5, "stores into history 0.5"),
         (col.NOISE, col.NOISE_LIMIT, "noise index"),
         (col.NOISE, np.nan, "noise index"),
-        (col.H_3, 0.1, "reads history slot 2"),
-        (col.KH_3, 0.1, "reads history slot 2"),
+        (col.H_3, 0.1, "reads history 2"),
+        (col.KH_3, 0.1, "reads history 2"),
     ],
 )
 def test_programs_that_the_buffers_cannot_run_are_refused(fields, column, value, message):

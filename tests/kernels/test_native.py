@@ -170,8 +170,8 @@ def test_step_refuses_what_leaves_memory_and_writes_nothing(isa, make_step, copy
             buf.current.__setitem__(2, len(buf.table) - 1),
             buf.table.__setitem__((-1, col.ACTIVE), 1),
         ),
-        "history slot": set_row(col.SLOT, 1),
-        "history slot read": set_row(col.H_2, 0.5),
+        "history": set_row(col.STORE, 1),
+        "read of table row": set_row(col.H_2, 0.5),
         "noise index": set_row(col.NOISE, np.nan),
     }
     for message, change in changes.items():

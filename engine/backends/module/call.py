@@ -125,7 +125,7 @@ def _names(module: torch.nn.Module, inputs: list[str]) -> list[str | None]:
     _check_wanted(module, keyword, inputs)
     _warn_of_order(module, [p.name for p in places], by_place)
     left = [*places[len(by_place) :], *(p for p in keyword if p.name not in inputs)]
-    _tell_of_defaults(module, [p.name for p in left if p.default is not p.empty])
+    _log_defaults(module, [p.name for p in left if p.default is not p.empty])
     return found
 
 
@@ -150,7 +150,7 @@ def _warn_of_order(module: torch.nn.Module, places: Sequence[str], by_place: Seq
             )  # fmt: skip
 
 
-def _tell_of_defaults(module: torch.nn.Module, names: Sequence[str]) -> None:
+def _log_defaults(module: torch.nn.Module, names: Sequence[str]) -> None:
     """Says which inputs keep their defaults; of self-conditioning, which changes results, aloud."""
     if names:
         log.debug("%s: not fed, so at its default: %s", type(module).__name__, ", ".join(names))

@@ -67,7 +67,7 @@ class TorchModuleDenoiser:
         dtype: Of its weights: float32, float16 or bfloat16.
         compile: Whether it runs through ``torch.compile``, once for every number of rows.
         tf32: Whether float32 products may be rounded to TF32, on GPUs that have it.
-        precision: What ``describe`` tells; None: the dtype.
+        precision: What ``describe`` says; None: the dtype.
 
     Attributes:
         spec, device, dtype: As given.
@@ -125,7 +125,7 @@ class TorchModuleDenoiser:
 
     def describe(self) -> dict[str, Any]:
         """What runs: backend, version, device, precision, threads on a CPU."""
-        told: dict[str, Any] = {
+        described: dict[str, Any] = {
             "backend": "torch",
             "version": torch.__version__,
             "device": str(self.device),
@@ -133,10 +133,10 @@ class TorchModuleDenoiser:
             "compiled": self._compiled,
         }
         if self.device.type == "cuda":
-            return {**told, "gpu": torch.cuda.get_device_name(self.device), "tf32": self._tf32}
+            return {**described, "gpu": torch.cuda.get_device_name(self.device), "tf32": self._tf32}
         threads, usable = torch.get_num_threads(), usable_cpus()
-        told["threads"] = threads  # torch's, for the whole process: not ours to change
-        return told if threads <= usable else {**told, "usable_cores": usable}
+        described["threads"] = threads  # torch's, for the whole process: not ours to change
+        return described if threads <= usable else {**described, "usable_cores": usable}
 
     def _call(
         self,
@@ -160,7 +160,7 @@ class TorchModuleDenoiser:
                     hint = index_hint(self.spec)
                     raise BackendError(f"the module failed: {error}{hint}") from error
                 except Exception as error:
-                    error.add_note(_told(self.spec, x, t, *cast))
+                    error.add_note(_call_text(self.spec, x, t, *cast))
                     raise
                 out.copy_(_checked(result, tuple(out.shape)))
 
@@ -177,14 +177,14 @@ class TorchModuleDenoiser:
         return first_compiles
 
 
-def _told(spec: DenoiserSpec, *inputs: torch.Tensor) -> str:
+def _call_text(spec: DenoiserSpec, *inputs: torch.Tensor) -> str:
     """How the module was called, for the traceback of what it raised."""
     names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
-    given = (
+    listed = (
         f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
         for name, value in zip(names, inputs, strict=True)
     )
-    return f"revstep called the module with {', '.join(given)}, in the spec's order"
+    return f"revstep called the module with {', '.join(listed)}, in the spec's order"
 
 
 def _checked(result: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

@@ -40,7 +40,7 @@ class EvalForm:
 
     def __init__(self, module: torch.nn.Module, wrap: Callable[[Any], Run] | None = None) -> None:
         self._module = module
-        self._wrap: Callable[[Any], Run] = wrap or (lambda given: given)
+        self._wrap: Callable[[Any], Run] = wrap or (lambda module: module)
         self._own = self._wrap(module)
         self._parts = parts_of(module)
         self._copy: _Copy | None = None

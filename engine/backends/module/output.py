@@ -48,13 +48,13 @@ def picked(result: object, output: str | int | None) -> torch.Tensor:
     found = _tensors(result if output is None else _chosen(result, output))
     if len(found) == 1:
         return found[0]
-    told = f"the module returned {_told(result)}"
+    returned = f"the module returned {_described(result)}"
     if output is not None:
-        raise OutputError(f"{told}, where {output!r} holds {len(found)} tensors, expected one")
+        raise OutputError(f"{returned}, where {output!r} holds {len(found)} tensors, expected one")
     if not found:
-        raise OutputError(f"{told}, expected one tensor; wrap it in a module that returns one")
+        raise OutputError(f"{returned}, expected one tensor; wrap it in a module that returns one")
     raise OutputError(
-        f"{told}, expected one tensor; name the one to take, such as ",
+        f"{returned}, expected one tensor; name the one to take, such as ",
         Argument("output", next(iter(_entries(result)))),
     )
 
@@ -83,7 +83,7 @@ def _chosen(result: object, output: str | int) -> object:
         return getattr(result, output)
     if isinstance(output, int) and -len(entries) <= output < len(entries):
         return list(entries.values())[output]
-    raise OutputError(f"the module returned {_told(result)}; there is no output {output!r}")
+    raise OutputError(f"the module returned {_described(result)}; there is no output {output!r}")
 
 
 def _tensors(value: object, depth: int = DEPTH) -> list[torch.Tensor]:
@@ -94,7 +94,7 @@ def _tensors(value: object, depth: int = DEPTH) -> list[torch.Tensor]:
     return [t for entry in _entries(value).values() for t in _tensors(entry, depth - 1)]
 
 
-def _told(result: object) -> str:
+def _described(result: object) -> str:
     """``tuple with 0 (float32 (2, 4)), 1 (NoneType)``."""
     entries = _entries(result)
     if not entries:

@@ -178,7 +178,7 @@ class _Layers:
                 hook.remove()
 
     def cast(self, dtype: torch.dtype) -> None:
-        """Casts the weights of layers that are fed the state, or more than a vector a row.
+        """Casts the weights of layers that are fed the state, or more than one vector per row.
 
         Those that turn vectors of the time and the conditions into others run in float32.
         """

@@ -1,7 +1,7 @@
 """Finds what a CUDA graph can't hold in a module: operators that wait for the device.
 
 One forward pass under a dispatch mode, which is this thread's alone; the operators are the same on
-a CPU, so it also tells without a GPU.
+a CPU, so it needs no GPU.
 """
 
 from __future__ import annotations

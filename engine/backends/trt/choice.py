@@ -93,10 +93,10 @@ def find_plan(
     precision: str = "fp32",
     versions: Mapping[str, str] | None = None,
 ) -> CompiledEntry:
-    """The engine that runs ``batch`` rows on a GPU best.
+    """The plan that runs ``batch`` rows on a GPU best.
 
-    A static engine comes before a dynamic one, TensorRT before TensorRT-RTX, and among dynamic
-    engines the one tuned for the nearest batch.
+    A static plan comes before a dynamic one, TensorRT before TensorRT-RTX, and among dynamic
+    plans the one tuned for the nearest batch.
 
     Args:
         bundle: The bundle.
@@ -113,7 +113,7 @@ def find_plan(
     if not fitting:
         have = ", ".join(_rows(entry) for entry in usable)
         raise BackendError(
-            f"{bundle.path} has no TensorRT engine ({precision}) for {batch} rows; its engines for "
+            f"{bundle.path} has no TensorRT plan ({precision}) for {batch} rows; its plans for "
             f"{gpu} take {have}; run: {_command(bundle, usable[0].target, precision, batch)}"
         )
     order = list(PACKAGES)
@@ -133,7 +133,7 @@ def usable_plans(
     batch: int = 1,
     versions: Mapping[str, str] | None = None,
 ) -> list[CompiledEntry]:
-    """The bundle's engines of a precision that run on this GPU with the installed TensorRT.
+    """The bundle's plans of a precision that run on this GPU with the installed TensorRT.
 
     Raises:
         BackendError: There is none: none of that precision, for another GPU, or of another
@@ -141,21 +141,21 @@ def usable_plans(
     """
     versions = installed_versions() if versions is None else versions
     target = _target(gpu, versions)
-    mend = f"on this machine run: {_command(bundle, target, precision, batch)}"
+    fix = f"on this machine run: {_command(bundle, target, precision, batch)}"
     plans = [e for e in bundle.compiled if e.target in PACKAGES and e.file is not None]
     found = [e for e in plans if e.precision == precision]
     if not found:
         have = ", ".join(sorted({e.precision for e in plans}))
         other = f" (it has {have})" if have else ""
         raise BackendError(
-            f"{bundle.path} has no TensorRT engine of {precision}{other} for {gpu}; {mend}"
+            f"{bundle.path} has no TensorRT plan of {precision}{other} for {gpu}; {fix}"
         )
     here = [e for e in found if gpu.runs(e)]
     if not here:
         devices = ", ".join(sorted({e.device for e in found}))
         raise BackendError(
-            f"{bundle.path}: its TensorRT engines ({precision}) are for {devices}; this GPU is "
-            f"{gpu}; {mend}"
+            f"{bundle.path}: its TensorRT plans ({precision}) are for {devices}; this GPU is "
+            f"{gpu}; {fix}"
         )
     usable = [e for e in here if versions.get(e.target) == e.version]
     if not usable:
@@ -163,8 +163,8 @@ def usable_plans(
         have = ", ".join(f"{k} {v}" for k, v in versions.items()) or "no TensorRT at all"
         install = "" if versions else f"pip install 'revstep[{PACKAGES[target]}]', or "
         raise BackendError(
-            f"{bundle.path}: its engines for {gpu} were built by {built}; installed is {have}, and "
-            f"a plan runs only on the version that built it; {install}{mend}"
+            f"{bundle.path}: its plans for {gpu} were built by {built}; installed is {have}, and "
+            f"a plan runs only on the version that built it; {install}{fix}"
         )
     return usable
 
@@ -181,12 +181,12 @@ def open_tensorrt(
     Args:
         bundle: The bundle.
         precision: Of its graph.
-        batches: The rows of the calls to come; None takes every engine that runs here.
+        batches: The rows of the calls to come; None takes every plan that runs here.
         device: The torch device.
 
     Raises:
-        BackendError: No GPU, no TensorRT, no engine for them, or a damaged one; the message names
-            the command that mends it.
+        BackendError: No GPU, no TensorRT, no plan for them, or a damaged one; the message names
+            the command that fixes it.
     """
     from revstep.engine.backends.trt.denoiser import TrtDenoiser
 
@@ -201,7 +201,7 @@ def open_tensorrt(
     targets = {e.target for e in entries.values()}
     if len(targets) > 1:
         raise BackendError(
-            f"{bundle.path}: the engines for batches {', '.join(map(str, batches or ()))} are of "
+            f"{bundle.path}: the plans for batches {', '.join(map(str, batches or ()))} are of "
             f"{' and '.join(sorted(targets))}; compile all of them for one target"
         )
     plans = [plan_file(bundle, entry) for entry in entries.values()]
@@ -214,12 +214,12 @@ def open_tensorrt(
 def keep_kernels(denoiser: TrtDenoiser) -> None:
     """Keeps what TensorRT-RTX has compiled for this GPU, for the next ``open_tensorrt``.
 
-    Call it after a first run: the first run of an engine compiles its kernels, which takes seconds.
+    Call it after a first run: the first run of a plan compiles its kernels, which takes seconds.
     """
-    for engine in denoiser.engines:
-        kernels = engine.cached_kernels()
+    for plan in denoiser.plans:
+        kernels = plan.cached_kernels()
         if kernels:
-            write_cache("kernels", f"{engine.label} {GpuModel.current(denoiser.device)}", kernels)
+            write_cache("kernels", f"{plan.label} {GpuModel.current(denoiser.device)}", kernels)
 
 
 def plan_file(bundle: Bundle, entry: CompiledEntry) -> PlanFile:
@@ -245,5 +245,5 @@ def _command(bundle: Bundle, target: str, precision: str, batch: int) -> str:
 
 
 def _rows(entry: CompiledEntry) -> str:
-    least, most = entry.batch
-    return str(most) if least == most else f"{least} to {most}"
+    smallest, largest = entry.batch
+    return str(largest) if smallest == largest else f"{smallest} to {largest}"

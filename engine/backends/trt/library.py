@@ -35,7 +35,7 @@ class Cause:
     Attributes:
         name: ``limit``, ``driver``, ``memory``, ``version``, ``gpu``, ``damaged`` or ``unknown``.
         text: For a person.
-        rebuild: Whether compiling again on this machine mends it.
+        rebuild: Whether compiling again on this machine fixes it.
     """
 
     name: str
@@ -91,7 +91,7 @@ _CAUSES = (  # the specific first: without a driver, its absence is in every log
 
 
 def cause_of(text: str) -> Cause:
-    """The cause that TensorRT's messages tell of; ``unknown`` where they don't."""
+    """The cause in TensorRT's messages; ``unknown`` where they have none."""
     lower = text.lower()
     for cause, patterns in _CAUSES:
         if any(pattern in lower for pattern in patterns):
@@ -140,7 +140,7 @@ class TrtLibrary:
         trt: The module.
         version: Its version; plans are tied to it.
         rtx: Whether it is TensorRT-RTX: it builds for GPUs that are not there, and compiles
-            kernels when an engine is first used.
+            kernels when a plan is first used.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """One TensorRT plan, deserialised: TensorRT 10.x and 11.x, TensorRT-RTX 1.x.
 
-Tensors are bound by name, every return code is checked, and every refusal says what mends it.
+Tensors are bound by name, every return code is checked, and every refusal says what fixes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from revstep.engine.errors import BackendError, DeviceMemoryError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PlanFile", "TrtEngine"]
+__all__ = ["PlanFile", "TrtPlan"]
 
 log = logging.getLogger("revstep")
 
@@ -33,12 +33,12 @@ class PlanFile:
 
     Attributes:
         path: The file.
-        mend: The command that makes it anew.
+        command: Makes it anew.
         sha256: Of its bytes, compared before TensorRT sees them; None compares nothing.
     """
 
     path: Path
-    mend: str
+    command: str
     sha256: str | None = None
 
     def read(self) -> bytes:
@@ -50,34 +50,36 @@ class PlanFile:
         try:
             data = self.path.read_bytes()
         except OSError as error:
-            raise BackendError(f"{self.path} can't be read: {error}; run: {self.mend}") from error
+            raise BackendError(
+                f"{self.path} can't be read: {error}; run: {self.command}"
+            ) from error
         found = hashlib.sha256(data).hexdigest()
         if self.sha256 is not None and found != self.sha256:
             raise BackendError(
                 f"{self.path} has sha256 {found[:12]}..., expected {self.sha256[:12]}...: it was "
-                f"cut short or changed ({len(data)} bytes); run: {self.mend}"
+                f"cut short or changed ({len(data)} bytes); run: {self.command}"
             )
         return data
 
 
-class TrtEngine:
+class TrtPlan:
     """One plan, ready to run.
 
     Args:
         plan: The plan's bytes.
         library: The TensorRT that built it.
         label: Its name in messages.
-        mend: The command that makes it anew.
+        command: Makes it anew.
         runtime_cache: TensorRT-RTX: kernels compiled by earlier runs, from ``cached_kernels``.
 
     Attributes:
-        rows: (least, most) rows a call.
+        rows: (min, max) rows per call.
         tuned: The rows that it was tuned for.
         inputs: Name -> (shape with rows as -1, torch dtype's name).
         output: (name, torch dtype's name) of the one output.
 
     Raises:
-        BackendError: It can't run here; the message says why, and which command mends it.
+        BackendError: It can't run here; the message says why, and which command fixes it.
     """
 
     def __init__(
@@ -86,12 +88,12 @@ class TrtEngine:
         library: TrtLibrary,
         *,
         label: str,
-        mend: str,
+        command: str,
         runtime_cache: bytes | None = None,
     ) -> None:
         self.library = library
         self.label = label
-        self.mend = mend
+        self.command = command
         self._since = library.lines.mark()
         try:
             with calling():
@@ -166,11 +168,11 @@ class TrtEngine:
         if len(outputs) != 1 or len(rows) != 1:
             raise BackendError(
                 f"{self.label} has {len(outputs)} outputs and inputs of {len(rows)} ranges of "
-                f"rows; a denoiser has one of each; run: {self.mend}"
+                f"rows; a denoiser has one of each; run: {self.command}"
             )
         self.output = outputs[0]
-        least, self.tuned, most = rows.pop()
-        self.rows = (least, most)
+        smallest, self.tuned, largest = rows.pop()
+        self.rows = (smallest, largest)
 
     def context(self, rows: int, tensors: dict[str, torch.Tensor], output: torch.Tensor) -> Any:
         """An execution context whose tensors are bound, by name, for calls of ``rows`` rows.
@@ -221,10 +223,10 @@ class TrtEngine:
     def _refused(self, what: str, reason: str = "") -> BackendError:
         said = " | ".join(part for part in (reason, self.library.lines.text(self._since)) if part)
         cause = cause_of(said)
-        mend = f"; run: {self.mend}" if cause.rebuild else ""
+        fix = f"; run: {self.command}" if cause.rebuild else ""
         return _kind(cause)(
             f"{self.label} {what} with {self.library.name} {self.library.version}: {cause.text}"
-            f"{mend} ({said or 'no message in its log'})"
+            f"{fix} ({said or 'no message in its log'})"
         )
 
 

@@ -135,7 +135,7 @@ def test_conditions_go_by_name_where_only_keywords_take_them():
     assert out[0, 0] == 4.0
 
 
-def test_other_inputs_go_by_position_and_a_name_elsewhere_is_told(caplog):
+def test_other_inputs_go_by_position_and_a_name_elsewhere_is_logged(caplog):
     def forward(self, timestep, x):
         return timestep + x[:, None]
 
@@ -168,7 +168,7 @@ def warnings_of(caplog, forward, **attributes):
     return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
 
 
-def test_self_conditioning_left_out_is_told_by_name(caplog):
+def test_self_conditioning_left_out_is_logged_by_name(caplog):
     def forward(self, x, t, x_self_cond=None, classes=None):
         return x
 
@@ -184,7 +184,7 @@ def test_self_conditioning_left_out_is_told_by_name(caplog):
     assert not warnings_of(caplog, without)
 
 
-def test_self_conditioning_that_is_fed_is_not_told_of(caplog):
+def test_self_conditioning_that_is_fed_is_not_logged(caplog):
     def forward(self, x, t, x_self_cond=None):
         return x
 

@@ -34,10 +34,10 @@ def test_from_module_samples_the_module_on_the_cpu():
     got = engine.sample(3, **options).x
     want = Engine(TorchModuleDenoiser(module, spec)).sample(3, **options).x
     np.testing.assert_array_equal(got, want)
-    told = engine.describe()
-    assert told["backend"] == "torch"
-    assert told["device"] == "cpu"
-    assert told["precision"] == "fp32"
+    described = engine.describe()
+    assert described["backend"] == "torch"
+    assert described["device"] == "cpu"
+    assert described["precision"] == "fp32"
 
 
 @pytest.mark.parametrize("kind", ["policy", "image"])

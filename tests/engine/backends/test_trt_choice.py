@@ -60,8 +60,8 @@ def test_a_plan_of_tensorrt_is_for_one_model_of_gpu(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "gpu", "versions", "message", "target"),
     [
-        ([], L4, VERSIONS, "has no TensorRT engine of fp16 for NVIDIA L4", "tensorrt"),
-        ([entry(8, "onnxruntime", "cpu")], L4, VERSIONS, "no TensorRT engine", "tensorrt"),
+        ([], L4, VERSIONS, "has no TensorRT plan of fp16 for NVIDIA L4", "tensorrt"),
+        ([entry(8, "onnxruntime", "cpu")], L4, VERSIONS, "no TensorRT plan", "tensorrt"),
         ([entry(8, precision="fp32")], L4, VERSIONS, r"of fp16 \(it has fp32\)", "tensorrt"),
         ([entry(8, "tensorrt_rtx", "sm_86")], L4, {"tensorrt_rtx": "1.7.1.116"},
          r"are for sm_86; this GPU is NVIDIA L4 \(sm_89\)", "tensorrt_rtx"),
@@ -71,7 +71,7 @@ def test_a_plan_of_tensorrt_is_for_one_model_of_gpu(tmp_path):
          "built by tensorrt 10.0.1; installed is tensorrt 10.16", "tensorrt"),
         ([entry(8)], L4, {}, r"installed is no TensorRT.*pip install 'revstep\[tensorrt\]'",
          "tensorrt"),
-        ([entry(1), entry((4, 6, 8))], L4, VERSIONS, r"for 12 rows; its engines .* take 1, 4 to 8",
+        ([entry(1), entry((4, 6, 8))], L4, VERSIONS, r"for 12 rows; its plans .* take 1, 4 to 8",
          "tensorrt"),
     ],
 )  # fmt: skip

@@ -18,17 +18,17 @@ from revstep.engine.backends.trt.library import (  # noqa: E402
     cause_of,
     trt_library,
 )
-from revstep.engine.backends.trt.plan import PlanFile, TrtEngine  # noqa: E402
+from revstep.engine.backends.trt.plan import PlanFile, TrtPlan  # noqa: E402
 from revstep.engine.errors import BackendError  # noqa: E402
 from revstep.engine.spec.denoiser import Condition  # noqa: E402
 
-MEND = "revstep compile x.revstep --target tensorrt --precision fp32 --batch 4"
+COMMAND = "revstep compile x.revstep --target tensorrt --precision fp32 --batch 4"
 
 
 def engine(spec, least, tuned, most, faults=None, **options):
     library = TrtLibrary("tensorrt", fake_trt(faults), "10.0.1", rtx=False)
     data = plan(spec, least, tuned, most, **options)
-    return TrtEngine(data, library, label="k.plan", mend=MEND)
+    return TrtPlan(data, library, label="k.plan", command=COMMAND)
 
 
 def rows(spec, count, seed=0):
@@ -103,7 +103,7 @@ def test_a_static_engine_comes_before_a_dynamic_one():
         buffers = rows(POLICY, count)
         denoiser.bind(buffers)()
         torch.testing.assert_close(buffers.out, expected(buffers))
-    assert [denoiser._engine_for(n).rows for n in (1, 5, 8)] == [(1, 1), (1, 16), (8, 8)]
+    assert [denoiser._plan_for(n).rows for n in (1, 5, 8)] == [(1, 1), (1, 16), (8, 8)]
 
 
 def test_a_batch_outside_the_profiles_names_the_command_and_leaves_the_engine_usable():
@@ -132,7 +132,7 @@ def test_unequal_rows_are_refused():  # TensorRT would broadcast, or read past t
 def test_wrong_dtypes_and_layouts_are_refused():
     denoiser = TrtDenoiser([engine(POLICY, 1, 4, 8)], POLICY, device="cpu")
     good = rows(POLICY, 4)
-    with pytest.raises(ValueError, match="'actions' is float16; the engine takes float32"):
+    with pytest.raises(ValueError, match="'actions' is float16; the plan takes float32"):
         denoiser.bind(dataclasses.replace(good, x=good.x.half()))
     turned = torch.zeros(2, 8, 4).permute(2, 1, 0)
     with pytest.raises(ValueError, match="contiguous"):
@@ -181,18 +181,18 @@ def test_a_failed_run_is_an_error_and_the_next_run_works():
         ("deserialize_cuda_engine",
          "Error Code 6: API Usage Error (The engine plan file is not compatible with this version "
          "of TensorRT, expecting library version 10.16.1 got 10.0.1, please rebuild.)",
-         f"another TensorRT than the installed.*run: {MEND}"),
+         f"another TensorRT than the installed.*run: {COMMAND}"),
         ("deserialize_cuda_engine",
          "The engine plan file is generated on an incompatible device, expecting compute 9.0 got "
-         "compute 8.9, please rebuild.", f"another GPU.*run: {MEND}"),
+         "compute 8.9, please rebuild.", f"another GPU.*run: {COMMAND}"),
         ("deserialize_cuda_engine",
          "Error Code 1: Serialization (Serialization assertion plan.header.size == blobSize "
-         "failed.)", f"cut short or damaged.*run: {MEND}"),
+         "failed.)", f"cut short or damaged.*run: {COMMAND}"),
         ("deserialize_cuda_engine", "Error Code 2: OutOfMemory", "memory is too small"),
-        ("deserialize_cuda_engine", "a new kind of failure", f"run: {MEND}.*new kind"),
+        ("deserialize_cuda_engine", "a new kind of failure", f"run: {COMMAND}.*new kind"),
     ],
 )  # fmt: skip
-def test_a_plan_that_does_not_load_says_why_and_what_mends_it(call, says, message):
+def test_a_plan_that_does_not_load_says_why_and_what_fixes_it(call, says, message):
     with pytest.raises(BackendError, match=message):
         engine(POLICY, 4, 4, 4, Faults(call, says))
 
@@ -243,13 +243,13 @@ def test_capturable_asks_every_live_binding():
 def test_a_plan_file_is_hashed_before_tensorrt_sees_it(tmp_path):
     file = tmp_path / "k.plan"
     data = bytes(range(256)) * 8
-    good = PlanFile(file, MEND, hashlib.sha256(data).hexdigest())
-    with pytest.raises(BackendError, match=f"can't be read.*run: {MEND}"):
+    good = PlanFile(file, COMMAND, hashlib.sha256(data).hexdigest())
+    with pytest.raises(BackendError, match=f"can't be read.*run: {COMMAND}"):
         good.read()
     flipped = data[:100] + bytes([data[100] ^ 1]) + data[101:]
     for damaged in (data[:-1], flipped, b"", b"\x00\xff not a plan"):
         file.write_bytes(damaged)
-        with pytest.raises(BackendError, match=f"sha256.*cut short or changed.*run: {MEND}"):
+        with pytest.raises(BackendError, match=f"sha256.*cut short or changed.*run: {COMMAND}"):
             good.read()
     file.write_bytes(data)
     assert good.read() == data

@@ -214,7 +214,7 @@ def ort(monkeypatch, tabular_bundle):
 
     real = onnxruntime.InferenceSession
     graph = Bundle.open(tabular_bundle).graph("fp32")
-    told = types.SimpleNamespace(behave="works", asked=[])
+    ort = types.SimpleNamespace(behave="works", asked=[])
 
     def session(path, options, providers):
         strict = True
@@ -222,24 +222,24 @@ def ort(monkeypatch, tabular_bundle):
             options.get_session_config_entry("session.disable_cpu_ep_fallback")
         except RuntimeError:
             strict = False
-        told.asked.append((providers, strict))
+        ort.asked.append((providers, strict))
         if strict and "CPUExecutionProvider" in providers:
             raise RuntimeError("explicitly added the CPU EP, but also disabled fallback to it")
-        if strict and told.behave != "works":
+        if strict and ort.behave != "works":
             raise RuntimeError("nodes on CPU, but fallback to CPU EP has been explicitly disabled")
-        first = ["CPUExecutionProvider"] if told.behave == "silent" else ["CUDAExecutionProvider"]
-        told.session = FakeSession(
+        first = ["CPUExecutionProvider"] if ort.behave == "silent" else ["CUDAExecutionProvider"]
+        ort.session = FakeSession(
             real(path, providers=["CPUExecutionProvider"]), [*first, "CPUExecutionProvider"]
         )
-        return told.session
+        return ort.session
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     stream = types.SimpleNamespace(cuda_stream=1234)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
-    told.graph, told.spec = graph, Bundle.open(tabular_bundle).spec
-    return told
+    ort.graph, ort.spec = graph, Bundle.open(tabular_bundle).spec
+    return ort
 
 
 def test_onnxruntime_on_cuda_binds_the_tensors_on_our_stream(ort):
@@ -301,7 +301,7 @@ def test_a_strict_session_must_not_name_the_cpu(tabular_bundle):
 
 
 @no_gpu
-def test_an_onnxruntime_without_cuda_is_named_with_its_cure(tabular_bundle, monkeypatch):
+def test_an_onnxruntime_without_cuda_is_named_with_its_fix(tabular_bundle, monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])

@@ -149,7 +149,7 @@ def test_weights_that_the_caller_still_writes_are_waited_for(policy):
     np.testing.assert_array_equal(after, want)
 
 
-def test_progress_is_told_of_steps_that_the_gpu_has_done(policy):
+def test_progress_reports_steps_that_the_gpu_has_done(policy):
     """Callbacks come while the rest of the run is still to do, and no sooner than their step."""
     spec = policy[1]
 
@@ -163,9 +163,9 @@ def test_progress_is_told_of_steps_that_the_gpu_has_done(policy):
     whole = Timing()
     engine.sample(2, timing=whole, **RUN)
     step_s = np.median(whole.network_ns) * 1e-9
-    began, told = time.perf_counter(), []
-    engine.sample(2, progress=lambda k, n: told.append(time.perf_counter() - began), **RUN)
-    for k, at in enumerate(told, 1):
+    began, reported = time.perf_counter(), []
+    engine.sample(2, progress=lambda k, n: reported.append(time.perf_counter() - began), **RUN)
+    for k, at in enumerate(reported, 1):
         assert at > 0.5 * k * step_s  # the device was done, at whatever clock
         assert at < (k + 1.5) * step_s + 0.03  # and nobody waited for the run's end
 
@@ -254,7 +254,7 @@ def test_no_memory_is_named_and_the_engine_goes_on(policy):
     np.testing.assert_array_equal(engine.sample(4, **RUN).x, want)
 
 
-def test_fp16_overflow_is_named_with_its_cure(policy):
+def test_fp16_overflow_is_named_with_its_fix(policy):
     _, spec = policy
 
     class Large(torch.nn.Module):

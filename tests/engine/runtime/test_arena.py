@@ -85,7 +85,7 @@ def test_unused_programs_stay_until_their_rows_are_needed_oldest_first():
     assert a.acquire(program(5)) == kept
 
 
-def test_a_full_arena_refuses_and_tells_how_to_go_on():
+def test_a_full_arena_refuses_and_says_how_to_go_on():
     a = arena(12)
     a.acquire(program(7))
     with pytest.raises(CapacityError, match="max_program_rows"):

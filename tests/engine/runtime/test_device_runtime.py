@@ -272,12 +272,12 @@ def test_a_new_kind_of_step_never_runs_the_last_runs_programs():
     def fail(k, total):
         raise KeyError("mine")
 
-    with pytest.raises(KeyError):  # its slots stand at rows that read three history slots
+    with pytest.raises(KeyError):  # its slots stand at rows that read three arrays of history
         b.sample(2, sampler="dpmpp_3m", seed=1, progress=fail, **options)
     assert_same(a, b, 2, sampler="ddim", seed=2, on_step=lambda preview: None, **options)
 
 
-def test_a_watched_run_is_few_steps_ahead_of_what_it_tells():
+def test_a_watched_run_is_few_steps_ahead_of_what_it_reports():
     recorder = CountingGraphs()
     _, b = pair(graphs=recorder, buckets=(4,))
     ahead = []
@@ -429,7 +429,7 @@ def test_nan_names_its_samples_and_the_next_run_is_right(unroll):
     assert_same(a, b, 4, steps=6, seed=0)
 
 
-def test_nan_of_half_precision_says_which_precision_mends_it():
+def test_nan_of_half_precision_says_which_precision_fixes_it():
     class Large(RowNet):
         def forward(self, x, t, shift):
             return super().forward(x, t, shift) * 60000.0
@@ -460,7 +460,7 @@ def test_threads_share_one_engine():
     assert wrong == []
 
 
-def test_no_memory_is_named_with_its_cure_and_the_engine_goes_on():
+def test_no_memory_is_named_with_its_fix_and_the_engine_goes_on():
     class Hungry(RowNet):
         limit = 8
 
@@ -491,14 +491,14 @@ def test_a_batch_beyond_the_buckets_is_split_or_refused():
         b.sample(5, batch_size=5)
 
 
-def test_describe_tells_what_runs():
+def test_describe_says_what_runs():
     _, b = pair(buckets=(2, 4), unroll=(20,))
-    told = b.describe()
-    assert told["buckets"] == [2, 4]
-    assert told["graphs"] == "on"
-    assert told["unrolled"] == [20]
-    assert told["backend"] == "torch"
-    assert told["precision"] == "fp32"
+    described = b.describe()
+    assert described["buckets"] == [2, 4]
+    assert described["graphs"] == "on"
+    assert described["unrolled"] == [20]
+    assert described["backend"] == "torch"
+    assert described["precision"] == "fp32"
     _, c = pair(graphs=False)
     assert c.describe()["graphs"] == "off"
 

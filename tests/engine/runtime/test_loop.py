@@ -1,4 +1,4 @@
-"""What the loop tells, and when: only of steps that the device has done."""
+"""What the loop reports, and when: only of steps that the device has done."""
 
 import numpy as np
 import pytest

@@ -44,9 +44,9 @@ def test_unit_variance_is_kept_where_the_straight_line_loses_half():
 
 
 def test_mixtures_of_many_seeds_have_the_variance_of_one():
-    draws = np.stack([slerp(*initial_noise([k, k + 5000], (8,)), 0.3) for k in range(2000)])
-    assert draws.mean() == pytest.approx(0.0, abs=0.03)
-    assert draws.var() == pytest.approx(1.0, abs=0.03)
+    mixed = np.stack([slerp(*initial_noise([k, k + 5000], (8,)), 0.3) for k in range(2000)])
+    assert mixed.mean() == pytest.approx(0.0, abs=0.03)
+    assert mixed.var() == pytest.approx(1.0, abs=0.03)
 
 
 def test_equal_steps_turn_by_equal_angles_and_the_mean_square_goes_evenly():

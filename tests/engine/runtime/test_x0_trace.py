@@ -15,7 +15,7 @@ def engine():
 
 
 def previews(n, **options):
-    """(steps, n, *shape): what ``on_step`` is told."""
+    """(steps, n, *shape): what ``on_step`` gets."""
     parts = []
     steps = engine().sample(n, on_step=parts.append, **options).calls
     return np.stack(
@@ -24,7 +24,7 @@ def previews(n, **options):
 
 
 @pytest.mark.parametrize("n", [1, 4, 11])
-def test_chosen_steps_are_recorded_as_on_step_tells_them(n):
+def test_chosen_steps_are_recorded_as_on_step_gets_them(n):
     options = {"sampler": "ddpm", "steps": 9, "seed": 3}
     want = previews(n, **options)
     samples = engine().sample(n, trace_x0=[-1, 2, 5, 2], **options)

@@ -11,13 +11,13 @@ from toys import POLICY
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.backends.trt.denoiser import TrtDenoiser
 from revstep.engine.backends.trt.library import TrtLibrary
-from revstep.engine.backends.trt.plan import TrtEngine
+from revstep.engine.backends.trt.plan import TrtPlan
 from revstep.export.parity.host_denoiser import HostDenoiser
 
 
 def test_numpy_arrays_go_through_the_device_and_back():
     library = TrtLibrary("tensorrt", fake_trt(), "10.0.1", rtx=False)
-    engine = TrtEngine(plan(POLICY, 4, 4, 4), library, label="k.plan", mend="mend it")
+    engine = TrtPlan(plan(POLICY, 4, 4, 4), library, label="k.plan", command="fix it")
     denoiser = HostDenoiser(TrtDenoiser([engine], POLICY, device="cpu"))
     assert denoiser.spec.batch == (4, 4)
     buffers = NetworkBuffers.allocate(denoiser.spec, 4)
