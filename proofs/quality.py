@@ -20,16 +20,9 @@ import numpy as np
 from revstep.bench.rows import new_row
 from revstep.engine.spec.grids import Grid, KarrasGrid
 
-__all__ = [
-    "GUIDANCE",
-    "IMAGES",
-    "SAMPLERS",
-    "STEPS",
-    "quality",
-    "same_but_seed",
-]
+__all__ = ["GUIDANCE", "SAMPLERS", "STEPS", "example", "quality", "same_but_seed"]
 
-EXAMPLES = Path("examples")
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SAMPLERS: dict[str, Grid | None] = dict.fromkeys(
     ("ddpm", "ddim", "heun", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde", "unipc", "ipndm")
 )
@@ -50,14 +43,10 @@ def quality(
     samplers: Iterable[str] = SAMPLERS,
     repeats: Sequence[int] = REPEATS,
 ) -> Iterator[dict[str, Any]]:
-    """One row per sampler and number of steps, and a few of other seeds; run in a checkout.
-
-    Raises:
-        FileNotFoundError: The bundled denoiser is not below the current directory.
-    """
+    """One row per sampler and number of steps, and a few of other seeds."""
     from revstep.engine.open.bundle import load
 
-    score = _scoring().score
+    score = example("score").score
     labels = np.arange(images) % 10
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "demo.revstep"
@@ -92,16 +81,14 @@ def _export(bundle: Path) -> None:
     subprocess.run([*command, "--precision", "fp32", "--null-class", "10"], check=True)
 
 
-def _scoring() -> ModuleType:
-    """The example's score.py, which is a script and no package."""
-    path = EXAMPLES / "fashion_mnist" / "score.py"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not here; run this in a checkout's top folder")
-    spec = importlib.util.spec_from_file_location("fashion_mnist_score", path)
+def example(name: str) -> ModuleType:
+    """A script of the Fashion-MNIST example, which is no package."""
+    path = EXAMPLES / "fashion_mnist" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    sys.modules[name] = module  # train_classifier imports score by that name
     spec.loader.exec_module(module)
     return module
 

@@ -130,10 +130,7 @@ def _tensorrt_rtx(run: Run, bundle: Path) -> None:
         e for e in revstep.Bundle.open(bundle).compiled if e.target == "tensorrt_rtx" and e.file
     )
     validity = _validity((bundle / str(entry.file)).read_bytes())
-    run.skip(
-        "TensorRT-RTX",
-        f"it has no target for {gpu}; a plan built for {PROBED}: {validity}",
-    )
+    run.skip("TensorRT-RTX", f"it has no target for {gpu}; a plan built for {PROBED}: {validity}")
 
 
 def _validity(plan: bytes) -> str:

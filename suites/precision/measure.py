@@ -129,10 +129,7 @@ def _converted(bundle: Bundle, convert: Converter, precision: str, work: Path) -
         convert(bundle.graph("fp32"), target, precision, data, kept)
     except (RevstepError, subprocess.TimeoutExpired) as error:
         return {"precision": precision, "failed": str(error)[:200]}
-    return {
-        "convert_seconds": time.perf_counter() - start,
-        **_row(bundle, target, precision, work),
-    }
+    return {"convert_seconds": time.perf_counter() - start, **_row(bundle, target, precision, work)}
 
 
 def _kept(bundle: Bundle, parity: dict[str, NDArray[Any]], precision: str, work: Path) -> list[str]:

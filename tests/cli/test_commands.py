@@ -74,7 +74,7 @@ def test_info_json_is_the_manifest(cli, image_bundle):
 
 def test_bench_json_has_a_row_for_each_batch(cli, tabular_bundle):
     result = cli(
-        *("bench", tabular_bundle, "--batch", "1,3", "--steps", "2", "--runs", "3", "--json"),
+        *("bench", tabular_bundle, "--batch", "1,3", "--steps", "2", "--runs", "3", "--json")
     )
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)

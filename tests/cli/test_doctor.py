@@ -71,13 +71,10 @@ def test_a_machine_with_everything_is_ok(monkeypatch):
     assert "torch 2.11.0 for CUDA 13.0" in _check("torch, CUDA").detail
 
 
-def test_a_bare_gpu_machine_is_told_what_to_install(monkeypatch):
+def test_a_bare_gpu_machine_gets_the_installs_it_needs(monkeypatch):
     _pretend(monkeypatch, {}, [H200], cuda=None)
     for name in ("torch, CUDA", "Triton", "cuda.core", "onnxruntime, CUDA"):
-        assert (_check(name).status, _check(name).fix) == (
-            "missing",
-            "pip install 'revstep[cuda]'",
-        )
+        assert (_check(name).status, _check(name).fix) == ("missing", "pip install 'revstep[cuda]'")
     assert _check("TensorRT").fix == "pip install 'revstep[tensorrt]'"
 
 
@@ -137,13 +134,9 @@ def test_torchs_cuda_is_read_without_importing_it(monkeypatch, tmp_path, line, w
     assert gpu_checks._torch_cuda() == want
 
 
-def test_a_conflict_gives_exit_code_1(monkeypatch):
-    from typer.testing import CliRunner
-
-    from revstep.cli import app
-
+def test_a_conflict_gives_exit_code_1(cli, monkeypatch):
     _pretend(monkeypatch, {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"})
-    result = CliRunner().invoke(app, ["doctor"])
+    result = cli("doctor")
     assert result.exit_code == 1
     assert "conflict" in result.stdout
     fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'revstep[cpu]'"
@@ -167,15 +160,11 @@ def test_extras_that_were_not_asked_for_are_no_illness(monkeypatch):
     assert report.healthy
 
 
-def test_a_machine_that_cannot_sample_is_not_healthy(monkeypatch):
-    from typer.testing import CliRunner
-
-    from revstep.cli import app
-
+def test_a_machine_that_cannot_sample_is_not_healthy(cli, monkeypatch):
     _pretend(monkeypatch, {"triton": "3.0"}, [H200])
-    report = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    report = json.loads(cli("doctor", "--json").stdout)
     assert (report["can_sample"], report["healthy"]) == (False, False)
-    result = CliRunner().invoke(app, ["doctor"])
+    result = cli("doctor")
     assert result.exit_code == 1
     assert "Nothing can be sampled here yet." in result.stdout
     assert "pip install 'revstep[cpu]'" in result.stdout.splitlines()
@@ -206,19 +195,17 @@ def test_no_driver_means_no_gpu(monkeypatch, error):
     assert machine.nvidia_gpus() == ()
 
 
-def test_json_describes_this_machine():
-    from typer.testing import CliRunner
-
+def test_json_describes_this_machine(cli):
     from revstep import kernels
-    from revstep.cli import app
 
-    report = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    report = json.loads(cli("doctor", "--json").stdout)
     assert report["python"].endswith(".".join(map(str, sys.version_info[:3])))
     assert report["cpu"]["usable_cores"] >= 1
     assert (report["kernels"]["status"] == "ok") == (kernels.backend() == "native")
     parts = report["backends"] + report["cuda"] + report["tools"]
     assert {c["status"] for c in parts} <= {"ok", "builds", "missing", "unusable", "conflict"}
     assert "CPUs only" not in json.dumps(report)
+    assert all(part["cure"] == part["fix"] for part in parts)  # the old name
 
 
 def test_doctor_imports_no_torch():

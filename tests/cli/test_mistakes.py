@@ -36,10 +36,7 @@ MISTAKES = {
         "--batch-size 65 is out of range",
     ),
     "unknown grid": ((*SAMPLE, "--time-grid", "wide"), "trailing, leading, linspace"),
-    "strength without a start": (
-        (*SAMPLE, "--strength", "0.5"),
-        "--strength goes with --start",
-    ),
+    "strength without a start": ((*SAMPLE, "--strength", "0.5"), "--strength goes with --start"),
     "columns without a grid": ((*SAMPLE, "--columns", "2"), "--columns goes with --grid"),
     "guidance without a class": ((*SAMPLE, "--guidance", "2"), "--class or --condition"),
     "unknown backend": ((*SAMPLE, "--backend", "abacus"), "unknown backend 'abacus'"),

@@ -183,13 +183,10 @@ def test_inpainting_from_arrays_and_pictures(cli, image_bundle, tabular_bundle, 
             ("--sampler", "dpmpp_2m", "--set", "lower_order_final=maybe"),
             "must be True or False; got str",
         ),
-        (
-            ("--sampler", "repaint", "--set", "repeats=2.5"),
-            "repeats must be a whole number",
-        ),
+        (("--sampler", "repaint", "--set", "repeats=2.5"), "repeats must be a whole number"),
     ],
 )
-def test_wrong_options_are_told_before_anything_is_loaded(cli, tmp_path, arguments, message):
+def test_wrong_options_are_refused_before_anything_is_loaded(cli, tmp_path, arguments, message):
     result = cli("sample", tmp_path / "none.revstep", *arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())

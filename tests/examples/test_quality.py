@@ -1,13 +1,10 @@
 """The bundled denoiser's images, scored by the example's classifier."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import revstep
+from proofs.quality import example
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
@@ -18,12 +15,7 @@ SEED = 5000  # an ordinary one: of six tried, all passed and all leading runs fa
 
 @pytest.fixture(scope="module")
 def scoring():
-    path = Path(__file__).parents[2] / "examples" / "fashion_mnist" / "score.py"
-    spec = importlib.util.spec_from_file_location("fashion_mnist_score", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return example("score")
 
 
 def shortfalls(scoring, bundle, **options):

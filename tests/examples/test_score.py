@@ -1,24 +1,14 @@
-import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion_mnist"
-
-
-def _module(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # train_classifier imports score by that name
-    spec.loader.exec_module(module)
-    return module
+from proofs.quality import example
 
 
 @pytest.fixture(scope="module")
 def scorer():
-    yield _module("score")
+    yield example("score")
     sys.modules.pop("score")
 
 
@@ -71,7 +61,7 @@ def test_numpy_inference_equals_torch(scorer, images, monkeypatch):
 
 def test_folding_keeps_the_trained_network(scorer, images):
     torch = pytest.importorskip("torch")
-    trainer = _module("train_classifier")
+    trainer = example("train_classifier")
     torch.manual_seed(0)
     model = trainer.Classifier()
     with torch.no_grad():
@@ -90,7 +80,7 @@ def test_folding_keeps_the_trained_network(scorer, images):
 def test_missing_data_set_names_its_package(scorer, tmp_path):
     pytest.importorskip("torch")
     with pytest.raises(SystemExit, match="dataset-fashion-mnist"):
-        _module("train_classifier").load_split(tmp_path, "test")
+        example("train_classifier").load_split(tmp_path, "test")
 
 
 def test_frechet_distance_of_diagonal_gaussians(scorer):

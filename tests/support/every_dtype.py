@@ -22,11 +22,7 @@ KINDS = (torch.bool, torch.int32, torch.int64, torch.float16, torch.bfloat16, to
 def spec(*conditions):
     """Of states (4,), 1 to 8 rows a call."""
     return DenoiserSpec(
-        shape=(4,),
-        schedule=VPSchedule(),
-        prediction="epsilon",
-        conditions=conditions,
-        batch=(1, 8),
+        shape=(4,), schedule=VPSchedule(), prediction="epsilon", conditions=conditions, batch=(1, 8)
     )
 
 

@@ -8,17 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from golden_setups import (
-    KINDS,
-    LABEL,
-    SCHEDULES,
-    SHAPES,
-    VECTOR,
-    Picks,
-    Setup,
-    draw,
-    numbers,
-)
+from golden_setups import KINDS, LABEL, SCHEDULES, SHAPES, VECTOR, Picks, Setup, draw, numbers
 
 import revstep
 from revstep import Condition, TimeInput

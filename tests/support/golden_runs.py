@@ -215,10 +215,7 @@ def written():
         for group, cases in all_cases().items()
     }
     apart = {g: found.pop(g) for g in CHANGED}
-    parts = {
-        "896003f": {"runs": found},
-        "618b508": {"reasons": CHANGED, "runs": apart},
-    }
+    parts = {"896003f": {"runs": found}, "618b508": {"reasons": CHANGED, "runs": apart}}
     text = json.dumps(parts, indent=1)
     for broken, joined in ((",\n     ", ", "), ("{\n     ", "{"), ("\n    }", "}")):
         text = text.replace(broken, joined)  # one line per run

@@ -8,15 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs.oracles.case import (
-    Case,
-    Formula,
-    Scheduler,
-    both,
-    settings,
-    spec_for,
-    stable_diffusion,
-)
+from proofs.oracles.case import Case, Formula, Scheduler, both, settings, spec_for, stable_diffusion
 from proofs.oracles.formulas import edm_algorithm_2, k_diffusion_ancestral, pseudo_numerical
 from proofs.oracles.schedulers import Peer
 from revstep.engine.program.steps import steps_over

@@ -66,12 +66,10 @@ def compile_(
         ),
     ] = None,
     memory_limit: Annotated[
-        str | None,
-        typer.Option(help="TensorRT: max GPU memory for scratch space, as 512M or 2G."),
+        str | None, typer.Option(help="TensorRT: max GPU memory for scratch space, as 512M or 2G.")
     ] = None,
     optimization_level: Annotated[
-        int | None,
-        typer.Option(help="TensorRT: 0 (fast build) to 5 (thorough).", min=0, max=5),
+        int | None, typer.Option(help="TensorRT: 0 (fast build) to 5 (thorough).", min=0, max=5)
     ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Go on after a failure; it is reported at the end.")

@@ -11,13 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from revstep.engine.errors import (
-    BundleError,
-    Cancelled,
-    ExportError,
-    ProgramError,
-    RevstepError,
-)
+from revstep.engine.errors import BundleError, Cancelled, ExportError, ProgramError, RevstepError
 from revstep.engine.message import Argument, Message
 
 __all__ = ["CALLER", "INTERRUPTED", "MACHINE", "report_errors", "set_debug"]

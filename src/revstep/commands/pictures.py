@@ -117,9 +117,7 @@ def grid_of(pictures: Sequence[Image], columns: int) -> Image:
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
     canvas = Image.new(
-        pictures[0].mode,
-        (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP),
-        "white",
+        pictures[0].mode, (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white"
     )
     for i, picture in enumerate(pictures):
         row, column = divmod(i, columns)

@@ -7,12 +7,7 @@ import pytest
 
 from proofs.float64_rows import run_rows
 from proofs.theory import convergence as proof
-from proofs.theory.descriptions import (
-    DEPENDENT,
-    INVARIANT,
-    NOT_COMPARED,
-    largest_difference,
-)
+from proofs.theory.descriptions import DEPENDENT, INVARIANT, NOT_COMPARED, largest_difference
 from proofs.theory.mixture import MixtureNetwork, three_modes
 from proofs.theory.noise_processes import even_grid, process
 from proofs.theory.training_set import SAMPLERS, ended_on, returned
