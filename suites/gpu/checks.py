@@ -1,4 +1,4 @@
-"""Bits that must agree: kernel and reference, graphs and eager steps, a sample in any company."""
+"""Bits that must agree: kernel and reference, graphs and eager steps, a sample in any batch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def measure_checks(run: Run) -> None:
     for precision in ("fp32", "fp16"):
         name = f"step graph and unrolled graph against eager steps, policy, {precision}"
         run.attempt(name, 5, _graphs_against_eager, name, precision)
-    run.attempt("the same sample in other company, reproducible=True", 5, _company)
+    run.attempt("the same sample in another batch, reproducible=True", 5, _other_batch)
 
 
 def _step_against_reference(run: Run, name: str, dtype: str) -> None:
@@ -133,7 +133,7 @@ def _graphs_against_eager(run: Run, name: str, precision: str) -> None:
     )  # fmt: skip
 
 
-def _company(run: Run) -> None:
+def _other_batch(run: Run) -> None:
     """Sample 2 of 4, alone and beside others; every network call is padded to one size."""
     import torch
 
@@ -150,7 +150,7 @@ def _company(run: Run) -> None:
     part = {name: value[2:3] for name, value in conditions.items()}
     alone = engine.sample(1, seed=[13], conditions=part, **options).x
     run.differing(
-        "the same sample in other company, reproducible=True",
+        "the same sample in another batch, reproducible=True",
         _differing_bits(alone[0], together[2]),
         "differing values",
         parameters={**network.parameters, "precision": "fp16", "samples": 4, "steps": steps},

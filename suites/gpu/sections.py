@@ -41,7 +41,7 @@ class Section:
 SECTIONS = {
     "tests": Section("the repository's tests that need a GPU", 100, "gpu_tests:measure_tests"),
     "reproducible": Section(
-        "bits that must agree: kernel and reference, graphs and eager steps, any company",
+        "bits that must agree: kernel and reference, graphs and eager steps, any batch",
         45, "checks:measure_checks",
     ),
     "kernel": Section(

@@ -125,7 +125,7 @@ def test_demo_on_a_small_untrained_denoiser(cli, tmp_path, pixels_of):
     assert (out / "model.revstep" / "manifest.json").is_file()
 
 
-def test_demo_outside_a_checkout_says_what_to_do(process):
+def test_demo_outside_a_checkout_names_the_way_out(process):
     result = process("demo")
     assert result.returncode == 2
     assert "--model" in result.stderr

@@ -43,7 +43,7 @@ def test_both_onnxruntimes_are_a_conflict_with_this_machines_fix(monkeypatch, gp
     )
 
 
-def test_a_machine_without_a_gpu_says_so_and_what_it_can_build(monkeypatch):
+def test_a_machine_without_a_gpu_reports_that_and_what_it_can_build(monkeypatch):
     _pretend(monkeypatch, {**NEEDED, "tensorrt-rtx": "1.7.1"})
     for name in ("NVIDIA driver", "torch, CUDA", "cuda.core", "TensorRT", "onnxruntime, CUDA"):
         assert _check(name).status == "unusable"

@@ -19,7 +19,7 @@ def test_help_of_a_command_has_an_example(cli, command):
     assert f"Example: revstep {command}" in result.stdout
 
 
-def test_help_says_what_the_code_allows(cli):
+def test_help_lists_what_the_code_allows(cli):
     pytest.importorskip("torch")
     from revstep.engine.open.bundle import DEVICES
     from revstep.export.opsets import OPSETS

@@ -30,9 +30,9 @@ def test_what_is_no_number_is_refused(text):
 
 
 def test_options_are_typed():
-    given = ["eta=0.5", "order=2", "variance=large", "lower_order_final=false"]
+    texts = ["eta=0.5", "order=2", "variance=large", "lower_order_final=false"]
     expected = {"eta": 0.5, "order": 2, "variance": "large", "lower_order_final": False}
-    assert options(given) == expected
+    assert options(texts) == expected
 
 
 def test_options_are_given_once():

@@ -105,8 +105,7 @@ def sample(
 
     if columns is not None and not sheet:
         raise ValueError("--columns goes with --grid")
-    options_ = {"start": start, "known": known, "mask": mask}
-    paths = {name: path for name, path in options_.items() if path is not None}
+    paths = {k: p for k, p in {"start": start, "known": known, "mask": mask}.items() if p}
     unread: dict[str, Any] = dict.fromkeys(paths, 0.0)  # read below, where the shape is known
     request = revstep.Request(  # what needs no bundle is checked before one is loaded
         n=n, sampler=make_sampler(sampler, **options(set_ or [])), steps=steps, seed=seed,

@@ -99,15 +99,15 @@ def truth(animal, spec, inputs):
     if animal.oracle == "float64":
         module = float64(module)
     dtypes = {c.name: c.dtype for c in spec.conditions}
-    given = {}
+    tensors = {}
     for name, value in inputs.items():
         tensor = torch.from_numpy(np.array(value))
         if dtypes.get(name) in ("float16", "bfloat16") and real is torch.float32:
             tensor = tensor.to(getattr(torch, dtypes[name]))
-        given[name] = tensor.to(real) if tensor.dtype == torch.float32 else tensor
+        tensors[name] = tensor.to(real) if tensor.dtype == torch.float32 else tensor
     with torch.no_grad():
         named = animal.keywords
-        out = module(given.pop(spec.name), **given) if named else module(*given.values())
+        out = module(tensors.pop(spec.name), **tensors) if named else module(*tensors.values())
     if isinstance(out, dict):
         out = out.get("sample")
     out = out[0] if isinstance(out, tuple) else out
