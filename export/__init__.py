@@ -8,11 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from revstep.export.opsets import OPSETS as OPSETS
-
 if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.bundle.kernels import KernelFiles as KernelFiles
-    from revstep.export.module.given import Form as Form
+    from revstep.export.module.form import Form as Form
     from revstep.export.parity.bounds import BOUNDS as BOUNDS
     from revstep.export.parity.bounds import Bounds as Bounds
     from revstep.export.parity.check import check_parity as check_parity
@@ -23,6 +21,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.export.sources.diffusers_schedule import Sampling as Sampling
     from revstep.export.sources.diffusers_schedule import read_scheduler as read_scheduler
     from revstep.export.sources.factory import load_factory as load_factory
+    from revstep.export.sources.module import OPSETS as OPSETS
     from revstep.export.sources.module import export_module as export_module
     from revstep.export.targets.compile import compile_bundle as compile_bundle
     from revstep.export.targets.kernels import compile_kernels as compile_kernels
@@ -33,8 +32,9 @@ HOMES = {
     "BOUNDS": "revstep.export.parity.bounds",
     "Bounds": "revstep.export.parity.bounds",
     "BuildOptions": "revstep.export.targets.options",
-    "Form": "revstep.export.module.given",
+    "Form": "revstep.export.module.form",
     "KernelFiles": "revstep.engine.bundle.kernels",
+    "OPSETS": "revstep.export.sources.module",
     "Profile": "revstep.export.targets.options",
     "Sampling": "revstep.export.sources.diffusers_schedule",
     "Stages": "revstep.export.progress",
@@ -49,7 +49,7 @@ HOMES = {
     "read_scheduler": "revstep.export.sources.diffusers_schedule",
 }
 
-__all__ = ["OPSETS", *HOMES]
+__all__ = list(HOMES)
 
 
 def __dir__() -> list[str]:

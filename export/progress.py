@@ -11,7 +11,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Stages:
-    """Counts the units of a command's stages and tells a callback.
+    """Counts the units of a command's stages and reports them to a callback.
 
     Args:
         callback: Called with (description, done, total), or None.
@@ -24,11 +24,11 @@ class Stages:
         self._done = 0
 
     def start(self, description: str) -> None:
-        """Tells that a stage begins."""
+        """Reports that a stage begins."""
         if self._callback is not None:
             self._callback(description, self._done, self._total)
 
     def advance(self, description: str, units: int = 1) -> None:
-        """Tells that ``units`` of a stage are done."""
+        """Reports that ``units`` of a stage are done."""
         self._done = min(self._done + units, self._total)
         self.start(description)

@@ -26,25 +26,26 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 @contextlib.contextmanager
 def masks_as_given() -> Iterator[None]:
-    """Keeps ``nn.Transformer``'s layers from asking whether a mask is causal, a branch on values.
+    """Keeps ``nn.Transformer``'s layers from checking whether a mask is causal, a branch on values.
 
-    The answer only spares work: a causal mask masks by itself.
+    It only spares work: a causal mask masks by itself.
     """
     from torch.nn.modules import transformer
 
     name = "_detect_is_causal_mask"
-    ask = getattr(transformer, name, None)
+    detect = getattr(transformer, name, None)
 
-    def as_told(mask: object, is_causal: bool | None = None, size: int | None = None) -> bool:
+    def stated(mask: object, is_causal: bool | None = None, size: int | None = None) -> bool:
         return is_causal is True
 
-    if ask is not None:
-        setattr(transformer, name, as_told)
+    if detect is None:
+        yield
+        return
+    setattr(transformer, name, stated)
     try:
         yield
     finally:
-        if ask is not None:
-            setattr(transformer, name, ask)
+        setattr(transformer, name, detect)
 
 
 def attention(
@@ -100,9 +101,9 @@ def _bias_and_off(op: Any, query: Any, mask: Any) -> tuple[Any, Any]:
     last = op.Constant(value_ints=[-1])
     if mask.dtype != ir.DataType.BOOL:
         return mask, op.IsInf(op.ReduceMax(mask, last, keepdims=1), detect_positive=0)
-    zero, least = (_number(op, n, query) for n in (0.0, query.dtype.min))
+    zero, lowest = (_number(op, n, query) for n in (0.0, query.dtype.min))
     on = op.ReduceMax(op.Cast(mask, to=ir.DataType.INT32), last, keepdims=1)
-    return op.Where(mask, zero, least), op.Not(op.Cast(on, to=ir.DataType.BOOL))
+    return op.Where(mask, zero, lowest), op.Not(op.Cast(on, to=ir.DataType.BOOL))
 
 
 def _like(made: Any, value: Any) -> Any:

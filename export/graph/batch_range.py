@@ -27,8 +27,8 @@ from revstep.export.module.run import other_batch, run_module
 __all__ = ["FREE_BATCH", "check_batch"]
 
 FEW = 2  # rows of the exporter's example
-MOST_ELEMENTS = 1 << 18  # of one call's state: activations are hundreds of times as large
-MOST_VALUES = 1 << 12  # of a constant tensor, to be compared by its values
+MAX_ELEMENTS = 1 << 18  # of one call's state: activations are hundreds of times as large
+MAX_VALUES = 1 << 12  # of a constant tensor, to be compared by its values
 COPIES = frozenset({"alias", "clone", "contiguous", "detach"})  # the same values
 FREE_BATCH = (
     "no python branches on the batch, no python loop over its rows, y[:x.shape[0]] instead of "
@@ -50,10 +50,10 @@ def check_batch(module: torch.nn.Module, spec: DenoiserSpec, rows: int) -> None:
     same = _same_way(module, spec, rows)
     if same:
         return
-    most = MOST_ELEMENTS // spec.elements
+    max_rows = MAX_ELEMENTS // spec.elements
     if same is None:  # the exporter can't follow such a module either, and says why
-        _compare_rows(module, spec, min(rows, most))
-    elif rows <= most:
+        _compare_rows(module, spec, min(rows, max_rows))
+    elif rows <= max_rows:
         _compare_rows(module, spec, rows)
     else:
         raise ExportError(
@@ -110,10 +110,9 @@ def _calls(module: torch.nn.Module, spec: DenoiserSpec, rows: int) -> list[Call]
     recorder = _Recorder({id(tensor): name for name, tensor in weights})
     inputs = example_inputs(spec, FEW)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), recorder:
-        given = [
-            torch.empty((rows, *i.shape[1:]), dtype=getattr(torch, i.dtype.name)) for i in inputs
-        ]
-        own(*given)
+        own(
+            *(torch.empty((rows, *i.shape[1:]), dtype=getattr(torch, i.dtype.name)) for i in inputs)
+        )
     return recorder.calls
 
 
@@ -125,7 +124,7 @@ class _Made:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the operators of a run, and which tensors and numbers each was given."""
+    """Records the operators of a run, and which tensors and numbers each takes."""
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -144,8 +143,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.overloadpacket.__name__ in COPIES and copied is not None:
             self._keep(result, copied)
         elif made:  # without any it is a question, as for a device
-            given = tuple(self._told(leaf) for leaf in tree_leaves((args, kwargs)))
-            self.calls.append((str(func), given))
+            leaves = tree_leaves((args, kwargs))
+            self.calls.append((str(func), tuple(map(self._name_of, leaves))))
             for tensor in made:
                 if id(tensor) not in self._made:
                     self._keep(tensor, _Made(self._count))
@@ -156,7 +155,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept.append(tensor)
         self._made[id(tensor)] = made
 
-    def _told(self, leaf: object) -> object:
+    def _name_of(self, leaf: object) -> object:
         if not isinstance(leaf, torch.Tensor):
             return leaf if isinstance(leaf, int | float) else str(leaf)
         if id(leaf) in self._made:
@@ -164,4 +163,4 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if id(leaf) in self._names:
             return self._names[id(leaf)]
         self._kept.append(leaf)
-        return str(leaf.tolist()) if leaf.numel() <= MOST_VALUES else id(leaf)
+        return str(leaf.tolist()) if leaf.numel() <= MAX_VALUES else id(leaf)

@@ -49,13 +49,8 @@ def check_runs(
 ) -> Bounds:
     """Loads an fp32 graph in ONNX Runtime, if that is installed, and compares it with the module.
 
-    Args:
-        path: The graph.
-        spec: Its spec.
-        parity: The reference.
-        limit: The bounds.
-        inner: Those of a module that computes a part in 16 bits, which a runtime may round
-            otherwise; taken, with a warning, where ``limit`` does not hold.
+    ``inner`` are the bounds of a module that computes a part in 16 bits, which a runtime may round
+    otherwise; taken, with a warning, where ``limit`` does not hold.
 
     Returns:
         The bounds that hold.

@@ -1,7 +1,7 @@
 """The exporter's optimiser, held to constants as they are.
 
 onnxscript (0.7.2) takes ``x + c`` for x where |c| is at most 1e-8, and ``x * c`` for x where c is
-within 1e-5 of 1. So ``x / (norm + 1e-8)`` loses its guard, and a row of zeros becomes NaN.
+within 1e-5 of 1. So ``x / (norm + 1e-8)`` loses its epsilon, and a row of zeros becomes NaN.
 """
 
 from __future__ import annotations

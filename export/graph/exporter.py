@@ -22,7 +22,7 @@ from revstep.export.graph.batch_range import FREE_BATCH
 from revstep.export.graph.check import check_loads
 from revstep.export.graph.exact_constants import exact_constants
 from revstep.export.graph.failure import failure
-from revstep.export.graph.passes import mend
+from revstep.export.graph.passes import fix
 from revstep.export.module.examples import example_inputs
 
 __all__ = ["export_decoder", "export_graph"]
@@ -108,7 +108,7 @@ def _export(
     rows: tuple[int, int],
 ) -> list[int]:
     """Writes the graph; returns batches of ``rows`` for which it was not traced."""
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "dynamo": True,
         "opset_version": opset,
         "input_names": names,
@@ -118,9 +118,9 @@ def _export(
     }
     try:
         with _quiet(), torch.no_grad(), masks_as_given(), exact_constants() as exact:
-            program = _captured(module, example, shapes, {**told, "optimize": exact})
+            program = _captured(module, example, shapes, {**options, "optimize": exact})
             outside = _outside_range(program.exported_program, rows)
-            mend(program.model)
+            fix(program.model)
             program.save(path)
             return outside
     except (OSError, ExportError):
@@ -133,7 +133,7 @@ def _captured(
     module: torch.nn.Module,
     example: tuple[torch.Tensor, ...],
     shapes: tuple[object, ...],
-    told: dict[str, Any],
+    options: dict[str, Any],
 ) -> torch.onnx.ONNXProgram:
     """The graph; through a plain ``torch.export`` where the ONNX exporter's own way fails.
 
@@ -141,12 +141,12 @@ def _captured(
     attention mask takes its batch from another input.
     """
     try:
-        program = torch.onnx.export(module, example, dynamic_shapes=shapes, **told)
+        program = torch.onnx.export(module, example, dynamic_shapes=shapes, **options)
     except Exception as error:  # whatever the module raises
         if type(error).__name__ != "TorchExportError":
             raise
         try:
-            program = torch.onnx.export(_plain(module, example, shapes), (), **told)
+            program = torch.onnx.export(_plain(module, example, shapes), (), **options)
         except Exception:
             raise error from error.__cause__
     assert program is not None
@@ -174,7 +174,7 @@ def _outside_range(
     """The batches of ``rows`` just outside those that the graph was traced for.
 
     A branch on the batch narrows them silently. It may change nothing (diffusers' upsampling makes
-    64 rows contiguous), so the module itself is asked there.
+    64 rows contiguous), so the module itself is run there.
     """
     if program is None:
         return []
@@ -195,12 +195,12 @@ class _Muted:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._thread = threading.get_ident()
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def write(self, text: str) -> int:
         if threading.get_ident() != self._thread:
             return self._stream.write(text)
-        self.said.append(text)
+        self.lines.append(text)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -225,7 +225,7 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-        for line in "".join(out.said + err.said).splitlines():
+        for line in "".join(out.lines + err.lines).splitlines():
             logger.debug("exporter: %s", line)
         for warning in caught:
             logger.debug("exporter: %s", warning.message)

@@ -8,7 +8,9 @@ from revstep.export.module.line import causes, line_of_error
 
 __all__ = ["failure"]
 
-LONGEST = 600  # characters of what the exporter says: its reason comes first, its stacks after it
+MAX_LENGTH = (
+    600  # characters of what the exporter says: its reason comes first, its stacks after it
+)
 AFTER = (
     "\n\n",
     "Please file",
@@ -63,4 +65,4 @@ def _reason(text: str) -> str:
     for follows in AFTER:
         text = text.strip().split(follows)[0]
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
+    return text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + " ..."

@@ -43,17 +43,14 @@ def check_limits(module: torch.nn.Module, spec: DenoiserSpec) -> None:
                 said = f"classes={c.classes}" if c.classes is not None else f"limits={c.limits}"
                 raise ExportError(
                     f"the spec's condition {c.name!r} allows {value} ({said}), and with it the "
-                    f"module fails; mend the spec: {error}"
+                    f"module fails; fix the spec: {error}"
                 ) from error
 
 
 def with_limits(module: torch.nn.Module, spec: DenoiserSpec, graph: Path) -> DenoiserSpec:
     """The spec, with limits where the module fails outside them and the spec has none.
 
-    Args:
-        module: On a CPU: on a GPU an index out of range ends the process's use of it.
-        spec: Its spec.
-        graph: Its exported graph.
+    The module is on a CPU: on a GPU an index out of range ends the process's use of it.
     """
     names = {c.name for c in spec.conditions if "int" in c.dtype and c.allowed is None}
     if not names:
@@ -80,10 +77,10 @@ def _limited(
         for element in elements
     ]
     ends = np.iinfo(c.interface)
-    least, most = min(f[0] for f in found), max(f[1] for f in found)
-    if (least, most) == (-math.inf, math.inf):
+    low, high = min(f[0] for f in found), max(f[1] for f in found)
+    if (low, high) == (-math.inf, math.inf):
         return c
-    limits = (int(max(least, ends.min)), int(min(most, ends.max)))
+    limits = (int(max(low, ends.min)), int(min(high, ends.max)))
     try:
         return dataclasses.replace(c, limits=limits)
     except ValueError as error:
@@ -99,16 +96,16 @@ def _elements(c: Condition) -> list[int | None]:
 def _ends(takes: Callable[[int], bool], tables: list[Table]) -> tuple[float, float]:
     """The range that ``takes`` takes, as far as tables end where it does; infinite elsewhere."""
     takes = functools.cache(takes)
-    least, most = -math.inf, math.inf
+    low, high = -math.inf, math.inf
     for table in tables:
         first, last = -table.shift, table.size - 1 - table.shift
         if takes(last) and not takes(last + 1):
-            most = min(most, last)
-        for low in (first, first - table.size):  # counted from the end, where the module does
-            if takes(low) and not takes(low - 1):
-                least = max(least, low)
+            high = min(high, last)
+        for start in (first, first - table.size):  # counted from the end, where the module does
+            if takes(start) and not takes(start - 1):
+                low = max(low, start)
                 break
-    return least, most
+    return low, high
 
 
 def _takes(

@@ -1,4 +1,4 @@
-"""What PyTorch's exporter writes wrong, mended in the graph before it is saved.
+"""What PyTorch's exporter writes wrong, fixed in the graph before it is saved.
 
 Known of torch 2.13 with onnxscript 0.7.2: values named like an input; a Squeeze of an axis that is
 not 1 long, which does nothing in PyTorch; a Concat of several element types, which promotes there.
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["drop_settled_choices", "join_one_type", "mend", "squeeze_only_ones", "unique_names"]
+__all__ = ["drop_settled_choices", "fix", "join_one_type", "squeeze_only_ones", "unique_names"]
 
 
-def mend(model: ir.Model) -> None:
+def fix(model: ir.Model) -> None:
     """All passes, in place."""
     squeeze_only_ones(model)
     join_one_type(model)
@@ -42,7 +42,7 @@ def squeeze_only_ones(model: ir.Model) -> None:
         if len(ones) == len(axes):
             continue
         if ones:
-            _give(node, 1, "Constant", [], {"value": ir.tensor(ones, ir.DataType.INT64)})
+            _feed(node, 1, "Constant", [], {"value": ir.tensor(ones, ir.DataType.INT64)})
         else:
             node.op_type = "Identity"
             node.resize_inputs(1)
@@ -57,7 +57,7 @@ def join_one_type(model: ir.Model) -> None:
         to = _promoted(types)
         for number, value in enumerate(node.inputs):
             if value is not None and value.dtype != to:
-                _give(node, number, "Cast", [value], {"to": to})
+                _feed(node, number, "Cast", [value], {"to": to})
         node.outputs[0].dtype = to
 
 
@@ -75,14 +75,11 @@ def drop_settled_choices(model: ir.Model) -> None:
         condition = tensor.numpy()
         if condition.all() or not condition.any():
             chosen = node.inputs[1 if condition.all() else 2]
-            if chosen is not None and _same_shape(chosen, node.outputs[0]):
+            out = node.outputs[0]
+            if chosen is not None and chosen.shape is not None and chosen.shape == out.shape:
                 node.op_type = "Identity"
                 node.resize_inputs(1)
                 node.replace_input_with(0, chosen)
-
-
-def _same_shape(one: ir.Value, other: ir.Value) -> bool:
-    return one.shape is not None and one.shape == other.shape
 
 
 def _promoted(types: list[Any]) -> ir.DataType:
@@ -108,7 +105,7 @@ def _numbers(value: ir.Value | None) -> list[int] | None:
     return None if tensor is None else [int(n) for n in tensor.numpy().reshape(-1)]
 
 
-def _give(
+def _feed(
     node: ir.Node, number: int, kind: str, inputs: list[ir.Value], attributes: dict[str, Any]
 ) -> None:
     """Makes the output of a new node the ``number``-th input of a node."""

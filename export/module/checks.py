@@ -8,9 +8,22 @@ from revstep.engine.backends.module.call import CallError, ModuleCall
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.examples import example_inputs
-from revstep.export.module.run import described, example_hint, other_batch, run_module
+from revstep.export.module.run import (
+    described,
+    example_hint,
+    other_batch,
+    run_decoder,
+    run_module,
+)
 
-__all__ = ["ROW_TOLERANCE", "called_module", "check_kind", "check_module", "scan_weights"]
+__all__ = [
+    "ROW_TOLERANCE",
+    "called_module",
+    "check_decoder",
+    "check_kind",
+    "check_module",
+    "scan_weights",
+]
 
 ROW_TOLERANCE = 1e-3  # of the output's RMS: batched GEMMs differ by 1e-6, mixed rows by 0.1
 
@@ -56,10 +69,7 @@ def scan_weights(module: torch.nn.Module) -> None:
     Raises:
         ExportError: Naming the tensor.
     """
-    tensors: list[tuple[str, torch.Tensor, bool]]
-    tensors = [(n, p, True) for n, p in module.named_parameters()]
-    tensors += [(n, b, False) for n, b in module.named_buffers()]  # a mask may hold -inf
-    for name, tensor, weight in tensors:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
             raise ExportError(
                 f"the weight {name!r} is on the meta device, so it has no values; load the "
@@ -68,7 +78,9 @@ def scan_weights(module: torch.nn.Module) -> None:
         if not (tensor.is_floating_point() or tensor.is_complex()):
             continue
         value = tensor.detach()
-        bad = torch.isnan(value) | (torch.isinf(value) & weight)
+        bad = torch.isnan(value)
+        if isinstance(tensor, torch.nn.Parameter):  # a buffer may be a mask with -inf
+            bad |= torch.isinf(value)
         if bool(bad.any()):
             raise ExportError(
                 f"the weight {name!r} {tuple(value.shape)} holds {int(bad.sum())} NaN or infinite "
@@ -80,7 +92,7 @@ def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
     """Runs the module at batches 2, 3 and 1: shapes, any batch, no randomness, rows alone.
 
     Raises:
-        ExportError: What was got, what was expected, and how to mend it.
+        ExportError: What was got, what was expected, and how to fix it.
     """
     inputs = example_inputs(spec, 3)
     two = run_module(module, tuple(i[:2] for i in inputs), spec)
@@ -94,7 +106,7 @@ def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
     again = run_module(module, inputs, spec)
     if not torch.equal(three, again):
         raise ExportError(
-            "the module returned two different outputs for the same inputs; a denoiser draws no "
+            "the module returned two different outputs for the same inputs; a denoiser uses no "
             "random numbers (is dropout outside train/eval control?)"
         )
     scale = max(float(three.square().mean().sqrt()), 1e-12)
@@ -107,3 +119,18 @@ def check_module(module: torch.nn.Module, spec: DenoiserSpec) -> None:
                 "normalise (BatchNorm without running statistics) or attend over the batch axis, "
                 "or branch on the batch?"
             )
+
+
+def check_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> None:
+    """Runs the decoder at batch 2.
+
+    Raises:
+        ExportError: It does not fit the spec's decoder.
+    """
+    if (decoder is None) != (spec.decoder is None):
+        have = "the spec describes a decoder but no decoder module was given"
+        if spec.decoder is None:
+            have = "a decoder module was given but spec.decoder is None"
+        raise ExportError(f"{have}; give both or neither")
+    if decoder is not None:
+        run_decoder(decoder, example_inputs(spec, 2)[0], spec)

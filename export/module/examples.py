@@ -76,6 +76,6 @@ def _integers(c: Condition, rows: int) -> NDArray[Any]:
     shape = (rows, *c.shape)
     if c.allowed is None:
         return np.array(np.broadcast_to(c.filler, shape), order="C")
-    least, most = c.allowed
+    low, high = c.allowed
     count = np.arange(int(np.prod(shape))).reshape(shape)
-    return (least + count % (most - least + 1)).astype(c.interface)
+    return (low + count % (high - low + 1)).astype(c.interface)

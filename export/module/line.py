@@ -22,12 +22,7 @@ LIBRARIES = ("torch", "onnxscript", "onnx_ir", "onnx", "revstep.engine", "revste
 
 
 def line_of_node(path: Path, text: str) -> str:
-    """Of the node of a graph that a message names: ``(file, line n: source)``, or nothing.
-
-    Args:
-        path: The graph.
-        text: What ONNX or a runtime says of it.
-    """
+    """Of the node of a graph that a message of ONNX or of a runtime names, as ``line_of_error``."""
     named = set(NAME.findall(text))
     for node in onnx.load(str(path), load_external_data=False).graph.node:
         if node.name in named or named.intersection(node.output):
@@ -47,7 +42,7 @@ def line_of_error(error: BaseException) -> str:
                 return found
         for frame, number in reversed(frames):
             if not _in_library(frame.f_code.co_filename):
-                return _told(frame.f_code.co_filename, number)
+                return _located(frame.f_code.co_filename, number)
     return ""
 
 
@@ -66,11 +61,11 @@ def line_of_stack(stack: str) -> str:
         if file.startswith(_folders("revstep.engine", "revstep.export")):
             break
         if not _in_library(file):
-            return _told(file, number)
+            return _located(file, number)
     return ""
 
 
-def _told(file: str, number: int) -> str:
+def _located(file: str, number: int) -> str:
     source = linecache.getline(file, number).strip()
     return f" ({file}, line {number}{': ' if source else ''}{source})"
 

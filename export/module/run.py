@@ -1,20 +1,29 @@
-"""One run of the caller's module on numpy inputs, its output checked."""
+"""One run of the caller's module or decoder on numpy inputs, its output checked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from revstep.engine.backends.module.output import OutputError
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.examples import Arrays
-from revstep.export.module.given import Form, calling
+from revstep.export.module.form import Form, calling
 
-__all__ = ["GivenDenoiser", "described", "example_hint", "other_batch", "run_module"]
+__all__ = [
+    "GivenDenoiser",
+    "described",
+    "example_hint",
+    "other_batch",
+    "run_decoder",
+    "run_module",
+]
 
 AS_IT_IS = Form()
 CALL = "revstep calls module(x, t, *conditions)"
@@ -22,13 +31,7 @@ LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs wh
 
 
 class GivenDenoiser:
-    """Runs a module on numpy buffers in its own form, checked as every module's output is.
-
-    Args:
-        module: In eval mode.
-        spec: Its spec.
-        form: Of its inputs.
-    """
+    """Runs a module in eval mode on numpy buffers, in its own form, and checks the output."""
 
     def __init__(self, module: torch.nn.Module, spec: DenoiserSpec, form: Form) -> None:
         self.spec = spec
@@ -55,11 +58,8 @@ def run_module(
 ) -> torch.Tensor:
     """The module's output on numpy inputs, checked to be one float tensor of the right shape.
 
-    Args:
-        module: In eval mode; it runs without gradients, and never in inference mode.
-        inputs: (x, t, *conditions), which it may change: it gets copies.
-        spec: Its spec.
-        form: The dtypes and the device of the inputs that it takes.
+    The module, in eval mode, runs without gradients and never in inference mode; it may change its
+    inputs (x, t, *conditions), which are copies in its form.
 
     Returns:
         The output, float32 on the CPU.
@@ -89,7 +89,7 @@ def run_module(
         raise ExportError(
             f"the module returned shape {tuple(out.shape)} for {given}, expected {want}"
             f"{' (twice the channels: learned_variance)' if spec.learned_variance else ''}; "
-            "mend the spec's shape or learned_variance, or the module"
+            "fix the spec's shape or learned_variance, or the module"
         )
     if not out.is_floating_point():
         raise ExportError(f"the module returned {out.dtype} for {given}, expected float32")
@@ -151,3 +151,33 @@ def other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> 
             f"the module runs at batch 2 but not at batch {rows}, so its batch is baked in "
             f"({causes}?): {error}"
         ) from error
+
+
+def run_decoder(
+    decoder: torch.nn.Module,
+    latents: NDArray[np.float32],
+    spec: DenoiserSpec,
+    form: Form = AS_IT_IS,
+) -> torch.Tensor:
+    """The decoder's float32 output for latents (B, *shape), checked to be of the spec's shape.
+
+    Raises:
+        ExportError: It fails, or returns something else.
+    """
+    assert spec.decoder is not None
+    placed = torch.from_numpy(latents.copy()).to(device=form.device, dtype=form.dtype)
+    try:
+        with calling(form.device):
+            out: object = decoder(placed)
+    except Exception as error:  # a user's module may raise anything
+        raise ExportError(
+            f"the decoder failed on float32 {latents.shape}: {type(error).__name__}: {error}"
+        ) from error
+    want = (len(latents), *spec.decoder.shape)
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != want:
+        found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ExportError(
+            f"the decoder returned {found} for {latents.shape}, expected {want}; "
+            "fix spec.decoder.shape or the decoder"
+        )
+    return out.detach().to(device="cpu", dtype=torch.float32)

@@ -17,7 +17,7 @@ __all__ = ["check_surroundings", "check_weight_types", "naming_nested", "no_auto
 
 PACKAGES = ("torchao", "bitsandbytes", "optimum.quanto", "quanto", "compressed_tensors", "hqq")
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
-MEND = (
+FIX = (
     "quantised weights belong to one runtime, so a bundle is made of the network before it was "
     "quantised: load its checkpoint in float32, float16 or bfloat16 (or dequantise it), and let "
     "the export reduce the precision (precisions=...)"
@@ -28,18 +28,18 @@ def check_weight_types(module: torch.nn.Module, what: str = "the module") -> Non
     """Refuses fp8 and quantised weights, by name.
 
     Raises:
-        ExportError: Naming the part or tensor, with the cure.
+        ExportError: Naming the part or tensor, and how to fix it.
     """
     for name, part in module.named_modules():
         kind = type(part).__module__
         if kind.startswith(QUANTISED) or _of_package(kind):
             raise ExportError(
                 f"{what}'s part {name or 'itself'!r} is a {type(part).__qualname__} of {kind}: "
-                f"{MEND}"
+                f"{FIX}"
             )
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if found := _quantised(tensor):
-            raise ExportError(f"{what}'s tensor {name!r} is {found}: {MEND}")
+            raise ExportError(f"{what}'s tensor {name!r} is {found}: {FIX}")
 
 
 def _quantised(tensor: torch.Tensor) -> str | None:

@@ -43,10 +43,7 @@ def resolve_bounds(
 ) -> Bounds:
     """The precision's bounds, with those that ``bounds`` names (forward, ddim20) changed.
 
-    Args:
-        precision: ``fp32``, ``fp16`` or ``bf16``.
-        bounds: What to change.
-        manifest: Of the bundle: a module that was given in 16 bits has wider bounds there.
+    A bundle's manifest has wider ones for a module that was given in 16 bits.
 
     Raises:
         ValueError: An unknown name, or a bound that is not positive.

@@ -90,10 +90,7 @@ def check_decoder_parity(
 ) -> dict[str, float]:
     """The largest error of ``decode``, from final states to images, with its bound.
 
-    Args:
-        decode: From final states to images.
-        parity: The reference.
-        limit: The bounds: ``recorded`` has those of a decoder that was given in 16 bits.
+    ``recorded`` has the bounds of a decoder that was given in 16 bits.
 
     Raises:
         ParityError: NaN, infinity, or an error above the bound.

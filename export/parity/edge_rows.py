@@ -20,7 +20,7 @@ from revstep.export.parity.check import EDGE
 
 __all__ = ["edge_rows", "usable"]
 
-MOST = 16
+MAX_ROWS = 16
 LARGE = 5.0  # standard deviations of the N(0, 1) that conditions are tried with
 SEED = 21
 
@@ -41,7 +41,7 @@ def edge_rows(spec: DenoiserSpec) -> Rows:
     nulls: dict[str, object] = {c.name: c.null for c in conditions if c.null is not None}
     changes = [nulls] if len(nulls) > 1 else []  # one alone is among the others
     changes += [{c.name: value} for c in conditions for value in dict.fromkeys(_edges(c))]
-    changes = changes[:MOST]
+    changes = changes[:MAX_ROWS]
     if not changes:
         return {}
     x, t, *ordinary = example_inputs(spec, len(changes), seed=SEED)
@@ -84,12 +84,7 @@ def _large(value: NDArray[Any]) -> NDArray[Any]:
 
 
 def usable(rows: Rows, run: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]) -> Rows:
-    """The rows on which the module itself gives numbers, with its ``out``, as ``edge.<name>``.
-
-    Args:
-        rows: Of ``edge_rows``.
-        run: The module's output for such rows; it may raise.
-    """
+    """The rows of ``edge_rows`` for which ``run``, the module, gives numbers: ``edge.*`` with ``out``."""
     kept: list[int] = []
     outputs = []
     for row in range(len(rows["x"]) if rows else 0):

@@ -13,13 +13,10 @@ __all__ = ["HostDenoiser"]
 
 
 class HostDenoiser:
-    """Copies rows to the device and back around every call. Slow, and right.
-
-    Args:
-        denoiser: The denoiser, with one engine.
+    """Copies rows to the device of a denoiser with one plan, and back, around every call.
 
     Attributes:
-        spec: The denoiser's spec, its batch narrowed to the engine's rows.
+        spec: The denoiser's spec, its batch narrowed to the plan's rows.
     """
 
     def __init__(self, denoiser: TrtDenoiser) -> None:

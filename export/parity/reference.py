@@ -11,18 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from revstep.engine.backends.module.cast import (
-    cast_dtype,
-    cast_weights,
-    copy_module,
-    weight_dtype,
-)
+from revstep.engine.backends.module.cast import cast_dtype, cast_weights, copy_module, weight_dtype
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.module.decoder_check import run_decoder
 from revstep.export.module.examples import example_inputs
-from revstep.export.module.given import DtypeWatch, Form, find_form, in_eval_mode
-from revstep.export.module.run import GivenDenoiser, run_module
+from revstep.export.module.form import DtypeWatch, Form, find_form, in_eval_mode
+from revstep.export.module.run import GivenDenoiser, run_decoder, run_module
 from revstep.export.module.unsupported import no_autocast
 from revstep.export.parity.bounds import BOUNDS, Bounds, wider
 from revstep.export.parity.check import check_forward
@@ -33,7 +27,7 @@ from revstep.export.progress import Stages
 __all__ = ["Reference", "float32_copy", "make_decoder_reference", "make_reference"]
 
 HALVES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
-NAMED = 3
+MAX_NAMED = 3
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +41,14 @@ class Reference:
         limits: The bounds of every precision; weights of 16 bits widen them, for the module's own
             rounding limits the agreement.
         inner: The fp32 bounds, wider where the module computes any part in 16 bits.
-        told: For the manifest: the dtype and device that the module was run in.
+        run_in: For the manifest: the dtype and device that the module was run in.
         figures: Of the float32 copy.
     """
 
     parity: dict[str, NDArray[Any]]
     limits: dict[str, Bounds]
     inner: Bounds
-    told: dict[str, str]
+    run_in: dict[str, str]
     figures: dict[str, dict[str, float]]
 
 
@@ -100,17 +94,17 @@ def make_reference(
     with DtypeWatch() as watch:
         run_module(given, inputs, spec, form)
     limits = {p: wider(BOUNDS[p], own) for p in ("fp32", *precisions)}
-    told = {"dtype": _name(weight_dtype(given)), "device": str(form.device)}
+    run_in = {"dtype": _name(weight_dtype(given)), "device": str(form.device)}
     runner = None
     if form.device.type == "cpu" and weight_dtype(given) == torch.float16:
-        runner, told["ddim20"] = GivenDenoiser(copy, spec, Form()), "float32"
+        runner, run_in["ddim20"] = GivenDenoiser(copy, spec, Form()), "float32"
     parity = make_parity(given, spec, stages, form=form, runner=runner)
     try:
         figures = check_forward(GivenDenoiser(copy, spec, Form()), parity, limits["fp32"])
     except ParityError as error:
         raise ExportError(_differs("the module", module, finding(error))) from error
     inner = wider(limits["fp32"], _bounds_of(watch.seen))
-    return Reference(parity, limits, inner, told, figures)
+    return Reference(parity, limits, inner, run_in, figures)
 
 
 def make_decoder_reference(
@@ -184,5 +178,5 @@ def _changed(module: torch.nn.Module) -> list[str]:
         if cast_dtype(tensor, torch.float32, weights) != tensor.dtype
         and not torch.equal(tensor.to(torch.float32).to(tensor.dtype), tensor)
     ]
-    more = [f"and {len(changed) - NAMED} more"] if len(changed) > NAMED else []
-    return [f"{name!r} ({_name(t.dtype)})" for name, t in changed[:NAMED]] + more
+    more = [f"and {len(changed) - MAX_NAMED} more"] if len(changed) > MAX_NAMED else []
+    return [f"{name!r} ({_name(t.dtype)})" for name, t in changed[:MAX_NAMED]] + more

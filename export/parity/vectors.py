@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.errors import ExportError, ProgramError
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.module.decoder_check import run_decoder
 from revstep.export.module.examples import example_inputs
-from revstep.export.module.given import Form
-from revstep.export.module.run import GivenDenoiser
+from revstep.export.module.form import Form
+from revstep.export.module.run import GivenDenoiser, run_decoder
 from revstep.export.parity.edge_rows import edge_rows, usable
 from revstep.export.parity.runs import STEPS, ddim_run, forward_rows
 from revstep.export.progress import Stages
@@ -39,7 +38,7 @@ def make_parity(
     Args:
         module: Of any dtypes, on any device.
         spec: Its spec.
-        stages: Told of the progress.
+        stages: The progress.
         form: Of the inputs that it takes; None: float32 on the CPU.
         runner: Makes the DDIM-20 run in the module's place.
 

@@ -29,6 +29,7 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.check import check_loads
 from revstep.export.parity.bounds import Bounds
 from revstep.export.parity.check import check_parity
+from revstep.export.parity.errors import finding
 from revstep.export.precision.nodes import Kept, can_turn, keep, products
 from revstep.export.precision.ranges import RangeDenoiser, add_ranges
 from revstep.export.precision.types import emulate, reduce_types, save_graph
@@ -69,14 +70,8 @@ def reduced_graphs(
 ) -> dict[str, Reduced]:
     """Writes the graph of each reduced precision, with as few float32 nodes as its bound allows.
 
-    Args:
-        source: The float32 graph.
-        spec: The denoiser's spec.
-        reference: The parity data.
-        bounds: Of each precision.
-        targets: Where the graph of each precision goes; float32 at its inputs and outputs.
-        stages: Told of the progress.
-        units: What a precision counts.
+    ``targets`` has the file of each precision's graph, which stays float32 at its inputs and
+    outputs; a precision counts ``units`` of the progress.
 
     Raises:
         ExportError: The bound allows no product in 16 bits, or the graph is not sound.
@@ -111,7 +106,7 @@ class _Passes:
 
     def reduce(self, target: Path, precision: str, bounds: Bounds) -> Reduced:
         """Writes ``target``; raises as ``reduced_graphs``."""
-        low, said = TYPES[precision], ""
+        low, found = TYPES[precision], ""
         for model, kept in self._choices(low):
             turned = reduce_types(model.graph, kept, low)
             remove_graph(target)
@@ -124,14 +119,14 @@ class _Passes:
                     self._emulated(target, low), self._reference, precision, bounds
                 )
             except ParityError as error:
-                said = str(error).partition(";")[0].removeprefix("parity: ")
+                found = finding(error)
                 continue
-            said = f"the errors are {figures}"
+            found = f"the errors are {figures}"
             if all(f["error"] <= SHARE * f["bound"] for f in figures.values()):
                 return Reduced(turned, dict(collections.Counter(kept.values())), figures)
         raise ExportError(
             f"no matrix product or convolution of this module can be in {precision}: with few of "
-            f"them {said}; export without {precision}"
+            f"them {found}; export without {precision}"
         )
 
     def _measured(self) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-__all__ = ["PRODUCTS", "REASONS", "SHAPES", "Kept", "can_turn", "keep", "low_slots", "products"]
+__all__ = ["PRODUCTS", "REASONS", "SHAPES", "Kept", "can_turn", "keep", "low_ports", "products"]
 
 Kept: TypeAlias = dict[ir.Node, str]
 """The nodes that stay float32, with the reason."""
@@ -50,11 +50,8 @@ FLOAT = ir.DataType.FLOAT
 def keep(graph: ir.Graph, ranges: Mapping[str, float], low: ir.DataType, state: str) -> Kept:
     """The nodes that stay float32, by what they are and by what was measured.
 
-    Args:
-        graph: Float32, with types of all values, sorted.
-        ranges: Largest finite absolute value met of each float32 value.
-        low: ``FLOAT16`` or ``BFLOAT16``.
-        state: Name of the input that is the noisy state.
+    The graph is sorted, with types of all values; ``ranges`` has the largest finite absolute value
+    met of each, and ``state`` names the input that is the noisy state.
 
     Returns:
         The reason of every node that has a float32 result of float32 inputs and stays so.
@@ -64,7 +61,7 @@ def keep(graph: ir.Graph, ranges: Mapping[str, float], low: ir.DataType, state: 
     for node in graph:
         if not _floats(node.inputs) or not _floats(node.outputs):
             continue
-        if not any(low_slots(node, low)):
+        if not any(low_ports(node, low)):
             kept[node] = "unsupported"
         elif node in embedding:
             kept[node] = "embedding"
@@ -83,10 +80,10 @@ def products(graph: ir.Graph, kept: Kept) -> list[ir.Node]:
 
 def can_turn(graph: ir.Graph, kept: Kept, low: ir.DataType) -> list[ir.Node]:
     """The nodes that turn where ``kept`` stay float32, in the graph's order."""
-    return [n for n in graph if n not in kept and any(low_slots(n, low))]
+    return [n for n in graph if n not in kept and any(low_ports(n, low))]
 
 
-def low_slots(node: ir.Node, low: ir.DataType) -> tuple[list[int], list[int]]:
+def low_ports(node: ir.Node, low: ir.DataType) -> tuple[list[int], list[int]]:
     """The numbers of a node's inputs and outputs that turn to ``low`` together; empty if none can.
 
     They are those of one type variable with the outputs: a Resize's scales stay float32.
@@ -134,8 +131,8 @@ def _floats(values: Iterable[ir.Value | None]) -> list[ir.Value]:
 
 
 def _in_range(node: ir.Node, ranges: Mapping[str, float], low: ir.DataType) -> bool:
-    """Whether what the node reads and gives fits the type, with headroom for what was measured."""
-    inputs, outputs = low_slots(node, low)
+    """Whether what the node reads and makes fits the type, with headroom for what was measured."""
+    inputs, outputs = low_ports(node, low)
     for value in [*(node.inputs[i] for i in inputs), *(node.outputs[i] for i in outputs)]:
         assert value is not None
         if value.const_value is not None:
@@ -149,13 +146,11 @@ def _in_range(node: ir.Node, ranges: Mapping[str, float], low: ir.DataType) -> b
 def _constant_fits(tensor: ir.TensorProtocol, low: ir.DataType) -> bool:
     """No finite value beyond the type; of a single number, none that it would flush."""
     values = tensor.numpy()
-    if not values.size:
-        return True
-    least, most = float(values.min()), float(values.max())
-    if not math.isfinite(most - least):  # minus infinity is a mask's, and every type has it
+    low_end, high_end = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    if not math.isfinite(high_end - low_end):  # minus infinity is a mask's: every type has it
         finite = values[np.isfinite(values)]
-        least, most = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
-    size = max(-least, most)
+        low_end, high_end = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+    size = max(-low_end, high_end)
     flushed = low == ir.DataType.FLOAT16 and values.size == 1 and 0.0 < size < SMALLEST
     return size <= LARGEST[low] and not flushed
 

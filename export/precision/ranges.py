@@ -68,16 +68,7 @@ def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
 
 
 class RangeDenoiser:
-    """Runs a graph of ``add_ranges`` and remembers the largest values.
-
-    Args:
-        path: The graph's file.
-        names: What ``add_ranges`` returned.
-        spec: The denoiser's spec.
-        threads: Threads inside an operator.
-
-    Attributes:
-        spec: As given.
+    """Runs a graph of ``add_ranges``, which gave ``names``, and keeps the largest values.
 
     Raises:
         BackendError: ONNX Runtime is missing or refuses the graph.

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from revstep.export.precision.nodes import SHAPES, Kept, can_turn, low_slots
+from revstep.export.precision.nodes import SHAPES, Kept, can_turn, low_ports
 
 __all__ = ["emulate", "reduce_types", "save_graph"]
 
@@ -22,37 +22,34 @@ def reduce_types(graph: ir.Graph, kept: Kept, low: ir.DataType) -> int:
     Weights are cast as they are saved, inputs and outputs of the graph stay float32, and every
     node keeps its name and its stack trace; a Cast has those of the node that made its input.
 
-    Args:
-        graph: Float32, with types of all values; it is changed.
-        kept: Nodes that stay float32 though they could turn.
-        low: ``FLOAT16`` or ``BFLOAT16``.
+    The graph, with types of all values, is changed in place.
 
     Returns:
         How many nodes turned.
     """
     values = (v for node in graph for v in (*node.inputs, *node.outputs) if v is not None)
     wide = dict.fromkeys(v for v in values if v.dtype == FLOAT)  # in order: files are the same
-    slots = {node: low_slots(node, low) for node in can_turn(graph, kept, low)}
-    for node, (_, outputs) in slots.items():
+    ports = {node: low_ports(node, low) for node in can_turn(graph, kept, low)}
+    for node, (_, outputs) in ports.items():
         for i in outputs:
             node.outputs[i].dtype = low
     for value in wide:
-        _meet(graph, value, low, slots)
+        _meet(graph, value, low, ports)
     _outputs(graph)
-    return len(slots)
+    return len(ports)
 
 
 def _meet(
     graph: ir.Graph,
     value: ir.Value,
     low: ir.DataType,
-    slots: dict[ir.Node, tuple[list[int], list[int]]],
+    ports: dict[ir.Node, tuple[list[int], list[int]]],
 ) -> None:
     """Gives each consumer of a value the type that it computes in."""
     others: list[tuple[ir.Node, int]] = []
     same = value.is_graph_output() and value.dtype == FLOAT
     for use in value.uses():
-        wanted = low if use.idx in slots.get(use.node, ((), ()))[0] else FLOAT
+        wanted = low if use.idx in ports.get(use.node, ((), ()))[0] else FLOAT
         if wanted == value.dtype or use.node.op_type in SHAPES:
             same = True
         else:
@@ -134,10 +131,6 @@ def emulate(graph: ir.Graph, low: ir.DataType) -> None:
 
     That is what tensor cores do: products of 16 bits, sums in float32, a rounded result. A CPU's
     ONNX Runtime has no bfloat16 products, and runs float16 in float32 with fewer roundings.
-
-    Args:
-        graph: The mixed graph; it is changed.
-        low: Its 16-bit type.
     """
     for weight in graph.initializers.values():
         if weight.dtype == low and weight.const_value is not None and weight.name:

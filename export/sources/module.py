@@ -15,15 +15,15 @@ from revstep.engine.errors import ExportError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.precisions import PRECISIONS
-from revstep.export.opsets import OPSETS
 from revstep.export.progress import Progress, Stages
 from revstep.export.turns import TURNS
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_arguments", "export_module"]
+__all__ = ["OPSETS", "check_arguments", "export_module"]
 
+OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
 SMALL = 5_000_000  # parameters
 MEASURED = (
     "fp16 and bf16 graphs are measured with ONNX Runtime, which is not installed; pip install "
@@ -76,7 +76,9 @@ def export_module(
         ExportError: The module does not fit the spec, can't be exported, holds NaN, or writing
             failed; the target is as it was.
     """
-    _need("torch", "onnx", "onnxscript")
+    for name in ("torch", "onnx", "onnxscript"):
+        if find_spec(name) is None:
+            raise ExportError(MISSING.format(name=name))
     from revstep.export.module.checks import check_kind
     from revstep.export.provenance import provenance, revstep_version
     from revstep.export.sources.parts import Job, count_units, make_parts
@@ -114,16 +116,9 @@ def check_arguments(
     """
     precisions = _checked_precisions(precisions)
     if opset not in OPSETS:
-        allowed = f"allowed: {OPSETS[0]} to {OPSETS[-1]}"
-        raise wrong_value(opset, "opset", allowed)
+        raise wrong_value(opset, "opset", f"allowed: {OPSETS[0]} to {OPSETS[-1]}")
     check_target(Path(path).expanduser().resolve(), overwrite=overwrite)
     return precisions
-
-
-def _need(*names: str) -> None:
-    for name in names:
-        if find_spec(name) is None:
-            raise ExportError(MISSING.format(name=name))
 
 
 def _checked_precisions(precisions: Sequence[str]) -> tuple[str, ...]:

@@ -16,8 +16,12 @@ from revstep.export.graph.batch_range import check_batch
 from revstep.export.graph.check import check_decoder_runs, check_runs
 from revstep.export.graph.exporter import export_decoder, export_graph
 from revstep.export.graph.index_limits import check_limits, with_limits
-from revstep.export.module.checks import called_module, check_module, scan_weights
-from revstep.export.module.decoder_check import check_decoder
+from revstep.export.module.checks import (
+    called_module,
+    check_decoder,
+    check_module,
+    scan_weights,
+)
 from revstep.export.module.unsupported import (
     check_surroundings,
     check_weight_types,
@@ -202,5 +206,5 @@ def _parity_entry(
     return {
         "bounds": {name: dataclasses.asdict(limit) for name, limit in bounds.items()},
         "figures": {"copy": held_to.figures, **graphs},
-        "reference": held_to.told,
+        "reference": held_to.run_in,
     }

@@ -22,7 +22,7 @@ def test_help_of_a_command_has_an_example(cli, command):
 def test_help_lists_what_the_code_allows(cli):
     pytest.importorskip("torch")
     from revstep.engine.open.bundle import DEVICES
-    from revstep.export.opsets import OPSETS
+    from revstep.export import OPSETS
 
     assert f"{OPSETS[0]}<=x<={OPSETS[-1]}" in cli("export", "--help").stdout
     for command in ("sample", "bench"):

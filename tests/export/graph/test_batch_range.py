@@ -9,10 +9,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 from toys import TABULAR, TabularToy, build
 
 from revstep.engine.errors import ExportError
-from revstep.export.graph.batch_range import MOST_ELEMENTS, check_batch
+from revstep.export.graph.batch_range import MAX_ELEMENTS, check_batch
 
 WIDE = dataclasses.replace(TABULAR, batch=(1, 128))
-LARGE = dataclasses.replace(TABULAR, shape=(MOST_ELEMENTS // 8,), batch=(1, 64))
+LARGE = dataclasses.replace(TABULAR, shape=(MAX_ELEMENTS // 8,), batch=(1, 64))
 
 
 class Forked(TabularToy):

@@ -93,7 +93,7 @@ class Squeezed(nn.Module):
 
 
 def test_a_defect_that_no_pass_knows_is_refused_at_export(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter, "mend", lambda model: None)
+    monkeypatch.setattr(exporter, "fix", lambda model: None)
     with pytest.raises(ExportError, match=r"must be 1.*line \d+: return self.f\(x\).squeeze\(1\)"):
         export_module(Squeezed(), TABULAR, tmp_path / "x.revstep")
     assert list(tmp_path.iterdir()) == []

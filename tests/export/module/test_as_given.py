@@ -19,7 +19,7 @@ from revstep import Condition, DenoiserSpec  # noqa: E402
 from revstep.engine.errors import ExportError  # noqa: E402
 from revstep.export import compile_bundle, export_module  # noqa: E402
 from revstep.export.module.checks import called_module  # noqa: E402
-from revstep.export.module.given import Form, find_form  # noqa: E402
+from revstep.export.module.form import Form, find_form  # noqa: E402
 from revstep.export.parity.reference import (  # noqa: E402
     float32_copy,
     make_decoder_reference,
@@ -124,7 +124,7 @@ def test_the_reference_of_a_half_module_is_its_own_output_with_its_own_bounds(tm
 def test_a_bfloat16_module_runs_its_own_ddim():
     module = Net().bfloat16().eval()
     held = make_reference(module, float32_copy(module), spec(), ("fp32",))
-    assert held.told == {"dtype": "bfloat16", "device": "cpu"}
+    assert held.run_in == {"dtype": "bfloat16", "device": "cpu"}
     assert held.limits["fp32"].forward == 5e-2
     copied = make_reference(float32_copy(module), float32_copy(module), spec(), ("fp32",))
     assert not np.array_equal(held.parity["ddim20.final"], copied.parity["ddim20.final"])
@@ -136,7 +136,7 @@ def test_a_float64_module_runs_in_float64():
     module.f.register_forward_hook(lambda m, inputs, out: seen.add(out.dtype))
     held = make_reference(module, float32_copy(Net()), spec(), ("fp32",))
     assert seen == {torch.float64}
-    assert held.told["dtype"] == "float64"
+    assert held.run_in["dtype"] == "float64"
     assert held.limits["fp32"].forward == 1e-4
 
 
@@ -148,7 +148,7 @@ def test_a_module_that_cant_run_as_given_is_held_to_its_copy_with_a_warning(capl
     module = Net(takes_time_of_its_weights).half().eval()
     with caplog.at_level(logging.WARNING, "revstep"):
         held = make_reference(module, float32_copy(module), spec(), ("fp32",))
-    assert held.told["dtype"] == "float32"
+    assert held.run_in["dtype"] == "float32"
     assert held.limits["fp32"].forward == 1e-4
     (record,) = caplog.records
     assert "weights of float16" in record.getMessage()

@@ -8,7 +8,7 @@ pytest.importorskip("onnx_ir")
 import onnx_ir as ir
 from graphs import graph
 
-from revstep.export.precision.nodes import REASONS, keep, low_slots, products
+from revstep.export.precision.nodes import REASONS, keep, low_ports, products
 
 F16, BF16 = ir.DataType.FLOAT16, ir.DataType.BFLOAT16
 W = np.eye(4, dtype=np.float32)
@@ -83,8 +83,8 @@ def test_a_constant_out_of_range_keeps_its_node(value, low, stays):
 def test_an_operator_without_the_type_stays():
     model = graph("a = MatMul (x, w)\n b = Mish (a)\n out = MatMul (b, w)", w=W)
     mish = model.graph[1]
-    assert low_slots(mish, F16) == ([0], [0])
-    assert low_slots(mish, BF16) == ([], [])
+    assert low_ports(mish, F16) == ([0], [0])
+    assert low_ports(mish, BF16) == ([], [])
     assert keep(model.graph, {}, BF16, "x")[mish] == "unsupported"
 
 
@@ -93,8 +93,8 @@ def test_transposed_convolutions_turn_in_fp16_alone():
         "a = Reshape (x, wide)\n b = ConvTranspose (a, k)\n out = Reshape (b, back)",
         wide=np.array([-1, 1, 4]), back=np.array([-1, 4]), k=np.ones((1, 1, 1), np.float32),
     )  # fmt: skip
-    assert low_slots(model.graph[1], F16) == ([0, 1], [0])
-    assert low_slots(model.graph[1], BF16) == ([], [])
+    assert low_ports(model.graph[1], F16) == ([0, 1], [0])
+    assert low_ports(model.graph[1], BF16) == ([], [])
 
 
 def test_inputs_of_another_type_variable_stay():
@@ -104,7 +104,7 @@ def test_inputs_of_another_type_variable_stay():
         shape=np.array([-1, 1, 4, 1]), back=np.array([-1, 8]), scales=[1, 1, 2, 1], one=ONE,
         zero=np.array([0]), four=np.array([4]),
     )  # fmt: skip
-    assert low_slots(model.graph[1], F16) == ([0], [0])
+    assert low_ports(model.graph[1], F16) == ([0], [0])
 
 
 def embedding(nodes, after="out = MatMul (h, w)"):

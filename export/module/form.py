@@ -1,4 +1,4 @@
-"""The caller's module as it was given: its own dtypes, its own device, no cast.
+"""The form of a caller's module: the dtypes and the device that it takes, without a cast.
 
 What is compared with a cast copy agrees with the copy's faults too, so the reference is taken here.
 """
@@ -85,19 +85,19 @@ def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form:
         forms.append(Form(device, weights))
     if weights == torch.float64:
         forms.append(Form(device, weights, weights))
-    said: list[ExportError] = []
+    errors: list[ExportError] = []
     for form in forms:
         try:
             run(form)
         except ExportError as error:
-            said.append(error)
+            errors.append(error)
         else:
             return form
-    raise said[0]
+    raise errors[0]
 
 
 class DtypeWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the dtypes of all that is computed while it is entered, in ``seen``.
+    """Records the dtypes of all that is computed while it is entered, in ``seen``.
 
     A cast of what was there before, as of a condition of a half dtype, rounds alike everywhere and
     computes nothing.
