@@ -43,7 +43,8 @@ def check_limits(module: torch.nn.Module, spec: DenoiserSpec) -> None:
                 said = f"classes={c.classes}" if c.classes is not None else f"limits={c.limits}"
                 raise ExportError(
                     f"the spec's condition {c.name!r} allows {value} ({said}), and with it the "
-                    f"module fails; fix the spec: {error}"
+                    f"module fails; fix the spec: ",
+                    *error.args,
                 ) from error
 
 

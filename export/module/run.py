@@ -72,7 +72,7 @@ def run_module(
         with calling(form.device):
             out: object = module(*form.place(*(torch.from_numpy(i.copy()) for i in inputs)))
     except OutputError as error:
-        raise ExportError(f"for {given}, {error}") from error
+        raise ExportError(f"for {given}, ", *error.args) from error
     except Exception as error:  # a user's module may raise anything
         raise ExportError(
             f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
@@ -149,7 +149,8 @@ def other_batch(module: torch.nn.Module, inputs: Arrays, spec: DenoiserSpec) -> 
             causes = "squeeze() without a dimension, BatchNorm in train mode, " + causes
         raise ExportError(
             f"the module runs at batch 2 but not at batch {rows}, so its batch is baked in "
-            f"({causes}?): {error}"
+            f"({causes}?): ",
+            *error.args,
         ) from error
 
 

@@ -84,7 +84,7 @@ def _large(value: NDArray[Any]) -> NDArray[Any]:
 
 
 def usable(rows: Rows, run: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]) -> Rows:
-    """The rows of ``edge_rows`` for which ``run``, the module, gives numbers: ``edge.*`` with ``out``."""
+    """The ``rows`` for which ``run``, the module, gives numbers, as ``edge.*`` with its ``out``."""
     kept: list[int] = []
     outputs = []
     for row in range(len(rows["x"]) if rows else 0):

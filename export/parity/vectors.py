@@ -74,7 +74,9 @@ def make_parity(
             runner or denoiser, arrays, rows, stages, "reference: DDIM-20"
         )
     except ProgramError as error:
-        raise ExportError(f"the spec allows no DDIM run, which parity needs: {error}") from error
+        raise ExportError(
+            "the spec allows no DDIM run, which parity needs: ", *error.args
+        ) from error
     if not np.all(np.isfinite(arrays["ddim20.final"])):
         raise ExportError(
             "a DDIM-20 run of the module ended in NaN or infinity; nothing was exported: do the "

@@ -51,7 +51,7 @@ def compile_bundle(
             ``Profile(min, opt, max)`` for a dynamic one.
         options: TensorRT: GPUs, memory limit, optimisation level.
         progress: Called with (description, done, total).
-        cancelled: TensorRT: asked often during the build; True stops it.
+        cancelled: TensorRT: polled during the build; True stops it.
 
     Returns:
         The entry that the manifest now lists, in place of an older one of its target, precision,
@@ -70,15 +70,9 @@ def compile_bundle(
     of_graphs = [known.name for known in TARGETS.values() if "precision" in known.takes]
     check_one_of(target, "target", of_graphs)
     arguments = CompileArguments(
-        path=Path(path),
-        precision=precision,
-        bounds=bounds,
-        threads=threads,
-        batch=batch,
-        options=options or BuildOptions(),
-        progress=progress,
-        cancelled=cancelled,
-    )
+        path=Path(path), precision=precision, bounds=bounds, threads=threads, batch=batch,
+        options=options or BuildOptions(), progress=progress, cancelled=cancelled,
+    )  # fmt: skip
     entry = compile_target(target, arguments)
     assert isinstance(entry, CompiledEntry)
     return entry
@@ -86,7 +80,7 @@ def compile_bundle(
 
 def compile_target(name: str, arguments: CompileArguments) -> CompiledEntry | KernelFiles:
     """Compiles a bundle for any of ``TARGETS``; raises as ``compile_bundle``."""
-    check_taken(arguments.given, [name])
+    check_taken(arguments.changed, [name])
     check_one_of(arguments.precision, "precision", PRECISIONS)
     resolve_bounds(arguments.precision, arguments.bounds)
     return TARGETS[name].compile(arguments)

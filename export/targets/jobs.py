@@ -23,13 +23,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CompileJob:
-    """One compile; as text ``tensorrt_rtx, fp16, batch 8``.
-
-    Attributes:
-        target: What it is for.
-        precision: The graph, or None where the target takes none.
-        batch: A TensorRT plan's rows, or None.
-    """
+    """One compile; as text ``tensorrt_rtx, fp16, batch 8``. None is what a target doesn't take."""
 
     target: str
     precision: str | None = None
@@ -88,28 +82,18 @@ def compile_jobs(
 ) -> list[Outcome]:
     """Runs every job with what its target takes; what succeeds stays, whatever fails after it.
 
-    Args:
-        path: The bundle's directory.
-        jobs: The jobs.
-        keep_going: Go on after a failure; the outcome holds the error.
-        bounds: As in ``compile_bundle``.
-        threads: As in ``compile_bundle``.
-        options: As in ``compile_bundle``.
-        progress: Given a job, its progress.
-        cancelled: As in ``compile_bundle``.
+    With ``keep_going`` it goes on after a failure, and the outcome holds the error; ``progress`` is
+    called with a job and returns its progress; the other arguments are ``compile_bundle``'s.
 
     Raises:
         ValueError: Before any job, an option that no job's target takes.
         Exception: Without ``keep_going``, what the first failing job raised; Cancelled always.
     """
     shared = CompileArguments(
-        path=Path(path),
-        bounds=bounds,
-        threads=threads,
-        options=options or BuildOptions(),
+        path=Path(path), bounds=bounds, threads=threads, options=options or BuildOptions(),
         cancelled=cancelled,
-    )
-    check_taken(shared.given, [job.target for job in jobs])
+    )  # fmt: skip
+    check_taken(shared.changed, [job.target for job in jobs])
     outcomes = []
     for job in jobs:
         arguments = dataclasses.replace(

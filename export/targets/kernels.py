@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Sequence
@@ -60,10 +61,12 @@ def compile_kernels(
     )  # fmt: skip
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
     known = KernelFiles.of(bundle)
-    if known is not None and known.folder.name == key and _whole(known):
-        if progress is not None:
-            progress("in the bundle", 1, 1)
-        return known
+    if known is not None and known.folder.name == key:
+        with contextlib.suppress(BundleError):  # damaged files are made again
+            known.check()
+            if progress is not None:
+                progress("in the bundle", 1, 1)
+            return known
     with tempfile.TemporaryDirectory(prefix="revstep-kernels-") as folder:
         work = Path(folder)
         try:
@@ -77,14 +80,6 @@ def compile_kernels(
     made = KernelFiles.of(Bundle.open(path, compiled=False))
     assert made is not None
     return made
-
-
-def _whole(files: KernelFiles) -> bool:
-    try:
-        files.check()
-    except BundleError:
-        return False
-    return True
 
 
 def _capability(gpu: str) -> int:

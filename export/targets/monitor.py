@@ -1,4 +1,4 @@
-"""The progress of an engine's build, and the way to stop it."""
+"""The progress of a plan's build, and the way to stop it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class BuildMonitor:
     Nothing may be raised through TensorRT's frames: what the callbacks raise is kept, stops the
     build, and is raised by ``reraise``; so is a Ctrl-C inside ``interruptible``.
 
-    Args:
-        progress: Called with (phase, done, total).
-        cancelled: Asked at every step; True stops the build.
-
     Attributes:
         stopped: Whether ``cancelled`` stopped it.
     """
@@ -35,15 +31,14 @@ class BuildMonitor:
         self._progress = progress
         self._cancelled = cancelled
         self._phases: list[tuple[str, int, int]] = []  # name, steps done, steps; outermost first
-        self._told = -1
+        self._reported = -1
         self._error: BaseException | None = None
         self.stopped = False
 
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
-        """A phase begins, inside ``parent``."""
-        del parent  # phases nest like brackets
+    def start(self, phase: str, steps: int) -> None:
+        """A phase begins, inside of those that have; they nest like brackets."""
         self._phases.append((phase, 0, max(steps, 1)))
-        self._guarded(self._tell)
+        self._call(self._report)
 
     def step(self, phase: str, step: int) -> bool:
         """A step of a phase is done; False stops the build."""
@@ -51,8 +46,8 @@ class BuildMonitor:
             if name == phase:
                 self._phases[i] = (name, min(step + 1, steps), steps)
                 del self._phases[i + 1 :]
-        self._guarded(self._tell)
-        self._guarded(self._ask)
+        self._call(self._report)
+        self._call(self._poll)
         return self._error is None and not self.stopped
 
     def finish(self, phase: str) -> None:
@@ -81,40 +76,31 @@ class BuildMonitor:
 
     def interface(self, trt: Any) -> Any:
         """This monitor as an IProgressMonitor of the module ``trt``."""
-        monitor = self
+        methods = {
+            "__init__": trt.IProgressMonitor.__init__,
+            "phase_start": lambda _, phase, parent, steps: self.start(phase, steps),
+            "step_complete": lambda _, phase, step: self.step(phase, step),
+            "phase_finish": lambda _, phase: self.finish(phase),
+        }
+        return type("Monitor", (trt.IProgressMonitor,), methods)()
 
-        class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-            def __init__(self) -> None:
-                trt.IProgressMonitor.__init__(self)
-
-            def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
-                monitor.start(phase_name, parent_phase, num_steps)
-
-            def step_complete(self, phase_name: str, step: int) -> bool:
-                return monitor.step(phase_name, step)
-
-            def phase_finish(self, phase_name: str) -> None:
-                monitor.finish(phase_name)
-
-        return Monitor()
-
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self._progress is None or not self._phases:
             return
         done, share = 0.0, 1.0
         for _, step, steps in self._phases:
             done += share * step / steps
             share /= steps
-        count = min(max(self._told, int(done * TOTAL)), TOTAL)
-        if count != self._told:
-            self._told = count
+        count = min(max(self._reported, int(done * TOTAL)), TOTAL)
+        if count != self._reported:
+            self._reported = count
             self._progress(self._phases[-1][0].lower(), count, TOTAL)
 
-    def _ask(self) -> None:
+    def _poll(self) -> None:
         if self._cancelled is not None and self._cancelled():
             self.stopped = True
 
-    def _guarded(self, action: Callable[[], None]) -> None:
+    def _call(self, action: Callable[[], None]) -> None:
         if self._error is not None:
             return
         try:

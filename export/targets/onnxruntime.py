@@ -38,26 +38,18 @@ def _compile(arguments: CompileArguments) -> CompiledEntry:
     version = str(denoiser.describe()["version"])
     parity = bundle.parity()
     limit = resolve_bounds(precision, arguments.bounds, bundle.manifest)
-    decoder_graph, decode = bundle.decoder(), None
+    figures = check_parity(denoiser, parity, precision, limit, stages)
+    decoder_graph = bundle.decoder()
     if decoder_graph is not None and spec.decoder is not None:
         decode = LatentDecoder(decoder_graph, spec.decoder, threads=threads)
-    figures = check_parity(denoiser, parity, precision, limit, stages)
-    if decode is not None:
         limit = recorded(bundle.manifest, "decoder")
         figures["decoder"] = check_decoder_parity(decode, parity, limit)
+    machine = platform.machine()
     entry = CompiledEntry(
-        key=content_key(
-            bundle, graph, NAME, version, DEVICE, platform.machine(), precision, *spec.batch
-        ),
-        target=NAME,
-        precision=precision,
-        runtime=NAME,
-        version=version,
-        device=DEVICE,
-        batch=spec.batch,
-        file=None,
-        parity=figures,
-    )
+        key=content_key(bundle, graph, NAME, version, DEVICE, machine, precision, *spec.batch),
+        target=NAME, precision=precision, runtime=NAME, version=version, device=DEVICE,
+        batch=spec.batch, file=None, parity=figures,
+    )  # fmt: skip
     stages.start("writing the manifest")
     record(bundle, entry)
     stages.advance("writing the manifest")

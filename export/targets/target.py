@@ -18,23 +18,12 @@ from revstep.export.targets.options import BuildOptions, Profile
 __all__ = ["CompileArguments", "Target", "content_key"]
 
 PLAIN = BuildOptions()
-COMMON = ("path", "progress", "cancelled")  # what every target is given
+COMMON = ("path", "progress", "cancelled")  # what every target takes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CompileArguments:
-    """What is compiled, and how; ``compile_bundle`` documents each.
-
-    Attributes:
-        path: The bundle's directory.
-        precision: Of the graph.
-        bounds: Parity bounds in place of the precision's.
-        threads: Of the network in its check.
-        batch: A plan's rows.
-        options: GPUs, memory, effort.
-        progress: Called with (description, done, total).
-        cancelled: Asked often during a build; True stops it.
-    """
+    """What is compiled, and how; ``compile_bundle`` documents each."""
 
     path: Path
     precision: str = "fp32"
@@ -46,14 +35,14 @@ class CompileArguments:
     cancelled: Callable[[], bool] | None = None
 
     @property
-    def given(self) -> tuple[str, ...]:
+    def changed(self) -> tuple[str, ...]:
         """The names of those that differ from their defaults; of ``options``, its own names."""
         own = (n for n in _changed(self) if n not in (*COMMON, "options"))
         return (*own, *_changed(self.options))
 
     def only(self, takes: Iterable[str]) -> CompileArguments:
         """The same with the defaults in place of all that is not among ``takes``."""
-        others = set(self.given) - set(takes)
+        others = set(self.changed) - set(takes)
         options = dataclasses.replace(self.options, **_defaults(self.options, others))
         return dataclasses.replace(self, **_defaults(self, others), options=options)
 

@@ -64,17 +64,10 @@ def build_plan(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[bytes, bytes | None]:
-    """Builds the plan of a denoiser's graph.
+    """Builds the plan of a denoiser's graph, an .onnx file with a dynamic batch.
 
-    Args:
-        graph: The .onnx file, its batch axis dynamic.
-        spec: What its inputs must be.
-        profile: The rows.
-        library: TensorRT or TensorRT-RTX.
-        options: GPUs, memory, effort.
-        timing_cache: TensorRT: what an earlier build returned; b"" starts one; None does without.
-        progress: Called with (description, done, total).
-        cancelled: Asked often; True stops the build.
+    ``timing_cache`` is TensorRT's: what an earlier build returned; b"" starts one; None does
+    without. ``options``, ``progress`` and ``cancelled`` are those of ``compile_bundle``.
 
     Returns:
         The plan, and the timing cache (None without one).
@@ -126,11 +119,7 @@ def build_plan(
 
 
 def _parsed(
-    graph: Path,
-    spec: DenoiserSpec,
-    library: TrtLibrary,
-    builder: Any,
-    since: int,
+    graph: Path, spec: DenoiserSpec, library: TrtLibrary, builder: Any, since: int
 ) -> tuple[Any, Any]:
     """The graph as a network, and the parser, which must live as long."""
     flag = library.trt.NetworkDefinitionCreationFlag
@@ -140,9 +129,8 @@ def _parsed(
     network = builder.create_network(flags)
     parser = library.trt.OnnxParser(network, library.logger)
     if not parser.parse_from_file(str(graph)):
-        parser_errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        said = "; ".join(parser_error.desc() for parser_error in parser_errors)
-        raise _failed(library, graph, since, said or "it can't be parsed")
+        reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise _failed(library, graph, since, reasons or "it can't be parsed")
     if network.num_outputs == 0:  # what is no ONNX at all parses as an empty network, with True
         raise CompileError(
             f"{graph} holds no network that {library.name} can read; export the bundle again"
@@ -152,28 +140,26 @@ def _parsed(
 
 
 def _check_inputs(graph: Path, spec: DenoiserSpec, network: Any) -> None:
-    wanted = {
-        spec.name: spec.shape,
-        spec.time.name: (),
-        **{c.name: c.shape for c in spec.conditions},
-    }
-    given = {}
-    for i in range(network.num_inputs):
-        network_input = network.get_input(i)
-        given[network_input.name] = tuple(network_input.shape)
-    if set(given) != set(wanted):
+    wanted = {spec.name: spec.shape, spec.time.name: ()}
+    wanted |= {c.name: c.shape for c in spec.conditions}
+    found = {i.name: tuple(i.shape) for i in _inputs(network)}
+    if set(found) != set(wanted):
         raise CompileError(
-            f"{graph.name} has the inputs {', '.join(given)}; its spec names {', '.join(wanted)}: "
+            f"{graph.name} has the inputs {', '.join(found)}; its spec names {', '.join(wanted)}: "
             "export the bundle again"
         )
     for name, shape in wanted.items():
-        if given[name] != (-1, *shape):
+        if found[name] != (-1, *shape):
             raise CompileError(
-                f"{graph.name}: input {name!r} is {given[name]}; the spec says (rows, "
+                f"{graph.name}: input {name!r} is {found[name]}; the spec says (rows, "
                 f"{', '.join(map(str, shape))}) with any number of rows: export the bundle again"
             )
     if network.num_outputs != 1:
         raise CompileError(f"{graph.name} has {network.num_outputs} outputs; a denoiser has one")
+
+
+def _inputs(network: Any) -> list[Any]:
+    return [network.get_input(i) for i in range(network.num_inputs)]
 
 
 def _set_rows(
@@ -181,8 +167,7 @@ def _set_rows(
 ) -> None:
     """Fixes the batch of a static plan in the network itself; a dynamic one gets a profile."""
     optimization_profile = builder.create_optimization_profile()
-    for i in range(network.num_inputs):
-        network_input = network.get_input(i)
+    for network_input in _inputs(network):
         row = tuple(network_input.shape)[1:]
         if profile.static:
             network_input.shape = (profile.max, *row)

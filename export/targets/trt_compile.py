@@ -52,17 +52,10 @@ def _compile(target: str, arguments: CompileArguments) -> CompiledEntry:
     if entry is None:
         plan = _built(graph, bundle, profile, library, device, arguments)
         entry = CompiledEntry(
-            key=key,
-            target=target,
-            precision=precision,
-            runtime=library.name,
-            version=library.version,
-            device=device,
-            batch=(profile.min, profile.max),
-            file=f"{PLANS}{key}.plan",
-            parity=NOT_CHECKED,
-            tuned=profile.opt,
-        )
+            key=key, target=target, precision=precision, runtime=library.name,
+            version=library.version, device=device, batch=(profile.min, profile.max),
+            file=f"{PLANS}{key}.plan", parity=NOT_CHECKED, tuned=profile.opt,
+        )  # fmt: skip
     if gpu is not None and gpu.runs(entry):
         data = plan if plan is not None else (bundle.path / str(entry.file)).read_bytes()
         limit = resolve_bounds(precision, arguments.bounds, bundle.manifest)
@@ -76,11 +69,8 @@ def _compile(target: str, arguments: CompileArguments) -> CompiledEntry:
 
 
 def _profile(bundle: Bundle, batch: int | Profile | None) -> Profile:
-    if isinstance(batch, Profile):
-        profile = batch
-    else:
-        rows = bundle.spec.batch[0] if batch is None else batch
-        profile = Profile.of(rows)
+    rows = bundle.spec.batch[0] if batch is None else batch
+    profile = rows if isinstance(rows, Profile) else Profile.of(rows)
     profile.check(bundle.spec)
     return profile
 
