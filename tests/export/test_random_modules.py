@@ -5,18 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from random_modules import Case, cases
+from zoo.animal import BOUNDS
+from zoo.run_graph import run_graph
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
-
-from hypothesis import HealthCheck, given, settings  # noqa: E402
-from random_modules import Case, cases  # noqa: E402
-from zoo.animal import BOUNDS  # noqa: E402
-from zoo.run_graph import run_graph  # noqa: E402
-
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.export import export_module  # noqa: E402
+from revstep.engine.errors import ExportError
+from revstep.export import export_module
 
 ROWS = 3
 HALVES = ("fp16", "bf16")

@@ -11,11 +11,6 @@ import re
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
-
 from zoo import PRECISIONS, ZOO
 from zoo.judge import judge
 from zoo.page import page

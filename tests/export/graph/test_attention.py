@@ -3,16 +3,13 @@
 import warnings
 
 import numpy as np
+import onnxruntime as ort
 import pytest
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention as attend
 
-torch = pytest.importorskip("torch")
-ort = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
-from torch import nn  # noqa: E402
-from torch.nn.functional import scaled_dot_product_attention as attend  # noqa: E402
-
-from revstep.export.graph.attention import masks_as_given, translations  # noqa: E402
+from revstep.export.graph.attention import masks_as_given, translations
 
 OFF, LEAST = -torch.inf, torch.finfo(torch.float32).min
 NAMES = ["q", "k", "v", "mask"]

@@ -5,22 +5,17 @@ import logging
 
 import numpy as np
 import pytest
+import torch
+from every_dtype import CONDITIONS, KINDS, PROMPT, Every, spec, values
+from torch import nn
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
-
-from every_dtype import CONDITIONS, KINDS, PROMPT, Every, spec, values  # noqa: E402
-from torch import nn  # noqa: E402
-
-import revstep  # noqa: E402
-from revstep import Condition, Engine  # noqa: E402
-from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
-from revstep.engine.errors import BundleError, ExportError  # noqa: E402
-from revstep.export import compile_bundle, export_module  # noqa: E402
-from revstep.schedules import VPSchedule  # noqa: E402
-from suites.torch_host import torch_host_runtime  # noqa: E402
+import revstep
+from revstep import Condition, Engine
+from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
+from revstep.engine.errors import BundleError, ExportError
+from revstep.export import compile_bundle, export_module
+from revstep.schedules import VPSchedule
+from suites.torch_host import torch_host_runtime
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from specs import spec_of
+from zoo.run_graph import run_graph
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxscript")
-
-from zoo.run_graph import run_graph  # noqa: E402
-
-from revstep import Condition  # noqa: E402
-from revstep.export import export_module  # noqa: E402
-from revstep.export.graph.exact_constants import exact_constants  # noqa: E402
+from revstep import Condition
+from revstep.export import export_module
+from revstep.export.graph.exact_constants import exact_constants
 
 SPEC = spec_of(shape=(3,), conditions=(Condition(name="goal", shape=(3,)),))
 

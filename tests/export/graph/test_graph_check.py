@@ -1,22 +1,19 @@
 """A graph that no runtime loads, or that isn't the module, is refused with the module's line."""
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+from toys import TABULAR, TabularToy
 
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-
-from onnx import TensorProto, helper  # noqa: E402
-from torch import nn  # noqa: E402
-from toys import TABULAR, TabularToy  # noqa: E402
-
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.export import export_module  # noqa: E402
-from revstep.export.graph import exporter  # noqa: E402
-from revstep.export.graph.check import check_loads, check_runs  # noqa: E402
-from revstep.export.parity.bounds import BOUNDS  # noqa: E402
-from revstep.export.parity.vectors import make_parity  # noqa: E402
+from revstep.engine.errors import ExportError
+from revstep.export import export_module
+from revstep.export.graph import exporter
+from revstep.export.graph.check import check_loads, check_runs
+from revstep.export.parity.bounds import BOUNDS
+from revstep.export.parity.vectors import make_parity
 
 HERE = __file__
 STACK = f'File "{HERE}", line 7, in forward\n    y = x\nFile "{torch.__file__}", line 1, in f\n  z'
@@ -60,7 +57,6 @@ def test_a_graph_with_its_weights_beside_it_passes(tmp_path):
 
 
 def test_a_graph_that_is_not_the_module_is_refused(tmp_path):
-    pytest.importorskip("onnxruntime")
     parity = make_parity(TabularToy(), TABULAR)
     path = saved(tmp_path / "g.onnx", helper.make_node("Relu", ["row"], ["out"], name="n"))
     with pytest.raises(
@@ -72,7 +68,6 @@ def test_a_graph_that_is_not_the_module_is_refused(tmp_path):
 
 
 def test_an_operator_that_onnx_runtime_lacks_is_refused_with_its_line(tmp_path):
-    pytest.importorskip("onnxruntime")
     node = helper.make_node("BitwiseNot", ["row"], ["out"], name="n")
     path = saved(tmp_path / "g.onnx", node)
     with pytest.raises(

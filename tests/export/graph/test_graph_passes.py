@@ -1,16 +1,13 @@
 """The exporter's known defects, mended: each graph is checked by ONNX and run by its reference."""
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
-pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-ir = pytest.importorskip("onnx_ir")
-
-from onnx import TensorProto, helper  # noqa: E402
-from onnx.reference import ReferenceEvaluator  # noqa: E402
-
-from revstep.export.graph.passes import (  # noqa: E402
+from revstep.export.graph.passes import (
     drop_settled_choices,
     join_one_type,
     squeeze_only_ones,

@@ -4,21 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from specs import spec_of
+from torch import nn
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
-
-from torch import nn  # noqa: E402
-
-import revstep  # noqa: E402
-from revstep import Condition  # noqa: E402
-from revstep.engine.backends.onnx_cpu import OrtDenoiser  # noqa: E402
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.errors import BackendError  # noqa: E402
-from revstep.export import compile_bundle, export_module  # noqa: E402
+import revstep
+from revstep import Condition
+from revstep.engine.backends.onnx_cpu import OrtDenoiser
+from revstep.engine.errors import ExportError
+from revstep.errors import BackendError
+from revstep.export import compile_bundle, export_module
 
 ROWS = 10
 LEAST = int(np.iinfo(np.int64).min)

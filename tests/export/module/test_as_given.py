@@ -5,27 +5,20 @@ import logging
 import threading
 
 import numpy as np
+import onnxruntime as ort
 import pytest
+import torch
 from specs import spec_of
+from torch import nn
+from toys import build
 
-torch = pytest.importorskip("torch")
-ort = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
-from torch import nn  # noqa: E402
-from toys import build  # noqa: E402
-
-from revstep import Condition, DenoiserSpec  # noqa: E402
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.export import compile_bundle, export_module  # noqa: E402
-from revstep.export.module.checks import called_module  # noqa: E402
-from revstep.export.module.form import Form, find_form  # noqa: E402
-from revstep.export.parity.reference import (  # noqa: E402
-    float32_copy,
-    make_decoder_reference,
-    make_reference,
-)
-from revstep.schedules import VPSchedule  # noqa: E402
+from revstep import Condition, DenoiserSpec
+from revstep.engine.errors import ExportError
+from revstep.export import compile_bundle, export_module
+from revstep.export.module.checks import called_module
+from revstep.export.module.form import Form, find_form
+from revstep.export.parity.reference import float32_copy, make_decoder_reference, make_reference
+from revstep.schedules import VPSchedule
 
 BOUND = {"forward": 1e-4, "ddim20": 1e-3}
 FP16 = {"forward": 1e-2, "ddim20": 3e-2}

@@ -1,9 +1,6 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("onnx")
-
 from revstep import Condition
 from revstep.export.module.examples import example_condition
 

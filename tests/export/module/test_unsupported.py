@@ -3,21 +3,15 @@
 import threading
 
 import pytest
+import torch
 from specs import spec_of
+from torch import nn
+from toys import TABULAR, TabularToy
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-from toys import TABULAR, TabularToy  # noqa: E402
-
-from revstep import Condition  # noqa: E402
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.export import export_module  # noqa: E402
-from revstep.export.module.unsupported import (  # noqa: E402
-    check_surroundings,
-    check_weight_types,
-    no_autocast,
-)
+from revstep import Condition
+from revstep.engine.errors import ExportError
+from revstep.export import export_module
+from revstep.export.module.unsupported import check_surroundings, check_weight_types, no_autocast
 
 CPU = torch.device("cpu")
 CURE = "before it was quantised.*float32, float16 or bfloat16.*precisions="

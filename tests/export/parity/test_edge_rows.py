@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from specs import spec_of
 
-torch = pytest.importorskip("torch")
-
-from revstep import Condition  # noqa: E402
-from revstep.engine.errors import ParityError  # noqa: E402
-from revstep.export.parity.check import check_parity  # noqa: E402
-from revstep.export.parity.edge_rows import edge_rows, usable  # noqa: E402
-from revstep.export.parity.vectors import make_parity  # noqa: E402
+from revstep import Condition
+from revstep.engine.errors import ParityError
+from revstep.export.parity.check import check_parity
+from revstep.export.parity.edge_rows import edge_rows, usable
+from revstep.export.parity.vectors import make_parity
 
 
 def spec(*conditions):

@@ -1,10 +1,6 @@
 """A denoiser on a device, called with numpy arrays."""
 
 import numpy as np
-import pytest
-
-pytest.importorskip("torch")
-
 from fake_trt import fake_trt, plan
 from toys import POLICY
 

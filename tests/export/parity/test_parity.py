@@ -2,19 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
+from networks import NumpyDenoiser
+from toys import build
 
-torch = pytest.importorskip("torch")
-
-from networks import NumpyDenoiser  # noqa: E402
-from toys import build  # noqa: E402
-
-from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
-from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
-from revstep.engine.errors import BackendError, ExportError, ParityError  # noqa: E402
-from revstep.export import BOUNDS, check_parity, make_parity  # noqa: E402
-from revstep.export.module.examples import example_inputs  # noqa: E402
-from revstep.export.parity.errors import forward_error, relative_error  # noqa: E402
-from revstep.kernels import normal_fill  # noqa: E402
+from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
+from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.errors import BackendError, ExportError, ParityError
+from revstep.export import BOUNDS, check_parity, make_parity
+from revstep.export.module.examples import example_inputs
+from revstep.export.parity.errors import forward_error, relative_error
+from revstep.kernels import normal_fill
 
 INITIAL_STREAM = 1
 
@@ -44,7 +42,8 @@ def test_the_times_span_the_schedule_and_the_states_have_its_spread():
 
 
 def test_the_final_state_is_diffusers_ddim(policy):
-    diffusers = pytest.importorskip("diffusers")
+    import diffusers
+
     module, _, parity = policy
     scheduler = diffusers.DDIMScheduler(
         num_train_timesteps=100,

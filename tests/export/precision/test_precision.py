@@ -4,19 +4,15 @@ import dataclasses
 import math
 
 import numpy as np
+import onnx
 import pytest
+import torch
 from specs import spec_of
+from torch import nn
+from toys import embed
 
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
-
-from torch import nn  # noqa: E402
-from toys import embed  # noqa: E402
-
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.export import compile_bundle, export_module  # noqa: E402
+from revstep.engine.errors import ExportError
+from revstep.export import compile_bundle, export_module
 
 F32, F16, BF16 = (getattr(onnx.TensorProto, n) for n in ("FLOAT", "FLOAT16", "BFLOAT16"))
 SPEC = spec_of(shape=(16,))

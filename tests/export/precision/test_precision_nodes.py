@@ -1,11 +1,8 @@
 """Which nodes stay float32, and why, on graphs of a few nodes."""
 
 import numpy as np
-import pytest
-
-pytest.importorskip("onnx_ir")
-
 import onnx_ir as ir
+import pytest
 from graphs import graph
 
 from revstep.export.precision.nodes import REASONS, keep, low_ports, products

@@ -1,19 +1,16 @@
 """Rewritten graphs: types that agree, casts where types meet, and the same numbers."""
 
+import ml_dtypes
 import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
 import pytest
+from graphs import graph
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnx_ir")
-ort = pytest.importorskip("onnxruntime")
-ml_dtypes = pytest.importorskip("ml_dtypes")
-
-import onnx_ir as ir  # noqa: E402
-from graphs import graph  # noqa: E402
-
-from revstep.export.precision.nodes import keep  # noqa: E402
-from revstep.export.precision.ranges import add_ranges  # noqa: E402
-from revstep.export.precision.types import emulate, reduce_types, save_graph  # noqa: E402
+from revstep.export.precision.nodes import keep
+from revstep.export.precision.ranges import add_ranges
+from revstep.export.precision.types import emulate, reduce_types, save_graph
 
 F16, BF16 = ir.DataType.FLOAT16, ir.DataType.BFLOAT16
 NUMPY = {F16: np.float16, BF16: ml_dtypes.bfloat16}

@@ -3,20 +3,15 @@
 import json
 import shutil
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
-
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.engine.spec.schedule import FlowSchedule, VPSchedule  # noqa: E402
-from revstep.export import load_diffusers  # noqa: E402
-from revstep.export.sources.diffusers_schedule import (  # noqa: E402
-    FLOW_SCHEDULERS,
-    VP_SCHEDULERS,
-    read_scheduler,
-)
+from revstep.engine.errors import ExportError
+from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
+from revstep.export import load_diffusers
+from revstep.export.sources.diffusers_schedule import FLOW_SCHEDULERS, VP_SCHEDULERS, read_scheduler
 
 # diffusers' own, on numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")

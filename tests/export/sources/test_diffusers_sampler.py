@@ -2,13 +2,11 @@
 
 import json
 
+import diffusers
 import pytest
 
-pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
-
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.engine.program.samplers import (  # noqa: E402
+from revstep.engine.errors import ExportError
+from revstep.engine.program.samplers import (
     DDIM,
     DDPM,
     LMS,
@@ -20,7 +18,7 @@ from revstep.engine.program.samplers import (  # noqa: E402
     DPMSolverPP3M,
     UniPC,
 )
-from revstep.export import read_scheduler  # noqa: E402
+from revstep.export import read_scheduler
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # of dpmsolver

@@ -2,16 +2,15 @@
 
 import json
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
-
-from revstep import DenoiserSpec, TimeInput  # noqa: E402
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.engine.program.steps import steps_over  # noqa: E402
-from revstep.export.sources.diffusers_schedule import EDM_SCHEDULERS, read_scheduler  # noqa: E402
+from revstep import DenoiserSpec, TimeInput
+from revstep.engine.errors import ExportError
+from revstep.engine.program.steps import steps_over
+from revstep.export.sources.diffusers_schedule import EDM_SCHEDULERS, read_scheduler
 
 # diffusers' own, on numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")

@@ -3,11 +3,10 @@
 import sys
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.export import load_factory  # noqa: E402
+from revstep.engine.errors import ExportError
+from revstep.export import load_factory
 
 SOURCE = """
 import torch

@@ -4,24 +4,22 @@ import copy
 import json
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from damage import snapshot
+from torch import nn
+from toys import IMAGE, POLICY, TABULAR, PolicyToy, TabularToy, build
 
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-
-from damage import snapshot  # noqa: E402
-from torch import nn  # noqa: E402
-from toys import IMAGE, POLICY, TABULAR, PolicyToy, TabularToy, build  # noqa: E402
-
-from revstep.engine.errors import ExportError  # noqa: E402
-from revstep.engine.spec.denoiser import Decoder  # noqa: E402
-from revstep.export import export_module  # noqa: E402
-from revstep.export.graph.failure import failure  # noqa: E402
+from revstep.engine.errors import ExportError
+from revstep.engine.spec.denoiser import Decoder
+from revstep.export import export_module
+from revstep.export.graph.failure import failure
 
 
 def run_onnx(path, inputs, output="out"):
-    ort = pytest.importorskip("onnxruntime")
+    import onnxruntime as ort
+
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run([output], inputs)[0]
 

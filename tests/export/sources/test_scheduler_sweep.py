@@ -8,23 +8,19 @@ import inspect
 import json
 import math
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
+from proofs.float64_rows import run_rows
+from proofs.oracles.float64 import schedulers
+from revstep import DenoiserSpec, TimeInput
+from revstep.engine.program.table import build_program
+from revstep.export import read_scheduler
+from revstep.export.sources.diffusers_schedule import EDM_SCHEDULERS, FLOW_SCHEDULERS, VP_SCHEDULERS
+
 pytest.importorskip("scipy")  # of LMS and beta sigmas
-
-from proofs.float64_rows import run_rows  # noqa: E402
-from proofs.oracles.float64 import schedulers  # noqa: E402
-from revstep import DenoiserSpec, TimeInput  # noqa: E402
-from revstep.engine.program.table import build_program  # noqa: E402
-from revstep.export import read_scheduler  # noqa: E402
-from revstep.export.sources.diffusers_schedule import (  # noqa: E402
-    EDM_SCHEDULERS,
-    FLOW_SCHEDULERS,
-    VP_SCHEDULERS,
-)
 
 VERSION = "0.42"
 pytestmark = [

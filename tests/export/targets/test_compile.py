@@ -4,28 +4,18 @@ import json
 import os
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
+from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot
+from onnx import numpy_helper
 
-pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-ort = pytest.importorskip("onnxruntime")
-
-from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot  # noqa: E402
-from onnx import numpy_helper  # noqa: E402
-
-from revstep.engine.bundle.reader import Bundle  # noqa: E402
-from revstep.engine.errors import (  # noqa: E402
-    BundleError,
-    CompileError,
-    ExportError,
-    ParityError,
-    RevstepError,
-)
-from revstep.export import BuildOptions, compile_bundle, export_module  # noqa: E402
-from revstep.export.targets.compile import TARGETS  # noqa: E402
-from revstep.export.targets.jobs import compile_jobs, plan_jobs  # noqa: E402
-from revstep.export.targets.target import Target  # noqa: E402
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import BundleError, CompileError, ExportError, ParityError, RevstepError
+from revstep.export import BuildOptions, compile_bundle, export_module
+from revstep.export.targets.compile import TARGETS
+from revstep.export.targets.jobs import compile_jobs, plan_jobs
+from revstep.export.targets.target import Target
 
 
 def change_weight(bundle, change, name="denoiser.fp32.onnx", size=8):

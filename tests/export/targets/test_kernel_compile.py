@@ -5,18 +5,15 @@ import os
 import sys
 
 import pytest
+from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot
 
-pytest.importorskip("torch")
-pytest.importorskip("onnxscript")
+from revstep.engine.bundle.kernels import KernelFiles
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import BundleError, CompileError
+from revstep.export import compile_bundle, compile_kernels
+from revstep.kernels.gpu import aot, cubin
+
 triton = pytest.importorskip("triton", reason="Triton is not installed")
-
-from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot  # noqa: E402
-
-from revstep.engine.bundle.kernels import KernelFiles  # noqa: E402
-from revstep.engine.bundle.reader import Bundle  # noqa: E402
-from revstep.engine.errors import BundleError, CompileError  # noqa: E402
-from revstep.export import compile_bundle, compile_kernels  # noqa: E402
-from revstep.kernels.gpu import aot, cubin  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -8,30 +8,22 @@ import sys
 import time
 
 import pytest
+import torch
+from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
+from revstep.engine.backends.trt.choice import GpuModel, find_plan, plan_file
+from revstep.engine.backends.trt.denoiser import TrtDenoiser
+from revstep.engine.backends.trt.library import trt_library
+from revstep.engine.backends.trt.plan import PlanFile
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import BackendError, BundleError, Cancelled, CompileError
+from revstep.export import compile_bundle
+from revstep.export.targets import jobs as jobs_module
+from revstep.export.targets.jobs import CompileJob, compile_jobs, plan_jobs
+from revstep.export.targets.options import BuildOptions, Profile
+from revstep.export.targets.trt_build import gpu_targets
+
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx", exc_type=ImportError)
-
-from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot  # noqa: E402
-
-from revstep.engine.backends.trt.choice import GpuModel, find_plan, plan_file  # noqa: E402
-from revstep.engine.backends.trt.denoiser import TrtDenoiser  # noqa: E402
-from revstep.engine.backends.trt.library import trt_library  # noqa: E402
-from revstep.engine.backends.trt.plan import PlanFile  # noqa: E402
-from revstep.engine.bundle.reader import Bundle  # noqa: E402
-from revstep.engine.errors import (  # noqa: E402
-    BackendError,
-    BundleError,
-    Cancelled,
-    CompileError,
-)
-from revstep.export import compile_bundle  # noqa: E402
-from revstep.export.targets import jobs as jobs_module  # noqa: E402
-from revstep.export.targets.jobs import CompileJob, compile_jobs, plan_jobs  # noqa: E402
-from revstep.export.targets.options import BuildOptions, Profile  # noqa: E402
-from revstep.export.targets.trt_build import gpu_targets  # noqa: E402
 
 pytestmark = pytest.mark.tensorrt
 

@@ -1,15 +1,14 @@
 """TensorRT on a GPU: engines are checked against PyTorch, and run as the engine runs them."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from revstep.engine.backends.protocol import NetworkBuffers  # noqa: E402
-from revstep.engine.backends.trt.choice import GpuModel, installed_versions, keep_kernels  # noqa: E402
-from revstep.engine.backends.trt.choice import open_tensorrt as opened  # noqa: E402
-from revstep.engine.bundle.reader import Bundle  # noqa: E402
-from revstep.export import Profile, compile_bundle  # noqa: E402
-from revstep.export.targets.trt_compile import NOT_CHECKED  # noqa: E402
+from revstep.engine.backends.protocol import NetworkBuffers
+from revstep.engine.backends.trt.choice import GpuModel, installed_versions, keep_kernels
+from revstep.engine.backends.trt.choice import open_tensorrt as opened
+from revstep.engine.bundle.reader import Bundle
+from revstep.export import Profile, compile_bundle
+from revstep.export.targets.trt_compile import NOT_CHECKED
 
 pytestmark = [pytest.mark.tensorrt, pytest.mark.gpu]
 

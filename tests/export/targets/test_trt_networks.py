@@ -4,18 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxscript")
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput
+from revstep.engine.spec.schedule import VPSchedule
+from revstep.export import compile_bundle, export_module
+from revstep.export.targets.options import BuildOptions, Profile
+
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx", exc_type=ImportError)
-
-from torch import nn  # noqa: E402
-
-from revstep.engine.bundle.reader import Bundle  # noqa: E402
-from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput  # noqa: E402
-from revstep.engine.spec.schedule import VPSchedule  # noqa: E402
-from revstep.export import compile_bundle, export_module  # noqa: E402
-from revstep.export.targets.options import BuildOptions, Profile  # noqa: E402
 
 pytestmark = pytest.mark.tensorrt
 
@@ -27,7 +25,8 @@ class DdpmUnet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        diffusers = pytest.importorskip("diffusers")
+        import diffusers
+
         self.net = diffusers.UNet2DModel(
             sample_size=32, in_channels=3, out_channels=3, layers_per_block=2,
             block_out_channels=(128, 256, 256, 256), attention_head_dim=None,
@@ -45,7 +44,8 @@ class SmallDit(nn.Module):
 
     def __init__(self):
         super().__init__()
-        diffusers = pytest.importorskip("diffusers")
+        import diffusers
+
         self.net = diffusers.DiTTransformer2DModel(
             num_attention_heads=4, attention_head_dim=16, in_channels=4, out_channels=8,
             num_layers=3, sample_size=16, patch_size=2, num_embeds_ada_norm=1000,
