@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from revstep.engine.errors import BackendError, ExportError, ParityError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.line import line_of_node
-from revstep.export.parity.bounds import Bounds
+from revstep.export.parity.bounds import Bounds, finding
 from revstep.export.parity.check import check_decoder_parity, check_forward
-from revstep.export.parity.errors import finding
 
 __all__ = ["check_decoder_runs", "check_loads", "check_runs"]
 

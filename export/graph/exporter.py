@@ -36,18 +36,20 @@ ONNX_TYPES = {
 }
 LOGGERS = ("torch", "onnxscript", "onnx_ir")
 
+Value = tuple[str, str, tuple[int, ...]]
+"""Name, dtype and shape without the batch."""
+
 logger = logging.getLogger(__name__)
 
 
 class _Float32Output(torch.nn.Module):
-    """A float32 module whose output is float32 too, whatever it returns."""
+    """A float32 module of (x, t, *conditions) whose output is float32 too, whatever it returns."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
-        """(x, t, *conditions) as the module takes them; float32 out."""
         out: torch.Tensor = self.module(x, t, *conditions)
         return out.to(torch.float32)
 
@@ -65,7 +67,9 @@ def export_graph(
         ExportError: The module can't be exported with a dynamic batch; the message says why.
     """
     example = tuple(torch.from_numpy(i) for i in example_inputs(spec, 2))
-    names = [spec.name, spec.time.name, *(c.name for c in spec.conditions)]
+    inputs: list[Value] = [(spec.name, "float32", spec.shape), (spec.time.name, "float32", ())]
+    inputs += [(c.name, c.interface, c.shape) for c in spec.conditions]
+    names = [name for name, _, _ in inputs]
     batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     shapes: tuple[object, ...] = (batch, batch)
     if spec.conditions:  # *conditions is one nested entry, and none at all when it is empty
@@ -73,9 +77,6 @@ def export_graph(
     others = _export(
         _Float32Output(module).eval(), example, path, opset, names, OUTPUT, shapes, spec.batch
     )
-    rows = [spec.shape, (), *(c.shape for c in spec.conditions)]
-    types = ["float32", "float32", *(c.interface for c in spec.conditions)]
-    inputs = list(zip(names, types, rows, strict=True))
     _check_graph(path, inputs, (OUTPUT, "float32", spec.output_shape))
     return set(others)
 
@@ -231,11 +232,7 @@ def _quiet() -> Iterator[None]:
             logger.debug("exporter: %s", warning.message)
 
 
-def _check_graph(
-    path: Path,
-    inputs: list[tuple[str, str, tuple[int, ...]]],
-    output: tuple[str, str, tuple[int, ...]],
-) -> None:
+def _check_graph(path: Path, inputs: list[Value], output: Value) -> None:
     """Compares the written graph's inputs and output with the spec, and runs onnx's checker."""
     check_loads(path)
     graph = onnx.load(str(path), load_external_data=False).graph

@@ -69,14 +69,14 @@ class _Reader:
 
     def rows(self, node: onnx.NodeProto) -> int | None:
         """Rows of the table that a node indexes; None of any other node."""
-        attributes = {a.name: a.i for a in node.attribute}
         if node.op_type == "Equal":  # with 0, 1, ..., n - 1: one-hot vectors
             values = self._constant(node.input[1])
-            counts = values is not None and values.ndim == 1 and len(values) > 1
-            ok = counts and np.array_equal(values, np.arange(len(values)))  # type: ignore[arg-type]
-            return len(values) if ok else None  # type: ignore[arg-type]
+            if values is None or values.ndim != 1 or len(values) < 2:
+                return None
+            return len(values) if np.array_equal(values, np.arange(len(values))) else None
         if node.op_type not in ("Gather", "GatherElements", "GatherND"):
             return None
+        attributes = {a.name: a.i for a in node.attribute}
         axis = attributes.get("batch_dims" if node.op_type == "GatherND" else "axis", 0)
         shape = self._shapes.get(node.input[0], [])
         return shape[axis] if -len(shape) <= axis < len(shape) else None

@@ -18,8 +18,15 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.errors import NonFiniteError
-from revstep.export.parity.bounds import BOUNDS, Bounds, resolve_bounds
-from revstep.export.parity.errors import forward_error, relative_error, root_mean_square, within
+from revstep.export.parity.bounds import (
+    BOUNDS,
+    Bounds,
+    forward_error,
+    relative_error,
+    resolve_bounds,
+    root_mean_square,
+    within,
+)
 from revstep.export.parity.runs import STEPS, ddim_run, forward_rows
 from revstep.export.progress import Stages
 

@@ -18,9 +18,8 @@ from revstep.export.module.examples import example_inputs
 from revstep.export.module.form import DtypeWatch, Form, find_form, in_eval_mode
 from revstep.export.module.run import GivenDenoiser, run_decoder, run_module
 from revstep.export.module.unsupported import no_autocast
-from revstep.export.parity.bounds import BOUNDS, Bounds, wider
+from revstep.export.parity.bounds import BOUNDS, Bounds, finding, relative_error, wider
 from revstep.export.parity.check import check_forward
-from revstep.export.parity.errors import finding, relative_error
 from revstep.export.parity.vectors import decoder_images, make_parity
 from revstep.export.progress import Stages
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,9 +28,8 @@ from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.message import Argument
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.check import check_loads
-from revstep.export.parity.bounds import Bounds
+from revstep.export.parity.bounds import Bounds, finding
 from revstep.export.parity.check import check_parity
-from revstep.export.parity.errors import finding
 from revstep.export.precision.nodes import Kept, can_turn, keep, products
 from revstep.export.precision.ranges import RangeDenoiser, add_ranges
 from revstep.export.precision.types import emulate, reduce_types, save_graph
@@ -89,20 +89,15 @@ def reduced_graphs(
     return made
 
 
+@dataclasses.dataclass(frozen=True)
 class _Passes:
     """A float32 graph, what it does on the parity data, and the graphs made of it."""
 
-    def __init__(
-        self,
-        source: Path,
-        spec: DenoiserSpec,
-        reference: Mapping[str, NDArray[Any]],
-        scratch: Path,
-        threads: int,
-    ) -> None:
-        self._source, self._spec, self._reference = source, spec, reference
-        self._scratch, self._threads = scratch, threads
-        self._ranges = self._measured()
+    source: Path
+    spec: DenoiserSpec
+    reference: Mapping[str, NDArray[Any]]
+    scratch: Path
+    threads: int
 
     def reduce(self, target: Path, precision: str, bounds: Bounds) -> Reduced:
         """Writes ``target``; raises as ``reduced_graphs``."""
@@ -115,9 +110,8 @@ class _Passes:
                 target, f"the {precision} graph's types don't agree; export without {precision}"
             )
             try:
-                figures = check_parity(
-                    self._emulated(target, low), self._reference, precision, bounds
-                )
+                emulated = self._emulated(target, low)
+                figures = check_parity(emulated, self.reference, precision, bounds)
             except ParityError as error:
                 found = finding(error)
                 continue
@@ -129,22 +123,23 @@ class _Passes:
             f"them {found}; export without {precision}"
         )
 
-    def _measured(self) -> Mapping[str, float]:
+    @functools.cached_property
+    def _ranges(self) -> Mapping[str, float]:
         """The largest finite absolute value of every float32 tensor on the parity data."""
-        model = _loaded(self._source)
+        model = _loaded(self.source)
         names = add_ranges(model.graph)
-        path = self._scratch / "ranges.onnx"
+        path = self.scratch / "ranges.onnx"
         save_graph(model, path)
-        denoiser = RangeDenoiser(path, names, self._spec, self._threads)
-        check_parity(denoiser, self._reference, "fp32", WIDE)
+        denoiser = RangeDenoiser(path, names, self.spec, self.threads)
+        check_parity(denoiser, self.reference, "fp32", WIDE)
         remove_graph(path)
         return denoiser.ranges
 
     def _choices(self, low: ir.DataType) -> Iterator[tuple[ir.Model, Kept]]:
         """A fresh graph and the nodes that stay float32, more of them each time."""
         for level in range(EIGHTHS + 1):
-            model = _loaded(self._source, OPSETS.get(low, 0))
-            kept = keep(model.graph, self._ranges, low, self._spec.name)
+            model = _loaded(self.source, OPSETS.get(low, 0))
+            kept = keep(model.graph, self._ranges, low, self.spec.name)
             heavy = products(model.graph, kept)
             if level:
                 ends = sorted(range(len(heavy)), key=lambda i: min(i, len(heavy) - 1 - i))
@@ -158,10 +153,10 @@ class _Passes:
     def _emulated(self, target: Path, low: ir.DataType) -> OrtDenoiser:
         model = ir.load(target)
         emulate(model.graph, low)
-        path = self._scratch / "emulated.onnx"
+        path = self.scratch / "emulated.onnx"
         remove_graph(path)
         save_graph(model, path)
-        return OrtDenoiser(path, self._spec, threads=self._threads)
+        return OrtDenoiser(path, self.spec, threads=self.threads)
 
 
 def _loaded(path: Path, opset: int = 0) -> ir.Model:

@@ -60,15 +60,9 @@ def export_diffusers(
     if sampling.sampler is not None:
         source["sampler"] = repr(sampling.sampler)
     return export_module(
-        module,
-        spec,
-        path,
-        precisions=precisions,
-        opset=opset,
-        overwrite=overwrite,
-        progress=progress,
-        source=source,
-    )
+        module, spec, path, precisions=precisions, opset=opset, overwrite=overwrite,
+        progress=progress, source=source,
+    )  # fmt: skip
 
 
 def load_diffusers(
@@ -151,14 +145,14 @@ def _spec(
     if name != "UNet2DModel":
         raise ExportError(f"{where} is of class {name!r}, expected 'UNet2DModel'; {FACTORY}")
     parameters = inspect.signature(diffusers.UNet2DModel.__init__).parameters
-    given = {k: v for k, v in config.items() if not k.startswith("_")}
-    if unknown := sorted(set(given) - set(parameters)):
+    fields = {k: v for k, v in config.items() if not k.startswith("_")}
+    if unknown := sorted(set(fields) - set(parameters)):
         raise ExportError(
             f"{where} has the field {', '.join(map(repr, unknown))}, which this diffusers "
             f"({diffusers.__version__}) does not know: it would be ignored. Remove it, or install "
             "the diffusers that wrote it"
         )
-    values = {k: p.default for k, p in parameters.items() if k != "self"} | given
+    values = {k: p.default for k, p in parameters.items() if k != "self"} | fields
     if values["time_embedding_type"] == "fourier" or values["class_embed_type"] is not None:
         raise ExportError(
             f"{where}: time_embedding_type={values['time_embedding_type']!r} with class_embed_type="
@@ -243,14 +237,10 @@ def _load(unet: Path, config: dict[str, Any]) -> torch.nn.Module:
     try:
         load: Any = diffusers.UNet2DModel.from_pretrained
         model, report = load(
-            str(unet),
-            variant=None if full else "fp16",
-            use_safetensors=True,
-            torch_dtype=torch.float32,
-            low_cpu_mem_usage=False,
-            local_files_only=True,
+            str(unet), variant=None if full else "fp16", use_safetensors=True,
+            torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True,
             output_loading_info=True,
-        )
+        )  # fmt: skip
     except Exception as error:  # safetensors and diffusers raise many kinds for a damaged file
         raise ExportError(
             f"{(full or half)[0]} can't be loaded: {type(error).__name__}: {error}"

@@ -60,10 +60,8 @@ def scheduler_sampler(name: str, values: dict[str, Any]) -> BaseSampler | None:
     except _NoCounterpartError as reason:
         logger.warning(
             "%s has %s, for which there is no sampler here: a run can't be that scheduler's. Name "
-            "another when sampling, such as sampler='dpmpp_2m' or 'unipc'",
-            name,
-            reason,
-        )
+            "another when sampling, such as sampler='dpmpp_2m' or 'unipc'", name, reason,
+        )  # fmt: skip
         return None
 
 

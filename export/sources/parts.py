@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +46,7 @@ CHECKING, GRAPH, DECODING = "checking the module", "exporting the graph", "expor
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be made, and where.
-
-    Attributes:
-        spec: The denoiser's spec.
-        precisions: One graph each, in order.
-        opset: ONNX opset.
-        work: The directory of the files.
-        stages: Told of the progress.
-    """
+    """What is to be made: one graph of each precision, in order, in the directory ``work``."""
 
     spec: DenoiserSpec
     precisions: tuple[str, ...]
@@ -83,18 +74,9 @@ def count_units(precisions: tuple[str, ...], *, decoder: bool) -> int:
 
 
 def make_parts(
-    job: Job,
-    module: torch.nn.Module,
-    decoder: torch.nn.Module | None,
-    output: str | int | None,
+    job: Job, module: torch.nn.Module, decoder: torch.nn.Module | None, output: str | int | None
 ) -> dict[str, Any]:
     """Writes every file of a bundle but its manifest.
-
-    Args:
-        job: What is to be made.
-        module: As it was given.
-        decoder: As it was given.
-        output: Which of the module's outputs.
 
     Returns:
         Of the manifest: ``spec``, ``graphs``, ``parity``, and ``precision`` of the provenance,
@@ -107,19 +89,24 @@ def make_parts(
     network = _checked_module(module, job.spec, output)
     images = _checked_decoder(decoder, job.spec)
     job.stages.advance(CHECKING)
-    held_to, limit = _write_reference(job, network, images)
-    spec, fp32 = _write_graph(job, network.copy, held_to)
-    reduced = _write_reduced(job, spec, held_to)
-    bounds = {p: held_to.limits[p] for p in job.precisions}
+    reference, limit = _write_reference(job, network, images)
+    spec, fp32 = _write_graph(job, network.copy, reference)
+    reduced = _write_reduced(job, spec, reference)
+    bounds = {p: reference.limits[p] for p in job.precisions}
     if "fp32" in bounds:
         bounds["fp32"] = fp32
     if images is not None and limit is not None:
-        _write_decoder(job, images.copy, held_to, limit)
+        _write_decoder(job, images.copy, reference, limit)
         bounds["decoder"] = limit
+    figures = {f"graph.{p}": r.figures for p, r in reduced.items()}
     return {
         "spec": spec.to_dict(),
         "graphs": {p: job.graph(p).name for p in job.precisions},
-        "parity": _parity_entry(bounds, held_to, reduced),
+        "parity": {
+            "bounds": {name: dataclasses.asdict(limit) for name, limit in bounds.items()},
+            "figures": {"copy": reference.figures, **figures},
+            "reference": reference.run_in,
+        },
         "precision": {p: {"nodes": r.nodes, "fp32": r.kept} for p, r in reduced.items()},
     }
 
@@ -153,25 +140,29 @@ def _write_reference(
 ) -> tuple[Reference, Bounds | None]:
     """The reference, and the decoder's bounds."""
     with naming_nested(network.copy):
-        held_to = make_reference(network.given, network.copy, job.spec, job.precisions, job.stages)
+        reference = make_reference(
+            network.given, network.copy, job.spec, job.precisions, job.stages
+        )
     limit = None
     if images is not None:
-        final = held_to.parity["ddim20.final"]
+        final = reference.parity["ddim20.final"]
         out, limit = make_decoder_reference(images.given, images.copy, job.spec, final)
-        held_to.parity["decoder.out"] = out
-    np.savez(job.work / PARITY, **held_to.parity)  # type: ignore[arg-type]
-    return held_to, limit
+        reference.parity["decoder.out"] = out
+    np.savez(job.work / PARITY, **reference.parity)  # type: ignore[arg-type]
+    return reference, limit
 
 
 def _write_graph(
-    job: Job, copy: torch.nn.Module, held_to: Reference
+    job: Job, copy: torch.nn.Module, reference: Reference
 ) -> tuple[DenoiserSpec, Bounds]:
     """The float32 graph; returns the spec with its limits, and the bounds that hold."""
     job.stages.start(GRAPH)
     path = job.graph("fp32")
     others = export_graph(copy, job.spec, path, opset=job.opset)
     with naming_nested(copy):
-        holds = check_runs(path, job.spec, held_to.parity, held_to.limits["fp32"], held_to.inner)
+        holds = check_runs(
+            path, job.spec, reference.parity, reference.limits["fp32"], reference.inner
+        )
     for rows in sorted(others):
         check_batch(copy, job.spec, rows)
     spec = with_limits(copy, job.spec, path)
@@ -179,32 +170,21 @@ def _write_graph(
     return spec, holds
 
 
-def _write_reduced(job: Job, spec: DenoiserSpec, held_to: Reference) -> dict[str, Reduced]:
+def _write_reduced(job: Job, spec: DenoiserSpec, reference: Reference) -> dict[str, Reduced]:
     """The graphs of 16 bits; the float32 graph goes where nobody asked for it."""
     source = job.graph("fp32")
     targets = {p: job.graph(p) for p in job.precisions if p != "fp32"}
     reduced = reduced_graphs(
-        source, spec, held_to.parity, held_to.limits, targets, job.stages, GRAPH_UNITS
+        source, spec, reference.parity, reference.limits, targets, job.stages, GRAPH_UNITS
     )
     if "fp32" not in job.precisions:
         remove_graph(source)
     return reduced
 
 
-def _write_decoder(job: Job, decoder: torch.nn.Module, held_to: Reference, limit: Bounds) -> None:
+def _write_decoder(job: Job, decoder: torch.nn.Module, reference: Reference, limit: Bounds) -> None:
     job.stages.start(DECODING)
     path = job.work / DECODER
     export_decoder(decoder, job.spec, path, opset=job.opset)
-    check_decoder_runs(path, job.spec, held_to.parity, limit)
+    check_decoder_runs(path, job.spec, reference.parity, limit)
     job.stages.advance(DECODING, GRAPH_UNITS)
-
-
-def _parity_entry(
-    bounds: Mapping[str, Bounds], held_to: Reference, reduced: Mapping[str, Reduced]
-) -> dict[str, Any]:
-    graphs = {f"graph.{p}": r.figures for p, r in reduced.items()}
-    return {
-        "bounds": {name: dataclasses.asdict(limit) for name, limit in bounds.items()},
-        "figures": {"copy": held_to.figures, **graphs},
-        "reference": held_to.run_in,
-    }

@@ -10,12 +10,7 @@ __all__ = ["UNetModule"]
 
 
 class UNetModule(torch.nn.Module):
-    """Calls the network positionally and takes the tensor out of its result.
-
-    Args:
-        network: The ``UNet2DModel``.
-        whole_times: Cast times to int64 (learned time embeddings).
-    """
+    """Calls the network positionally; with ``whole_times`` (learned embeddings) times are int64."""
 
     def __init__(self, network: Any, *, whole_times: bool = False) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import RevstepError
-from revstep.export.parity.errors import forward_error
+from revstep.export.parity.bounds import forward_error
 from revstep.export.parity.runs import forward_rows
 from revstep.export.precision.nodes import PRODUCTS, keep
 from revstep.export.precision.ranges import RangeDenoiser, add_ranges

@@ -1,7 +1,7 @@
 """The zoo: what export takes is the module, in every precision; what it refuses it refuses early.
 
 The oracle is the module itself in float64 on the CPU (tests/support/zoo/judge.py). Half of the
-animals, those that differ from another one least, are judged with the slow tests.
+animals, those that are nearest to another one, are judged with the slow tests.
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention as attend
 
 from revstep.export.graph.attention import masks_as_given, translations
 
-OFF, LEAST = -torch.inf, torch.finfo(torch.float32).min
+OFF, LOWEST = -torch.inf, torch.finfo(torch.float32).min
 NAMES = ["q", "k", "v", "mask"]
 
 
@@ -36,8 +36,8 @@ FORMS = {
     "large": lambda q, k, v, m: attend(
         heads(q), heads(k), heads(v), attn_mask=floats(m, -1e4)[:, None, None]
     ),
-    "least": lambda q, k, v, m: attend(
-        heads(q), heads(k), heads(v), attn_mask=floats(m, LEAST)[:, None, None]
+    "lowest": lambda q, k, v, m: attend(
+        heads(q), heads(k), heads(v), attn_mask=floats(m, LOWEST)[:, None, None]
     ),
     "bool, three axes": lambda q, k, v, m: attend(q, k, v, attn_mask=m[:, None]),
     "-inf, three axes": lambda q, k, v, m: attend(q, k, v, attn_mask=floats(m, OFF)[:, None]),
@@ -94,7 +94,7 @@ def test_the_graph_attends_as_torch_does_with_rows_all_off(form, rows, graph):
     assert torch.isfinite(want).all()
     np.testing.assert_allclose(got, want.numpy(), atol=2e-6)
     if form.startswith(("bool", "-inf")) and rows > 1:
-        assert not got[0].any()  # an even mean of the values without the mending
+        assert not got[0].any()  # an even mean of the values without the fix
 
 
 @pytest.mark.parametrize("form", ["bool", "-inf", "bool, three axes"])

@@ -53,15 +53,15 @@ def test_a_bundle_feeds_every_dtype_as_the_module_takes_it(every):
     np.testing.assert_allclose(run.x, (x - sigma * eps) / alpha, rtol=2e-4, atol=1e-3)
 
 
-def test_live_eager_and_device_paths_agree_with_the_bundle(every):
+def test_module_and_device_paths_agree_with_the_bundle(every):
     module, path = every
     form = spec(*CONDITIONS)
     call = {"seed": 0, "steps": 3, "conditions": values(3), "guidance": [1.0, 2.5, 0.5]}
     nulls = {"shift": 0.25}
     want = revstep.load(path, device="cpu", threads=1).sample(**call, null_conditions=nulls).x
-    live = revstep.from_module(module, form, device="cpu")
+    from_module = revstep.from_module(module, form, device="cpu")
     device = Engine(torch_host_runtime(TorchModuleDenoiser(module, form)))
-    for engine in (live, device):
+    for engine in (from_module, device):
         got = engine.sample(**call, null_conditions=nulls).x
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
@@ -180,9 +180,9 @@ def test_export_takes_the_named_output_and_names_self_conditioning(tmp_path, cap
         export_module(Several(), form, tmp_path / "x.revstep")
     caplog.clear()
     export_module(Several(), form, tmp_path / "x.revstep", output="noise")
-    told = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(told) == 1
-    assert "x_self_cond" in told[0]
+    shown = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(shown) == 1
+    assert "x_self_cond" in shown[0]
     compile_bundle(tmp_path / "x.revstep", threads=1)
     call = {"seed": 3, "steps": 2, "conditions": {"gain": [0.5, 2.0]}}
     got = revstep.load(tmp_path / "x.revstep", device="cpu", threads=1).sample(**call).x
@@ -218,8 +218,8 @@ def test_a_diffusers_output_needs_no_wrapper(tmp_path):
     compile_bundle(tmp_path / "x.revstep", threads=1)
     call = {"seed": 0, "steps": 2, "conditions": {"class_labels": [1, 2]}, "guidance": 2.0}
     got = revstep.load(tmp_path / "x.revstep", device="cpu", threads=1).sample(**call).x
-    live = revstep.from_module(Net(), form, device="cpu", output="sample")
-    np.testing.assert_allclose(got, live.sample(**call).x, rtol=1e-4, atol=1e-4)
+    from_module = revstep.from_module(Net(), form, device="cpu", output="sample")
+    np.testing.assert_allclose(got, from_module.sample(**call).x, rtol=1e-4, atol=1e-4)
 
 
 def test_a_bundle_says_the_output_in_its_export_command(tmp_path):
@@ -268,13 +268,13 @@ def test_the_command_line_exports_shows_and_samples_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused = cli("export", "own_net:build", "-o", "x.revstep")
     assert refused.exit_code == 2, refused.stderr
-    assert "with --module-output, such as 0" in " ".join(refused.stderr.split())
+    assert "such as --module-output 0" in " ".join(refused.stderr.split())
     done = cli("export", "own_net:build", "-o", "x.revstep", "--module-output", "0")
     assert done.exit_code == 0, done.stderr
     assert cli("compile", "x.revstep").exit_code == 0
-    told = " ".join(cli("info", "x.revstep").stdout.split())
-    assert "label 1 int32, 0 to 8, null 0" in told
-    assert "mask 3 bool, null array of 3 bool" in told
+    shown = " ".join(cli("info", "x.revstep").stdout.split())
+    assert "label 1 int32, 0 to 8, null 0" in shown
+    assert "mask 3 bool, null array of 3 bool" in shown
     run = ("sample", "x.revstep", "--steps", "1", "--seed", "0")
     some = (*run, "--class", "0-2", "--condition", "mask=1,0,1", "-o", "some.npy")
     result = cli(*some)

@@ -13,21 +13,21 @@ from revstep.export.graph.exact_constants import exact_constants
 SPEC = spec_of(shape=(3,), conditions=(Condition(name="goal", shape=(3,)),))
 
 
-class Guarded(torch.nn.Module):
+class Safe(torch.nn.Module):
     """A direction, safe for a goal of zeros, and factors near 1."""
 
-    def __init__(self, guard):
+    def __init__(self, epsilon):
         super().__init__()
-        self.guard = guard
+        self.epsilon = epsilon
 
     def forward(self, x, t, goal):
-        direction = goal / (goal.abs().sum(-1, keepdim=True) + self.guard)
+        direction = goal / (goal.abs().sum(-1, keepdim=True) + self.epsilon)
         return x * 1.000009 / 0.999992 - 3e-9 + direction + 1e-3 * t[:, None]
 
 
-@pytest.mark.parametrize("guard", [1e-6, 1e-8, 1e-12])
-def test_a_guard_of_a_division_stays(guard, tmp_path):
-    module = Guarded(guard).eval()
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-8, 1e-12])
+def test_an_epsilon_of_a_division_stays(epsilon, tmp_path):
+    module = Safe(epsilon).eval()
     export_module(module, SPEC, tmp_path / "x.revstep")
     rng = np.random.default_rng(0)
     inputs = {

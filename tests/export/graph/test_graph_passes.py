@@ -1,4 +1,4 @@
-"""The exporter's known defects, mended: each graph is checked by ONNX and run by its reference."""
+"""The exporter's known defects, fixed: each graph is checked by ONNX and run by its reference."""
 
 import numpy as np
 import onnx
@@ -28,7 +28,7 @@ def model(nodes, inputs, output, constants=()):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
-def mended(proto, apply):
+def fixed(proto, apply):
     changed = ir.from_proto(proto)
     apply(changed)
     found = ir.to_proto(changed)
@@ -51,7 +51,7 @@ def squeeze(axes, shape, out):
     ],
 )
 def test_a_squeeze_leaves_axes_that_are_longer_than_one(axes, shape, out):
-    found = mended(squeeze(axes, shape, out), squeeze_only_ones)
+    found = fixed(squeeze(axes, shape, out), squeeze_only_ones)
     x = np.arange(2 * np.prod(shape[1:]), dtype=np.float32).reshape(2, *shape[1:])
     (got,) = ReferenceEvaluator(found).run(None, {"x": x})
     assert got.shape == (2, *out[1:])
@@ -65,7 +65,7 @@ def test_the_full_check_refuses_such_a_squeeze():
 
 def test_a_squeeze_of_an_axis_of_unknown_length_is_left_alone():
     proto = squeeze([1], ["batch", "n"], ["batch"])
-    assert mended(proto, squeeze_only_ones).graph.node[0].op_type == "Squeeze"
+    assert fixed(proto, squeeze_only_ones).graph.node[0].op_type == "Squeeze"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_concat_of_several_types_promotes_as_torch_does(kinds, to):
     proto = model([node], inputs, ("y", to, ["rows", 2]))
     with pytest.raises((onnx.shape_inference.InferenceError, onnx.checker.ValidationError)):
         onnx.checker.check_model(proto, full_check=True)
-    found = mended(proto, join_one_type)
+    found = fixed(proto, join_one_type)
     casts = [n for n in found.graph.node if n.op_type == "Cast"]
     assert len(casts) == sum(kind != to for kind in kinds)
     assert {c.attribute[0].i for c in casts} == {TYPES[to]}
@@ -95,7 +95,7 @@ def test_a_concat_of_one_type_is_left_alone():
     node = helper.make_node("Concat", ["a", "b"], ["y"], axis=0)
     inputs = [("a", "f16", [1, 2]), ("b", "f16", [1, 2])]
     proto = model([node], inputs, ("y", "f16", [2, 2]))
-    assert [n.op_type for n in mended(proto, join_one_type).graph.node] == ["Concat"]
+    assert [n.op_type for n in fixed(proto, join_one_type).graph.node] == ["Concat"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_choice_that_a_constant_settles_is_dropped(condition, kind):
     inputs = [("a", "f32", [2, 3]), ("b", "f32", [2, 3])]
     proto = model([node], inputs, ("y", "f32", shape), [("on", condition)])
     a, b = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
-    found = mended(proto, drop_settled_choices)
+    found = fixed(proto, drop_settled_choices)
     assert [n.op_type for n in found.graph.node] == [kind]
     (got,) = ReferenceEvaluator(found).run(None, {"a": a, "b": b})
     np.testing.assert_array_equal(got, np.where(condition, a, b))

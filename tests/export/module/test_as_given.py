@@ -104,10 +104,10 @@ def test_the_reference_of_a_half_module_is_its_own_output_with_its_own_bounds(tm
     with torch.no_grad():
         want = module(x.half(), t).float().numpy()
     assert np.array_equal(parity["out"], want)
-    told = bundle.manifest["parity"]
-    assert told["bounds"] == {"fp32": FP16}
-    assert told["reference"]["dtype"] == "float16"
-    assert 1e-5 < told["figures"]["copy"]["forward"]["error"] < 1e-2
+    parity_entry = bundle.manifest["parity"]
+    assert parity_entry["bounds"] == {"fp32": FP16}
+    assert parity_entry["reference"]["dtype"] == "float16"
+    assert 1e-5 < parity_entry["figures"]["copy"]["forward"]["error"] < 1e-2
     figures = compile_bundle(bundle.path, threads=1).parity
     assert figures["forward"]["bound"] == 1e-2
     with pytest.raises(Exception, match="differs from PyTorch"):
@@ -214,7 +214,7 @@ def test_the_first_form_that_a_module_takes_is_used():
 
 
 class Keeping(Net):
-    """Keeps a table that it computes once; draws numbers in training."""
+    """Keeps a table that it computes once; uses dropout in training."""
 
     table = None
 

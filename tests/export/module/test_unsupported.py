@@ -1,4 +1,4 @@
-"""What a graph can't hold is refused with its name, its cause and its cure."""
+"""What a graph can't hold is refused with its name, its cause and its fix."""
 
 import threading
 
@@ -14,7 +14,7 @@ from revstep.export import export_module
 from revstep.export.module.unsupported import check_surroundings, check_weight_types, no_autocast
 
 CPU = torch.device("cpu")
-CURE = "before it was quantised.*float32, float16 or bfloat16.*precisions="
+FIX = "before it was quantised.*float32, float16 or bfloat16.*precisions="
 
 
 class Packed(nn.Linear):
@@ -60,8 +60,8 @@ def of_tensor():
         (of_tensor, "'data' is a Int8 of bitsandbytes"),
     ],
 )
-def test_quantised_weights_are_named_with_the_cure(make, named):
-    with pytest.raises(ExportError, match=f"{named}.*{CURE}"):
+def test_quantised_weights_are_named_with_the_fix(make, named):
+    with pytest.raises(ExportError, match=f"{named}.*{FIX}"):
         check_weight_types(make())
 
 
@@ -69,7 +69,7 @@ def test_quantised_weights_are_named_with_the_cure(make, named):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_torchs_own_quantised_layers_are_named_before_anything_is_written(tmp_path):
     module = torch.ao.quantization.quantize_dynamic(TabularToy(), {nn.Linear}, dtype=torch.qint8)
-    with pytest.raises(ExportError, match=rf"is a Linear of torch.ao.*{CURE}"):
+    with pytest.raises(ExportError, match=rf"is a Linear of torch.ao.*{FIX}"):
         export_module(module, TABULAR, tmp_path / "x.revstep")
     assert list(tmp_path.iterdir()) == []
 
@@ -95,10 +95,8 @@ class Auto(TabularToy):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast_inside_a_module_is_refused_with_its_line(dtype, tmp_path):
     name = str(dtype).removeprefix("torch.")
-    cure = (
-        rf"autocast to {name} \(.*test_unsupported.py, line \d+: with torch.autocast.*take it out"
-    )
-    with pytest.raises(ExportError, match=cure):
+    fix = rf"autocast to {name} \(.*test_unsupported.py, line \d+: with torch.autocast.*take it out"
+    with pytest.raises(ExportError, match=fix):
         export_module(Auto(dtype=dtype), TABULAR, tmp_path / "x.revstep")
     assert list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,7 @@ from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.errors import BackendError, ExportError, ParityError
 from revstep.export import BOUNDS, check_parity, make_parity
 from revstep.export.module.examples import example_inputs
-from revstep.export.parity.errors import forward_error, relative_error
+from revstep.export.parity.bounds import forward_error, relative_error
 from revstep.kernels import normal_fill
 
 INITIAL_STREAM = 1

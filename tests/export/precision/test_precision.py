@@ -152,9 +152,9 @@ class Cancels(nn.Module):
 def test_more_nodes_stay_float32_where_the_error_asks_for_it(tmp_path):
     module = Cancels(100.0)
     bundle = export(module, tmp_path, "fp16")
-    told = bundle.manifest["provenance"]["precision"]["fp16"]
-    assert told["fp32"]["accuracy"] > 0
-    assert told["nodes"] > 0
+    counts = bundle.manifest["provenance"]["precision"]["fp16"]
+    assert counts["fp32"]["accuracy"] > 0
+    assert counts["nodes"] > 0
     figures = bundle.manifest["parity"]["figures"]["graph.fp16"]
     assert figures["forward"]["error"] < figures["forward"]["bound"] == 1e-2
     feeds = inputs()
@@ -177,12 +177,12 @@ def test_a_module_of_which_no_product_can_be_reduced_is_refused(tmp_path):
 
 
 def test_the_counts_of_nodes_are_those_of_the_graph(mlp):
-    told = mlp.manifest["provenance"]["precision"]["fp16"]
+    counts = mlp.manifest["provenance"]["precision"]["fp16"]
     found, graph = types(mlp.graph("fp16"))
     low = [n for n in graph.node if found[n.name] == F16 and n.op_type != "Cast"]
-    assert told["nodes"] == len(low)
-    assert told["fp32"]["embedding"] > 0
-    assert set(told["fp32"]) <= {"embedding", "edge", "between"}
+    assert counts["nodes"] == len(low)
+    assert counts["fp32"]["embedding"] > 0
+    assert set(counts["fp32"]) <= {"embedding", "edge", "between"}
 
 
 def test_bf16_is_emulated_as_onnxs_own_evaluator_computes_it(mlp):
@@ -192,8 +192,8 @@ def test_bf16_is_emulated_as_onnxs_own_evaluator_computes_it(mlp):
     feeds = {SPEC.name: parity["x"], SPEC.time.name: parity["t"]}
     got = ReferenceEvaluator(str(mlp.graph("bf16"))).run(None, feeds)[0]
     error = np.abs(got - parity["out"]).max() / np.sqrt(np.mean(parity["out"] ** 2))
-    told = mlp.manifest["parity"]["figures"]["graph.bf16"]["forward"]["error"]
-    assert 0.3 * error < told < 3 * error  # its products sum in bfloat16
+    reported = mlp.manifest["parity"]["figures"]["graph.bf16"]["forward"]["error"]
+    assert 0.3 * error < reported < 3 * error  # its products sum in bfloat16
 
 
 def test_nodes_keep_their_names_and_stack_traces(mlp):

@@ -73,7 +73,7 @@ def test_a_config_means_a_sampler_with_its_options(name, changes, want):
         ("DEISMultistepScheduler", {}, "DEIS"),
     ],
 )
-def test_a_config_without_a_sampler_is_told_by_its_key(name, changes, key, caplog):
+def test_a_config_without_a_sampler_is_warned_of_by_its_key(name, changes, key, caplog):
     assert read_scheduler(config_of(name, **changes)).sampler is None
     assert key in caplog.text
     assert "sampler='dpmpp_2m'" in caplog.text
@@ -94,6 +94,6 @@ def test_a_value_that_diffusers_refuses_is_refused_by_its_key(changes, message):
         read_scheduler(config_of(MULTI) | changes)
 
 
-def test_a_wrong_sign_in_diffusers_is_told(caplog):
+def test_a_wrong_sign_in_diffusers_is_warned_of(caplog):
     read_scheduler(config_of(MULTI, solver_order=3, algorithm_type="sde-dpmsolver++"))
     assert "wrong sign" in caplog.text

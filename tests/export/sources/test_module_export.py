@@ -127,7 +127,7 @@ def test_an_export_says_nothing_and_leaves_the_callers_module_alone(tmp_path, ca
     before = copy.deepcopy(module.state_dict())
     calls = []
     bundle = export_module(
-        module, TABULAR, tmp_path / "x.revstep", progress=lambda *told: calls.append(told)
+        module, TABULAR, tmp_path / "x.revstep", progress=lambda *call: calls.append(call)
     )
     assert capfd.readouterr() == ("", "")
     assert module.training
@@ -292,7 +292,7 @@ def test_an_opset_that_does_not_run_everywhere_is_refused(opset, tmp_path):
         export_module(*build("tabular")[:2], tmp_path / "x.revstep", opset=opset)
 
 
-def test_an_existing_bundle_is_kept_unless_told(tabular_bundle, copy_of):
+def test_an_existing_bundle_is_kept_unless_it_may_be_replaced(tabular_bundle, copy_of):
     path = copy_of(tabular_bundle)
     before = snapshot(path)
     with pytest.raises(ExportError, match="exists; pass --overwrite"):
@@ -340,7 +340,7 @@ def test_the_exporters_advice_to_report_an_issue_is_left_out():
     assert str(failure(RuntimeError(said))).endswith("RuntimeError: We found a fake tensor.")
 
 
-def test_what_is_no_module_or_spec_is_told(tmp_path):
+def test_what_is_no_module_or_spec_is_named(tmp_path):
     path = tmp_path / "x.revstep"
     with pytest.raises(TypeError, match="spec must be a DenoiserSpec; got NoneType"):
         export_module(TabularToy(), None, path)

@@ -1,7 +1,7 @@
 """With ``compat="diffusers"`` an imported config's run is that of diffusers' own scheduler.
 
 The oracle is the scheduler's whole run, as shipped: its calls, its start and its float32 tables.
-Noise is the same on both sides. docs/diffusers-configs.md tells what is left out, and why.
+Noise is the same on both sides. docs/diffusers-configs.md says what is left out, and why.
 """
 
 import inspect
@@ -110,7 +110,7 @@ class Net:
         )
 
 
-def draws(number):
+def noise_of(number):
     return np.random.default_rng([7, number + 1]).standard_normal((3, SIZE)).astype(np.float32)
 
 
@@ -125,11 +125,11 @@ def config_of(name, options):
 
 def theirs(name, options, steps, net, double):
     call = -1
-    with schedulers(name, double=double, noise=lambda: draws(call).astype(kind)) as cls:
+    with schedulers(name, double=double, noise=lambda: noise_of(call).astype(kind)) as cls:
         kind = np.float64 if double else np.float32
         scheduler = cls(**options)
         scheduler.set_timesteps(steps)
-        x = torch.from_numpy(draws(-1).astype(kind))
+        x = torch.from_numpy(noise_of(-1).astype(kind))
         x = x * getattr(scheduler, "init_noise_sigma", 1.0)
         scales = hasattr(scheduler, "scale_model_input")
         for call, t in enumerate(scheduler.timesteps):  # noqa: B007 (the noise reads it)
@@ -144,8 +144,8 @@ def ours(read, net, steps):
     spec = DenoiserSpec(shape=(SIZE,), time=time, **read.spec_fields)
     spec = DenoiserSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
     program = build_program(spec, read.sampler, steps, compat="diffusers")
-    start = program.start[1] * draws(-1).astype(np.float64)
-    x, _ = run_rows(program, start, net, draws)
+    start = program.start[1] * noise_of(-1).astype(np.float64)
+    x, _ = run_rows(program, start, net, noise_of)
     return x
 
 

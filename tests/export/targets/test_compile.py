@@ -19,7 +19,7 @@ from revstep.export.targets.target import Target
 
 
 def change_weight(bundle, change, name="denoiser.fp32.onnx", size=8):
-    """Changes the first weight of the graph with ``size`` elements or more; hashes are mended."""
+    """Changes the first weight of the graph with ``size`` elements or more; hashes are renewed."""
     model = onnx.load(bundle / name)
     weight = next(
         w for w in model.graph.initializer
@@ -228,13 +228,13 @@ def test_a_bundle_exported_anew_meanwhile_is_not_marked(tabular_bundle, copy_of)
 
 
 def test_progress_counts_to_the_end(policy_bundle, copy_of):
-    told = []
-    compile_bundle(copy_of(policy_bundle), progress=lambda *args: told.append(args))
-    done = [d for _, d, _ in told]
+    calls = []
+    compile_bundle(copy_of(policy_bundle), progress=lambda *args: calls.append(args))
+    done = [d for _, d, _ in calls]
     assert done == sorted(done)
     assert done[0] == 0
-    assert told[-1][1] == told[-1][2]
-    assert len(told) > 20
+    assert calls[-1][1] == calls[-1][2]
+    assert len(calls) > 20
 
 
 def test_a_narrow_batch_range_is_respected(tmp_path):

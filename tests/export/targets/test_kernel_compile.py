@@ -67,21 +67,21 @@ def test_variants_are_those_that_the_spec_can_use(
     kind, present, absent, request, copy_of, quick, monkeypatch
 ):
     path = copy_of(request.getfixturevalue(f"{kind}_bundle"))
-    told = []
-    files = compile_kernels(path, progress=lambda *args: told.append(args))
+    calls = []
+    files = compile_kernels(path, progress=lambda *args: calls.append(args))
     names = set(cubin.read_index(files.folder)["kernels"])
     assert names >= {"begin_step", *present}
     assert not any(absent in name for name in names)
     assert files.targets == ("sm_80", "sm_90", "sm_100", "sm_120")
-    assert [done for _, done, _ in told] == list(range(len(names) + 1))
+    assert [done for _, done, _ in calls] == list(range(len(names) + 1))
 
 
 def test_a_second_compile_changes_nothing(built, copy_of):
     path = copy_of(built)
-    before, told = snapshot(path), []
-    compile_kernels(path, gpus=("sm_80",), progress=lambda *args: told.append(args))
+    before, calls = snapshot(path), []
+    compile_kernels(path, gpus=("sm_80",), progress=lambda *args: calls.append(args))
     assert snapshot(path) == before
-    assert told == [("in the bundle", 1, 1)]
+    assert calls == [("in the bundle", 1, 1)]
 
 
 def test_other_gpus_replace_the_kernels_and_their_files(built, copy_of, quick):
@@ -104,7 +104,7 @@ def test_kernels_and_networks_stay_beside_each_other(built, copy_of, quick):
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing", "empty"])
 @pytest.mark.parametrize("name", ["begin_step.ptx", "begin_step.sm_80.cubin", "kernels.json"])
-def test_a_damaged_file_is_refused_with_the_command_that_mends_it(
+def test_a_damaged_file_is_refused_with_the_command_that_fixes_it(
     built, copy_of, quick, damage, name
 ):
     path = copy_of(built)

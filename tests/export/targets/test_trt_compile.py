@@ -1,4 +1,4 @@
-"""TensorRT engines: built for real by TensorRT-RTX, which needs no GPU for that."""
+"""TensorRT plans: built for real by TensorRT-RTX, which needs no GPU for that."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def loaded(path, entry):
 
 @pytest.fixture(scope="module")
 def built(policy_bundle, tmp_path_factory):
-    """The policy's bundle with a static and a dynamic engine, and the entries."""
+    """The policy's bundle with a static and a dynamic plan, and the entries."""
     import shutil
 
     path = tmp_path_factory.mktemp("built") / "policy.revstep"
@@ -55,7 +55,7 @@ def built(policy_bundle, tmp_path_factory):
     return path, (compiled(path), compiled(path, Profile(1, 4, 16)))
 
 
-def test_engines_are_in_the_bundle_listed_and_hashed(built):
+def test_plans_are_in_the_bundle_listed_and_hashed(built):
     path, entries = built
     bundle = Bundle.open(path)
     assert bundle.compiled == entries
@@ -101,7 +101,7 @@ def test_without_a_driver_loading_says_so_and_names_the_cpu(built):
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "flipped", "missing"])
-def test_a_damaged_plan_is_refused_with_the_command_that_mends_it(built, copy_of, damage):
+def test_a_damaged_plan_is_refused_with_the_command_that_fixes_it(built, copy_of, damage):
     path, whole = copy_of(built[0]), Bundle.open(built[0])
     entry = built[1][0]
     plan = path / entry.file
@@ -122,7 +122,7 @@ def test_a_damaged_plan_is_refused_with_the_command_that_mends_it(built, copy_of
     with pytest.raises(BackendError) as caught:  # a bundle opened without verifying
         TrtDenoiser.load([PlanFile(plan, command, sha256)], whole.spec, module=RTX)
     assert command in str(caught.value)
-    again = compiled(path)  # the command does mend it
+    again = compiled(path)  # the command does fix it
     assert again == entry
     assert Bundle.open(path).compiled == (built[1][1], entry)
 
@@ -132,20 +132,20 @@ def test_what_is_no_plan_is_named_by_tensorrt_itself(built, tmp_path):
     spec = Bundle.open(built[0]).spec
     for data in (b"", b"\x00\xff not a plan", os.urandom(5000)):
         file.write_bytes(data)
-        with pytest.raises(BackendError, match=r"cut short or damaged; run: mend it"):
-            TrtDenoiser.load([PlanFile(file, "mend it")], spec, module=RTX)
+        with pytest.raises(BackendError, match=r"cut short or damaged; run: fix it"):
+            TrtDenoiser.load([PlanFile(file, "fix it")], spec, module=RTX)
 
 
 def test_a_second_compile_builds_nothing(built, copy_of):
     path = copy_of(built[0])
     before = snapshot(path)
-    told = []
-    assert compiled(path, progress=lambda *args: told.append(args)) == built[1][0]
+    calls = []
+    assert compiled(path, progress=lambda *args: calls.append(args)) == built[1][0]
     assert snapshot(path) == before
-    assert len(told) == 1
+    assert len(calls) == 1
 
 
-def test_other_options_replace_the_engine_and_its_file(built, copy_of):
+def test_other_options_replace_the_plan_and_its_file(built, copy_of):
     path = copy_of(built[0])
     quick = BuildOptions(gpus=("sm_89",), memory_limit=2**28, optimization_level=0)
     entry = compiled(path, options=quick)
@@ -201,22 +201,22 @@ def test_a_bundle_exported_anew_meanwhile_is_not_marked(built, copy_of):
 def test_progress_rises_and_a_build_can_be_cancelled(built, copy_of):
     path = copy_of(built[0])
     before = snapshot(path)
-    asked, told = [], []
+    polled, calls = [], []
 
     def cancelled():
-        asked.append(True)
-        return len(asked) > 20
+        polled.append(True)
+        return len(polled) > 20
 
     with pytest.raises(Cancelled, match="cancelled"):
-        compiled(path, 2, cancelled=cancelled, progress=lambda *args: told.append(args))
+        compiled(path, 2, cancelled=cancelled, progress=lambda *args: calls.append(args))
     assert snapshot(path) == before
-    done = [d for _, d, _ in told]
+    done = [d for _, d, _ in calls]
     assert done == sorted(done)
     assert len(done) > 3
-    told.clear()
-    compiled(path, 2, progress=lambda *args: told.append(args))
-    assert [d for _, d, _ in told] == sorted(d for _, d, _ in told)
-    assert told[-1][1:] == (1000, 1000)
+    calls.clear()
+    compiled(path, 2, progress=lambda *args: calls.append(args))
+    assert [d for _, d, _ in calls] == sorted(d for _, d, _ in calls)
+    assert calls[-1][1:] == (1000, 1000)
 
 
 def test_an_error_in_the_progress_callback_comes_out(built, copy_of):
@@ -280,7 +280,7 @@ def test_a_batch_outside_the_spec_is_refused(built, batch, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_tensorrt_itself_is_refused_without_a_gpu(built):
-    """Before its package, of some gigabytes, is asked for."""
+    """Before its package, of some gigabytes, is polled for."""
     with pytest.raises(CompileError, match="no NVIDIA GPU here; compile on that machine"):
         compile_bundle(built[0], target="tensorrt", batch=1)
 
@@ -365,8 +365,8 @@ def test_ctrl_c_stops_a_build_and_leaves_the_bundle(built, copy_of):
     before = snapshot(path)
     script = (
         "import sys, time; from revstep.export import compile_bundle\n"
-        "def tell(*args): print('building', flush=True); time.sleep(0.1)\n"
-        "compile_bundle(sys.argv[1], target='tensorrt_rtx', batch=2, progress=tell)"
+        "def report(*args): print('building', flush=True); time.sleep(0.1)\n"
+        "compile_bundle(sys.argv[1], target='tensorrt_rtx', batch=2, progress=report)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(path)],

@@ -1,4 +1,4 @@
-"""TensorRT on a GPU: engines are checked against PyTorch, and run as the engine runs them."""
+"""TensorRT on a GPU: plans are checked against PyTorch, and run as the engine runs them."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def target():
     pytest.skip("needs a TensorRT for this GPU")
 
 
-def test_engines_agree_with_pytorch_and_replay_in_a_cuda_graph(target, policy_bundle, copy_of):
+def test_plans_agree_with_pytorch_and_replay_in_a_cuda_graph(target, policy_bundle, copy_of):
     path = copy_of(policy_bundle)
     for batch in (4, Profile(1, 4, 16)):
         entry = compile_bundle(path, target=target, batch=batch)

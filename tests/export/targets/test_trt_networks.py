@@ -141,11 +141,11 @@ def exported(request, tmp_path_factory):
     return path
 
 
-def test_static_and_dynamic_engines_of_both_precisions(exported):
+def test_static_and_dynamic_plans_of_both_precisions(exported):
     check(exported)
 
 
-def test_bf16_engines_are_built(exported):
+def test_bf16_plans_are_built(exported):
     entry = compile_bundle(
         exported, target="tensorrt_rtx", precision="bf16", batch=Profile(1, 8, 64), options=ADA
     )
@@ -157,7 +157,7 @@ def test_the_bundled_denoiser(demo_bundle, copy_of):
 
 
 def check(path):
-    """Static and dynamic engines in fp32 and fp16; with many weights half of them are smaller."""
+    """Static and dynamic plans in fp32 and fp16; with many weights half of them are smaller."""
     profiles = (1, 8, Profile(1, 8, 64))
     sizes = {}
     for precision in ("fp32", "fp16"):
@@ -178,7 +178,7 @@ def check(path):
         assert saved > weights / 4, batch
 
 
-def test_one_engine_for_several_gpus(demo_bundle, copy_of):
+def test_one_plan_for_several_gpus(demo_bundle, copy_of):
     path = copy_of(demo_bundle)
     entry = compile_bundle(path, target="tensorrt_rtx", precision="fp16", batch=8)
     assert entry.device.split(",")[:3] == ["sm_80", "sm_86", "sm_89"]
