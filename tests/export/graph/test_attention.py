@@ -28,17 +28,15 @@ def grouped(q, k, v, m):
     return attend(heads(q, 4), key, value, attn_mask=m[:, None, None], enable_gqa=True)
 
 
+def of_heads(q, k, v, mask):
+    return attend(heads(q), heads(k), heads(v), attn_mask=mask[:, None, None])
+
+
 FORMS = {
-    "bool": lambda q, k, v, m: attend(heads(q), heads(k), heads(v), attn_mask=m[:, None, None]),
-    "-inf": lambda q, k, v, m: attend(
-        heads(q), heads(k), heads(v), attn_mask=floats(m, OFF)[:, None, None]
-    ),
-    "large": lambda q, k, v, m: attend(
-        heads(q), heads(k), heads(v), attn_mask=floats(m, -1e4)[:, None, None]
-    ),
-    "lowest": lambda q, k, v, m: attend(
-        heads(q), heads(k), heads(v), attn_mask=floats(m, LOWEST)[:, None, None]
-    ),
+    "bool": of_heads,
+    "-inf": lambda q, k, v, m: of_heads(q, k, v, floats(m, OFF)),
+    "large": lambda q, k, v, m: of_heads(q, k, v, floats(m, -1e4)),
+    "lowest": lambda q, k, v, m: of_heads(q, k, v, floats(m, LOWEST)),
     "bool, three axes": lambda q, k, v, m: attend(q, k, v, attn_mask=m[:, None]),
     "-inf, three axes": lambda q, k, v, m: attend(q, k, v, attn_mask=floats(m, OFF)[:, None]),
     "none, three axes": lambda q, k, v, m: attend(q, k, v, scale=0.3),

@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from diffusers.models.unets.unet_2d import UNet2DOutput
 from every_dtype import CONDITIONS, KINDS, PROMPT, Every, spec, values
 from torch import nn
 
@@ -146,7 +147,7 @@ def test_a_users_examples_let_such_conditions_be_exported(tmp_path):
     assert np.isfinite(engine.sample(conditions=given, steps=2, batch_size=2).x).all()
 
 
-def test_a_module_that_takes_no_half_is_told_of_float32(tmp_path):
+def test_a_module_that_takes_no_half_is_pointed_to_float32(tmp_path):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -199,8 +200,6 @@ def test_an_input_that_the_module_needs_by_name_is_asked_for(tmp_path):
 
 
 def test_a_diffusers_output_needs_no_wrapper(tmp_path):
-    found = pytest.importorskip("diffusers.models.unets.unet_2d")
-
     class Net(nn.Module):
         """As diffusers' networks are: sample, timestep, the rest optional, an output object."""
 
@@ -211,7 +210,7 @@ def test_a_diffusers_output_needs_no_wrapper(tmp_path):
 
         def forward(self, sample, timestep, class_labels=None, return_dict=True):
             out = self.net(sample) + (0.1 * class_labels + 1e-3 * timestep)[:, None]
-            return found.UNet2DOutput(sample=out) if return_dict else (out,)
+            return UNet2DOutput(sample=out) if return_dict else (out,)
 
     form = spec(Condition(name="class_labels", dtype="int64", classes=3, null=0))
     export_module(Net(), form, tmp_path / "x.revstep")

@@ -6,6 +6,7 @@ import torch
 from specs import spec_of
 
 from revstep import Condition
+from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
 from revstep.engine.errors import ParityError
 from revstep.export.parity.check import check_parity
 from revstep.export.parity.edge_rows import edge_rows, usable
@@ -101,8 +102,6 @@ class Masked(torch.nn.Module):
 
 
 def test_a_network_that_is_wrong_only_where_a_mask_is_all_off_fails_parity():
-    from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
-
     one = spec(MASK)
     parity = make_parity(Masked(), one)
     assert check_parity(TorchModuleDenoiser(Masked(), one), parity, "fp32")["edges"]["error"] < 1e-6
@@ -124,8 +123,6 @@ def test_what_rounding_leaves_of_nothing_is_not_compared_with_itself():
 
         def forward(self, x, t, mask):
             return x * torch.where(mask.any(-1, keepdim=True), 1.0, self.rest)
-
-    from revstep.engine.backends.module.denoiser import TorchModuleDenoiser
 
     one = spec(MASK)
     parity = make_parity(Gated(1e-8), one)

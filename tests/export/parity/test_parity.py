@@ -1,5 +1,6 @@
 """The reference vectors are right, by oracles that share no code with them."""
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -42,16 +43,11 @@ def test_the_times_span_the_schedule_and_the_states_have_its_spread():
 
 
 def test_the_final_state_is_diffusers_ddim(policy):
-    import diffusers
-
     module, _, parity = policy
     scheduler = diffusers.DDIMScheduler(
-        num_train_timesteps=100,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",
-        clip_sample=False,
-        timestep_spacing="trailing",
-    )
+        num_train_timesteps=100, beta_schedule="squaredcos_cap_v2", prediction_type="sample",
+        clip_sample=False, timestep_spacing="trailing",
+    )  # fmt: skip
     scheduler.set_timesteps(20)
     observation = torch.from_numpy(parity["ddim20.cond.observation"])
     count = len(observation)

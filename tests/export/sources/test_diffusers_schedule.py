@@ -12,6 +12,8 @@ from revstep.engine.errors import ExportError
 from revstep.engine.program.steps import steps_over
 from revstep.export.sources.diffusers_schedule import EDM_SCHEDULERS, read_scheduler
 
+pytest.importorskip("scipy")  # of beta sigmas
+
 # diffusers' own, on numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
@@ -42,8 +44,6 @@ def made(name, **changes):
     ],
 )
 def test_noise_grids_of_a_config_are_diffusers(name, settings, noise):
-    if noise == "beta":
-        pytest.importorskip("scipy")
     settings = {"beta_schedule": "scaled_linear", f"use_{noise}_sigmas": True, **settings}
     if name == "DPMSolverSinglestepScheduler":
         settings["solver_order"] = 1
@@ -80,8 +80,6 @@ def test_a_noise_grid_over_another_spacing_has_its_ends(spacing):
     ],
 )
 def test_a_flow_scheduler_gives_its_own_times(settings):
-    if "use_beta_sigmas" in settings:
-        pytest.importorskip("scipy")
     scheduler, spec = made("FlowMatchEulerDiscreteScheduler", **settings)
     for steps in (2, 9, 28):
         scheduler.set_timesteps(steps)
@@ -147,15 +145,11 @@ def test_an_edm_scheduler_gives_its_schedule_and_preconditioning(name, settings)
         ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True}, "'flow_prediction'"),
         ("EDMEulerScheduler", {"prediction_type": "v_prediction"}, "sign"),
         ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, "interpolation_type"),
+        ("DDPMScheduler", {"variance_type": "learned"}, "'learned_range'"),
+        ("FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": 500}, "num_train_timesteps"),
     ],
 )
-def test_what_a_grid_cannot_say_is_refused(name, changes, message):
+def test_what_a_spec_cannot_say_is_refused(name, changes, message):
     scheduler = getattr(diffusers, name)(**changes)
     with pytest.raises(ExportError, match=message):
         read_scheduler(json.loads(scheduler.to_json_string()))
-
-
-def test_two_kinds_of_noise_grid_are_refused():
-    both = {"use_karras_sigmas": True, "use_beta_sigmas": True}
-    with pytest.raises(ExportError, match="use_karras_sigmas and use_beta_sigmas; allowed: one"):
-        read_scheduler({"_class_name": "EulerDiscreteScheduler", **both})

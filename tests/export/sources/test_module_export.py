@@ -1,6 +1,7 @@
 """Exporting a module: the graph is the module, for any batch; what does not fit is refused."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import onnx
 import pytest
 import torch
 from damage import snapshot
+from safetensors.numpy import load_file
 from torch import nn
 from toys import IMAGE, POLICY, TABULAR, PolicyToy, TabularToy, build
 
@@ -15,6 +17,7 @@ from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import Decoder
 from revstep.export import export_module
 from revstep.export.graph.failure import failure
+from revstep.export.module.checks import scan_weights
 
 
 def run_onnx(path, inputs, output="out"):
@@ -89,8 +92,7 @@ def test_fp16_is_near_the_module_at_every_time(image_bundle):
 
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 2e-5), ("fp16", 1e-2)])
 def test_the_demo_graph_gives_the_golden_outputs(demo_bundle, demo_folder, precision, bound):
-    load = pytest.importorskip("safetensors.numpy").load_file
-    golden = load(demo_folder / "golden.safetensors")
+    golden = load_file(demo_folder / "golden.safetensors")
     inputs = {
         "sample": golden["x"],
         "timestep": golden["t"].astype(np.float32),
@@ -248,8 +250,6 @@ def test_a_bad_weight_is_named(value, tmp_path):
 
 
 def test_nan_in_a_complex_buffer_is_named():
-    from revstep.export.module.checks import scan_weights
-
     module = PolicyToy()
     module.register_buffer("turn", torch.tensor([1.0 + 1.0j, complex(0.0, float("nan"))]))
     with pytest.raises(ExportError, match=r"'turn' \(2,\) holds 1 NaN"):
@@ -257,8 +257,6 @@ def test_nan_in_a_complex_buffer_is_named():
 
 
 def test_a_mask_buffer_may_hold_infinity_but_not_nan(tmp_path):
-    from revstep.export.module.checks import scan_weights
-
     module = PolicyToy()
     module.register_buffer("mask", torch.tensor([0.0, -torch.inf]), persistent=False)
     scan_weights(module)
@@ -273,8 +271,6 @@ def test_decoder_and_spec_go_together(tmp_path):
         export_module(module, spec, tmp_path / "x.revstep")
     with pytest.raises(ExportError, match=r"spec\.decoder is None"):
         export_module(*build("tabular")[:2], tmp_path / "x.revstep", decoder=decoder)
-    import dataclasses
-
     wrong = dataclasses.replace(spec, decoder=Decoder(shape=(3, 8, 8)))
     with pytest.raises(ExportError, match=r"decoder returned \(2, 3, 16, 16\).*\(2, 3, 8, 8\)"):
         export_module(module, wrong, tmp_path / "x.revstep", decoder=decoder)
@@ -305,8 +301,6 @@ def test_an_existing_bundle_is_kept_unless_it_may_be_replaced(tabular_bundle, co
 
 @pytest.mark.parametrize("limit", [8, 40, 100])
 def test_a_branch_on_the_batch_is_refused_wherever_it_lies(tmp_path, limit):
-    import dataclasses
-
     class Branching(TabularToy):
         def forward(self, x, t):
             out = super().forward(x, t)

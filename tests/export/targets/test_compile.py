@@ -1,5 +1,6 @@
 """Compiling a bundle: parity is checked, and a failure leaves the bundle as it was."""
 
+import dataclasses
 import json
 import os
 
@@ -9,9 +10,11 @@ import onnxruntime as ort
 import pytest
 from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot
 from onnx import numpy_helper
+from toys import build
 
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BundleError, CompileError, ExportError, ParityError, RevstepError
+from revstep.engine.spec.schedule import VPSchedule
 from revstep.export import BuildOptions, compile_bundle, export_module
 from revstep.export.targets.compile import TARGETS
 from revstep.export.targets.jobs import compile_jobs, plan_jobs
@@ -238,10 +241,6 @@ def test_progress_counts_to_the_end(policy_bundle, copy_of):
 
 
 def test_a_narrow_batch_range_is_respected(tmp_path):
-    import dataclasses
-
-    from toys import build
-
     module, spec, _ = build("policy")
     spec = dataclasses.replace(spec, batch=(2, 3))
     path = tmp_path / "x.revstep"
@@ -250,12 +249,6 @@ def test_a_narrow_batch_range_is_respected(tmp_path):
 
 
 def test_a_network_that_cannot_run_ddim_is_refused_at_export(tmp_path):
-    import dataclasses
-
-    from toys import build
-
-    from revstep.engine.spec.schedule import VPSchedule
-
     module, spec, decoder = build("image")
     spec = dataclasses.replace(spec, schedule=VPSchedule(zero_terminal_snr=True))
     with pytest.raises(ExportError, match=r"no DDIM run.*zero terminal SNR"):

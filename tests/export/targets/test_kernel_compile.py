@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import pytest
@@ -19,8 +20,6 @@ triton = pytest.importorskip("triton", reason="Triton is not installed")
 @pytest.fixture(scope="module")
 def built(policy_bundle, tmp_path_factory):
     """The policy's bundle with kernels for sm_80."""
-    import shutil
-
     path = tmp_path_factory.mktemp("built") / "policy.revstep"
     shutil.copytree(policy_bundle, path)
     compile_kernels(path, gpus=("sm_80",))

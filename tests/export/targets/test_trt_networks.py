@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -25,8 +26,6 @@ class DdpmUnet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        import diffusers
-
         self.net = diffusers.UNet2DModel(
             sample_size=32, in_channels=3, out_channels=3, layers_per_block=2,
             block_out_channels=(128, 256, 256, 256), attention_head_dim=None,
@@ -44,8 +43,6 @@ class SmallDit(nn.Module):
 
     def __init__(self):
         super().__init__()
-        import diffusers
-
         self.net = diffusers.DiTTransformer2DModel(
             num_attention_heads=4, attention_head_dim=16, in_channels=4, out_channels=8,
             num_layers=3, sample_size=16, patch_size=2, num_embeds_ada_norm=1000,
