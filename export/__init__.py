@@ -5,8 +5,9 @@ Nothing heavy is imported before it is used: torch, onnx and diffusers are the `
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from revstep import moved
 
 if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.bundle.kernels import KernelFiles as KernelFiles
@@ -57,8 +58,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:  # which should report a misspelt name
-
-    def __getattr__(name: str) -> Any:
-        if name not in HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(HOMES[name]), name)
+    __getattr__ = moved.names(__name__, HOMES)

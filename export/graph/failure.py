@@ -8,9 +8,7 @@ from revstep.export.module.line import causes, line_of_error
 
 __all__ = ["failure"]
 
-MAX_LENGTH = (
-    600  # characters of what the exporter says: its reason comes first, its stacks after it
-)
+MAX_LENGTH = 600  # characters of the exporter's message: its reason comes before its stacks
 AFTER = (
     "\n\n",
     "Please file",

@@ -1,1 +1,1 @@
-"""The caller's module, as it was given: its checks, its example inputs, its lines."""
+"""The caller's module: the form that it takes, its checks, its example inputs, its lines."""

@@ -25,14 +25,11 @@ def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
     indices = np.unique(np.round(np.linspace(0, spec.schedule.steps - 1, rows))).astype(int)
     times = spec.schedule.from_index(indices[np.arange(rows) % len(indices)])
     at = [point(spec, float(t)) for t in times]
-    alpha, sigma = (
-        np.array([getattr(p, name) for p in at]).reshape(-1, *(1 for _ in spec.shape))
-        for name in ("alpha", "sigma")
-    )
-    c_in = np.ones_like(sigma)
-    if spec.prediction == "edm":
-        c_in = np.array([edm_input_scale(p.sigma, spec.sigma_data) for p in at])
-        c_in = c_in.reshape(sigma.shape)
+    edm = spec.prediction == "edm"
+    scales = [
+        (p.alpha, p.sigma, edm_input_scale(p.sigma, spec.sigma_data) if edm else 1.0) for p in at
+    ]
+    alpha, sigma, c_in = np.array(scales).T.reshape(3, -1, *(1 for _ in spec.shape))
     y, z = rng.standard_normal((2, rows, *spec.shape))
     x = (c_in * (alpha * 0.5 * y + sigma * z)).astype(np.float32)
     t = np.array([p.time for p in at], dtype=np.float32)
@@ -60,7 +57,7 @@ def example_condition(c: Condition, rows: int, rng: np.random.Generator) -> NDAr
 
 
 def _masks(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """About half, and both values in every row; one number a row is True and False in turn."""
+    """About half, and both values in every row; one number per row is True and False in turn."""
     value = rng.random(shape) < 0.5
     rows = value.reshape(len(value), -1)
     if rows.shape[1] == 1:

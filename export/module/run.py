@@ -67,32 +67,32 @@ def run_module(
     Raises:
         ExportError: It fails, or returns something else.
     """
-    given = described(inputs, spec)
+    fed = described(inputs, spec)
     try:
         with calling(form.device):
             out: object = module(*form.place(*(torch.from_numpy(i.copy()) for i in inputs)))
     except OutputError as error:
-        raise ExportError(f"for {given}, ", *error.args) from error
+        raise ExportError(f"for {fed}, ", *error.args) from error
     except Exception as error:  # a user's module may raise anything
         raise ExportError(
-            f"the module failed on {given}: {type(error).__name__}: {error}. {CALL} in the spec's "
+            f"the module failed on {fed}: {type(error).__name__}: {error}. {CALL} in the spec's "
             f"order, float32 t of shape (B,): adapt it in the factory{_lookup_hint(error, spec)}"
             f"{_half_hint(error, spec)}{example_hint(spec)}"
         ) from error
     if not isinstance(out, torch.Tensor):
         raise ExportError(
-            f"the module returned {type(out).__name__} for {given}, expected one tensor; wrap it "
+            f"the module returned {type(out).__name__} for {fed}, expected one tensor; wrap it "
             "in the factory (return_dict=False, [0])"
         )
     want = (len(inputs[0]), *spec.output_shape)
     if tuple(out.shape) != want:
         raise ExportError(
-            f"the module returned shape {tuple(out.shape)} for {given}, expected {want}"
+            f"the module returned shape {tuple(out.shape)} for {fed}, expected {want}"
             f"{' (twice the channels: learned_variance)' if spec.learned_variance else ''}; "
             "fix the spec's shape or learned_variance, or the module"
         )
     if not out.is_floating_point():
-        raise ExportError(f"the module returned {out.dtype} for {given}, expected float32")
+        raise ExportError(f"the module returned {out.dtype} for {fed}, expected float32")
     return out.detach().to(device="cpu", dtype=torch.float32)
 
 

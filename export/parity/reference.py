@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What a bundle's graphs are held to.
+    """What a bundle's graphs are compared with.
 
     Attributes:
         parity: The arrays of ``make_parity``.

@@ -91,14 +91,10 @@ def _checked(
         found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
         raise ExportError(f"{name}() returned {found}; {RETURNS}")
     module, spec, decoder = (*result, None)[:3]
-    wanted: list[tuple[str, object, type]] = [
-        ("module", module, torch.nn.Module),
-        ("spec", spec, DenoiserSpec),
-        ("decoder", decoder, torch.nn.Module),
-    ]
-    for part, value, kind in wanted:
-        if not isinstance(value, kind) and not (part == "decoder" and value is None):
-            expected = "a DenoiserSpec" if kind is DenoiserSpec else "a torch.nn.Module"
+    kinds = {"module": torch.nn.Module, "spec": DenoiserSpec, "decoder": torch.nn.Module | None}
+    for (part, kind), value in zip(kinds.items(), (module, spec, decoder), strict=True):
+        if not isinstance(value, kind):
+            expected = "a DenoiserSpec" if part == "spec" else "a torch.nn.Module"
             raise ExportError(
                 f"{name}() returned {type(value).__name__} as the {part}, expected {expected}; "
                 f"{RETURNS}"

@@ -65,7 +65,7 @@ def compile_bundle(
         CompileError: The runtime can't run this precision or graph, or the manifest can't be
             written.
         ParityError: NaN, or an error above its bound.
-        Cancelled: ``cancelled`` said so. In every case the bundle is unchanged.
+        Cancelled: ``cancelled`` gave True. In every case the bundle is unchanged.
     """
     of_graphs = [known.name for known in TARGETS.values() if "precision" in known.takes]
     check_one_of(target, "target", of_graphs)

@@ -16,7 +16,7 @@ TOTAL = 1000
 
 
 class BuildMonitor:
-    """Counts TensorRT's nested phases as one progress, and stops the build when asked.
+    """Counts TensorRT's nested phases as one progress, and stops the build when it is cancelled.
 
     Nothing may be raised through TensorRT's frames: what the callbacks raise is kept, stops the
     build, and is raised by ``reraise``; so is a Ctrl-C inside ``interruptible``.

@@ -27,7 +27,7 @@ TURING = "sm_75"  # not among TensorRT-RTX's default targets, and without fp32 m
 
 
 def gpu_targets(library: TrtLibrary, gpus: Sequence[str] = ()) -> tuple[str, ...]:
-    """TensorRT-RTX's GPUs, as ``sm_89``: those asked for, or all that it knows. TensorRT: none.
+    """TensorRT-RTX's GPUs, as ``sm_89``: the requested ones, or all that it knows. TensorRT: none.
 
     Raises:
         ValueError: Not written as ``sm_<number>``.
@@ -75,7 +75,7 @@ def build_plan(
     Raises:
         ValueError: Rows outside the spec's batch.
         CompileError: TensorRT refuses the graph or the options, or fails.
-        Cancelled: ``cancelled`` said so. (A KeyboardInterrupt stops a build too, and is raised.)
+        Cancelled: ``cancelled`` gave True. (A KeyboardInterrupt stops a build too, and is raised.)
     """
     options = options or BuildOptions()
     profile.check(spec)

@@ -32,7 +32,7 @@ def _compile(target: str, arguments: CompileArguments) -> CompiledEntry:
     """Builds one plan into the bundle."""
     precision, options = arguments.precision, arguments.options
     gpu = _gpu()
-    if target == "tensorrt" and gpu is None:  # said before what to install for it
+    if target == "tensorrt" and gpu is None:  # reported before what to install for it
         raise CompileError(
             "tensorrt builds plans only on the GPU that will run them, and torch finds no NVIDIA "
             "GPU here; compile on that machine (or, for GeForce and RTX GPUs, build without one "
