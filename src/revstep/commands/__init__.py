@@ -1,1 +1,1 @@
-"""The commands of ``revstep``, one a file. Heavy packages are imported inside them."""
+"""The commands of ``revstep``, one per file. Heavy packages are imported inside them."""
