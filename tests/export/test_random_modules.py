@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from random_modules import Case, cases
+from specs import random_inputs
 from zoo.animal import BOUNDS
 from zoo.run_graph import run_graph
 
@@ -20,20 +21,6 @@ QUICK = settings(
     max_examples=8, derandomize=True, deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
-
-
-def inputs_of(spec):
-    rng = np.random.default_rng(5)
-    high = 999 if spec.time.kind == "index" else 1
-    inputs = {
-        spec.name: rng.standard_normal((ROWS, *spec.shape)),
-        spec.time.name: np.round(rng.random(ROWS) * high, 0 if high > 1 else 6),
-    }
-    for c in spec.conditions:
-        inputs[c.name] = rng.standard_normal((ROWS, *c.shape))
-        if c.classes is not None:
-            inputs[c.name] = rng.integers(0, c.classes, ROWS)
-    return {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in inputs.items()}
 
 
 def in_float64(module, inputs):
@@ -52,7 +39,7 @@ def check(case, precision="fp32"):
                 export_module(case.build(), spec, path, precisions=(precision,))
             assert list(Path(folder).iterdir()) == []
             return
-        inputs = inputs_of(spec)
+        inputs = random_inputs(spec, ROWS)
         want = in_float64(case.build(), inputs)
         graph = export_module(case.build(), spec, path, precisions=(precision,)).graph(precision)
         for rows in (ROWS, 1):
@@ -83,6 +70,6 @@ def test_many_random_modules(case, precision):
 
 def test_the_oracle_sees_a_difference():
     case = Case("row", (5,), ("linear",), False, (), None)
-    inputs = inputs_of(case.spec())
+    inputs = random_inputs(case.spec(), ROWS)
     other = Case("row", (5,), ("linear", "tanh"), False, (), None)
     assert np.abs(in_float64(case.build(), inputs) - in_float64(other.build(), inputs)).max() > 0.1

@@ -10,6 +10,7 @@ import torch
 from specs import spec_of
 from torch import nn
 from toys import embed
+from zoo.run_graph import run_graph
 
 from revstep.engine.errors import ExportError
 from revstep.export import compile_bundle, export_module
@@ -49,11 +50,10 @@ def inputs(spec=SPEC):
     return {spec.name: x, spec.time.name: TIMES}
 
 
-def run(path, feeds):
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)[0].astype(np.float64)
+def error(bundle, want, feeds, precision="fp16"):
+    """The largest error of the graph over the RMS of what is wanted."""
+    got = run_graph(bundle.graph(precision), feeds)
+    return np.abs(got - want).max() / np.sqrt(np.mean(want**2))
 
 
 def module_output(module, feeds):
@@ -73,9 +73,7 @@ def types(path):
 def test_a_hand_written_embedding_needs_no_casts_in_fp16(mlp, copy_of):
     feeds = inputs()
     want = module_output(Mlp().eval(), feeds)
-    got = run(mlp.graph("fp16"), feeds)
-    rms = np.sqrt(np.mean(want**2))
-    assert np.abs(got - want).max() < 5e-3 * rms  # a time in fp16 gives 0.05
+    assert error(mlp, want, feeds) < 5e-3  # a time in fp16 gives 0.05
     copy = copy_of(mlp.path)
     assert compile_bundle(copy, precision="fp16").parity["forward"]["error"] < 1e-2
 
@@ -96,7 +94,7 @@ def test_what_overflows_on_the_trajectory_stays_float32(tmp_path):
     bundle = export(module, tmp_path, "fp16")
     feeds = inputs()
     want = module_output(module.eval(), feeds)
-    assert np.abs(run(bundle.graph("fp16"), feeds) - want).max() < 1e-2 * np.sqrt(np.mean(want**2))
+    assert error(bundle, want, feeds) < 1e-2
     assert bundle.manifest["provenance"]["precision"]["fp16"]["fp32"]["range"] >= 2
 
 
@@ -120,8 +118,7 @@ def test_a_masked_attention_of_large_negative_numbers_survives_fp16(tmp_path):
     feeds = inputs(spec)
     with torch.no_grad():
         want = Masked()(*(torch.from_numpy(v) for v in feeds.values())).numpy()
-    got = run(bundle.graph("fp16"), feeds)
-    assert np.abs(got - want).max() < 1e-2 * np.sqrt(np.mean(want**2))
+    assert error(bundle, want, feeds) < 1e-2
 
 
 def test_stacking_a_state_and_a_float32_wave_gives_types_that_agree(tmp_path):
@@ -159,7 +156,7 @@ def test_more_nodes_stay_float32_where_the_error_asks_for_it(tmp_path):
     assert figures["forward"]["error"] < figures["forward"]["bound"] == 1e-2
     feeds = inputs()
     want = module_output(module.eval(), feeds)
-    assert np.abs(run(bundle.graph("fp16"), feeds) - want).max() < 1e-2 * np.sqrt(np.mean(want**2))
+    assert error(bundle, want, feeds) < 1e-2
 
 
 def test_a_module_of_which_no_product_can_be_reduced_is_refused(tmp_path):
@@ -191,9 +188,9 @@ def test_bf16_is_emulated_as_onnxs_own_evaluator_computes_it(mlp):
     parity = mlp.parity()
     feeds = {SPEC.name: parity["x"], SPEC.time.name: parity["t"]}
     got = ReferenceEvaluator(str(mlp.graph("bf16"))).run(None, feeds)[0]
-    error = np.abs(got - parity["out"]).max() / np.sqrt(np.mean(parity["out"] ** 2))
+    own = np.abs(got - parity["out"]).max() / np.sqrt(np.mean(parity["out"] ** 2))
     reported = mlp.manifest["parity"]["figures"]["graph.bf16"]["forward"]["error"]
-    assert 0.3 * error < reported < 3 * error  # its products sum in bfloat16
+    assert 0.3 * own < reported < 3 * own  # its products sum in bfloat16
 
 
 def test_nodes_keep_their_names_and_stack_traces(mlp):
@@ -214,8 +211,7 @@ def test_weights_beside_the_file_stay_beside_it(tmp_path, monkeypatch):
         assert f"denoiser.{precision}.onnx.data" in bundle.manifest["files"]
     feeds = inputs()
     want = module_output(Mlp().eval(), feeds)
-    got = run(bundle.graph("fp16"), feeds)
-    assert np.abs(got - want).max() < 5e-3 * np.sqrt(np.mean(want**2))
+    assert error(bundle, want, feeds) < 5e-3
 
 
 def test_without_onnx_runtime_reduced_precisions_are_refused_before_any_work(tmp_path, monkeypatch):

@@ -10,35 +10,16 @@ import pytest
 import torch
 from damage import snapshot
 from safetensors.numpy import load_file
+from specs import random_inputs
 from torch import nn
 from toys import IMAGE, POLICY, TABULAR, PolicyToy, TabularToy, build
+from zoo.run_graph import run_graph
 
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import Decoder
 from revstep.export import export_module
 from revstep.export.graph.failure import failure
 from revstep.export.module.checks import scan_weights
-
-
-def run_onnx(path, inputs, output="out"):
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run([output], inputs)[0]
-
-
-def random_inputs(spec, rows, seed=3):
-    rng = np.random.default_rng(seed)
-    high = spec.schedule.steps if spec.time.kind == "index" else 1
-    inputs = {
-        spec.name: rng.standard_normal((rows, *spec.shape)).astype(np.float32),
-        spec.time.name: (rng.random(rows) * high).astype(np.float32),
-    }
-    for c in spec.conditions:
-        inputs[c.name] = rng.standard_normal((rows, *c.shape)).astype(np.float32)
-        if c.dtype == "int64":
-            inputs[c.name] = rng.integers(0, c.classes, (rows, *c.shape))
-    return inputs
 
 
 @pytest.mark.parametrize("kind", ["image", "policy", "tabular"])
@@ -49,7 +30,7 @@ def test_the_graph_gives_the_modules_output_for_any_batch(kind, rows, request):
     inputs = random_inputs(spec, rows)
     with torch.inference_mode():
         want = module(*(torch.from_numpy(v) for v in inputs.values())).numpy()
-    got = run_onnx(bundle / "denoiser.fp32.onnx", inputs)
+    got = run_graph(bundle / "denoiser.fp32.onnx", inputs)
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
 
 
@@ -84,7 +65,7 @@ def test_fp16_is_near_the_module_at_every_time(image_bundle):
     inputs["timestep"] = np.array([0, 1, 10, 100, 500, 999], dtype=np.float32)
     with torch.inference_mode():
         want = module(*(torch.from_numpy(v) for v in inputs.values())).numpy()
-    got = run_onnx(image_bundle / "denoiser.fp16.onnx", inputs)
+    got = run_graph(image_bundle / "denoiser.fp16.onnx", inputs)
     error = np.abs(got - want).reshape(6, -1).max(axis=1)
     assert error.max() < 5e-3  # a time cast to fp16 (angles near 1000) gives 0.05 and more
     assert got.dtype == np.float32
@@ -98,7 +79,7 @@ def test_the_demo_graph_gives_the_golden_outputs(demo_bundle, demo_folder, preci
         "timestep": golden["t"].astype(np.float32),
         "class_labels": golden["y"].astype(np.int64),
     }
-    got = run_onnx(demo_bundle / f"denoiser.{precision}.onnx", inputs)
+    got = run_graph(demo_bundle / f"denoiser.{precision}.onnx", inputs)
     assert np.abs(got - golden["v"]).max() < bound * np.sqrt(np.mean(golden["v"] ** 2))
 
 
@@ -107,7 +88,7 @@ def test_the_decoder_takes_any_batch(image_bundle):
     latents = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
     with torch.inference_mode():
         want = decoder(torch.from_numpy(latents)).numpy()
-    got = run_onnx(image_bundle / "decoder.onnx", {"latent": latents}, "image")
+    got = run_graph(image_bundle / "decoder.onnx", {"latent": latents})
     assert got.shape == (3, 3, 16, 16)
     np.testing.assert_allclose(got, want, atol=1e-5)
 
