@@ -317,7 +317,7 @@ def test_the_exporters_advice_to_report_an_issue_is_left_out():
 
 def test_what_is_no_module_or_spec_is_named(tmp_path):
     path = tmp_path / "x.revstep"
-    with pytest.raises(TypeError, match="spec must be a DenoiserSpec; got NoneType"):
+    with pytest.raises(TypeError, match="spec must be a DenoiserSpec; got None"):
         export_module(TabularToy(), None, path)
     with pytest.raises(TypeError, match=r"the module must be a torch.nn.Module; got function"):
         export_module(lambda x, t: x, TABULAR, path)
