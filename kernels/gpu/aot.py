@@ -53,7 +53,7 @@ class Variant:
         kernel: "begin_step", "fused_step" or "normal_fill".
         dtype: The network's dtype: "float32", "float16" or "bfloat16".
         aligned: D is a multiple of 4.
-        history: History slots, 0..3.
+        history: Arrays of history, 0..3.
         x0: x0 is written out.
         inpaint: There is a mask.
         learned: The network gives a variance.

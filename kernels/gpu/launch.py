@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     import torch
 
-SMALL_CALLS, LARGE_CALLS = 128, 256  # Philox calls of a block: 4 or 8 elements a thread
+SMALL_CALLS, LARGE_CALLS = 128, 256  # Philox calls of a block: 4 or 8 elements per thread
 BEGIN_SLOTS = 128  # slots of a block of begin_step
 WARPS = 4
-# More elements a thread share the row's decoding, at twice the registers: for tensors that fill
+# More elements per thread share the row's decoding, at twice the registers: for tensors that fill
 # every GPU many times over, and while the registers leave room. Estimates, not measured.
 LARGE_ELEMENTS = 1 << 22
 LARGE_HISTORY = 1
@@ -67,18 +67,18 @@ def step_launch(buffers: StepBuffers, calls: int, history: int | None = None) ->
     Args:
         buffers: The tensors.
         calls: Philox calls of a block.
-        history: History slots that the kernel is compiled for, at least the buffers'; None: those.
+        history: Arrays of history that it is compiled for, at least the buffers'; None: those.
     """
     import torch
 
     b, x = buffers, buffers.x
     D = b.elements
     count = len(b.history) if history is None else history
-    slots = (*b.history, x, x, x)[:3]  # absent ones are never touched; any address does
+    history_arrays = (*b.history, x, x, x)[:3]  # absent ones are never touched; any address does
     absent = [x if tensor is None else tensor for tensor in (b.x0, b.mask, b.known)]
     arguments = (
         b.table.view(torch.int64), b.current, b.seed, b.guidance, b.cond_row, b.uncond_row,
-        b.flags, x, b.output, b.net_x, *slots, *absent, D if D % 4 else D // 4,
+        b.flags, x, b.output, b.net_x, *history_arrays, *absent, D if D % 4 else D // 4,
     )  # fmt: skip
     constants = {
         "ALIGNED": D % 4 == 0,

@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from revstep.engine.backends.trt.denoiser import TrtDenoiser
 from revstep.engine.backends.trt.library import PACKAGES, trt_library
+from revstep.engine.backends.trt.plan import PlanFile, rows_text
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
@@ -16,9 +18,6 @@ from revstep.engine.system.user_cache import read_cache, write_cache
 
 if TYPE_CHECKING:
     import torch
-
-    from revstep.engine.backends.trt.denoiser import TrtDenoiser
-    from revstep.engine.backends.trt.plan import PlanFile
 
 __all__ = [
     "GpuModel",
@@ -111,7 +110,7 @@ def find_plan(
     usable = usable_plans(bundle, gpu, precision=precision, batch=batch, versions=versions)
     fitting = [e for e in usable if e.batch[0] <= batch <= e.batch[1]]
     if not fitting:
-        have = ", ".join(_rows(entry) for entry in usable)
+        have = ", ".join(rows_text(entry.batch) for entry in usable)
         raise BackendError(
             f"{bundle.path} has no TensorRT plan ({precision}) for {batch} rows; its plans for "
             f"{gpu} take {have}; run: {_command(bundle, usable[0].target, precision, batch)}"
@@ -188,8 +187,6 @@ def open_tensorrt(
         BackendError: No GPU, no TensorRT, no plan for them, or a damaged one; the message names
             the command that fixes it.
     """
-    from revstep.engine.backends.trt.denoiser import TrtDenoiser
-
     gpu = GpuModel.current(device)
     if batches is None:
         usable = usable_plans(bundle, gpu, precision=precision)
@@ -224,8 +221,6 @@ def keep_kernels(denoiser: TrtDenoiser) -> None:
 
 def plan_file(bundle: Bundle, entry: CompiledEntry) -> PlanFile:
     """An entry's plan, with its hash and the command that makes it anew."""
-    from revstep.engine.backends.trt.plan import PlanFile
-
     assert entry.file is not None
     sha256 = str(bundle.manifest["files"][entry.file]["sha256"])
     return PlanFile(bundle.path / entry.file, entry.command(bundle.path), sha256)
@@ -242,8 +237,3 @@ def _command(bundle: Bundle, target: str, precision: str, batch: int) -> str:
     return (
         f"revstep compile {bundle.path} --target {target} --precision {precision} --batch {batch}"
     )
-
-
-def _rows(entry: CompiledEntry) -> str:
-    smallest, largest = entry.batch
-    return str(largest) if smallest == largest else f"{smallest} to {largest}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.backends.trt.library import trt_library
-from revstep.engine.backends.trt.plan import PlanFile, TrtPlan
+from revstep.engine.backends.trt.plan import PlanFile, TrtPlan, rows_text
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels.layout import dtype_name
@@ -163,7 +163,7 @@ class TrtDenoiser:
         for plan in self.plans:  # static ones first
             if plan.rows[0] <= rows <= plan.rows[1]:
                 return plan
-        have = ", ".join(_range(plan.rows) for plan in self.plans)
+        have = ", ".join(rows_text(plan.rows) for plan in self.plans)
         command = self.plans[0].command.partition(" --batch")[0].partition(" --dynamic")[0]
         raise BackendError(
             f"no TensorRT plan of this bundle takes {rows} rows; its plans take {have}; "
@@ -192,10 +192,6 @@ class TrtDenoiser:
         if self.device.type != "cuda":
             return 0
         return int(torch.cuda.current_stream(self.device).cuda_stream)
-
-
-def _range(rows: tuple[int, int]) -> str:
-    return str(rows[0]) if rows[0] == rows[1] else f"{rows[0]} to {rows[1]}"
 
 
 def _check_plan(plan: TrtPlan, spec: DenoiserSpec) -> None:

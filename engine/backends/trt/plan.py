@@ -17,7 +17,7 @@ from revstep.engine.errors import BackendError, DeviceMemoryError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PlanFile", "TrtPlan"]
+__all__ = ["PlanFile", "TrtPlan", "rows_text"]
 
 log = logging.getLogger("revstep")
 
@@ -228,6 +228,11 @@ class TrtPlan:
             f"{self.label} {what} with {self.library.name} {self.library.version}: {cause.text}"
             f"{fix} ({said or 'no message in its log'})"
         )
+
+
+def rows_text(rows: tuple[int, int]) -> str:
+    """``4``, or ``1 to 8``."""
+    return str(rows[0]) if rows[0] == rows[1] else f"{rows[0]} to {rows[1]}"
 
 
 def _kind(cause: Cause) -> type[BackendError]:

@@ -209,7 +209,7 @@ def test_the_driver_is_blamed_last():
     [
         (lambda tensors: tensors[:1] + tensors[2:], "has the inputs actions, observation"),
         (lambda tensors: [["actions", "INPUT", [4, 8, 3], "FLOAT"], *tensors[1:]],
-         r"'actions' is float32 \(8, 3\) a row; the spec says a float \(8, 2\)"),
+         r"'actions' is float32 \(8, 3\) per row; the spec says a float \(8, 2\)"),
         (lambda tensors: [tensors[0], ["k", "INPUT", [4], "INT64"], *tensors[2:]],
          "'k' is int64"),
         (lambda tensors: [tensors[0], ["k", "INPUT", [2], "FLOAT"], *tensors[2:]],

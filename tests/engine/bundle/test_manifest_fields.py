@@ -142,12 +142,12 @@ def test_a_number_that_is_infinite_is_refused(policy_bundle, copy_of):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("spec", "shape", [9, 2]), r"'actions' is \(8, 2\) a row; the spec says \(9, 2\)"),
+        (put("spec", "shape", [9, 2]), r"'actions' is \(8, 2\) per row; the spec says \(9, 2\)"),
         (put("spec", "shape", [2]), "'actions' has 3 axes; the spec says 2"),
-        (put("spec", "conditions", 0, "shape", [5]), r"'observation' is \(4,\) a row"),
+        (put("spec", "conditions", 0, "shape", [5]), r"'observation' is \(4,\) per row"),
         (put("spec", "conditions", 0, "dtype", "int64"), "'observation' is tensor.float."),
         (put("spec", "conditions", 0, "name", "seen"), "names actions, k, seen"),
-        (put("spec", "learned_variance", True), r"output is \(8, 2\) a row.*says \(16, 2\)"),
+        (put("spec", "learned_variance", True), r"output is \(8, 2\) per row.*says \(16, 2\)"),
     ],
 )
 def test_a_spec_that_contradicts_the_graph_is_refused_at_load(
@@ -162,7 +162,7 @@ def test_a_spec_that_contradicts_the_graph_is_refused_at_load(
 def test_a_decoder_that_contradicts_its_graph_is_refused_at_load(image_bundle, copy_of):
     bundle = copy_of(image_bundle)
     edit_manifest(bundle, put("spec", "decoder", "shape", [3, 8, 8]))
-    with pytest.raises(BackendError, match=r"decoder\.onnx: the output is \(3, 16, 16\) a row"):
+    with pytest.raises(BackendError, match=r"decoder\.onnx: the output is \(3, 16, 16\) per row"):
         revstep.load(bundle, device="cpu")
 
 
