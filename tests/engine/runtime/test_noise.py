@@ -69,7 +69,7 @@ def test_a_noise_and_itself_give_itself():
         (([1.0, 2.0], [1.0], 0.5), ValueError, r"a has shape \(2,\) and b \(1,\)"),
         (([1.0, np.nan], [1.0, 0.0], 0.5), ValueError, "a holds NaN"),
         (([1.0, 2.0], [-2.0, -4.0], 0.5), ValueError, "opposite directions"),
-        (([1.0, 2.0], [1.0, 0.0], [[0.5]]), ValueError, "one a sample"),
+        (([1.0, 2.0], [1.0, 0.0], [[0.5]]), ValueError, "one per sample"),
         (([1.0, 2.0], [1.0, 0.0], np.nan), ValueError, r"in \[0, 1\]"),
         (([1.0, 2.0], [1.0, 0.0], 1.5), ValueError, r"in \[0, 1\]"),
         (([1.0, 2.0], [1.0, 0.0], "half"), TypeError, "mix must be numbers"),
