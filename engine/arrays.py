@@ -92,11 +92,11 @@ def integers(value: ArrayLike, what: str, dtype: str = "int64") -> NDArray[Any]:
         raise ArgumentTypeError(f"{what} must be integers; got {array.dtype}", what)
     ends, bits = np.iinfo(dtype), np.iinfo(dtype).bits
     if array.size and int(array.max()) > ends.max:
-        most = f"2^{bits - 1} - 1 = {ends.max}"
-        raise ArgumentError(f"{what} holds {array.max()}; an integer is at most {most}", what)
+        text = f"{what} holds {array.max()}; an integer is at most 2^{bits - 1} - 1 = {ends.max}"
+        raise ArgumentError(text, what)
     if array.size and int(array.min()) < ends.min:
-        least = f"-2^{bits - 1} = {ends.min}"
-        raise ArgumentError(f"{what} holds {array.min()}; an integer is at least {least}", what)
+        text = f"{what} holds {array.min()}; an integer is at least -2^{bits - 1} = {ends.min}"
+        raise ArgumentError(text, what)
     return array.astype(dtype)
 
 

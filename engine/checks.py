@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MAX_ELEMENTS = 2**31 - 1  # a sample
+MAX_ELEMENTS = 2**31 - 1  # per sample
 SIZES = "positive whole numbers, without the batch"
 
 T = TypeVar("T")

@@ -75,8 +75,8 @@ class Engine:
         self._decoder = decoder
         self._again = again
         self._details = dict(details or {})
-        least, most = self.spec.batch
-        self._fixed_rows = max(least, min(most, REPRODUCIBLE_ROWS)) if reproducible else None
+        low, high = self.spec.batch
+        self._fixed_rows = max(low, min(high, REPRODUCIBLE_ROWS)) if reproducible else None
         described = {**self._runtime.describe(), **self._details}
         self._advice = NON_FINITE.get(str(described.get("precision")), NON_FINITE["fp32"])
         build = partial(build_program, self.spec)
@@ -150,7 +150,7 @@ class Engine:
                 options such as ``revstep.samplers.UniPC(order=3)``, or a function of a ``Run``
                 (docs/own-sampler.md).
             steps: 1 to the schedule's training steps; None: 20, or what a given grid has.
-            seed: An int S (sample i uses (S + i) mod 2^64), one int a sample, or None: drawn, and
+            seed: An int S (sample i uses (S + i) mod 2^64), one int per sample, or None: drawn, and
                 reported in the result.
             guidance: Classifier-free guidance g: uncond + g (cond - uncond); one number or (n,).
             guidance_weight: w of 1 + w (g - 1) over time, such as ``GuidanceInterval(0.3, 5)``.
@@ -177,7 +177,7 @@ class Engine:
             clip: Whether the denoised estimate is clipped; None is the spec's.
             final: Where the run ends: ``clean`` (sigma = 0) or ``first`` (training index 0); None
                 is the spec's.
-            batch_size: Samples a network call at most; None fills the spec's batch range.
+            batch_size: Max samples per network call; None fills the spec's batch range.
             decode: Whether a bundle's latent decoder runs on the result.
             progress: Called with (steps done, steps in all) after every step.
             on_step: Called with a ``Preview`` after every step.
@@ -260,8 +260,8 @@ class Engine:
         Args:
             x0: Data (n, *shape) or (*shape), in the training data's units.
             steps: As in ``sample``.
-            iterations: Network calls a step, each a fixed-point iteration towards what DDIM's own
-                step undoes. 0 is the plain walk, one call a step too, at its noiseless side.
+            iterations: Network calls per step, each a fixed-point iteration towards what DDIM's own
+                step undoes. 0 is the plain walk, one call per step too, at its noiseless side.
             strength: None inverts to pure noise, for ``sample(noise=noise)``. In (0, 1]: only as
                 many steps as ``sample(start=x0, strength=strength, noise=noise)`` runs of the same
                 compat: ceil(strength * steps), with ``diffusers`` int(strength * steps).

@@ -12,11 +12,11 @@ MEANT = {  # what other libraries call it
     "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16",
 }  # fmt: skip
 ALIKE = 0.6  # difflib's own cutoff: below it, a suggestion is a guess
-WORD = 4  # letters from which on one name inside another is no chance
+WORD = 4  # letters from which on one name inside another is no coincidence
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str | None:
-    """The allowed name that is spelt most like ``name``, or None where none is near.
+    """The allowed name that is spelt nearest to ``name``, or None where none is near.
 
     Case and punctuation don't count, and + is p: ``DPM++ 2M`` is near ``dpmpp_2m``.
     """

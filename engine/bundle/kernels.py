@@ -80,7 +80,7 @@ class KernelFiles:
         """Refuses files that were damaged, or compiled from other kernels than this revstep's.
 
         Raises:
-            BundleError: They were; the message names the file and the command that mends it.
+            BundleError: They were; the message names the file and the command that fixes it.
         """
         from revstep.kernels.gpu.cubin import read_index
 
@@ -113,8 +113,8 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
     if wanted == "triton":
         if no_triton is None:
             return None
-        why, cure = no_triton
-        raise BackendError(f"kernels='triton' was asked for, and {why}; {cure}")
+        why, fix = no_triton
+        raise BackendError(f"kernels='triton' was asked for, and {why}; {fix}")
     files = KernelFiles.of(bundle)
     no_core = _no_core() if files is not None else None
     if files is not None and no_core is None:
@@ -130,17 +130,17 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
         return None
     lack = "" if no_triton is None else f"{no_triton[0]}, and "
     if no_core is not None:
-        core, cure = no_core
-        raise BackendError(f"{NEEDED} {lack}those compiled into {bundle.path} need {core}; {cure}")
+        core, fix = no_core
+        raise BackendError(f"{NEEDED} {lack}those compiled into {bundle.path} need {core}; {fix}")
     command = kernels_command(bundle.path)
-    remedy = f"run: {command}"
+    fix = f"run: {command}"
     if no_triton is not None:
-        remedy = f"{no_triton[1]}, or compile them into the bundle where Triton is: {command}"
-    raise BackendError(f"{NEEDED} {lack}{bundle.path} holds no compiled ones; {remedy}")
+        fix = f"{no_triton[1]}, or compile them into the bundle where Triton is: {command}"
+    raise BackendError(f"{NEEDED} {lack}{bundle.path} holds no compiled ones; {fix}")
 
 
 def _no_triton() -> tuple[str, str] | None:
-    """Why Triton can't compile kernels here and what mends that, or None."""
+    """Why Triton can't compile kernels here and what fixes that, or None."""
     import shutil
     import sysconfig
 
@@ -158,7 +158,7 @@ def _no_triton() -> tuple[str, str] | None:
 
 
 def _no_core() -> tuple[str, str] | None:
-    """Why cuda.core can't launch kernels here and what mends that, or None."""
+    """Why cuda.core can't launch kernels here and what fixes that, or None."""
     try:
         import cuda.core  # noqa: F401
     except ImportError as error:

@@ -54,7 +54,7 @@ class Bundle:
 
         Raises:
             BundleError: No bundle, another version, or a damaged one; the message names the file,
-                what was found, what was expected, and how to mend it.
+                what was found, what was expected, and how to fix it.
         """
         path = Path(path)
         manifest = read_manifest(path)

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from revstep.engine.backends.registry import (
     BACKENDS,
@@ -18,12 +18,12 @@ from revstep.engine.backends.registry import (
 )
 from revstep.engine.backends.trt.library import PACKAGES
 from revstep.engine.bundle.kernels import choose_kernels
+from revstep.engine.bundle.manifest import read_manifest
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.checks import check_one_of
 from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
 from revstep.engine.engine import Engine
-from revstep.engine.errors import BackendError
-from revstep.engine.open.call import LoadCall
+from revstep.engine.errors import BackendError, BundleError
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.parts.decoder import LatentDecoder
 from revstep.engine.runtime.buckets import make_buckets
@@ -32,7 +32,7 @@ from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load"]
+__all__ = ["LoadCall", "load"]
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:<i>")
 
@@ -66,8 +66,8 @@ def load(
     """An engine that samples the bundle at ``path``.
 
     ``auto`` takes the best that works here: on a GPU TensorRT, then ONNX Runtime's CUDA provider;
-    else ONNX Runtime on the CPU. What it passes over is said in a warning; ``Engine.describe``
-    tells what runs. A copy of the engine, by ``copy`` or ``pickle``, is this call again: a worker
+    else ONNX Runtime on the CPU. Warnings say what it passes over; ``Engine.describe``
+    reports what runs. A copy of the engine, by ``copy`` or ``pickle``, is this call again: a worker
     process, such as multiprocessing's, a DataLoader's or Ray's, loads the bundle for itself, by
     its absolute path.
 
@@ -80,8 +80,8 @@ def load(
         verify: Compare every file's sha256 with the manifest's.
         reproducible: A sample's bits never depend on its batch: every network call is padded to
             one fixed number of rows.
-        threads: On a CPU: threads inside a network operator; None: one a core that the process may
-            use, by its affinity mask and its cgroup's quota.
+        threads: On a CPU: threads inside a network operator; None: one per core that the process
+            may use, by its affinity mask and its cgroup's quota.
         buckets: Network rows that are prepared, to which calls are padded; None: on CUDA powers of
             two in the bundle's batch range, or what its TensorRT plans were built for; on a CPU no
             call is padded.
@@ -141,19 +141,50 @@ def load(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class LoadCall:
+    """A call of ``load``, to be repeated by a copy of its engine, here or in another process.
+
+    Attributes:
+        path: The bundle, absolute.
+        digest: Of its manifest, and so of all its files.
+        options: The other arguments.
+    """
+
+    path: Path
+    digest: str
+    options: dict[str, Any]
+
+    def __call__(self) -> Engine:
+        """The engine.
+
+        Raises:
+            BundleError: The bundle isn't there, or another one is.
+            BackendError, DeviceMemoryError: As ``load``, on the machine where this runs.
+        """
+        found = read_manifest(self.path)["digest"]
+        if found != self.digest:
+            raise BundleError(
+                f"{self.path} was changed since the engine was loaded of which this is a copy (its "
+                f"digest is {found[:12]}..., it was {self.digest[:12]}...): load() it again, and "
+                "copy or send that engine"
+            )
+        return load(self.path, **self.options)
+
+
 def _first_that_works(
     options: _Options, backend: str, device: str
 ) -> tuple[str, Runtime, torch.device | None]:
     """(backend, runtime, GPU or None) of the first candidate that runs here."""
-    bundle, given = options.bundle, backend != "auto"
-    name = backend if given else candidates(bundle, "cpu")[0]
-    on_gpu = device.startswith("cuda") or (given and not runs_on(backend, "cpu"))
-    on_cpu = device == "cpu" or (given and not runs_on(backend, "cuda"))
+    bundle, named = options.bundle, backend != "auto"
+    name = backend if named else candidates(bundle, "cpu")[0]
+    on_gpu = device.startswith("cuda") or (named and not runs_on(backend, "cpu"))
+    on_cpu = device == "cpu" or (named and not runs_on(backend, "cuda"))
     if on_cpu or not (on_gpu or driver_gpus()):
         if backend == device == "auto" and any(e.target in PACKAGES for e in bundle.compiled):
             log.warning(
                 "%s runs on the CPU, in %s: no NVIDIA GPU or driver was found for its TensorRT "
-                "engines (device='cpu' says that this is wanted)", bundle.path, name,
+                "plans (device='cpu' says that this is wanted)", bundle.path, name,
             )  # fmt: skip
         return name, _cpu_runtime(options, name), None
     try:
@@ -163,11 +194,11 @@ def _first_that_works(
             raise
         log.warning("CUDA is passed over: %s; %s runs on the CPU, in %s", error, bundle.path, name)
         return name, _cpu_runtime(options, name), None
-    tried = [backend] if given else candidates(bundle, "cuda")
+    tried = [backend] if named else candidates(bundle, "cuda")
     failures = []
     for each in tried:
         try:
-            runtime = _gpu_runtime(options, each, where, exactly=given)
+            runtime = _gpu_runtime(options, each, where, exactly=named)
             return runtime.describe().get("library", each), runtime, where
         except BackendError as error:
             if len(tried) == 1 and on_gpu:
@@ -201,8 +232,8 @@ def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: 
     targets = (name,) if exactly else (name, *BACKENDS[name].plans)
     only = tuple(entry for entry in bundle.compiled if entry.target in targets)
     narrowed = dataclasses.replace(bundle, compiled=only)
-    mend = "use a lower precision, or a GPU with more memory"
-    with memory_named(where, f"loading the network in {name}", mend):
+    fix = "use a lower precision, or a GPU with more memory"
+    with memory_named(where, f"loading the network in {name}", fix):
         network = opened(Wanted(narrowed, options.precision, rows=buckets), where)
     if buckets is None and network.ranges is not None:  # steps through the ranges
         buckets = sorted({b for rows in network.ranges for b in make_buckets(rows)})

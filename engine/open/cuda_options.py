@@ -99,12 +99,12 @@ def cuda_options(
         check_type(cuda, "cuda", CudaOptions, "a revstep.CudaOptions")
     if not older:
         return cuda or CudaOptions()
-    given = ", ".join(f"{option}=" for option in older)
+    options = ", ".join(f"{option}=" for option in older)
     if cuda is not None:
-        text = f"{given} beside cuda=: give all of them in cuda=CudaOptions(...)"
+        text = f"{options} beside cuda=: give all of them in cuda=CudaOptions(...)"
         raise ArgumentTypeError(text, "cuda")
     warnings.warn(
-        f"{name}(..., {given}) is now {name}(..., cuda=revstep.CudaOptions({given}))",
+        f"{name}(..., {options}) is now {name}(..., cuda=revstep.CudaOptions({options}))",
         DeprecationWarning,
         stacklevel=3,
     )

@@ -97,8 +97,8 @@ def from_module(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     where = torch.device("cpu") if device == "cpu" else cuda_device(device)
     module = ModuleCall(module, spec, output)
-    mend = "use a lower precision, or a GPU with more memory"
-    with memory_named(where, "loading the module", mend):
+    fix = "use a lower precision, or a GPU with more memory"
+    with memory_named(where, "loading the module", fix):
         prepared = live_module(module, spec, precision, where)
     options: dict[str, Any] = {"compile": compile, "tf32": cuda.tf32, "precision": precision}
     denoiser = TorchModuleDenoiser(prepared, spec, device=where, **options)

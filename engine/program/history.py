@@ -134,7 +134,7 @@ def _too_much(row: int, lines: Sequence[str] | None) -> str:
     where = f" ({lines[row]})" if lines else ""
     return (
         f"the sampler can't be a program: after network call {row}{where} later steps need more "
-        f"than the state, {HISTORY} stored values, and one new stored value a call can give; "
+        f"than the state, {HISTORY} stored values, and one new stored value per call; "
         "use fewer past values, or combine them into one"
     )
 

@@ -47,7 +47,7 @@ class DDIMInversion(BaseSampler):
     of the step's begin.
 
     Attributes:
-        iterations: Network calls a step that refine its end; 0 is the explicit walk: one call,
+        iterations: Network calls per step that refine its end; 0 is the explicit walk: one call,
             where the step begins.
         strength: In (0, 1]: only the first steps from the data, as many as ``steps_run`` says.
     """

@@ -108,7 +108,7 @@ def network_index(spec: DenoiserSpec, index: float) -> float:
     if spec.prediction == "mean":
         raise ValueError(
             f"this grid needs the training index {index:g}, and a network that predicts 'mean' for "
-            "whole indices can't be told the nearest: its target is another there. Use a grid "
+            "whole indices can't be fed the nearest: its target is another there. Use a grid "
             "in training indices (trailing, leading, linspace), or the spec's time.fractions=True"
         )
     return nearest

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +20,7 @@ from revstep.engine.program.samplers import BaseSampler, resolve_sampler
 from revstep.engine.program.steps import steps_run
 from revstep.engine.program.trace import Row, Run, Sampler
 from revstep.engine.program.warn import warn_of_program
-from revstep.engine.renamed import renamed
+from revstep.engine.renamed import renamed, renamed_fields
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 from revstep.engine.spec.prediction import edm_input_scale
@@ -34,6 +33,7 @@ FINALS = ("clean", "first")
 FINITE_COLUMNS = [c for c in range(col.COLUMNS) if c not in (col.LO, col.HI)]
 
 
+@renamed_fields(slots="history")
 @dataclasses.dataclass(frozen=True, eq=False)
 class StepProgram:
     """The rows of one run.
@@ -59,12 +59,6 @@ class StepProgram:
     def length(self) -> int:
         """Network calls of the run."""
         return len(self.rows) - 1
-
-    @property
-    def slots(self) -> int:
-        """The old name of ``history``."""
-        warnings.warn("slots is now history", DeprecationWarning, stacklevel=2)
-        return self.history
 
 
 @renamed(spacing="grid")

@@ -37,7 +37,7 @@ __all__ = ["Estimate", "Row", "Run", "Sampler"]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate(NotAVector):
-    """What one network call tells, as vectors.
+    """What one network call gives, as vectors.
 
     Attributes:
         m: The network's output, after guidance.
@@ -167,7 +167,7 @@ class Run:
         return not self.compat and then is self.steps[-1][1]
 
     def noise(self) -> Vector:
-        """Standard normal noise of this call's update; once a call."""
+        """Standard normal noise of this call's update; once per call."""
         if not self.rows:
             raise ProgramError(
                 f"run.noise() comes after the first run.denoise() ({sampler_line()})"

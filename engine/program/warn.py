@@ -32,7 +32,7 @@ Float64 = NDArray[np.float64]
 def warn_of_program(
     spec: DenoiserSpec, rows: Float64, points: Sequence[Point], *, clip: bool
 ) -> None:
-    """Warns, where the network is told wrong times or its error grows.
+    """Warns, where the network is fed wrong times or its error grows.
 
     Args:
         spec: The denoiser.
@@ -80,7 +80,7 @@ def _warn_of_rounding(spec: DenoiserSpec, points: Sequence[Point]) -> bool:
 
 
 def _warn_of_repeats(calls: Sequence[Point]) -> None:
-    """Warns where the network is told one time for states of several noise levels."""
+    """Warns where the network is fed one time for states of several noise levels."""
     first_at: dict[float, Point] = {}
     repeated = []
     for at in calls:
@@ -92,8 +92,8 @@ def _warn_of_repeats(calls: Sequence[Point]) -> None:
         off = abs(first.level - at.level)  # measured: far less, for a good network
         how = f"off by up to {off:.1g}, where data is of size 1" if off < SMALL else "off"
         log.warning(
-            "the network takes whole training indices, and %d of its %d calls tell it one that "
-            "another call told for another noise level, as %g for %.4g and for %.4g: samples may "
+            "the network takes whole training indices, and %d of its %d calls feed it one that "
+            "another call feeds for another noise level, as %g for %.4g and for %.4g: samples may "
             "be %s. Use fewer steps, a grid in indices (trailing, leading, linspace), or, "
             "where the network takes fractions, the spec's TimeInput(fractions=True)",
             *(len(repeated), len(calls), at.time, first.level, at.level, how),
@@ -138,7 +138,7 @@ def error_gains(spec: DenoiserSpec, rows: Float64, points: Sequence[Point]) -> F
     """How much of the final state, in parts of its spread, an error of each call becomes.
 
     The error is one of the noise: 1 for ``epsilon``, and what that is for ``score`` and ``mean``.
-    The network answers errors as that of data N(0, 1) does, where x0 is alpha / (alpha² + sigma²)
+    Errors of the input come out as with data N(0, 1), where x0 is alpha / (alpha² + sigma²)
     of the state. Clipping is left out. The rows are walked once, from the end: what a change of the
     state or of the history before a row makes of the final state.
 

@@ -32,7 +32,7 @@ INDEX_TIME = TimeInput()
 TUPLES = {
     "shape": SHAPE,
     "conditions": "a tuple of Condition, as (Condition(...),) with a comma",
-    "batch": "(least, most) network rows a call, as (1, 64)",
+    "batch": "(min, max) network rows per call, as (1, 64)",
     "value_range": "(lo, hi), as (-1.0, 1.0), or None",
 }
 
@@ -62,7 +62,7 @@ class DenoiserSpec:
             ``first_ddim``: index 0 for DDIM and PNDM, clean for other samplers, as diffusers has it
             with ``set_alpha_to_one=False``.
         decoder: The latent decoder's description, if the bundle has one.
-        batch: (least, most) network rows a call.
+        batch: (min, max) network rows per call.
     """
 
     shape: tuple[int, ...]
@@ -147,8 +147,7 @@ class DenoiserSpec:
         low, high = (*self.batch, 0, 0)[:2]
         if len(self.batch) != 2 or not 1 <= low <= high <= MAX_BATCH:
             raise ValueError(
-                f"batch must be (least, most) with 1 <= least <= most <= {MAX_BATCH}; "
-                f"got {self.batch}"
+                f"batch must be (min, max) with 1 <= min <= max <= {MAX_BATCH}; got {self.batch}"
             )
 
     def _check_objective(self) -> None:
@@ -157,13 +156,13 @@ class DenoiserSpec:
         check_one_of(self.prediction, "prediction", PREDICTIONS)
         if self.prediction == "edm" and self.schedule.kind != "ve":
             raise ValueError("prediction 'edm' needs a VESchedule, as VESchedule.edm()")
-        self._check_told_level()
+        self._check_fed_level()
         if not (math.isfinite(self.training_step) and self.training_step > 0.0):
             raise ValueError(f"training_step must be positive; got {self.training_step}")
         if not (math.isfinite(self.sigma_data) and self.sigma_data > 0.0):
             raise ValueError(f"sigma_data must be positive; got {self.sigma_data}")
 
-    def _check_told_level(self) -> None:
+    def _check_fed_level(self) -> None:
         """Refuses a time input that has no finite number for the last training index."""
         if self.time.kind not in LEVEL_KINDS:
             return
@@ -171,7 +170,7 @@ class DenoiserSpec:
         alpha, _ = schedule.alpha_sigma(schedule.from_index(schedule.steps - 1))
         if alpha == 0.0 and (schedule.kind != "flow" or kind == "log_snr"):
             raise ValueError(
-                f"a network that is fed {kind!r} can't be told the last training index, where "
+                f"a network that is fed {kind!r} can't be fed the last training index, where "
                 "alpha = 0 and the noise level is infinite (zero terminal SNR, or a flow's t = 1): "
                 "feed it 'index', 'unit' or 'thousand', or give the schedule that it was trained "
                 "with, such as VPSchedule.from_sigmas(...)"
@@ -197,7 +196,7 @@ class DenoiserSpec:
 
     @property
     def elements(self) -> int:
-        """Elements a sample."""
+        """Elements per sample."""
         return math.prod(self.shape)
 
     @property

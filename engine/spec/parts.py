@@ -56,12 +56,12 @@ class TimeInput:
     ``sigma`` is the noise level that grids are written in (``Schedule.level``): the sigma of
     k-diffusion, EDM and diffusers' Euler, not VP's sqrt(1 - abar). ``log_sigma`` is EDM's c_noise,
     that of Stable Video Diffusion too. Where alpha = 0 at the last training index (zero terminal
-    SNR; flow as ``log_snr``) there is no finite number to tell: such a spec is refused.
+    SNR; flow as ``log_snr``) there is no finite number to feed: such a spec is refused.
 
     Attributes:
         name: The input's name.
         kind: A row of the table.
-        fractions: Whether the first three may be told times between training indices; the last
+        fractions: Whether the first three may be fed times between training indices; the last
             three always may.
     """
 
@@ -89,7 +89,7 @@ class Condition:
             classifier-free guidance needs one. A number, for all of the shape, or a whole array,
             such as the embedding of a null prompt.
         classes: For class labels: valid values are 0 .. classes - 1.
-        limits: For other integers: (least, most) valid value. Export finds it where the module
+        limits: For other integers: (min, max) valid value. Export finds it where the module
             looks the values up in a table.
         example: Values that are sound for the module, of the shape or (rows, *shape), for export
             to try it with: lengths, identifiers from 1, a mask whose logarithm is taken. A bundle
@@ -106,7 +106,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         check_identifier(self.name, "a condition's name")
-        allowed = "a tuple of positive whole numbers, () for one number a sample"
+        allowed = "a tuple of positive whole numbers, () for one number per sample"
         shape = check_sequence(self.shape, f"condition {self.name!r}'s shape", allowed)
         object.__setattr__(self, "shape", shape)
         check_shape(self.shape, f"condition {self.name!r}'s shape", empty=True)
@@ -126,7 +126,7 @@ class Condition:
 
     @property
     def allowed(self) -> tuple[int, int] | None:
-        """(least, most) valid whole number, or None where any is."""
+        """(min, max) valid whole number, or None where any is."""
         return self.limits if self.classes is None else (0, self.classes - 1)
 
     @property
@@ -150,9 +150,9 @@ class Condition:
         """
         array = typed_values(value, self.dtype, what)
         if self.allowed is not None:
-            least, most = self.allowed
-            if np.any(bad := (array < least) | (array > most)):
-                text = f"{what} holds {array[bad].flat[0]}; allowed: {least} to {most}"
+            low, high = self.allowed
+            if np.any(bad := (array < low) | (array > high)):
+                text = f"{what} holds {array[bad].flat[0]}; allowed: {low} to {high}"
                 raise ArgumentError(text, what)
         return array
 
@@ -180,11 +180,11 @@ class Condition:
             if self.classes < 1:
                 raise ValueError(f"{what}: classes={self.classes} must be at least 1")
         if self.limits is not None:
-            ends = check_sequence(self.limits, f"{what}'s limits", "(least, most), as (0, 99)")
+            ends = check_sequence(self.limits, f"{what}'s limits", "(min, max), as (0, 99)")
             for value in ends:
                 check_whole(value, f"{what}'s limits")
             if len(ends) != 2 or ends[0] > ends[1]:
-                raise ValueError(f"{what}'s limits must be (least, most); got {ends}")
+                raise ValueError(f"{what}'s limits must be (min, max); got {ends}")
             if self.dtype not in INTEGERS or self.classes is not None:
                 raise ValueError(
                     f"{what} has limits, so its dtype is int64 or int32, and it has no classes"

@@ -16,7 +16,7 @@ __all__ = ["Renewed", "refuse_forked", "renew_in_children"]
 
 
 class Renewed(Protocol):
-    """What must be told that it is in a forked child now."""
+    """What must know that it is in a forked child now."""
 
     def after_fork(self) -> None:
         """Runs in the child's one thread, before anything else of it does."""

@@ -43,12 +43,12 @@ class Gpu:
 
 
 def cpu_name() -> str:
-    """The processor's model name, or its architecture where the system doesn't tell."""
+    """The processor's model name, or its architecture where the system doesn't say."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def cpu_features() -> tuple[str, ...]:
-    """The processor's vector features; empty where the system doesn't tell."""
+    """The processor's vector features; empty where the system doesn't say."""
     info = _cpuinfo()
     have = set((info.get("flags") or info.get("Features") or "").split())
     return tuple(name for name in FEATURES if name in have)
@@ -71,7 +71,7 @@ def cpu_count() -> int:
 
 
 def memory_bytes() -> int | None:
-    """The machine's memory in bytes; None where the system doesn't tell."""
+    """The machine's memory in bytes; None where the system doesn't say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -61,7 +61,7 @@ MODULES = {  # a package's line is for the modules in it too
     "engine.inversion": "engine.program.inversion",
     "engine.kernel_files": "engine.bundle.kernels",
     "engine.live": "engine.open.module",
-    "engine.load_call": "engine.open.call",
+    "engine.load_call": "engine.open.bundle",
     "engine.loading": "engine.open.bundle",
     "engine.loop": "engine.runtime.loop",
     "engine.machine": "engine.system.machine",

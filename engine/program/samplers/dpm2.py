@@ -34,7 +34,7 @@ class DPM2(BaseSampler):
         \varsigma_m = \sqrt{\varsigma_t \varsigma_s}
 
     The geometric mean is the middle in lambda (Lu et al. 2022, DPM-Solver-2 with their r = 1/2).
-    Two network calls a step; a last step to sigma = 0 is Euler's.
+    Two network calls per step; a last step to sigma = 0 is Euler's.
 
     Attributes:
         eta: Part of each step that goes too far down and comes back as noise; 0 is none.

@@ -1,4 +1,4 @@
-r"""DPM-Solver++ with one network call a step, and its SDE forms.
+r"""DPM-Solver++ with one network call per step, and its SDE forms.
 
 Over a step of :math:`h = \lambda_s - \lambda_t`, with :math:`H = (1 + \eta) h`,
 

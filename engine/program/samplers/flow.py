@@ -47,7 +47,7 @@ class FlowEuler(BaseSampler):
 class FlowHeun(BaseSampler):
     r"""Heun's method: :math:`x_s = x_t + (s - t)\, (v_t + v_s) / 2`.
 
-    Two network calls a step; the last, to t = 0, is Euler's.
+    Two network calls per step; the last, to t = 0, is Euler's.
     """
 
     def __call__(self, run: Run) -> Vector:

@@ -49,7 +49,7 @@ class Heun(BaseSampler):
             + \left( \frac{\sigma_s}{\alpha_s} - \frac{\sigma_t}{\alpha_t} \right)
               \frac{\epsilon_t + \epsilon_s}{2}
 
-    Two network calls a step; a last step to sigma = 0 is Euler's.
+    Two network calls per step; a last step to sigma = 0 is Euler's.
     """
 
     stepping = diffusers_stepping.HEUN

@@ -48,7 +48,7 @@ class PredictorCorrector(BaseSampler):
 
     Attributes:
         snr: The paper's r: step size of the corrector, in parts of the noise.
-        corrections: Corrector steps a time, each a network call.
+        corrections: Corrector steps per time, each a network call.
         norms: ``expected``; the paper's norms of each sample are refused.
     """
 
@@ -103,7 +103,7 @@ class Langevin(BaseSampler):
     The run ends with one denoising call at the last level.
 
     Attributes:
-        repeats: T, Langevin steps a level, each a network call.
+        repeats: T, Langevin steps per level, each a network call.
         step: The paper's step size at the last level, in parts of its noise variance.
         denoise: Whether the run ends with x0 at the last level.
     """

@@ -1,4 +1,4 @@
-"""UniPC: a predictor and a corrector of one order, one network call a step.
+"""UniPC: a predictor and a corrector of one order, one network call per step.
 
 References:
     Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion

@@ -26,7 +26,7 @@ class TimeGrid(Grid):
     Attributes:
         times: Training indices, falling; -1 is the clean end.
         sigmas: Noise levels, falling: sigma / alpha, or t for flow. Between training indices the
-            state is at exactly that level; the network is told the inverse of the schedule's own
+            state is at exactly that level; the network is fed the inverse of the schedule's own
             interpolation, or the nearest index if it takes whole ones only.
         stop: Whether the run ends at the last point rather than calling the network there.
     """

@@ -1,7 +1,7 @@
 """Grids that are written in noise levels (``Schedule.level``).
 
 The level is k-diffusion's sigma, sigma / alpha, for VP and VE, and t for flow. Where a level falls
-between two training indices, the state is at exactly that level, and the network is told the exact
+between two training indices, the state is at exactly that level, and the network is fed the exact
 inverse of the schedule's own interpolation, or, if it takes whole indices only, the nearest.
 
 Where alpha is 0 at the last index (zero terminal SNR) the level is infinite there: the first call

@@ -28,7 +28,7 @@ class Schedule(ABC):
     clean: ClassVar[float]
     """The natural time of the clean end, where alpha = 1 and sigma = 0."""
     unit_time: ClassVar[bool] = False
-    """Whether the natural time runs from 0 to 1 and is what a network of ``unit`` time is told."""
+    """Whether the natural time runs from 0 to 1 and is what a network of ``unit`` time is fed."""
 
     @abstractmethod
     def alpha_sigma(self, t: ArrayLike) -> tuple[Float64, Float64]:
@@ -70,7 +70,7 @@ class Schedule(ABC):
 
     @property
     def level_range(self) -> tuple[float, float]:
-        """(least, most) noise level of the training indices that is finite and not zero."""
+        """(min, max) noise level of the training indices that is finite and not zero."""
         low, before, high = self.level(self.from_index([0, max(self.steps - 2, 0), self.steps - 1]))
         return float(low), float(high if np.isfinite(high) else before)
 

@@ -30,7 +30,7 @@ def sigmoid_alphas_cumprod(t: ArrayLike, start: float, end: float, tau: float) -
 class ContinuousVPSchedule(UnitTimeSchedule):
     """Variance preserving: alpha² + sigma² = 1 with alpha² = abar(t) for every t in [0, 1].
 
-    For networks that were trained at random t: they are told t itself (``unit``), 1000 t
+    For networks that were trained at random t: they are fed t itself (``unit``), 1000 t
     (``thousand``), or a noise level, and no table stands between. Index i stands for (i + 1) / T.
 
     ===========  ===================================================================

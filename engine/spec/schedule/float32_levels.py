@@ -1,7 +1,7 @@
 """diffusers' own float32 table of noise levels.
 
 Its multistep solvers cut the times of noise grids to whole indices, so the rounding of the table
-decides which index the network is told; only that is taken from here. abar is diffusers' bit for
+decides which index the network is fed; only that is taken from here. abar is diffusers' bit for
 bit; its square root is PyTorch's, which may be off by one bit.
 """
 

@@ -23,7 +23,7 @@ def manifest_of(path):
     return json.loads((path / "manifest.json").read_text())
 
 
-def test_a_bundle_tells_its_spec_graphs_and_reference(image_bundle):
+def test_a_bundle_reports_its_spec_graphs_and_reference(image_bundle):
     from toys import IMAGE
 
     bundle = Bundle.open(image_bundle)

@@ -234,7 +234,7 @@ def gpu(built, monkeypatch):
     return core, GpuKernels(torch.device("cpu"), "aot", KernelFiles.of(Bundle.open(built)).folder)
 
 
-def test_describe_tells_what_code_runs(gpu):
+def test_describe_reports_what_code_runs(gpu):
     core, kernels = gpu
     assert kernels.describe() == "aot (sm_80)"
     core.capability = (12, 0)

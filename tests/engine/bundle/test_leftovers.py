@@ -49,7 +49,7 @@ def left(tmp_path, owner, suffix="partial"):
 
 
 def owners(dead):
-    """The part of a folder's name that tells its owner -> whether that one is dead."""
+    """The part of a folder's name that names its owner -> whether that one is dead."""
     host, me = leftovers._host(), os.getpid()
     return {
         f"{host}-{dead}": True,
@@ -138,7 +138,7 @@ PROGRAM = textwrap.dedent("""
     from pathlib import Path
     {imports}
 
-    def stop(*told):
+    def stop(*arguments):
         print("here", flush=True)
         time.sleep(60)
 

@@ -136,7 +136,7 @@ def test_engines_that_no_gpu_is_here_for_are_passed_over_aloud(tabular_bundle, m
         loading.Bundle, "open", lambda *a, **k: dataclasses.replace(bundle, compiled=(entry,))
     )
     revstep.load(tabular_bundle)
-    assert "no NVIDIA GPU or driver was found for its TensorRT engines" in caplog.text
+    assert "no NVIDIA GPU or driver was found for its TensorRT plans" in caplog.text
     caplog.clear()
     revstep.load(tabular_bundle, device="cpu")
     assert "TensorRT" not in caplog.text

@@ -12,7 +12,7 @@ from specs import spec_of
 import revstep
 from revstep import CudaOptions
 from revstep.engine.open import bundle as opening
-from revstep.engine.open.call import LoadCall
+from revstep.engine.open.bundle import LoadCall
 
 OPTIONS = {"graphs": False, "unroll": (3, 8), "warm_up": False, "max_program_rows": 64}
 

@@ -30,8 +30,8 @@ def test_a_copy_is_loaded_again_as_the_engine_was(bundle, way, monkeypatch):
     monkeypatch.chdir(bundle)  # its path was relative
     again = way(engine)
     assert again is not engine
-    told = {k: v for k, v in engine.describe().items() if k != "bundle"}
-    assert {k: v for k, v in again.describe().items() if k != "bundle"} == told
+    described = {k: v for k, v in engine.describe().items() if k != "bundle"}
+    assert {k: v for k, v in again.describe().items() if k != "bundle"} == described
     assert again.describe()["bundle"] == str(bundle)
     np.testing.assert_array_equal(again.sample(2, **RUN).x, engine.sample(2, **RUN).x)
     assert way(again).describe() == again.describe()

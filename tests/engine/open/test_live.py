@@ -258,7 +258,7 @@ def test_the_copy_for_train_mode_shares_the_weights_and_is_kept():
     ],
 )
 @pytest.mark.parametrize("training", [False, True])
-def test_a_module_that_was_moved_or_cast_is_named_with_the_cure(change, message, training):
+def test_a_module_that_was_moved_or_cast_is_named_with_the_fix(change, message, training):
     net = _net()
     engine = _engine(net)
     engine.sample(1, **RUN)
@@ -294,13 +294,13 @@ def test_a_copy_is_independent_of_its_module_and_said_to_be_one():
     np.testing.assert_array_equal(engine.sample(1, **RUN).x, want)
 
 
-def test_torch_threads_beyond_the_usable_cores_are_told(monkeypatch):
+def test_torch_threads_beyond_the_usable_cores_are_reported(monkeypatch):
     from revstep.engine.backends.module import denoiser as torch_module
 
     engine = _engine(_net())
     monkeypatch.setattr(torch_module, "usable_cpus", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    told = engine.describe()
-    assert (told["threads"], told["usable_cores"]) == (8, 2)
+    described = engine.describe()
+    assert (described["threads"], described["usable_cores"]) == (8, 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert "usable_cores" not in engine.describe()

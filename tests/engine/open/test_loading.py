@@ -83,14 +83,14 @@ def test_fp16_graph_stays_close_to_fp32(demo_bundle, engine):
     assert 0 < np.sqrt(np.mean(error**2)) < 0.03
 
 
-def test_describe_tells_what_runs(engine, demo_bundle):
-    told = engine.describe()
-    assert told["backend"] == "onnxruntime"
-    assert told["device"] == "cpu"
-    assert told["precision"] == "fp32"
-    assert told["bundle"] == str(demo_bundle)
-    assert told["threads"] == 1
-    assert told["checked"] is False
+def test_describe_reports_what_runs(engine, demo_bundle):
+    described = engine.describe()
+    assert described["backend"] == "onnxruntime"
+    assert described["device"] == "cpu"
+    assert described["precision"] == "fp32"
+    assert described["bundle"] == str(demo_bundle)
+    assert described["threads"] == 1
+    assert described["checked"] is False
 
 
 def test_unchecked_bundle_is_loaded_with_a_warning_that_names_the_command(demo_bundle, caplog):

@@ -27,10 +27,10 @@ def test_order_one_is_edm_euler_scheduler(steps):
     scheduler.set_timesteps(steps)
     start = np.random.default_rng(0).standard_normal((2, *SHAPE)) * program.start[1]
 
-    told = iter(program.points)
+    points = iter(program.points)
 
     def ours(x, *_):
-        return network(x, next(told).sigma)
+        return network(x, next(points).sigma)
 
     x, _ = run_rows(program, start, ours, lambda n: np.zeros((2, *SHAPE)))
     state = torch.from_numpy(start)

@@ -107,7 +107,7 @@ def specs():
                     value_range=(-1.0, 1.0),
                 )
             except ValueError as error:
-                assert "can't be told the last training index" in str(error)  # noqa: PT017
+                assert "can't be fed the last training index" in str(error)  # noqa: PT017
                 continue
             yield f"{name}, {prediction}, {time.kind}, {final}", spec
 
@@ -129,7 +129,7 @@ def built(spec, sampler, grid, steps, run, heard):
     assert program.length >= 1
     if sampler in NOISELESS and spec.time.kind in ("index", "unit"):
         assert not np.any(program.table[:, col.S])
-        assert heard or spec.time.fractions or not moved_unheard(program), "a time told twice"
+        assert heard or spec.time.fractions or not moved_unheard(program), "a time fed twice"
     return 1
 
 
@@ -169,8 +169,8 @@ def test_all_programs_are_finite_or_refused_by_name(schedule, heard):
     every = {name: spec for name, spec in specs() if name.startswith(f"{schedule},")}
     names = itertools.cycle(draw.sample(list(every), len(every)))
     for sampler, grid in itertools.product(SAMPLERS, GRIDS):
-        most = 8 if sampler in LONG else 60
-        for steps in (draw.randint(1, 5), draw.randint(6, most)):
+        high = 8 if sampler in LONG else 60
+        for steps in (draw.randint(1, 5), draw.randint(6, high)):
             name, run = next(names), draw.choice(RUNS)
             try:
                 built(every[name], sampler, grid, steps, run, heard)

@@ -37,7 +37,7 @@ BROKEN = ("heun", "edm", "pndm", "dpm2_ancestral")
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_step_too_far_is_warned_of_with_the_cure(name, caplog):
+def test_a_step_too_far_is_warned_of_with_the_fix(name, caplog):
     build_program(spec_of(COSINE), name, 20)
     assert "goes from noise level sigma / alpha = 2.029e+04 to" in caplog.text
     assert "grid=KarrasGrid(sigma_max=80)" in caplog.text
@@ -63,7 +63,7 @@ def test_few_steps_from_edms_level_are_warned_of(name, caplog):
     ("schedule", "grid"),
     [(COSINE, KarrasGrid(sigma_max=80.0)), (VPSchedule(), None), (VPSchedule(), "karras")],
 )
-def test_the_cure_and_other_schedules_are_not_warned_of(name, schedule, grid, caplog):
+def test_the_fix_and_other_schedules_are_not_warned_of(name, schedule, grid, caplog):
     caplog.set_level(logging.WARNING)
     build_program(spec_of(schedule), make_sampler(name), 20, grid=grid)
     assert not caplog.records
@@ -79,7 +79,7 @@ def test_the_cure_and_other_schedules_are_not_warned_of(name, schedule, grid, ca
         (KarrasGrid(sigma_max=80.0), False, False),
     ],
 )
-def test_indices_that_are_told_far_from_their_level_are_warned_of(grid, fractions, warned, caplog):
+def test_indices_that_are_fed_far_from_their_level_are_warned_of(grid, fractions, warned, caplog):
     spec = dataclasses.replace(spec_of(COSINE), time=TimeInput(fractions=fractions))
     build_program(spec, "dpmpp_2m", 20, grid=grid)
     assert ("the nearest one is of level" in caplog.text) == warned
@@ -106,17 +106,18 @@ def test_methods_without_a_warning_stay_within_the_data(name, caplog):
 def test_langevin_is_warned_of_where_too_much_noise_is_left(grid, repeats, warned, caplog):
     """Against the noise of runs on a single point, whose x0 is always known."""
     spec = spec_of(COSINE)
-    told = []
+    spreads = []
 
     def network(x, *_):
-        told.append(float(np.std(x)))
+        spreads.append(float(np.std(x)))
         return np.zeros_like(x)
 
     sampler = make_sampler("langevin", repeats=repeats)
     Engine(NumpyDenoiser(spec, network)).sample(64, sampler=sampler, steps=20, grid=grid, seed=0)
     points = build_program(spec, sampler, 20, grid=grid).points
     excess = max(  # of the state that each level leaves to the next call
-        told[n] / points[n].alpha / points[n - 1].level for n in range(repeats, len(told), repeats)
+        spreads[n] / points[n].alpha / points[n - 1].level
+        for n in range(repeats, len(spreads), repeats)
     )
     assert (excess > 2.0) == warned
     assert ("times that noise" in caplog.text) == warned

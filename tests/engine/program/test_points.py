@@ -1,4 +1,4 @@
-"""Points, the end of a training step, and what a network is told."""
+"""Points, the end of a training step, and what a network is fed."""
 
 import dataclasses
 
@@ -82,14 +82,14 @@ def test_a_point_is_found_by_its_log_snr(spec):
         ("log_sigma", FLOW, np.log(0.6) / 4),
     ],
 )
-def test_a_network_is_told_the_time_in_its_own_unit(kind, spec, want):
+def test_a_network_is_fed_the_time_in_its_own_unit(kind, spec, want):
     t = {"vp": 600.4, "flow": 0.6, "ve": 3.0}[spec.schedule.kind]
     spec = dataclasses.replace(spec, time=TimeInput(kind=kind, fractions=True))
     assert point(spec, t).time == pytest.approx(want, rel=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "want"), [("index", 600.0), ("unit", 600 / 999)])
-def test_a_network_of_whole_indices_is_told_a_whole_one(kind, want):
+def test_a_network_of_whole_indices_is_fed_a_whole_one(kind, want):
     spec = dataclasses.replace(VP, time=TimeInput(kind=kind))
     at = point(spec, 600.4)
     assert at.time == pytest.approx(want, rel=1e-15)
@@ -97,7 +97,7 @@ def test_a_network_of_whole_indices_is_told_a_whole_one(kind, want):
 
 
 @pytest.mark.parametrize("spec", [VP, VE, EDM, FLOW])
-def test_the_clean_end_tells_the_network_its_first_time(spec):
+def test_the_clean_end_feeds_the_network_its_first_time(spec):
     end = point(spec, spec.schedule.clean)
     first = point(spec, float(spec.schedule.from_index(0)))
     assert (end.alpha, end.sigma, end.index, end.level) == (1.0, 0.0, -1.0, 0.0)

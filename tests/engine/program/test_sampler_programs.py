@@ -170,7 +170,7 @@ def test_options_out_of_range_are_refused(name, options, message):
         make_sampler(name, **options)
 
 
-def test_churn_that_would_leave_the_schedule_is_told_of(caplog):
+def test_churn_that_would_leave_the_schedule_is_warned_of(caplog):
     caplog.set_level(logging.WARNING)
     build_program(VP, make_sampler("edm", churn=5.0), 20, grid="karras")
     high = float(re.search(r"EDM\(high=([\d.]+)\)", caplog.text)[1])

@@ -81,7 +81,7 @@ def test_comparisons_tell_one_solver_from_another(sampler, options, peer):
 
 
 def test_the_third_order_sde_of_diffusers_has_another_sign_than_its_ode():
-    """Where this fails, diffusers has mended it: the proofs need no ``right_sign`` any more."""
+    """Where this fails, diffusers has fixed it: the proofs need no ``right_sign`` any more."""
     own = {"solver_order": 3, "algorithm_type": "sde-dpmsolver++"}
     peer = Peer("DPMSolverMultistepScheduler", settings=own, step={"variance_noise": True})
     spec = spec_for(VPSchedule(), "epsilon")

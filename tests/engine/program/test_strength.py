@@ -86,10 +86,12 @@ def test_inversion_goes_as_far_as_the_way_back():
     x0 = np.random.default_rng(0).normal(0.5, 0.25, (2, *SHAPE)).astype(np.float32)
     for compat, calls in ((None, 5), ("diffusers", 4)):
         given = {"steps": 9, "strength": 0.5, "compat": compat}
-        told = []
-        z = engine().invert(x0, progress=lambda *done, told=told: told.append(done), **given)
+        reported = []
+        z = engine().invert(
+            x0, progress=lambda *done, reported=reported: reported.append(done), **given
+        )
         back = engine().sample(start=x0, noise=z, sampler="ddim", **given)
-        assert back.calls == len(told) == calls
+        assert back.calls == len(reported) == calls
 
 
 @pytest.mark.parametrize("run", ["sample", "invert"])

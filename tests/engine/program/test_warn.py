@@ -15,7 +15,7 @@ from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
 COSINE = VPSchedule(betas="squaredcos_cap_v2")
 SD = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
-GROWTH, REPEATS = "times as large in the samples", "that another call told"
+GROWTH, REPEATS = "times as large in the samples", "that another call feeds"
 SHARE = 0.01  # an error that a good network has
 
 
@@ -51,22 +51,22 @@ def test_an_error_that_grows_is_warned_of_by_every_sampler(name, prediction, cap
     assert "call 1 of the network is at noise level sigma / alpha = 2.029e+04" in caplog.text
 
 
-CURES = [{"grid": "leading"}, {"grid": KarrasGrid(sigma_max=80.0)}]
+FIXES = [{"grid": "leading"}, {"grid": KarrasGrid(sigma_max=80.0)}]
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc"])
-@pytest.mark.parametrize("cure", [{}, *CURES], ids=["default", "leading", "karras"])
-def test_the_warning_is_true_and_so_are_its_cures(name, cure, caplog):
-    found = deviation(spec_of(COSINE), SHARE, sampler=name, steps=10, **cure)
-    assert (GROWTH in caplog.text) == (not cure) == (found > 5.0)
-    assert cure or "KarrasGrid(sigma_max=80) or 'leading'" in caplog.text
-    if cure:
+@pytest.mark.parametrize("fix", [{}, *FIXES], ids=["default", "leading", "karras"])
+def test_the_warning_is_true_and_so_are_its_fixes(name, fix, caplog):
+    found = deviation(spec_of(COSINE), SHARE, sampler=name, steps=10, **fix)
+    assert (GROWTH in caplog.text) == (not fix) == (found > 5.0)
+    assert fix or "KarrasGrid(sigma_max=80) or 'leading'" in caplog.text
+    if fix:
         assert found == pytest.approx(
-            deviation(spec_of(COSINE), 0.0, sampler=name, steps=10, **cure), rel=0.02
+            deviation(spec_of(COSINE), 0.0, sampler=name, steps=10, **fix), rel=0.02
         )
 
 
-def test_clipping_is_a_cure_too(caplog):
+def test_clipping_is_a_fix_too(caplog):
     spec = spec_of(COSINE, value_range=(-1.5, 2.5), clip=True)
     assert deviation(spec, SHARE, steps=10) == pytest.approx(0.43, abs=0.05)
     assert GROWTH not in caplog.text
@@ -158,12 +158,12 @@ def test_common_setups_are_not_warned_of(name, spec, caplog):
     for steps in (4, 20):
         for grid in ("trailing", "leading", "linspace", "karras"):
             if grid == "karras" and (zero or spec.schedule == COSINE):
-                continue  # their indices are told far from their level
+                continue  # their indices are fed far from their level
             build_program(spec, name, steps, grid=grid)
     assert not caplog.records
 
 
-def told_twice(program):
+def fed_twice(program):
     """Whether the rows tell the network one time where its state is at two noise levels."""
     levels: dict[float, set[float]] = {}
     for row, at in zip(program.rows, program.points[:-1], strict=False):
@@ -175,14 +175,14 @@ def told_twice(program):
 @pytest.mark.parametrize("schedule", [COSINE, SD, VPSchedule()], ids=["cosine", "sd", "linear"])
 @pytest.mark.parametrize("grid", ["karras", "exponential", "beta", "logsnr_uniform", "trailing"])
 @pytest.mark.parametrize("steps", [12, 30, 60])
-def test_an_index_told_twice_is_warned_of(schedule, grid, steps, caplog):
+def test_an_index_fed_twice_is_warned_of(schedule, grid, steps, caplog):
     """Karras grids on squared-cosine betas repeat whole indices, at both ends."""
     spec = spec_of(schedule, "v_prediction")
     program = build_program(spec, "dpmpp_2m", steps, grid=grid)
     warned = REPEATS in caplog.text or "the nearest one is of level" in caplog.text
-    assert warned or not told_twice(program)
-    assert REPEATS not in caplog.text or told_twice(program)
-    if told_twice(program):
+    assert warned or not fed_twice(program)
+    assert REPEATS not in caplog.text or fed_twice(program)
+    if fed_twice(program):
         caplog.clear()
         free = dataclasses.replace(spec, time=TimeInput(fractions=True))
         build_program(free, "dpmpp_2m", steps, grid=grid)
@@ -205,7 +205,7 @@ def test_the_warning_names_the_index_and_its_levels(caplog):
     ],
 )
 def test_the_warning_says_how_far_off_samples_are_at_most(schedule, grid, steps, caplog):
-    """Against the same network told the fractions, on data of size 1."""
+    """Against the same network fed the fractions, on data of size 1."""
     spec = spec_of(schedule)
     free = dataclasses.replace(spec, time=TimeInput(fractions=True))
     options = {"sampler": "dpmpp_2m", "steps": steps, "grid": grid}

@@ -62,16 +62,16 @@ def test_it_preserves_variance_and_inverts(schedule):
 
 
 @pytest.mark.parametrize(("kind", "want"), [("unit", 0.6), ("thousand", 600.0), ("log_snr", None)])
-def test_the_network_is_told_any_time(kind, want):
+def test_the_network_is_fed_any_time(kind, want):
     schedule = ContinuousVPSchedule()
     spec = DenoiserSpec(
         shape=(2,), schedule=schedule, prediction="epsilon", time=TimeInput(kind=kind)
     )
-    told = build_program(spec, "ddim", 5, grid="trailing").points[2].time
+    fed = build_program(spec, "ddim", 5, grid="trailing").points[2].time
     if want is None:
         integral = 0.5 * 19.9 * 0.36 + 0.1 * 0.6
         want = -integral - math.log(-math.expm1(-integral))
-    assert told == pytest.approx(want, rel=1e-12)
+    assert fed == pytest.approx(want, rel=1e-12)
 
 
 def gaussian(spec, mean=0.5, spread=0.25):
@@ -155,7 +155,7 @@ def test_the_sigmoid_of_denoising_diffusion_pytorch_is_its_own(arguments):
         VPSchedule.sigmoid(start=3, end=-3)
 
 
-def test_the_two_sigmoids_are_told_apart():
+def test_the_two_sigmoids_are_distinguished():
     """diffusers' has its betas along the curve, so other noise levels at every index."""
     theirs, pytorchs = VPSchedule(betas="sigmoid"), VPSchedule.sigmoid()
     assert pytorchs.level(499.0) == pytest.approx(1.0, rel=1e-9)

@@ -203,13 +203,13 @@ def test_beta_quantiles_are_scipys(a, b):
 
 def test_zero_terminal_snr_starts_at_alpha_zero_and_goes_on_with_the_formula():
     schedule = SCHEDULES["zero_snr"]
-    most = schedule.level_range[1]
-    assert most == pytest.approx(float(schedule.level(998)))
+    high = schedule.level_range[1]
+    assert high == pytest.approx(float(schedule.level(998)))
     for name in ("karras", "exponential", "beta", "logsnr_uniform"):
         pairs = steps_over(spec_of(schedule), 10, name)
         assert pairs[0][0].alpha == 0.0
         assert pairs[0][0].index == 999.0
-        assert 0.0 < pairs[0][1].level < most
+        assert 0.0 < pairs[0][1].level < high
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -231,7 +231,7 @@ def test_one_step_of_linspace_starts_at_the_noise():
     assert (now.index, then.index) == (999.0, -1.0)
 
 
-def test_one_step_of_leading_is_refused_with_the_cure():
+def test_one_step_of_leading_is_refused_with_the_fix():
     with pytest.raises(ValueError, match=r"one step .*grid='trailing'"):
         steps_over(spec_of(VPSchedule()), 1, "leading")
     assert MULTISTEP.steps_over(spec_of(VPSchedule()), 1, "leading")[0][0].index == 500
@@ -262,7 +262,7 @@ def test_given_points_end_where_they_say():
     assert steps_over(first, None, TimeGrid(times=(900, 500, -1)))[-1][1].index == -1.0
 
 
-def test_a_network_of_whole_indices_is_told_the_nearest():
+def test_a_network_of_whole_indices_is_fed_the_nearest():
     whole = spec_of(VPSchedule(), time=TimeInput())
     fractional = steps_over(spec_of(VPSchedule()), 30, "karras")
     for (got, _), (want, _) in zip(steps_over(whole, 30, "karras"), fractional, strict=True):
@@ -275,7 +275,7 @@ def test_a_network_of_whole_indices_is_told_the_nearest():
 
 
 @pytest.mark.parametrize("betas", ["linear", "scaled_linear"])
-def test_the_nearest_index_is_what_diffusers_solver_tells(betas):
+def test_the_nearest_index_is_what_diffusers_solver_feeds(betas):
     diffusers = pytest.importorskip("diffusers")
     torch = pytest.importorskip("torch")
     schedule = VPSchedule(betas=betas)
@@ -436,7 +436,7 @@ def test_points_below_the_end_are_refused():
         steps_over(spec, None, TimeGrid(sigmas=(1.0, 0.001)))
 
 
-def test_steps_are_twenty_or_the_schedules_unless_told():
+def test_steps_are_twenty_or_the_schedules_unless_given():
     assert len(steps_over(spec_of(VPSchedule()))) == 20
     assert len(steps_over(spec_of(VPSchedule(steps=8)))) == 8
 

@@ -36,7 +36,7 @@ def test_x0_is_recovered_from_what_the_network_predicts(prediction, alpha, sigma
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "score"])
-def test_alpha_zero_is_refused_with_the_cure(prediction):
+def test_alpha_zero_is_refused_with_the_fix(prediction):
     with pytest.raises(ProgramError, match="train with 'v_prediction'"):
         x0_coefficients(prediction, 0.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""What a network is told of the noise level, where it is told one."""
+"""What a network is fed of the noise level, where it is fed one."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ FLOW = dataclasses.replace(VP, schedule=FlowSchedule(steps=40), prediction="flow
 
 
 @pytest.mark.parametrize("index", [0, 37, 600, 999])
-def test_a_vp_network_is_told_the_noise_level_of_k_diffusion(index):
+def test_a_vp_network_is_fed_the_noise_level_of_k_diffusion(index):
     """sigma / alpha, from the betas themselves; sqrt(1 - abar) is another number."""
     abar = np.prod(1 - np.linspace(1e-4, 0.02, 1000)[: index + 1])
     want = {
@@ -25,13 +25,13 @@ def test_a_vp_network_is_told_the_noise_level_of_k_diffusion(index):
         "log_sigma": np.log((1 - abar) / abar) / 8,
         "log_snr": np.log(abar / (1 - abar)),
     }
-    for kind, told in want.items():
+    for kind, fed in want.items():
         spec = dataclasses.replace(VP, time=TimeInput(kind=kind))
-        assert point(spec, float(index)).time == pytest.approx(told, rel=1e-9)
+        assert point(spec, float(index)).time == pytest.approx(fed, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["sigma", "log_sigma", "log_snr"])
-def test_networks_that_are_told_a_level_are_told_any_on_any_grid(kind, caplog):
+def test_networks_that_are_fed_a_level_are_fed_any_on_any_grid(kind, caplog):
     """No rounding to training indices, and no warning of it."""
     spec = dataclasses.replace(
         VP, schedule=VPSchedule(betas="squaredcos_cap_v2"), time=TimeInput(kind=kind)
@@ -45,24 +45,24 @@ def test_networks_that_are_told_a_level_are_told_any_on_any_grid(kind, caplog):
 
 @pytest.mark.parametrize("kind", ["sigma", "log_sigma", "log_snr"])
 def test_an_infinite_level_at_the_last_training_index_is_refused(kind):
-    with pytest.raises(ValueError, match=f"{kind!r} can't be told the last training index"):
+    with pytest.raises(ValueError, match=f"{kind!r} can't be fed the last training index"):
         dataclasses.replace(
             VP, schedule=VPSchedule(zero_terminal_snr=True), time=TimeInput(kind=kind)
         )
     if kind == "log_snr":
-        with pytest.raises(ValueError, match="can't be told the last training index"):
+        with pytest.raises(ValueError, match="can't be fed the last training index"):
             dataclasses.replace(FLOW, time=TimeInput(kind=kind))
     else:
         assert point(dataclasses.replace(FLOW, time=TimeInput(kind=kind)), 1.0).time in (0.0, 1.0)
 
 
 def network(x, t):
-    """A network that is told log(sigma) / 4."""
+    """A network that is fed log(sigma) / 4."""
     return 0.2 * x - 0.5 * np.tanh(2 * x + np.sin(3 * t)[:, None])
 
 
 @pytest.mark.parametrize("steps", [4, 11])
-def test_log_sigma_is_what_stable_video_diffusions_scheduler_tells(steps):
+def test_log_sigma_is_what_stable_video_diffusions_scheduler_feeds(steps):
     """A whole run of it: sigmas to 700, continuous timesteps."""
     torch = pytest.importorskip("torch")
     diffusers = pytest.importorskip("diffusers")
@@ -83,8 +83,8 @@ def test_log_sigma_is_what_stable_video_diffusions_scheduler_tells(steps):
         schedule=VPSchedule.from_sigmas(np.geomspace(0.002, 700, 1000)),
         time=TimeInput(kind="log_sigma"),
     )
-    told = [p.time for p in build_program(spec, "euler", steps).points[:-1]]
-    np.testing.assert_allclose(told, scheduler.timesteps.numpy(), rtol=1e-5, atol=1e-5)
+    fed = [p.time for p in build_program(spec, "euler", steps).points[:-1]]
+    np.testing.assert_allclose(fed, scheduler.timesteps.numpy(), rtol=1e-5, atol=1e-5)
     engine = Engine(NumpyDenoiser(spec, lambda x, t, _: network(x, t)))
     got = engine.sample(noise=z, steps=steps, sampler="euler", compat="diffusers").x
     np.testing.assert_allclose(got, x.numpy(), atol=1e-5)

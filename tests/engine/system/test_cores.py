@@ -80,7 +80,7 @@ def test_processors_of_one_core_count_once(tmp_path):
         _files(tmp_path / f"cpu{cpu}" / "topology", thread_siblings_list=siblings)
     assert cores._physical_cores([0, 4], tmp_path) == 1
     assert cores._physical_cores([0, 1, 4, 5], tmp_path) == 2
-    assert cores._physical_cores([0, 1, 7], tmp_path) == 3  # nothing is told of 7
+    assert cores._physical_cores([0, 1, 7], tmp_path) == 3  # nothing is known of 7
     assert cores._physical_cores([], tmp_path) == 1
 
 

@@ -57,7 +57,7 @@ def _run(code):
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_bundles_engine_goes_on_in_children_busy_or_idle_and_they_exit(tabular_bundle, threads):
     pytest.importorskip("onnxruntime")
-    told = _run(f"""
+    lines = _run(f"""
 engine = revstep.load({str(tabular_bundle)!r}, device="cpu", threads={threads})
 want = engine.sample(2, steps=3, seed=0).x.tobytes()
 def work():
@@ -79,12 +79,12 @@ for thread in others:
     thread.join()
 print(*ended)
 """)
-    assert told[-1].split() == ["0"] * 5, told
+    assert lines[-1].split() == ["0"] * 5, lines
 
 
 def test_a_decoder_in_use_at_the_fork_is_opened_anew(image_bundle):
     pytest.importorskip("onnxruntime")
-    told = _run(f"""
+    lines = _run(f"""
 engine = revstep.load({str(image_bundle)!r}, device="cpu", threads=1)
 want = engine.sample(1, steps=2, seed=0).decoded.tobytes()
 decoder = engine._decoder._shared
@@ -105,12 +105,12 @@ go.set()
 thread.join()
 assert decoder.session is held
 """)
-    assert told == ["0"]
+    assert lines == ["0"]
 
 
 def test_a_child_that_must_open_its_graph_again_refuses_another_one(copy_of, tabular_bundle):
     pytest.importorskip("onnxruntime")
-    told = _run(f"""
+    lines = _run(f"""
 import pathlib, shutil
 bundle = pathlib.Path({str(copy_of(tabular_bundle))!r})
 engine = revstep.load(bundle, device="cpu", threads=2)
@@ -120,14 +120,14 @@ shutil.copy(graph, bundle / "other.onnx")
 print(child(lambda: engine.sample(1, steps=1)))
 engine.sample(1, steps=1)
 """)
-    assert told[-1] == "7"
-    assert "was changed since it was loaded" in told[0]
-    assert "load the engine in the child" in told[0]
+    assert lines[-1] == "7"
+    assert "was changed since it was loaded" in lines[0]
+    assert "load the engine in the child" in lines[0]
 
 
 def test_a_run_that_forks_in_its_callback_ends_in_both(tabular_bundle):
     pytest.importorskip("onnxruntime")
-    told = _run(f"""
+    lines = _run(f"""
 engine = revstep.load({str(tabular_bundle)!r}, device="cpu", threads=1)
 want = engine.sample(2, steps=3, seed=0).x.tobytes()
 ended = []
@@ -137,11 +137,11 @@ def fork(done, of):
 assert engine.sample(2, steps=3, seed=0, progress=fork).x.tobytes() == want
 print(*ended)
 """)
-    assert told == ["0"]
+    assert lines == ["0"]
 
 
 def test_what_registers_is_renewed_in_children_only_while_it_lives():
-    told = _run("""
+    lines = _run("""
 from revstep.engine.system.forks import renew_in_children
 class Thing:
     renewed = 0
@@ -156,7 +156,7 @@ def work():
     assert child(lambda: None) == "0"
 print(child(work), kept.renewed)
 """)
-    assert told == ["0 0"]
+    assert lines == ["0 0"]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ print(child(work), kept.renewed)
 )
 def test_a_live_module_that_ran_on_several_threads_is_refused_in_a_child(parents, childs, how):
     pytest.importorskip("torch")
-    told = _run(f"""
+    lines = _run(f"""
 import torch
 torch.set_num_threads({parents})
 schedule = revstep.schedules.VPSchedule()
@@ -181,9 +181,9 @@ def work():
 print(child(work))
 engine.sample(1, steps=1)
 """)
-    assert told[-1] == how
+    assert lines[-1] == how
     if how == "7":
-        assert "call torch.set_num_threads(1) in the child" in told[0]
+        assert "call torch.set_num_threads(1) in the child" in lines[0]
 
 
 def test_a_gpu_is_refused_in_another_process_by_name():
