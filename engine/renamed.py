@@ -23,9 +23,10 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **keywords: P.kwargs) -> R:
-            for old in names.keys() & keywords:
-                _warn(old, names[old])
-                keywords[names[old]] = keywords.pop(old)
+            for old, new in names.items():
+                if old in keywords:
+                    _warn(old, new)
+                    keywords[new] = keywords.pop(old)
             return function(*args, **keywords)
 
         return call

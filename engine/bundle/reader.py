@@ -1,4 +1,4 @@
-"""Reading a bundle: the directory that holds an exported denoiser, its reference and its engines.
+"""Reading a bundle: the directory that holds an exported denoiser, its reference and its plans.
 
 Nothing is trusted: the manifest carries its own digest, every listed file its sha256; unknown
 fields and versions, paths that leave the directory, and pickles are refused.

@@ -116,7 +116,7 @@ def with_entry(manifest: dict[str, Any], entry: CompiledEntry) -> dict[str, Any]
 
 
 def _figures_name(entry: dict[str, Any]) -> str:
-    """``onnxruntime.fp32``; with the key's beginning where several engines share that."""
+    """``onnxruntime.fp32``; with the key's beginning where several entries share that."""
     name = f"{entry['target']}.{entry['precision']}"
     return name if entry["file"] is None else f"{name}.{entry['key'][:8]}"
 

@@ -35,6 +35,10 @@ MISTAKES = {
         (*SAMPLE, "--batch-size", "65"),
         "--batch-size 65 is out of range",
     ),
+    "unknown grid by the option's old name": (
+        (*SAMPLE, "--spacing", "wide"),
+        "trailing, leading, linspace",
+    ),
     "unknown grid": ((*SAMPLE, "--time-grid", "wide"), "trailing, leading, linspace"),
     "strength without a start": ((*SAMPLE, "--strength", "0.5"), "--strength goes with --start"),
     "columns without a grid": ((*SAMPLE, "--columns", "2"), "--columns goes with --grid"),
