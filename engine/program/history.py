@@ -58,8 +58,7 @@ OWN = {"x": X, "m": M, "0": X0, "z": Z}
 Array = NDArray[np.float64]
 NOTHING = np.zeros(HISTORY + 1)
 Past = dict[int, Array]  # of the consumers that use anything, few at a time: runs may be long
-Choice = tuple[tuple[int, ...], Array | None]
-"""(numbers of the history that is kept, vector stored or None)."""
+Choice = tuple[tuple[int, ...], Array | None]  # numbers of the kept history, what is stored
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
