@@ -9,19 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
-__all__ = [
-    "Task",
-    "Tasks",
-    "Times",
-    "call_times",
-    "event_times",
-    "l2_flush",
-    "nearest_rank",
-    "percentiles",
-    "rounds",
-    "run_times",
-]
-
 Task = Callable[[], object]
 Tasks = Sequence[Task]
 Times = list[list[float]]

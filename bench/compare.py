@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-__all__ = ["meets", "times_as_fast"]
-
 
 def times_as_fast(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """How many times as fast ours is: the ratio of the medians of runs that took turns."""

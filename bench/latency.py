@@ -16,8 +16,6 @@ from revstep.engine.engine import Engine
 from revstep.engine.program.trace import Sampler
 from revstep.engine.runtime.watch import Timing
 
-__all__ = ["Latency", "example_conditions", "measure"]
-
 MIN_RUNS = 3
 
 Progress = Callable[[int, int], object]

@@ -11,8 +11,6 @@ from typing import Any
 
 from revstep.engine.system.machine import cpu_count, cpu_name, nvidia_gpus, package_version
 
-__all__ = ["machine_info"]
-
 PACKAGES = ("revstep", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "triton", "diffusers")
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from revstep.bench.machine import machine_info
 
-__all__ = ["append_row", "new_row", "read_rows"]
-
 
 def new_row(bench: str, fields: Mapping[str, Any], checkout: Path | None = None) -> dict[str, Any]:
     """A row: the benchmark's name, its figures and settings, the machine, versions and commit.

@@ -9,17 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.errors import ArgumentError, ArgumentTypeError
 
-__all__ = [
-    "array_from",
-    "booleans",
-    "data_values",
-    "floats",
-    "integers",
-    "rows_of",
-    "rows_view",
-    "typed_values",
-]
-
 HALVES = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127")}  # their largest numbers
 
 

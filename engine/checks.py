@@ -18,22 +18,6 @@ from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown
 
-__all__ = [
-    "check_bool",
-    "check_function",
-    "check_identifier",
-    "check_mapping",
-    "check_number",
-    "check_one_of",
-    "check_sequence",
-    "check_shape",
-    "check_type",
-    "check_whole",
-    "got",
-    "wrong_type",
-    "wrong_value",
-]
-
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_ELEMENTS = 2**31 - 1  # per sample
 SIZES = "positive whole numbers, without the batch"

@@ -9,8 +9,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["check_json", "check_object"]
-
 WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-__all__ = ["Argument", "Message"]
-
 
 class Argument(NamedTuple):
     """An argument of revstep's functions, as a message names it: ``steps=5``.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["nearest", "unknown", "unknown_names"]
-
 MEANT = {  # what other libraries call it
     "gpu": "cuda", "ort": "onnxruntime", "trt": "tensorrt",
     "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16",

@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["renamed", "renamed_fields"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")

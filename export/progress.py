@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Progress", "Stages"]
-
 Progress = Callable[[str, int, int], None]
 """Called with (description, done, total)."""
 

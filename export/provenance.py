@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["provenance", "revstep_version"]
 
 TOOLS: tuple[str, ...] = ("torch", "onnx", "onnxscript", "numpy")
 

@@ -6,8 +6,6 @@ import threading
 
 from revstep.engine.system.forks import renew_in_children
 
-__all__ = ["TURNS", "Turns"]
-
 
 class Turns:
     """A lock that a thread may take again, free in a forked child: ``with turns:``."""

@@ -18,8 +18,6 @@ from proofs.theory.training_set import training_set
 from revstep.bench.machine import machine_info
 from revstep.bench.rows import read_rows
 
-__all__ = ["main", "rounded"]
-
 RESULTS = Path("bench") / "results"
 DOCS = Path("docs")
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from revstep.engine.program.table import StepProgram
 from revstep.kernels import columns as col
 
-__all__ = ["run_rows"]
-
 
 def run_rows(
     program: StepProgram,

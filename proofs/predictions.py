@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["Float64", "natural_time", "prediction_of"]
-
 Float64 = NDArray[np.float64]
 
 

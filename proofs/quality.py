@@ -20,8 +20,6 @@ import numpy as np
 from revstep.bench.rows import new_row
 from revstep.engine.spec.grids import Grid, KarrasGrid
 
-__all__ = ["GUIDANCE", "SAMPLERS", "STEPS", "example", "quality", "same_but_seed"]
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SAMPLERS: dict[str, Grid | None] = dict.fromkeys(
     ("ddpm", "ddim", "heun", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde", "unipc", "ipndm")

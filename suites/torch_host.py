@@ -24,8 +24,6 @@ from revstep.kernels import StepBuffers, StepKernel, backend, normal_fill
 from revstep.kernels.buffers import numpy_views
 from revstep.kernels.noise import STREAM_INITIAL
 
-__all__ = ["CallLists", "TorchHost", "device_at", "runtime_on", "torch_host_runtime"]
-
 
 @dataclasses.dataclass(frozen=True)
 class _CallList:

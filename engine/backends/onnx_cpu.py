@@ -19,8 +19,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.forks import renew_in_children
 
-__all__ = ["CpuSession", "OrtDenoiser", "check_dims", "check_inputs", "onnx_session"]
-
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TYPES = {
     "tensor(float)": np.dtype(np.float32),

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import torch
 
 
-__all__ = ["OrtCudaDenoiser"]
-
 ON_CPU = "fallback to CPU EP has been explicitly disabled"
 # A run may stage copies in pinned memory and free it in a host callback: recorded, a replay would
 # copy and free that memory again (onnxruntime issue 15002, pull request 32081).

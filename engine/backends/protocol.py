@@ -14,8 +14,6 @@ from revstep.kernels.layout import Array
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Denoiser", "DeviceDenoiser", "NetworkBuffers", "index_hint"]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class NetworkBuffers:

@@ -19,17 +19,6 @@ from revstep.engine.message import Argument
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "BACKENDS",
-    "NAMES",
-    "Backend",
-    "OnGpu",
-    "Wanted",
-    "candidates",
-    "check_runs_on",
-    "runs_on",
-]
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:

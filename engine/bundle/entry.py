@@ -11,8 +11,6 @@ from revstep.engine.nearest import unknown
 from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.precisions import PRECISIONS
 
-__all__ = ["CompiledEntry", "compiled_entry"]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledEntry:

@@ -14,8 +14,6 @@ from revstep.engine.bundle.reader import Bundle
 from revstep.engine.checks import check_one_of
 from revstep.engine.errors import BackendError, BundleError
 
-__all__ = ["CHOICES", "KernelFiles", "choose_kernels"]
-
 CHOICES = ("auto", "triton", "aot")
 INDEX = "/kernels.json"
 NEEDED = "the step on a GPU needs its kernels:"

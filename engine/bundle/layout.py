@@ -20,8 +20,6 @@ from typing import Any
 
 from revstep.engine.errors import BundleError
 
-__all__ = ["bad_manifest", "file_damage", "file_digest", "inside", "kernels_command"]
-
 FORMAT = "revstep-bundle"
 VERSION = 1
 MANIFEST = "manifest.json"

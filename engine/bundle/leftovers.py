@@ -18,8 +18,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["beside", "owned", "remove_leftovers"]
-
 DAY = 24 * 3600.0
 
 

@@ -31,8 +31,6 @@ from revstep.engine.nearest import unknown
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.precisions import PRECISIONS
 
-__all__ = ["check_parts", "checked_files", "manifest_digest", "read_manifest"]
-
 KINDS: dict[str, Any] = {
     "format": str,
     "version": int,

@@ -22,8 +22,6 @@ from revstep.engine.nearest import unknown
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.precisions import PRECISIONS
 
-__all__ = ["Bundle"]
-
 BY_SPEC = "by the spec's shape, learned_variance, conditions and decoder"
 
 

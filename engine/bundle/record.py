@@ -22,8 +22,6 @@ from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.writer import described, sync_directory, write_manifest, write_synced
 from revstep.engine.errors import CompileError
 
-__all__ = ["finished", "record", "record_kernels", "with_entry"]
-
 KEY = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.partial")
 SAME = ("target", "precision", "device", "batch", "tuned")
 

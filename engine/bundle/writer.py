@@ -22,16 +22,6 @@ from revstep.engine.bundle.leftovers import beside, owned, remove_leftovers
 from revstep.engine.bundle.manifest import manifest_digest, read_manifest
 from revstep.engine.errors import BundleError, ExportError
 
-__all__ = [
-    "check_target",
-    "described",
-    "seal",
-    "sync_directory",
-    "write_manifest",
-    "write_synced",
-    "writing_bundle",
-]
-
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 

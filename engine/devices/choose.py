@@ -13,7 +13,6 @@ from revstep.engine.nearest import unknown
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_device", "cuda_device", "driver_gpus"]
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 ON_CPU = Argument("device", "cpu")

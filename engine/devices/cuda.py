@@ -20,7 +20,6 @@ from revstep.kernels import StepBuffers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CAPTURING", "CudaDevice", "memory_named", "plain_modes"]
 
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "Failed to allocate memory")
 

@@ -17,7 +17,6 @@ from revstep.kernels.noise import STREAM_INITIAL
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["KERNELS", "GpuKernels", "GpuStep"]
 
 KERNELS = ("triton", "aot")
 

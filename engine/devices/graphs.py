@@ -18,7 +18,6 @@ from revstep.engine.devices.protocol import CaptureRefused
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CudaGraphs"]
 
 _broken: list[object] = []  # torch's allocator of pinned memory asks them in later captures
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from revstep.kernels import StepBuffers, StepKernel, backend, normal_fill
 from revstep.kernels.noise import STREAM_INITIAL
 
-__all__ = ["HostDevice"]
-
 
 class HostDevice:
     """See ``Device``. Thread-safe: it holds nothing."""

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from revstep.kernels import StepBuffers
 from revstep.kernels.layout import Array
 
-__all__ = ["CaptureRefused", "Device", "Graph", "Graphs", "Mark", "PreparedStep"]
-
 
 class CaptureRefused(Exception):  # noqa: N818  (the eager loop runs instead)
     """Calls that can't be captured; the text is the reason."""

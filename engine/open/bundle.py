@@ -32,7 +32,6 @@ from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LoadCall", "load"]
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:<i>")
 

@@ -22,8 +22,6 @@ from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 if TYPE_CHECKING:
     from revstep.engine.engine import Engine
 
-__all__ = ["CudaKeywords", "CudaOptions", "cuda_options"]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CudaOptions:

@@ -19,8 +19,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["from_module"]
-
 
 def from_module(
     module: torch.nn.Module,

@@ -13,8 +13,6 @@ from revstep.engine.backends.onnx_cpu import CpuSession, check_dims, onnx_sessio
 from revstep.engine.errors import NonFiniteError
 from revstep.engine.spec.denoiser import Decoder
 
-__all__ = ["LatentDecoder"]
-
 ROWS_A_CALL = 8  # decoders are large; a few images at once bound the memory
 
 

@@ -33,20 +33,6 @@ from revstep.engine.spec.grids.base import Float64
 from revstep.engine.spec.schedule import NearlyZeroSNR, VPSchedule
 from revstep.engine.spec.schedule.float32_levels import float32_levels
 
-__all__ = [
-    "DDIM",
-    "DDPM",
-    "EULER",
-    "HEUN",
-    "KDPM2",
-    "LMS",
-    "MULTISTEP",
-    "PNDM",
-    "SINGLESTEP",
-    "UNIPC",
-    "Stepping",
-]
-
 FIRST_FLOW_SIGMA = 1.0 - 1e-6  # UniPC's for 1, where alpha is 0
 
 log = logging.getLogger("revstep")

@@ -16,8 +16,6 @@ from collections.abc import Callable, Hashable
 from revstep.engine.checks import check_number, check_one_of, wrong_type
 from revstep.engine.program.points import Point
 
-__all__ = ["GuidanceInterval", "GuidanceWeight", "check_guidance_weight", "guidance_weight"]
-
 GuidanceWeight = Callable[[Point], float]
 
 UNITS = ("sigma", "index")

@@ -44,8 +44,6 @@ from numpy.typing import NDArray
 from revstep.engine.errors import ProgramError
 from revstep.engine.program.vector import Symbol, Vector
 
-__all__ = ["HISTORY", "Storage", "allocate"]
-
 HISTORY = 3  # values that rows can read
 EXACT = 1e-9  # a representation that misses by less is rounding
 DEAD_ENDS = 100  # choices taken back before the search gives up

@@ -33,8 +33,6 @@ from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 
-__all__ = ["MAX_ITERATIONS", "DDIMInversion", "inversion_program", "noise_from"]
-
 MAX_ITERATIONS = 100
 
 

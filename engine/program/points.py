@@ -8,14 +8,6 @@ import math
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import LEVEL_KINDS
 
-__all__ = [
-    "Point",
-    "lambda_point",
-    "network_index",
-    "point",
-    "training_end",
-]
-
 WHOLE = 1e-6  # an index this close to a whole one is it: inverses round
 
 

@@ -12,8 +12,6 @@ from revstep.engine.errors import ArgumentTypeError, ProgramError
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 
-__all__ = ["REDUCTIONS", "refuse_unknown"]
-
 REDUCTIONS: dict[str, tuple[str, str]] = {
     "guidance_rescale": (
         "rescaled guidance (Lin et al. 2023, section 3.4) divides by the standard deviation of the "

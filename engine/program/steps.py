@@ -15,18 +15,6 @@ from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 
-__all__ = [
-    "DEFAULT_STEPS",
-    "Steps",
-    "call_points",
-    "check_falling",
-    "default_steps",
-    "end_time",
-    "step_count",
-    "steps_over",
-    "steps_run",
-]
-
 DEFAULT_STEPS = 20
 ROUNDING = 1e-9  # a strength of 0.3 of 10 steps runs three
 

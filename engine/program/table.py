@@ -26,8 +26,6 @@ from revstep.engine.spec.grids import Grid
 from revstep.engine.spec.prediction import edm_input_scale
 from revstep.kernels import columns as col
 
-__all__ = ["COMPAT", "StepProgram", "build_program"]
-
 COMPAT = ("diffusers",)
 FINALS = ("clean", "first")
 FINITE_COLUMNS = [c for c in range(col.COLUMNS) if c not in (col.LO, col.HI)]

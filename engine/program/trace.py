@@ -32,8 +32,6 @@ from revstep.engine.program.vector import (
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.prediction import x0_coefficients
 
-__all__ = ["Estimate", "Row", "Run", "Sampler"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Estimate(NotAVector):

@@ -18,16 +18,6 @@ import numpy as np
 
 from revstep.engine.errors import ProgramError
 
-__all__ = [
-    "NotAVector",
-    "Symbol",
-    "Tape",
-    "Vector",
-    "number_of",
-    "refuse_stranger",
-    "sampler_line",
-]
-
 TRACING = (
     "revstep.engine.program.vector",
     "revstep.engine.program.trace",

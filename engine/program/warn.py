@@ -14,8 +14,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import LEVEL_KINDS
 from revstep.kernels import columns as col
 
-__all__ = ["error_gains", "warn_long_step", "warn_of_program"]
-
 DATA_COUNTS = 0.5  # a noise level, sigma / alpha, above which an estimate still needs the network
 FAR = 50.0  # levels further apart than this break samples, where data counts beside the noise
 FED_WRONG = 2.0  # a factor of the noise level: x0 is then wrong by up to as much

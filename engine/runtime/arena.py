@@ -11,8 +11,6 @@ from revstep.engine.program.table import StepProgram
 from revstep.kernels import columns as col
 from revstep.kernels.layout import Array
 
-__all__ = ["IDLE_ROW", "MAX_PROGRAM_ROWS", "ProgramArena"]
-
 MAX_PROGRAM_ROWS = 65_536
 IDLE_ROW = 0  # the identity row of slots without a program
 

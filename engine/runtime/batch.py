@@ -14,8 +14,6 @@ from revstep.engine.errors import ArgumentError
 from revstep.engine.message import Argument, Message
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["Batch", "samples_per_batch"]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:

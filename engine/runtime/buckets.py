@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from revstep.engine.checks import check_whole, wrong_type
 from revstep.engine.errors import ArgumentError
 
-__all__ = ["bucket_for", "make_buckets", "smaller_buckets"]
-
 
 def make_buckets(batch: tuple[int, int], rows: Sequence[int] | None = None) -> tuple[int, ...]:
     """The buckets, ascending: as asked for, or the powers of two in the spec's batch range.

@@ -27,8 +27,6 @@ from revstep.engine.arrays import array_from, data_values, floats, rows_view
 from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["Known", "known_pixels"]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Known:

@@ -27,8 +27,6 @@ from revstep.engine.runtime.watch import Clock
 from revstep.kernels import columns as col
 from revstep.kernels.layout import HISTORY_TIERS, Array
 
-__all__ = ["Admission", "Lane"]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Admission:

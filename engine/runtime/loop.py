@@ -16,7 +16,6 @@ from revstep.engine.runtime.watch import Clock, Timing, Watcher
 if TYPE_CHECKING:
     from revstep.engine.devices.protocol import Mark
 
-__all__ = ["run_batch"]
 
 Report = tuple[int, NDArray[np.int32], "NDArray[np.float32] | None", "Mark"]
 

@@ -14,8 +14,6 @@ from revstep.engine.runtime.request import checked_seed, sample_seeds
 from revstep.kernels import normal_fill
 from revstep.kernels.noise import STREAM_INITIAL
 
-__all__ = ["initial_noise", "slerp"]
-
 OPPOSITE = 1e-6  # radians from a half turn: no way round is shorter than the others
 
 

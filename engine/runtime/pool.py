@@ -17,8 +17,6 @@ from revstep.engine.runtime.buckets import bucket_for
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.system.forks import refuse_forked, renew_in_children
 
-__all__ = ["LanePool", "OneLane"]
-
 KEPT_BYTES = 1 << 22  # of states that an idle lane keeps: what is small is fast
 
 

@@ -13,8 +13,6 @@ from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graphs
 from revstep.engine.errors import DeviceMemoryError
 
-__all__ = ["Capture", "Prepared"]
-
 log = logging.getLogger("revstep")
 
 

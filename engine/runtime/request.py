@@ -27,8 +27,6 @@ from revstep.engine.program.trace import Sampler
 from revstep.engine.renamed import renamed_fields
 from revstep.engine.spec.grids import Grid, resolve_grid
 
-__all__ = ["Request", "checked_seed", "sample_seeds"]
-
 SEEDS = 1 << 64
 
 

@@ -18,8 +18,6 @@ from revstep.engine.runtime.inpainting import known_pixels
 from revstep.engine.runtime.request import Request, sample_seeds
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 
-__all__ = ["DEFAULT_STRENGTH", "batch_of", "program_arguments"]
-
 MAX = float(np.finfo(np.float32).max)
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 

@@ -23,15 +23,6 @@ from revstep.engine.runtime.pool import LanePool, OneLane
 from revstep.engine.runtime.watch import BatchWatcher, Timing, Watch, Watcher
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = [
-    "Runtime",
-    "cuda_runtime",
-    "device_runtime",
-    "host_lane",
-    "host_runtime",
-    "run_batches",
-]
-
 RUNS_AT_ONCE = 8
 HOST_PROGRAM_ROWS = 256  # of a lane's first arena: five programs of 50 steps, 32 KB
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import PIL.Image
     import torch
 
-__all__ = ["Samples", "images_from", "picture_problem"]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Samples:

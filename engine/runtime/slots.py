@@ -22,8 +22,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels import StepBuffers
 from revstep.kernels.layout import Array
 
-__all__ = ["Slots"]
-
 FIELDS = ("base", "length", "counter", "current", "cond_row", "uncond_row", "flags", "guidance")
 BASE, LENGTH, COUNTER, CURRENT, COND_ROW, UNCOND_ROW, FLAGS, GUIDANCE = range(len(FIELDS))
 

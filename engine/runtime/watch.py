@@ -16,8 +16,6 @@ from revstep.engine.devices.protocol import Device
 from revstep.engine.errors import ArgumentError, Cancelled, NonFiniteError
 from revstep.engine.message import Message
 
-__all__ = ["BatchWatcher", "Clock", "Preview", "Timing", "Watch", "Watcher", "X0Trace"]
-
 SHARE = 4  # a trace takes at most this part of the machine's memory
 UNKNOWN_MEMORY = 1 << 33
 

@@ -9,8 +9,6 @@ from typing import Any
 from revstep.engine.json_types import check_object
 from revstep.engine.nearest import unknown_names
 
-__all__ = ["SHAPE", "fields_from", "keyed", "unkeyed"]
-
 # Fields that a manifest may lack, at their defaults: bundles were written before there were any.
 LATER: dict[str, tuple[str, ...]] = {
     "VESchedule": ("levels", "rho", "sigmas"),

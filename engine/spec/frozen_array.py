@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FrozenArray"]
-
 LISTED = 64  # elements that JSON holds as a list of numbers; more are base64
 KINDS = ("float32", "int32", "int64", "bool")
 FIELDS = {"dtype", "shape", "base64"}

@@ -23,8 +23,6 @@ from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.fields import SHAPE, fields_from
 from revstep.engine.spec.frozen_array import FrozenArray
 
-__all__ = ["LEVEL_KINDS", "TIME_KINDS", "Condition", "Decoder", "TimeInput"]
-
 LEVEL_KINDS = ("sigma", "log_sigma", "log_snr")
 TIME_KINDS = ("index", "unit", "thousand", *LEVEL_KINDS)
 INTEGERS = ("int32", "int64")

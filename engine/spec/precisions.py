@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["FORWARD_BOUNDS", "PRECISIONS"]
-
 FORWARD_BOUNDS = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}
 """Largest error of one forward pass, relative to the RMS of the reference."""
 

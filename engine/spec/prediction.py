@@ -26,8 +26,6 @@ import math
 from revstep.engine.errors import ProgramError
 from revstep.engine.nearest import unknown
 
-__all__ = ["PREDICTIONS", "edm_input_scale", "x0_coefficients"]
-
 PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm")
 
 

@@ -10,8 +10,6 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["allowed_cpus", "cpu_quota", "usable_cpus", "usable_threads"]
-
 PROC, CPUS = Path("/proc/self"), Path("/sys/devices/system/cpu")
 
 

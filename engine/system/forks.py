@@ -12,8 +12,6 @@ from typing import Protocol
 
 from revstep.engine.errors import BackendError
 
-__all__ = ["Renewed", "refuse_forked", "renew_in_children"]
-
 
 class Renewed(Protocol):
     """What must know that it is in a forked child now."""

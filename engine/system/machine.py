@@ -15,16 +15,6 @@ from pathlib import Path
 
 from revstep.engine.system.cores import usable_cpus
 
-__all__ = [
-    "Gpu",
-    "cpu_count",
-    "cpu_features",
-    "cpu_name",
-    "memory_bytes",
-    "nvidia_gpus",
-    "package_version",
-]
-
 NVIDIA_SMI_SECONDS = 10.0  # a driver that hangs must not hang us
 FEATURES = (
     *("sse2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni"),

@@ -13,8 +13,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["OPT_IN", "SWITCHES", "Switch", "keep_quiet", "quiet_openvino", "telemetry"]
-
 OPT_IN = "REVSTEP_TELEMETRY"
 SENDER = "openvino_telemetry"
 

@@ -8,8 +8,6 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["cache_dir", "read_cache", "write_cache"]
-
 
 def cache_dir() -> Path:
     """The directory: ``$XDG_CACHE_HOME/revstep``, or ``~/.cache/revstep``."""

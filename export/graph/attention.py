@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["masks_as_given", "translations"]
-
 USUAL_RANK = 4
 
 

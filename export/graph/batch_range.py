@@ -24,8 +24,6 @@ from revstep.export.module.checks import ROW_TOLERANCE
 from revstep.export.module.examples import example_inputs
 from revstep.export.module.run import other_batch, run_module
 
-__all__ = ["FREE_BATCH", "check_batch"]
-
 FEW = 2  # rows of the exporter's example
 MAX_ELEMENTS = 1 << 18  # of one call's state: activations are hundreds of times as large
 MAX_VALUES = 1 << 12  # of a constant tensor, to be compared by its values

@@ -18,8 +18,6 @@ from revstep.export.module.line import line_of_node
 from revstep.export.parity.bounds import Bounds, finding
 from revstep.export.parity.check import check_decoder_parity, check_forward
 
-__all__ = ["check_decoder_runs", "check_loads", "check_runs"]
-
 UNLOADABLE = "the exporter wrote a graph that no runtime loads; nothing was exported"
 
 logger = logging.getLogger(__name__)

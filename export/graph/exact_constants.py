@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-__all__ = ["exact_constants"]
-
 RULES = "_DEFAULT_REWRITE_RULES"
 EXACT = ("dropout_zero_rule", "dropout_inference_rule")  # of the module's rules, those to keep
 

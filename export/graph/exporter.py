@@ -25,8 +25,6 @@ from revstep.export.graph.failure import failure
 from revstep.export.graph.passes import fix
 from revstep.export.module.examples import example_inputs
 
-__all__ = ["export_decoder", "export_graph"]
-
 OUTPUT = "out"
 ONNX_TYPES = {
     "float32": onnx.TensorProto.FLOAT,

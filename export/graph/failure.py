@@ -6,8 +6,6 @@ from revstep.engine.errors import ExportError
 from revstep.export.graph.batch_range import FREE_BATCH
 from revstep.export.module.line import causes, line_of_error
 
-__all__ = ["failure"]
-
 MAX_LENGTH = 600  # characters of the exporter's message: its reason comes before its stacks
 AFTER = (
     "\n\n",

@@ -22,8 +22,6 @@ from revstep.export.graph.index_tables import Table, index_tables
 from revstep.export.module.examples import example_inputs
 from revstep.export.module.run import run_module
 
-__all__ = ["check_limits", "with_limits"]
-
 FEW = 8  # elements that are tried one by one, where each may have a table of its own
 
 

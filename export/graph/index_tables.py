@@ -11,8 +11,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-__all__ = ["Table", "index_tables"]
-
 # Of these, every element of the first input is in the result, as it is.
 SAME = frozenset(
     {"Cast", "Clip", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Tile", "Transpose",

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["drop_settled_choices", "fix", "join_one_type", "squeeze_only_ones", "unique_names"]
-
 
 def fix(model: ir.Model) -> None:
     """All passes, in place."""

@@ -16,15 +16,6 @@ from revstep.export.module.run import (
     run_module,
 )
 
-__all__ = [
-    "ROW_TOLERANCE",
-    "called_module",
-    "check_decoder",
-    "check_kind",
-    "check_module",
-    "scan_weights",
-]
-
 ROW_TOLERANCE = 1e-3  # of the output's RMS: batched GEMMs differ by 1e-6, mixed rows by 0.1
 
 

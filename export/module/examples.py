@@ -11,8 +11,6 @@ from revstep.engine.program.points import point
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.prediction import edm_input_scale
 
-__all__ = ["Arrays", "example_condition", "example_inputs"]
-
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
 

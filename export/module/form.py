@@ -18,8 +18,6 @@ from torch.utils.weak import WeakIdKeyDictionary
 from revstep.engine.backends.module.cast import copy_module, weight_dtype
 from revstep.engine.errors import ExportError
 
-__all__ = ["DtypeWatch", "Form", "calling", "find_form", "in_eval_mode"]
-
 CPU = torch.device("cpu")
 MOVES = (torch.ops.aten.lift_fresh.default, torch.ops.aten._to_copy.default)  # tensors from numpy
 

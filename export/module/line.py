@@ -13,8 +13,6 @@ from pathlib import Path
 
 import onnx
 
-__all__ = ["causes", "line_of_error", "line_of_node"]
-
 STACK = "pkg.torch.onnx.stack_trace"  # of a node's metadata
 FRAME = re.compile(r'File "([^"\n]+)", line (\d+), in ')
 NAME = re.compile(r"[\w./:]+")

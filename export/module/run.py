@@ -16,15 +16,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.examples import Arrays
 from revstep.export.module.form import Form, calling
 
-__all__ = [
-    "GivenDenoiser",
-    "described",
-    "example_hint",
-    "other_batch",
-    "run_decoder",
-    "run_module",
-]
-
 AS_IT_IS = Form()
 CALL = "revstep calls module(x, t, *conditions)"
 LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs whole numbers

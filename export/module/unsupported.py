@@ -13,8 +13,6 @@ import torch
 from revstep.engine.errors import ExportError
 from revstep.export.module.line import line_of_stack
 
-__all__ = ["check_surroundings", "check_weight_types", "naming_nested", "no_autocast"]
-
 PACKAGES = ("torchao", "bitsandbytes", "optimum.quanto", "quanto", "compressed_tensors", "hqq")
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 FIX = (

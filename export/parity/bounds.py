@@ -18,11 +18,6 @@ from revstep.engine.errors import ParityError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.precisions import FORWARD_BOUNDS
 
-__all__ = [
-    "BOUNDS", "Bounds", "finding", "forward_error", "recorded", "relative_error",
-    "resolve_bounds", "root_mean_square", "wider", "within",
-]  # fmt: skip
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:

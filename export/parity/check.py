@@ -30,8 +30,6 @@ from revstep.export.parity.bounds import (
 from revstep.export.parity.runs import STEPS, ddim_run, forward_rows
 from revstep.export.progress import Stages
 
-__all__ = ["check_decoder_parity", "check_forward", "check_parity"]
-
 EDGE = "edge."
 EDGE_FACTOR = 10.0  # of the forward bound: large conditions amplify rounding
 EDGES = (

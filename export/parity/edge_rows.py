@@ -18,8 +18,6 @@ from revstep.engine.spec.frozen_array import FrozenArray
 from revstep.export.module.examples import example_inputs
 from revstep.export.parity.check import EDGE
 
-__all__ = ["edge_rows", "usable"]
-
 MAX_ROWS = 16
 LARGE = 5.0  # standard deviations of the N(0, 1) that conditions are tried with
 SEED = 21

@@ -9,8 +9,6 @@ from typing import Any
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.backends.trt.denoiser import TrtDenoiser
 
-__all__ = ["HostDenoiser"]
-
 
 class HostDenoiser:
     """Copies rows to the device of a denoiser with one plan, and back, around every call.

@@ -23,8 +23,6 @@ from revstep.export.parity.check import check_forward
 from revstep.export.parity.vectors import decoder_images, make_parity
 from revstep.export.progress import Stages
 
-__all__ = ["Reference", "float32_copy", "make_decoder_reference", "make_reference"]
-
 HALVES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 MAX_NAMED = 3
 

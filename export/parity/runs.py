@@ -14,8 +14,6 @@ from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.runtime import host_lane
 from revstep.export.progress import Stages
 
-__all__ = ["STEPS", "ddim_run", "forward_rows"]
-
 STEPS = 20
 
 

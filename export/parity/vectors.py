@@ -18,8 +18,6 @@ from revstep.export.parity.edge_rows import edge_rows, usable
 from revstep.export.parity.runs import STEPS, ddim_run, forward_rows
 from revstep.export.progress import Stages
 
-__all__ = ["decoder_images", "make_parity"]
-
 TIMES = 8
 RUNS = 4
 SEED = 20

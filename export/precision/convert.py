@@ -35,8 +35,6 @@ from revstep.export.precision.ranges import RangeDenoiser, add_ranges
 from revstep.export.precision.types import emulate, reduce_types, save_graph
 from revstep.export.progress import Stages
 
-__all__ = ["Reduced", "reduced_graphs", "remove_graph"]
-
 TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 OPSETS = {ir.DataType.BFLOAT16: 22}  # the first that has bfloat16 in Conv
 SHARE = 0.8  # of the bound: a runtime sums in another order

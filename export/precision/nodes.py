@@ -10,8 +10,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-__all__ = ["PRODUCTS", "REASONS", "SHAPES", "Kept", "can_turn", "keep", "low_ports", "products"]
-
 Kept: TypeAlias = dict[ir.Node, str]
 """The nodes that stay float32, with the reason."""
 

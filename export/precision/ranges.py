@@ -15,8 +15,6 @@ from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["RangeDenoiser", "add_ranges"]
-
 RANGES = "revstep_ranges"
 
 

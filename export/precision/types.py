@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from revstep.export.precision.nodes import SHAPES, Kept, can_turn, low_ports
 
-__all__ = ["emulate", "reduce_types", "save_graph"]
-
 FLOAT = ir.DataType.FLOAT
 INLINE = 1536 << 20  # bytes of weights in the file itself; protobuf ends at 2 GiB
 

@@ -18,7 +18,6 @@ from revstep.export.sources.module import check_arguments, export_module
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["export_diffusers", "load_diffusers"]
 
 WEIGHTS = "diffusion_pytorch_model"
 FACTORY = "write a factory for it: revstep export package.module:factory"

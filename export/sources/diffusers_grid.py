@@ -21,8 +21,6 @@ from revstep.engine.spec.grids import (
 )
 from revstep.engine.spec.schedule import VPSchedule
 
-__all__ = ["flow_grid", "flow_sigmas_grid", "vp_grid"]
-
 NOISE_GRIDS: dict[str, type[KarrasGrid] | type[ExponentialGrid] | type[BetaGrid]] = {
     "use_karras_sigmas": KarrasGrid,
     "use_exponential_sigmas": ExponentialGrid,

@@ -26,8 +26,6 @@ from revstep.engine.program.samplers import (
     UniPC,
 )
 
-__all__ = ["KEYS", "SAMPLERS", "scheduler_sampler"]
-
 KEYS = {
     "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
     "skip_prk_steps", "predict_x0", "disable_corrector", "solver_p", "stochastic_sampling",

@@ -21,8 +21,6 @@ from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
 from revstep.export.sources.diffusers_grid import flow_grid, flow_sigmas_grid, vp_grid
 from revstep.export.sources.diffusers_sampler import KEYS, SAMPLERS, scheduler_sampler
 
-__all__ = ["Sampling", "read_scheduler"]
-
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 VP_SCHEDULERS = tuple(n for n in SAMPLERS if n not in (*FLOW_SCHEDULERS, *EDM_SCHEDULERS))

@@ -17,7 +17,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_factory"]
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 DEBUG = "run with revstep --debug for the traceback"

@@ -21,7 +21,6 @@ from revstep.export.turns import TURNS
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["OPSETS", "check_arguments", "export_module"]
 
 OPSETS = (18, 19, 20, 21, 22)  # from 23 the Attention operator breaks TensorRT-RTX's small heads
 SMALL = 5_000_000  # parameters

@@ -38,8 +38,6 @@ from revstep.export.parity.runs import STEPS
 from revstep.export.precision.convert import Reduced, reduced_graphs, remove_graph
 from revstep.export.progress import Stages
 
-__all__ = ["Job", "Pair", "count_units", "make_parts"]
-
 GRAPH_UNITS = 10  # of a progress bar on which one reference step is 1
 CHECKING, GRAPH, DECODING = "checking the module", "exporting the graph", "exporting the decoder"
 

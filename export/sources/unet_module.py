@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["UNetModule"]
-
 
 class UNetModule(torch.nn.Module):
     """Calls the network positionally; with ``whole_times`` (learned embeddings) times are int64."""

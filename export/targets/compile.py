@@ -17,8 +17,6 @@ from revstep.export.targets import kernels, onnxruntime, trt_compile
 from revstep.export.targets.options import BuildOptions, Profile
 from revstep.export.targets.target import CompileArguments, Target
 
-__all__ = ["TARGETS", "check_taken", "compile_bundle", "compile_target"]
-
 TARGETS: dict[str, Target] = {  # another target is a file with its TARGET, and a word here
     target.name: target for target in (onnxruntime.TARGET, *trt_compile.TARGETS, kernels.TARGET)
 }

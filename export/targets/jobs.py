@@ -16,8 +16,6 @@ from revstep.export.targets.compile import TARGETS, check_taken, compile_target
 from revstep.export.targets.options import BuildOptions, Profile
 from revstep.export.targets.target import CompileArguments
 
-__all__ = ["CompileJob", "Outcome", "compile_jobs", "plan_jobs"]
-
 T = TypeVar("T")
 
 

@@ -17,8 +17,6 @@ from revstep.export.targets.options import compute_capability
 from revstep.export.targets.target import CompileArguments, Target
 from revstep.kernels.gpu import aot
 
-__all__ = ["TARGET", "compile_kernels"]
-
 DTYPES = ("float32",)  # every exported graph takes and gives float32, whatever it computes in
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from revstep.export.progress import Progress
 
-__all__ = ["TOTAL", "BuildMonitor"]
-
 TOTAL = 1000
 
 

@@ -15,8 +15,6 @@ from revstep.export.parity.runs import STEPS
 from revstep.export.progress import Stages
 from revstep.export.targets.target import CompileArguments, Target, content_key
 
-__all__ = ["TARGET"]
-
 NAME, DEVICE = "onnxruntime", "cpu"
 
 

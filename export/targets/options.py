@@ -9,8 +9,6 @@ import warnings
 from revstep.engine.checks import check_whole
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["BuildOptions", "Profile", "compute_capability"]
-
 SM = re.compile(r"sm_?(\d{2,3})", re.IGNORECASE)
 OLD = {"least": "min", "tuned": "opt", "most": "max"}  # until the next version
 

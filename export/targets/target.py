@@ -15,8 +15,6 @@ from revstep.export.parity.bounds import Bounds
 from revstep.export.progress import Progress
 from revstep.export.targets.options import BuildOptions, Profile
 
-__all__ = ["CompileArguments", "Target", "content_key"]
-
 PLAIN = BuildOptions()
 COMMON = ("path", "progress", "cancelled")  # what every target takes
 

@@ -19,8 +19,6 @@ from revstep.export.progress import Progress
 from revstep.export.targets.monitor import BuildMonitor
 from revstep.export.targets.options import SM, BuildOptions, Profile, compute_capability
 
-__all__ = ["build_plan", "gpu_targets"]
-
 log = logging.getLogger("revstep")
 
 TURING = "sm_75"  # not among TensorRT-RTX's default targets, and without fp32 matrix products

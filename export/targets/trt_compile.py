@@ -22,8 +22,6 @@ from revstep.export.targets.options import Profile
 from revstep.export.targets.target import CompileArguments, Target, content_key
 from revstep.export.targets.trt_build import build_plan, gpu_targets
 
-__all__ = ["NOT_CHECKED", "TARGETS"]
-
 NOT_CHECKED = "not checked on this machine"
 TAKES = ("precision", "bounds", "batch", "memory_limit", "optimization_level")
 

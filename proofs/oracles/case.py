@@ -16,20 +16,6 @@ from revstep.engine.program.table import build_program
 from revstep.engine.spec.denoiser import DenoiserSpec, TimeInput
 from revstep.engine.spec.schedule import FlowSchedule, Schedule, VESchedule, VPSchedule
 
-__all__ = [
-    "EXACT",
-    "SHIPPED",
-    "Case",
-    "Formula",
-    "Oracle",
-    "Scheduler",
-    "both",
-    "noise_of_call",
-    "settings",
-    "spec_for",
-    "stable_diffusion",
-]
-
 EXACT = 1e-9  # float64 on both sides
 SHIPPED = 5e-4  # diffusers' float32 tables: 1 - abar near t = 0 keeps three digits
 PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean")

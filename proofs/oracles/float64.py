@@ -11,8 +11,6 @@ from unittest import mock
 
 import numpy as np
 
-__all__ = ["INSTALL", "module_of", "schedulers"]
-
 INSTALL = "the proofs compare with diffusers: pip install 'diffusers>=0.38' torch scipy"
 
 

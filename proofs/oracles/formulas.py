@@ -14,17 +14,6 @@ from proofs.oracles.network import Float64, TestNetwork
 from proofs.oracles.schedulers import Noise
 from revstep.engine.program.steps import steps_over
 
-__all__ = [
-    "consistency_algorithm_1",
-    "edm_algorithm_2",
-    "k_diffusion_ancestral",
-    "k_diffusion_sde",
-    "langevin_algorithm_1",
-    "predictor_corrector",
-    "pseudo_numerical",
-    "repaint_algorithm_1",
-]
-
 Levels = list[tuple[float, float]]
 
 

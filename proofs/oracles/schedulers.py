@@ -20,8 +20,6 @@ from proofs.oracles.network import Float64, TestNetwork
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 
-__all__ = ["Peer", "peer_run"]
-
 NAMED_BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 Noise = Callable[[int], Float64]
 

@@ -11,8 +11,6 @@ import numpy as np
 
 from proofs.quality import same_but_seed
 
-__all__ = ["draw_plots"]
-
 FOLDER = Path("docs") / "images"
 MARKERS = "osD^vP*X"
 STYLE: Any = {

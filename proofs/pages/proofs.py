@@ -12,8 +12,6 @@ from typing import Any
 from proofs.quality import same_but_seed
 from proofs.theory.descriptions import NOT_COMPARED
 
-__all__ = ["page", "table_rows"]
-
 TEMPLATE = Path(__file__).with_suffix(".md")
 HEADING = "\n## "
 Fields = dict[str, Any]

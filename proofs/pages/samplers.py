@@ -23,8 +23,6 @@ from proofs.pages.proofs import table_rows
 from revstep.engine.program.samplers import SAMPLERS, make_sampler
 from revstep.engine.program.table import build_program
 
-__all__ = ["largest_errors", "main", "number", "page"]
-
 TEMPLATE = Path(__file__).with_suffix(".md")
 COLUMNS = (*PREDICTIONS, "edm")
 STEPS = 20

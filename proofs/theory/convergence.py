@@ -21,8 +21,6 @@ from revstep.engine.program.points import Point
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import StepProgram, build_program
 
-__all__ = ["CASES", "LEVELS", "SLACK", "STEPS", "Case", "Reference", "convergence", "fitted_slope"]
-
 LEVELS = {  # sigma / alpha at the start and at the end
     "lambda": (5.0, 0.2),
     "sigma/alpha": (2.0, 0.5),  # its even steps are large beside a small level

@@ -18,16 +18,6 @@ from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import build_program
 from revstep.engine.spec.grids import TimeGrid
 
-__all__ = [
-    "DEPENDENT",
-    "INVARIANT",
-    "NOT_COMPARED",
-    "descriptions",
-    "drawn",
-    "largest_difference",
-    "median_difference",
-]
-
 SAMPLES, STEPS, SEED = 64, 24, 11
 HIGH, LOW = 100.0, 0.05
 MORE_STEPS = (24, 96, 384)

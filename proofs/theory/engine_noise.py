@@ -9,8 +9,6 @@ import numpy as np
 from proofs.theory.mixture import Float64
 from revstep.kernels import noise
 
-__all__ = ["initial_noise", "step_noise"]
-
 
 def initial_noise(seed: int, shape: tuple[int, ...]) -> Float64:
     """The noise that a run starts from, of ``shape``."""

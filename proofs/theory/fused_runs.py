@@ -15,14 +15,6 @@ from revstep.engine.program.samplers import RePaint
 if TYPE_CHECKING:
     from revstep.engine.engine import Engine
 
-__all__ = [
-    "REPEATS",
-    "SAMPLERS",
-    "conditional_samples",
-    "fused_runs",
-    "mixture_engine",
-    "repainted",
-]
 
 SAMPLES, STEPS, SEED = 4096, 250, 0
 SAMPLERS = ("ddpm", "euler_ancestral", "dpmpp_2m_sde", "heun", "unipc")

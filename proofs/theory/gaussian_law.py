@@ -16,8 +16,6 @@ from proofs.theory.mixture import Float64, MixtureNetwork
 from revstep.engine.program.table import StepProgram
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["OneMode", "law_error"]
-
 
 @dataclasses.dataclass(frozen=True)
 class OneMode:

@@ -8,8 +8,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec, TimeInput
 from revstep.engine.spec.grids import TimeGrid
 from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
 
-__all__ = ["VARIABLES", "even_grid", "process"]
-
 PREDICTION = {"vp": "epsilon", "ve": "score", "edm": "edm", "flow": "flow"}
 VARIABLES = ("lambda", "sigma/alpha", "t")
 

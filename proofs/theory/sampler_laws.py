@@ -27,8 +27,6 @@ from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["CASES", "CONTROLS", "LEVEL", "SAMPLES", "Law", "laws", "run_law"]
-
 SAMPLES = 20_000
 LEVEL = 0.01  # of the two-sample test
 AGAIN = 500  # added to the seeds

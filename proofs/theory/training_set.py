@@ -18,8 +18,6 @@ from proofs.theory.mixture import Float64, Mixture, MixtureNetwork, training_poi
 from proofs.theory.noise_processes import process
 from revstep.engine.program.table import StepProgram, build_program
 
-__all__ = ["SAMPLERS", "ended_on", "returned", "training_set"]
-
 SAMPLERS = (
     *("ddim", "euler", "heun", "dpm2", "dpmpp_2s", "dpmpp_2m", "dpmpp_3m"),
     *("unipc", "lms", "ipndm", "pndm"),

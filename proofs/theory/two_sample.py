@@ -8,8 +8,6 @@ import numpy as np
 
 from proofs.theory.mixture import Float64
 
-__all__ = ["TwoSample", "two_sample"]
-
 
 class TwoSample(NamedTuple):
     """What the test found.

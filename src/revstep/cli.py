@@ -18,8 +18,6 @@ from revstep.commands.export import export
 from revstep.commands.info import info
 from revstep.commands.sample import sample
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     name="revstep",
     help="Sample trained diffusion denoisers fast: export, compile, sample, measure.",

@@ -20,8 +20,6 @@ from suites.gpu.networks import Network, make_network
 from suites.gpu.peers import our_run, torch_engine
 from suites.gpu.runs import Contender, check_same_samples, graphs_of, report, steps_of
 
-__all__ = ["measure_backends", "policy", "tiny_policy"]
-
 SECONDS = 120
 BATCHES = (1, 8, 64)
 TORCH = "revstep's torch backend"

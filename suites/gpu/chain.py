@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from revstep.kernels.buffers import StepBuffers
 
-__all__ = ["measure_chain"]
 
 SIZES = ((256, 65_536), (16, 3072), (1, 112))  # (samples, elements): 64 MB of state, CIFAR, policy
 TOLERANCE = 1e-5

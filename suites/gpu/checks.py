@@ -20,7 +20,6 @@ from suites.step.buffers import random_row, step_buffers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["measure_checks"]
 
 ELEMENTS = (1, 19, 784, 3072, 100_003)
 HISTORIES = {"float16": (0, 1, 2, 3), "bfloat16": (0, 3), "float32": (0, 3)}  # each is a compile

@@ -20,7 +20,6 @@ from suites.gpu.rows import Suite
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Missing", "Run"]
 
 T = TypeVar("T")
 

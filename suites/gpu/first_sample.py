@@ -7,8 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Arguments: started (seconds since the epoch), device, `ours` or `peer`, dry, root."""

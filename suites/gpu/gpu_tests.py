@@ -9,8 +9,6 @@ import sys
 
 from suites.gpu.context import Run
 
-__all__ = ["measure_tests"]
-
 NAME = "tests marked gpu"
 MARK = "mark.gpu"
 ALL_PASSED, SOME_FAILED = 0, 1  # pytest's exit codes

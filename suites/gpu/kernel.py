@@ -16,7 +16,6 @@ from suites.step.buffers import bytes_moved, one_row, step_buffers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["measure_kernel"]
 
 ELEMENTS = 65_536  # per sample
 MEGABYTES = (64, 256, 16, 1)  # of state; the targets' first

@@ -17,7 +17,6 @@ from suites.gpu.context import Run
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Nothing", "measure_loop"]
 
 CASES = ((1, (16, 7)), (8, (3, 32, 32)), (64, (3, 32, 32)))  # (samples, shape)
 LENGTHS = (50, 500)

@@ -9,8 +9,6 @@ from suites.gpu.context import Run
 from suites.gpu.networks import NETWORKS, make_network
 from suites.gpu.peers import SampleBatch, our_run, peer_name, peer_run, torch_engine
 
-__all__ = ["measure_memory"]
-
 BATCH = 64
 STEPS = 5
 MIB = 1 << 20

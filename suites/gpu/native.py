@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["add_native"]
-
 BUILD_SECONDS = 90
 
 

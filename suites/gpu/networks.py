@@ -16,8 +16,6 @@ from revstep.engine.spec.schedule import VPSchedule
 from suites.gpu.context import Missing, Run
 from suites.gpu.policy import PolicyUnet
 
-__all__ = ["NETWORKS", "Network", "conditions_for", "make_network"]
-
 FASHION = "examples/fashion_mnist_unet"
 
 POLICY = DenoiserSpec(

@@ -24,8 +24,6 @@ from suites.gpu.networks import Network, conditions_for
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SampleBatch", "our_run", "peer_name", "peer_run", "prepared", "torch_engine"]
-
 
 class SampleBatch(Protocol):
     """Samples a batch."""

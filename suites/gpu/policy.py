@@ -13,8 +13,6 @@ import math
 import torch
 from torch import nn
 
-__all__ = ["PolicyUnet"]
-
 KERNEL = 5
 GROUPS = 8
 TIME_WIDTH = 128

@@ -14,8 +14,6 @@ from revstep.bench.compare import meets
 from revstep.bench.rows import append_row, new_row
 from revstep.engine.system.machine import nvidia_gpus
 
-__all__ = ["FIELDS", "STATUSES", "Suite"]
-
 STATUSES = ("measured", "ran", "skipped", "failed")
 FIELDS = (
     "bench", "run", "section", "name", "status", "value", "unit", "target", "goal", "met", "peer",

@@ -15,8 +15,6 @@ from suites.gpu.context import Run
 from suites.gpu.networks import Network, make_network
 from suites.gpu.peers import SampleBatch, our_run, peer_name, peer_run, torch_engine
 
-__all__ = ["Contender", "check_same_samples", "graphs_of", "measure_runs", "report", "steps_of"]
-
 STEPS = 50
 CASES = (  # (network, batch, network compiled, seconds it may need), most important first
     ("policy", 1, False, 10), ("cifar", 1, False, 10), ("fashion", 1, False, 10),

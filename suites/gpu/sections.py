@@ -14,8 +14,6 @@ from importlib import import_module
 from suites.gpu.context import Run
 from suites.gpu.rows import Suite
 
-__all__ = ["SECTIONS", "Section", "command", "main", "run_section"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Section:

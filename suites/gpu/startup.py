@@ -12,8 +12,6 @@ import time
 from suites.gpu.context import Run
 from suites.gpu.peers import peer_name
 
-__all__ = ["measure_startup"]
-
 SECONDS = 60
 WAYS = (
     ("revstep, no cached kernels", "ours", True),

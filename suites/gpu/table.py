@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["markdown_table", "summary", "text_table"]
-
 Row = dict[str, Any]
 
 

@@ -17,8 +17,6 @@ from pathlib import Path
 
 import grimp
 
-__all__ = ["House", "draw", "main", "read_house"]
-
 PICTURE = Path("docs") / "images" / "floors.svg"
 PACKAGE = "revstep"
 SPLIT = ("revstep.engine", "revstep.export", "revstep.kernels")  # whose packages are rooms

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["RunPath", "follow", "main"]
-
 MODULE = "<module>"  # what a file does when it is imported is not the run's
 
 

@@ -35,8 +35,6 @@ from revstep.export.precision.ranges import RangeDenoiser, add_ranges
 from revstep.export.precision.types import emulate, save_graph
 from suites.precision.networks import NETWORKS, make
 
-__all__ = ["main", "measure"]
-
 Converter = Callable[[Path, Path, str, Path, list[str]], None]
 """(fp32 graph, target, precision, calibration .npz, nodes to keep in float32)."""
 

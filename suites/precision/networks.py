@@ -17,8 +17,6 @@ from revstep.engine.spec.schedule import VPSchedule
 from revstep.export.sources.diffusers_folder import export_diffusers
 from revstep.export.sources.module import export_module
 
-__all__ = ["NETWORKS", "make"]
-
 ALL = ("fp32", "fp16", "bf16")
 FASHION = "examples/fashion_mnist_unet"
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from revstep.bench.rows import read_rows
 
-__all__ = ["main", "table"]
-
 ROWS, PAGE = Path("bench/results/precision.jsonl"), Path("docs/precision.md")
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 HEAD = (

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from revstep.kernels.buffers import StepBuffers
 
-__all__ = ["TIMESTEP", "bytes_moved", "ddim_row", "one_row", "random_row", "step_buffers"]
 
 STATE_BYTES = 4
 TIMESTEP, NEXT_TIMESTEP = 500, 480

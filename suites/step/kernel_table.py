@@ -19,8 +19,6 @@ from typing import Any
 from revstep.kernels.gpu.aot import CAPABILITIES, Variant, compile_variant
 from revstep.kernels.gpu.launch import WARPS
 
-__all__ = ["TABLE", "VARIANTS", "inspect_variant", "main"]
-
 TABLE = Path("bench") / "results" / "kernel_table.json"
 PAGE = Path("docs") / "kernels.md"
 VARIANTS = (

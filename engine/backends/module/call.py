@@ -19,8 +19,6 @@ from revstep.engine.backends.module.output import check_output, picked
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["CallError", "ModuleCall", "called"]
-
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 SELF_CONDITION = re.compile(r"self_?cond", re.IGNORECASE)
 

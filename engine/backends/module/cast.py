@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
-__all__ = ["cast_dtype", "cast_weights", "copy_module", "weight_dtype"]
-
 NARROW = 2  # bytes: fp8 and below hold quantised values, whose scales lie elsewhere
 DEFAULT = torch.float32
 

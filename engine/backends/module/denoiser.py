@@ -28,7 +28,6 @@ from revstep.engine.system.cores import usable_cpus
 if TYPE_CHECKING:
     from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["DTYPES", "TorchModuleDenoiser", "prepare_module"]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}

@@ -14,8 +14,6 @@ import torch
 
 from revstep.engine.errors import BackendError
 
-__all__ = ["EvalForm", "parts_of"]
-
 Run = Callable[..., torch.Tensor]
 CURE = "call module.eval() before sampling, and module.train() after it"
 

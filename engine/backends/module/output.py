@@ -11,8 +11,6 @@ from revstep.engine.checks import wrong_type
 from revstep.engine.errors import BackendError
 from revstep.engine.message import Argument
 
-__all__ = ["OutputError", "check_output", "picked"]
-
 SHOWN = 8  # outputs that a message lists
 DEPTH = 4  # of containers in containers
 

@@ -28,7 +28,6 @@ from revstep.engine.spec.precisions import FORWARD_BOUNDS
 if TYPE_CHECKING:
     from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["ReducedModule", "live_module", "reduced_module"]
 
 PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear, nn.MultiheadAttention)
 WEIGHTS = frozenset({

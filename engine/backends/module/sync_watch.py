@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["sync_reason"]
-
 # Their results' shapes or values are needed on the host.
 WAITING = {
     "_local_scalar_dense": "reads a tensor's value in Python (.item(), float(), if, ...)",

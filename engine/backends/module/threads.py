@@ -8,8 +8,6 @@ import torch
 
 from revstep.engine.errors import BackendError
 
-__all__ = ["check_threads"]
-
 _parallel = False  # a module ran with several threads, in this process or one that it came from
 _forked = False  # ... and the process was forked since
 

@@ -9,8 +9,6 @@ from torch.nn.parameter import is_lazy
 
 from revstep.engine.errors import BackendError
 
-__all__ = ["WeightsPlace"]
-
 
 class WeightsPlace:
     """Notes device and dtype of a module's weights and buffers, to compare them before each run.

@@ -19,15 +19,6 @@ from revstep.engine.system.user_cache import read_cache, write_cache
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "GpuModel",
-    "find_plan",
-    "installed_versions",
-    "keep_kernels",
-    "open_tensorrt",
-    "plan_file",
-    "usable_plans",
-]
 
 NO_RTX_TARGET = ("sm_90", "sm_100", "sm_103")  # data-centre GPUs, which TensorRT-RTX doesn't know
 

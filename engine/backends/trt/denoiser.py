@@ -22,8 +22,6 @@ from revstep.kernels.layout import dtype_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TrtDenoiser", "on_device"]
-
 
 class TrtDenoiser:
     """A denoiser in TensorRT.

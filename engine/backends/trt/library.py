@@ -20,8 +20,6 @@ from typing import Any
 from revstep.engine.checks import check_one_of
 from revstep.engine.errors import BackendError
 
-__all__ = ["PACKAGES", "Cause", "LogLines", "TrtLibrary", "calling", "cause_of", "trt_library"]
-
 PACKAGES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 """Module (and target of ``revstep compile``) -> the extra that brings it."""
 

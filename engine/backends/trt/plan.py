@@ -17,7 +17,6 @@ from revstep.engine.errors import BackendError, DeviceMemoryError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PlanFile", "TrtPlan", "rows_text"]
 
 log = logging.getLogger("revstep")
 

@@ -19,13 +19,6 @@ from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 
-__all__ = [
-    "BaseSampler",
-    "FunctionSampler",
-    "noise_level",
-    "sampler",
-]
-
 OUT_OF_DOMAIN = ("math domain error", "expected a ")  # math's own, up to Python 3.13 and from 3.14
 
 

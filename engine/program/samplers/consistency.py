@@ -23,8 +23,6 @@ from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid, TimeGrid
 
-__all__ = ["LCM", "Consistency"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Consistency(BaseSampler):

@@ -17,8 +17,6 @@ from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = ["DDIM", "ancestral_sigma"]
-
 
 def ancestral_sigma(now: Point, then: Point) -> float:
     r"""Standard deviation of q(x_s | x_t, x_0): eq. 16 with eta = 1, for any (alpha, sigma).

@@ -21,8 +21,6 @@ from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = ["DDPM"]
-
 VARIANCES = ("small", "large", "learned")
 MIN_VARIANCE = 1e-20  # what the logarithm of a zero variance is taken of
 

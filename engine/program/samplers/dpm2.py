@@ -19,8 +19,6 @@ from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.program.warn import warn_long_step
 
-__all__ = ["DPM2", "DPM2Ancestral"]
-
 
 @dataclasses.dataclass(frozen=True)
 class DPM2(BaseSampler):

@@ -33,17 +33,6 @@ from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = [
-    "DPMSolverPP1S",
-    "DPMSolverPP1SSDE",
-    "DPMSolverPP2M",
-    "DPMSolverPP2MSDE",
-    "DPMSolverPP2S",
-    "DPMSolverPP2SSDE",
-    "DPMSolverPP3M",
-    "DPMSolverPP3MSDE",
-]
-
 FEW_STEPS = 15  # below this the last steps are of lower order, as the authors' code does
 SECOND = ("midpoint", "heun")
 THIRD = ("published", "taylor")

@@ -20,8 +20,6 @@ from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = ["Euler", "EulerAncestral"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Euler(BaseSampler):

@@ -18,8 +18,6 @@ from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = ["FlowEuler", "FlowHeun"]
-
 
 def check_flow(run: Run, name: str) -> None:
     """Refuses other schedules than flow's."""

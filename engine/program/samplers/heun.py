@@ -20,8 +20,6 @@ from revstep.engine.program.vector import Vector
 from revstep.engine.program.warn import warn_long_step
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["EDM", "Heun"]
-
 log = logging.getLogger("revstep")
 
 MAX_CHURN = math.sqrt(2.0) - 1.0

@@ -23,8 +23,6 @@ from revstep.engine.program.samplers.base import BaseSampler, noise_level
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = ["Langevin", "PredictorCorrector", "ReverseSDE"]
-
 log = logging.getLogger("revstep")
 
 CORRECTORS = ("expected",)

@@ -24,8 +24,6 @@ from revstep.engine.program.trace import Estimate, Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.program.warn import warn_long_step
 
-__all__ = ["IPNDM", "LMS", "PNDM"]
-
 ADAMS_BASHFORTH = (
     (1.0,),
     (3 / 2, -1 / 2),

@@ -16,8 +16,6 @@ from revstep.engine.program.samplers.ddim import ancestral_sigma
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = ["RePaint", "jump_schedule"]
-
 
 def jump_schedule(steps: int, jump_length: int, repeats: int) -> list[int]:
     """Grid positions in the order they are visited, from ``steps - 1`` down to -1, the clean end.

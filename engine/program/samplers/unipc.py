@@ -20,8 +20,6 @@ from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 
-__all__ = ["UniPC"]
-
 Past = list[tuple[float, Vector]]
 """(lambda, x0) of the last calls, newest first."""
 

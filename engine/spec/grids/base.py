@@ -13,8 +13,6 @@ from revstep.engine.spec.fields import keyed
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule.base import Schedule
 
-__all__ = ["Float64", "Grid", "in_whole_indices", "index_times"]
-
 Float64 = NDArray[np.float64]
 
 

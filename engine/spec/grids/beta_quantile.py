@@ -7,8 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["beta_quantile"]
-
 Float64 = NDArray[np.float64]
 
 TERMS = 400  # of the continued fraction; 100 do for shape parameters up to 100

@@ -12,8 +12,6 @@ from revstep.engine.spec.grids.base import Float64, Grid
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule.base import Schedule, table
 
-__all__ = ["AYS_SD15", "AYS_SDXL", "AYS_SVD", "TimeGrid"]
-
 
 @dataclasses.dataclass(frozen=True)
 class TimeGrid(Grid):

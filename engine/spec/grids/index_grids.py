@@ -18,8 +18,6 @@ from revstep.engine.spec.grids.base import (
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule import Schedule
 
-__all__ = ["IndexGrid", "LeadingGrid", "LinspaceGrid", "TrailingGrid"]
-
 
 class IndexGrid(Grid):
     """A grid of training indices."""

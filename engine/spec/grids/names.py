@@ -7,8 +7,6 @@ from revstep.engine.spec.grids.base import Grid
 from revstep.engine.spec.grids.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
 from revstep.engine.spec.grids.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
 
-__all__ = ["GRIDS", "resolve_grid"]
-
 GRIDS: dict[str, Grid] = {
     "trailing": TrailingGrid(),
     "leading": LeadingGrid(),

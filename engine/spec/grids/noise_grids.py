@@ -23,8 +23,6 @@ from revstep.engine.spec.grids.index_grids import IndexGrid
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule import Schedule
 
-__all__ = ["BetaGrid", "ExponentialGrid", "KarrasGrid", "LogSNRGrid", "LuGrid", "NoiseGrid"]
-
 
 @dataclasses.dataclass(frozen=True)
 class NoiseGrid(Grid):

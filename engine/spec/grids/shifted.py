@@ -18,8 +18,6 @@ from revstep.engine.spec.grids.names import resolve_grid
 from revstep.engine.spec.parts import TimeInput
 from revstep.engine.spec.schedule import Schedule
 
-__all__ = ["ShiftedGrid", "flow_shift"]
-
 SHIFT_KINDS = ("exponential", "linear")
 
 

@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.checks import check_whole
 
-__all__ = ["LEVEL_ROUNDING", "Float64", "Schedule", "UnitTimeSchedule", "check_steps", "table"]
-
 Float64 = NDArray[np.float64]
 
 LEVEL_ROUNDING = 1e-3  # published grids round their noise levels to 3 or 4 digits

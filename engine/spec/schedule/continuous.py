@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 from revstep.engine.checks import check_number, check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, UnitTimeSchedule, check_steps
 
-__all__ = ["CURVES", "ContinuousVPSchedule", "sigmoid_alphas_cumprod"]
-
 CURVES = ("linear", "cosine", "sigmoid")
 
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.schedule.vp import LAST_LEVEL, VPSchedule
 
-__all__ = ["float32_levels"]
-
 Float32 = NDArray[np.float32]
 ONE = np.float32(1.0)
 

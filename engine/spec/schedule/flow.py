@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike
 
 from revstep.engine.spec.schedule.base import Float64, UnitTimeSchedule, check_steps
 
-__all__ = ["FlowSchedule"]
-
 
 @dataclasses.dataclass(frozen=True)
 class FlowSchedule(UnitTimeSchedule):

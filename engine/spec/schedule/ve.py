@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike
 from revstep.engine.checks import check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 
-__all__ = ["LEVELS", "VESchedule"]
-
 LEVELS = ("geometric", "karras", "table")
 
 

@@ -14,8 +14,6 @@ from revstep.engine.checks import check_bool, check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 from revstep.engine.spec.schedule.continuous import sigmoid_alphas_cumprod
 
-__all__ = ["BETA_SCHEDULES", "LAST_LEVEL", "NearlyZeroSNR", "VPSchedule"]
-
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "trained")
 MAX_COSINE_BETA = 0.999
 LAST_LEVEL = 2.0**12  # diffusers' sigma / alpha for an infinite one: its abar is 2^-24

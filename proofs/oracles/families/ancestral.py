@@ -23,8 +23,6 @@ from proofs.oracles.network import Float64
 from proofs.oracles.schedulers import Peer
 from revstep.engine.spec.schedule import VPSchedule
 
-__all__ = ["cases"]
-
 EULER = Peer("EulerDiscreteScheduler", "scaled")
 ANCESTRAL = Peer("EulerAncestralDiscreteScheduler", "scaled", ("epsilon", "v_prediction"))
 WHOLE = (("linear", "trailing", 8), ("scaled_linear", "linspace", 10), ("linear", "leading", 25))

@@ -14,8 +14,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import TimeGrid
 from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
 
-__all__ = ["cases"]
-
 GRIDS = (
     ("linear", "trailing", 20),
     ("scaled_linear", "leading", 10),

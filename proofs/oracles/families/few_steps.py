@@ -18,8 +18,6 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import TimeGrid
 from revstep.engine.spec.schedule import FlowSchedule, VESchedule
 
-__all__ = ["cases"]
-
 VELOCITY = ("flow_prediction",)
 LATE = (*np.linspace(0.95, 0.001, 12).tolist(), 0.0)
 

@@ -14,8 +14,6 @@ from proofs.oracles.network import Float64, TestNetwork
 from proofs.oracles.schedulers import Noise
 from revstep.engine.spec.schedule import VESchedule, VPSchedule
 
-__all__ = ["cases"]
-
 
 def cases() -> Iterator[Case]:
     """All of them."""

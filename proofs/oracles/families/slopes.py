@@ -15,8 +15,6 @@ from revstep.engine.program.steps import steps_over
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 
-__all__ = ["cases"]
-
 GRIDS = (("linear", "trailing", 8), ("scaled_linear", "linspace", 10), ("linear", "leading", 20))
 FEW = (("linear", "trailing", 8), ("scaled_linear", "linspace", 4))  # slow peers
 NO_SAMPLE = ("epsilon", "v_prediction")

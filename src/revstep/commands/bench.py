@@ -14,8 +14,6 @@ from revstep.commands.parse import options, whole_numbers
 from revstep.engine.backends.registry import NAMES
 from revstep.engine.open.bundle import DEVICES
 
-__all__ = ["bench"]
-
 
 @report_errors
 def bench(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from revstep.engine.bundle.entry import CompiledEntry
     from revstep.export.targets.jobs import Outcome
 
-__all__ = ["compile_", "entry_line", "parity_lines"]
 
 DEFAULT = ["onnxruntime"]
 

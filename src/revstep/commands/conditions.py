@@ -14,8 +14,6 @@ from revstep.commands.parse import numbers
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 
-__all__ = ["class_condition", "condition_values"]
-
 TRUTH = {"true": "1", "false": "0"}
 
 

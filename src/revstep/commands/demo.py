@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from revstep.engine.engine import Engine
     from revstep.engine.spec.denoiser import Condition
 
-__all__ = ["demo"]
 
 MODEL = Path("examples") / "fashion_mnist_unet"
 SEED = 0

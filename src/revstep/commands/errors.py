@@ -14,8 +14,6 @@ import typer
 from revstep.engine.errors import BundleError, Cancelled, ExportError, ProgramError, RevstepError
 from revstep.engine.message import Argument, Message
 
-__all__ = ["CALLER", "INTERRUPTED", "MACHINE", "report_errors", "set_debug"]
-
 MACHINE = 1  # a failure of the machine, or of the work itself
 CALLER = 2  # the caller's mistake, as for a wrong option
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it

@@ -16,8 +16,6 @@ from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export import OPSETS
 
-__all__ = ["export"]
-
 
 @report_errors
 def export(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 
-__all__ = ["extra_of", "need"]
-
 _EXTRAS = {
     "onnxruntime": "cpu",
     "torch": "export",

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from revstep.engine.bundle.reader import Bundle
     from revstep.engine.spec.denoiser import Condition
 
-__all__ = ["info"]
-
 
 @report_errors
 def info(

@@ -12,8 +12,6 @@ from revstep.commands.extras import need
 from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.spec.denoiser import DenoiserSpec
 
-__all__ = ["load_array", "read_input", "read_mask", "read_state"]
-
 
 def load_array(path: Path, what: str) -> NDArray[Any]:
     """The array of a ``.npy`` file; never unpickles.

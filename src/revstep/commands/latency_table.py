@@ -10,7 +10,6 @@ from rich.table import Table
 if TYPE_CHECKING:
     from revstep.bench.latency import Latency
 
-__all__ = ["latency_table", "machine_line"]
 
 RUNS_FOR_P90, RUNS_FOR_P99 = 10, 100
 

@@ -20,8 +20,6 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-__all__ = ["Bars", "Report", "counter", "err", "out", "print_json", "progress_bars", "size"]
-
 Report = Callable[[str, int, int], None]
 
 WIDE = 10_000  # columns: a pipe or a file has no edge to wrap at

@@ -6,8 +6,6 @@ import ast
 import math
 from typing import Any
 
-__all__ = ["byte_count", "name_and_value", "names", "numbers", "options", "whole_numbers"]
-
 MAX_VALUES = 1_000_000
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

@@ -16,7 +16,6 @@ from revstep.engine.runtime.samples import picture_problem
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Target", "grid_of", "save_array", "save_picture"]
 
 GAP = 2  # pixels between the pictures of a grid
 SUFFIXES = (".png", ".npy")

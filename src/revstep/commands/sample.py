@@ -25,8 +25,6 @@ from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.machine import memory_bytes
 
-__all__ = ["sample"]
-
 
 @report_errors
 def sample(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["NO_GPU", "Check", "install"]
-
 NO_GPU = "no NVIDIA GPU or driver was found"
 
 

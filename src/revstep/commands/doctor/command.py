@@ -14,7 +14,6 @@ from revstep.commands.output import out, print_json
 if TYPE_CHECKING:
     from revstep.commands.doctor.examine import Report
 
-__all__ = ["doctor"]
 
 STYLES = {
     "ok": "green",

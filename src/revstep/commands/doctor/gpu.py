@@ -12,8 +12,6 @@ from revstep.commands.doctor.check import NO_GPU, Check, install
 from revstep.engine.backends.trt.choice import NO_RTX_TARGET
 from revstep.engine.system.machine import Gpu, package_version
 
-__all__ = ["blocked", "cuda_core", "driver", "tensorrt", "tensorrt_rtx", "torch", "triton"]
-
 MIN_DRIVER = {"12": 525, "13": 580}  # by CUDA's major version
 MIN_CAPABILITY = 8.0  # of the step's kernels
 
