@@ -141,7 +141,7 @@ def draw(house: House) -> str:
     rooms = [
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{BOX_HEIGHT}" rx="5"/>'
         f'<text x="{x + width / 2:.0f}" y="{y + 17:.0f}">{escape(room)}</text>'
-        f'<text class="n" x="{x + width / 2:.0f}" y="{y + 32:.0f}">{house.files[room]} files</text>'
+        f'<text class="n" x="{x + width / 2:.0f}" y="{y + 32:.0f}">{_files(house, room)}</text>'
         for room, (x, y, width) in sorted(boxes.items())
     ]
     style = (
@@ -155,6 +155,11 @@ def draw(house: House) -> str:
         f'role="img" aria-label="Rooms by floor; arrows point to what a room imports">\n'
         f"<style>{style}</style>\n" + "\n".join([*lines, *rooms]) + "\n</svg>\n"
     )
+
+
+def _files(house: House, room: str) -> str:
+    count = house.files[room]
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _boxes(house: House, height: int) -> dict[str, tuple[float, float, float]]:
