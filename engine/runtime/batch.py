@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ class Batch:
         mask: 1 where pixels are known, float32 (B, *shape), or None; the program then carries the
             known pixels' (alpha, sigma).
         known: What they are, float32 (B, *shape); given with ``mask`` or not at all.
+        guided: The samples that need an unconditional row.
     """
 
     seeds: NDArray[np.uint64]
@@ -39,11 +39,11 @@ class Batch:
     noise: NDArray[np.float32] | None = None
     mask: NDArray[np.float32] | None = None
     known: NDArray[np.float32] | None = None
+    guided: NDArray[np.intp] = dataclasses.field(init=False)
 
-    @cached_property
-    def guided(self) -> NDArray[np.intp]:
-        """The samples that need an unconditional row."""
-        return np.asarray((self.guidance != 1.0).nonzero()[0])
+    def __post_init__(self) -> None:
+        # no cached_property: Python 3.11 has one lock for all of a class, which a fork may leave held
+        object.__setattr__(self, "guided", (self.guidance != 1.0).nonzero()[0])
 
     @property
     def rows(self) -> int:

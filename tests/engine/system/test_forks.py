@@ -140,6 +140,30 @@ print(*ended)
     assert lines == ["0"]
 
 
+def test_a_batch_that_another_thread_makes_at_the_fork_holds_no_lock():
+    told = _run("""
+import numpy as np
+from revstep.engine.runtime.batch import Batch
+inside, go = threading.Event(), threading.Event()
+class Slow:
+    def __ne__(self, other):
+        inside.set()
+        go.wait()
+        return np.ones(1, bool)
+def guided(guidance):
+    return Batch(np.zeros(1, np.uint64), guidance, {}, {}).guided.tolist()
+thread = threading.Thread(target=guided, args=(Slow(),))
+thread.start()
+inside.wait()
+def work():
+    assert guided(np.full(1, 2, np.float32)) == [0]
+print(child(work))
+go.set()
+thread.join()
+""")
+    assert told == ["0"]
+
+
 def test_what_registers_is_renewed_in_children_only_while_it_lives():
     lines = _run("""
 from revstep.engine.system.forks import renew_in_children
