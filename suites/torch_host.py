@@ -85,6 +85,7 @@ class TorchHost:
 
     def fill_noise(self, out: torch.Tensor, seed: torch.Tensor, seeds: NDArray[np.uint64]) -> None:
         """Fills ``out`` (k, D) with the seeds' initial noise."""
+        assert out.data_ptr() % 16 == 0, "a GPU's kernel refuses it"
         normal_fill(out.numpy(), seeds, 0, STREAM_INITIAL)
 
     def memory_named(self, doing: str, fix: str) -> contextlib.AbstractContextManager[None]:

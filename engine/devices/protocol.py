@@ -118,7 +118,10 @@ class Device(Protocol):
         ...
 
     def fill_noise(self, out: Array, seed: Array, seeds: NDArray[np.uint64]) -> None:
-        """Fills ``out`` (k, D) with the seeds' initial noise; ``seed`` holds them on the device."""
+        """Fills ``out`` (k, D) with the seeds' initial noise; ``seed`` holds them on the device.
+
+        ``out`` is contiguous and begins at a multiple of 16 bytes.
+        """
         ...
 
     def memory_named(self, doing: str, fix: str) -> contextlib.AbstractContextManager[None]:

@@ -258,14 +258,21 @@ class Lane:
         c_in = float(program.table[0, col.C_IN])
         scaled = x if c_in == 1.0 else x * c_in
         conditions, rows = self._network.conditions, self._index(new.rows[:count])
-        self._net_x[rows] = scaled
+        self._feed(rows, scaled)
         for name, buffer in conditions.items():
             buffer[rows] = upload(batch.conditions[name])
         if len(guided := batch.guided):
             rows = self._index(new.rows[count:])
-            self._net_x[rows] = scaled[self._index(guided)]
+            self._feed(rows, scaled[self._index(guided)])
             for name, buffer in conditions.items():
                 buffer[rows] = upload(batch.null_conditions[name][guided])
+
+    def _feed(self, rows: slice | Array, x: Array) -> None:
+        """Writes float32 states into rows of the network's input, in its dtype."""
+        inputs = self._net_x[rows]  # a view, or a copy, which torch takes back in its dtype alone
+        inputs[:] = x
+        if not isinstance(rows, slice):
+            self._net_x[rows] = inputs
 
     def _fill(self, new: Admission, batch: Batch, spare: slice) -> None:
         """Gives rows to spare zeros, the first null conditions, and a valid time."""

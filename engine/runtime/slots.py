@@ -160,9 +160,11 @@ class Slots:
 
     def _start(self, where: slice | Array, batch: Batch, start: tuple[float, float]) -> Array:
         """Writes the states alpha y + sigma z."""
-        k, device, consecutive = len(batch.seeds), self._device, isinstance(where, slice)
+        k, device, elements = len(batch.seeds), self._device, int(self.x.shape[1])
+        # a GPU fills what begins at a multiple of 16 bytes
+        in_place = isinstance(where, slice) and where.start * elements % 4 == 0
         alpha, sigma = float(np.float32(start[0])), float(np.float32(start[1]))
-        x = self.x[where] if consecutive else device.zeros((k, self.x.shape[1]), "float32")
+        x = self.x[where] if in_place else device.zeros((k, elements), "float32")
         if batch.noise is None:
             device.fill_noise(x, self.seed[where], batch.seeds)
         else:
@@ -170,7 +172,7 @@ class Slots:
         x *= sigma
         if batch.start is not None and alpha != 0.0:
             x += device.upload(batch.start.reshape(k, -1)) * alpha
-        if not consecutive:
+        if not in_place:
             self.x[where] = x
         return x
 

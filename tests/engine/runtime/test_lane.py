@@ -51,7 +51,8 @@ def torch_host(spec=SPEC, rows=16, function=network, **options):
 
     device = TorchHost()
     denoiser = NumpyDenoiser(spec, function)
-    buffers = NetworkBuffers.allocate(spec, rows, torch.float32, torch.device("cpu"))
+    dtype = getattr(torch, options.pop("dtype", "float32"))
+    buffers = NetworkBuffers.allocate(spec, rows, dtype, torch.device("cpu"))
     options = {"buckets": (2, 4, 8, 16), "graphs": CallLists(), **options}
     return Lane(denoiser, options.pop("buckets"), device, buffers, **options), denoiser
 
@@ -203,6 +204,23 @@ def test_a_call_has_the_rows_of_the_bucket_that_holds_all_who_are_here():
     lane.step()
     assert denoiser.rows == [8, 4, 2]
     lane.retire(first)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_gaps_are_filled_in_the_networks_own_dtype(dtype):
+    lane, _ = torch_host(dtype=dtype)
+    leaves = lane.admit(program_for("ddim", 9), batch_of(1, 1))
+    stays = lane.admit(program_for("ddim", 9), batch_of(2, 1))
+    lane.step()
+    lane.retire(leaves)
+    program, batch = program_for("dpmpp_2m", 5), batch_of(4, 2, [1.0, 2.0])
+    came = lane.admit(program, batch)
+    assert came.slots.tolist() == [0, 2]
+    while not lane.done(came):
+        lane.step()
+    want = run_batch(torch_host(dtype=dtype)[0], program, batch)
+    assert_same(lane.states(came), want)
+    lane.retire(stays)
 
 
 def test_rows_that_nobody_uses_hold_zeros_and_valid_values():
