@@ -42,7 +42,7 @@ class Batch:
     guided: NDArray[np.intp] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        # no cached_property: Python 3.11 has one lock for all of a class, which a fork may leave held
+        # no cached_property: Python 3.11's lock is the class's, and a fork may leave it held
         object.__setattr__(self, "guided", (self.guidance != 1.0).nonzero()[0])
 
     @property
