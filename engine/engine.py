@@ -62,6 +62,7 @@ class Engine:
         again: Makes an equal engine: what ``copy`` and ``pickle`` take in place of this one.
     """
 
+    @renamed(runner="denoiser")
     def __init__(
         self,
         denoiser: Denoiser | Runtime,

@@ -11,6 +11,7 @@ from networks import NumpyDenoiser
 
 import revstep
 from revstep.engine.program.steps import steps_over
+from revstep.engine.runtime.runtime import host_runtime
 from revstep.engine.spec.grids import KarrasGrid, LinspaceGrid, ShiftedGrid
 from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
 
@@ -81,6 +82,15 @@ def test_the_warning_is_at_the_callers_line(call):
     with pytest.warns(DeprecationWarning, match="is now grid") as caught:
         call()
     assert [w.filename for w in caught] == [__file__]
+
+
+def test_an_engine_takes_a_runner_by_its_old_name():
+    runtime = host_runtime(NumpyDenoiser(SPEC, lambda x, t, conditions: 0.1 * x))
+    with pytest.warns(DeprecationWarning, match="^runner is now denoiser$") as caught:
+        engine = revstep.Engine(runner=runtime, reproducible=True)
+    assert [w.filename for w in caught] == [__file__]
+    want = ENGINE.sample(1, steps=2, seed=0).x
+    np.testing.assert_array_equal(engine.sample(1, steps=2, seed=0).x, want)
 
 
 def test_json_has_the_keys_that_it_had():
