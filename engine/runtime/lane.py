@@ -188,6 +188,11 @@ class Lane:
         with contextlib.suppress(MemoryError, DeviceMemoryError):  # the larger step goes on
             self._choose()
 
+    def empty(self) -> None:
+        """Retires all who are here: whom an interrupt left behind, where one run has the lane."""
+        for here in tuple(self._residents):
+            self.retire(here)
+
     def trim(self, limit: int) -> None:
         """Lets go of the states, where they take more than ``limit`` bytes and nobody is here."""
         if self.slots.state_bytes > limit and not self._residents:

@@ -35,7 +35,7 @@ def run_batch(
     device has done them: every one where somebody wants to know or looking is free, else the last.
 
     Args:
-        lane: Nobody else is in it.
+        lane: The run has it for itself.
         program: The program, the same for all.
         batch: The samples.
         lowest_rows: Network rows of every call, at least.
@@ -43,6 +43,7 @@ def run_batch(
         timing: Filled with the times in and outside the network; steps run call by call then, as
             a graph can't be looked into.
     """
+    lane.empty()
     device, step = lane.device, lane.step
     reads_x0 = watcher is not None and watcher.reads_x0
     admitted = lane.admit(program, batch, x0=reads_x0, lowest_rows=lowest_rows)

@@ -111,14 +111,17 @@ def run_batches(
     """
     spec, steps = runtime.spec, program.length
     starts = range(0, batch.n, size)
-    states = []
+    several = len(starts) > 1
+    out = np.empty((batch.n if several else 0, *spec.shape), np.float32)
     for number, first in enumerate(starts):
         part = batch.part(first, first + size)
         watcher = BatchWatcher(watch, spec.shape, first, steps, number * steps, len(starts) * steps)
         rows = fixed_rows or max(part.rows, spec.batch[0])
         x = runtime.run(program, part, rows, watcher=watcher, timing=timing)
-        states.append(x.reshape(-1, *spec.shape))
-    return states[0] if len(states) == 1 else np.concatenate(states)
+        if not several:
+            return x.reshape(-1, *spec.shape)
+        out[first : first + size] = x.reshape(-1, *spec.shape)
+    return out
 
 
 def host_runtime(

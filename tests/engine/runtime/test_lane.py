@@ -304,6 +304,15 @@ def test_a_lane_with_nobody_in_it_steps_nothing(make):
     assert_same(run_batch(lane, program, batch), eager_loop(denoiser, program, batch))
 
 
+def test_a_run_gets_its_bits_beside_what_an_interrupt_left_in_its_lane(make):
+    lane, denoiser = make()
+    lane.admit(program_for("ddim", 9), batch_of(1, 12))
+    lane.step()
+    program, batch = program_for("ddpm", 8), batch_of(2, 3, 2.0)
+    assert_same(run_batch(lane, program, batch), eager_loop(denoiser, program, batch))
+    assert lane.arena.used == 0
+
+
 def no_memory(*_):
     raise MemoryError
 
