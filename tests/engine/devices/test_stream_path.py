@@ -12,9 +12,19 @@ pytest.importorskip("triton")
 
 from interpreted import interpreted_kernels  # noqa: E402
 
-from revstep import Condition, DenoiserSpec, Engine, Timing  # noqa: E402
+from revstep import (  # noqa: E402
+    Condition,
+    DenoiserSpec,
+    Engine,
+    NetworkBuffers,
+    Timing,
+    build_program,
+)
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
 from revstep.engine.devices.cuda import CudaDevice  # noqa: E402
+from revstep.engine.runtime.batch import Batch  # noqa: E402
+from revstep.engine.runtime.lane import Lane  # noqa: E402
+from revstep.engine.runtime.loop import run_batch  # noqa: E402
 from revstep.engine.runtime.runtime import device_runtime  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
 from suites.torch_host import CallLists  # noqa: E402
@@ -133,3 +143,36 @@ def test_a_watched_and_a_timed_run_give_the_same(device):
     triton.sample(2, steps=3, timing=timing)
     assert timing.network_ns == [1_000_000] * 3  # between the events around the network
     assert timing.outside_ns == [2_000_000] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_samples_that_come_beside_others_get_the_bits_that_they_get_alone(device, dtype):
+    spec = DenoiserSpec(shape=(3, 3), schedule=VPSchedule(), prediction="epsilon",
+                        conditions=(Condition(name="shift", null=0.0),), batch=(1, 4))  # fmt: skip
+    denoiser = TorchModuleDenoiser(RowNet().eval(), spec, dtype=dtype)
+
+    def batch(n, seed):
+        shift = {"shift": np.full(n, 0.5, np.float32)}
+        seeds = np.arange(seed, seed + n, dtype=np.uint64)
+        return Batch(seeds, np.full(n, 1.5, np.float32), shift, {"shift": np.zeros(n, np.float32)})
+
+    def lane():
+        buffers = NetworkBuffers.allocate(spec, 8, dtype, denoiser.device)
+        return Lane(denoiser, (8,), device, buffers, graphs=CallLists())
+
+    program, other = build_program(spec, "ddpm", 3), build_program(spec, "ddim", 5)
+    with device.use():
+        want = run_batch(lane(), program, batch(2, 5))
+        shared = lane()
+        leaves, stays = (shared.admit(other, batch(1, seed)) for seed in (1, 2))
+        shared.step()
+        shared.retire(leaves)
+        came = shared.admit(program, batch(2, 5))  # in slots 0 and 2
+        last = shared.admit(program, batch(1, 5))  # in slot 3, at no multiple of 16 bytes
+        assert (came.slots.tolist(), last.slots.tolist()) == ([0, 2], [3])
+        while not shared.done(last):
+            shared.step()
+        for admitted, rows in ((came, want), (last, want[:1])):
+            got = shared.states(admitted).numpy()
+            np.testing.assert_array_equal(got.view(np.uint32), rows.view(np.uint32))
+        shared.retire(stays)
