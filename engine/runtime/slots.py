@@ -53,13 +53,14 @@ class Slots:
         self._idle[BASE] = IDLE_ROW
         self._idle[[COND_ROW, UNCOND_ROW]] = -1
         self._idle[GUIDANCE] = np.float32(1.0).view(np.int32)
+        self._blank = device.upload(self._idle)  # who leaves needs no memory
         self.state_bytes = 0
         self.seed: Array = device.zeros((count,), "uint64")
         self.x: Array = self._states(spec.elements)
         self._history: list[Array] = []
         self._x0: Array | None = None
         self._known: tuple[Array, Array] | None = None
-        self._fields[:] = device.upload(self._idle)
+        self._fields[:] = self._blank
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -120,13 +121,13 @@ class Slots:
 
     def clear(self, where: slice | Array, count: int) -> None:
         """Makes ``count`` slots idle."""
-        self._fields[:, where] = self._device.upload(self._idle[:, :count])
+        self._fields[:, where] = self._blank[:, :count]
 
     @contextlib.contextmanager
     def all_idle(self) -> Iterator[None]:
         """Every slot is idle inside: steps change nothing."""
         kept = self._fields + 0  # a copy, of either kind
-        self._fields[:] = self._device.upload(self._idle)
+        self._fields[:] = self._blank
         try:
             yield
         finally:

@@ -15,7 +15,7 @@ import torch
 from revstep.engine.errors import BackendError
 
 Run = Callable[..., torch.Tensor]
-CURE = "call module.eval() before sampling, and module.train() after it"
+FIX = "call module.eval() before sampling, and module.train() after it"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _eval_copy(module: torch.nn.Module, parts: list[torch.nn.Module]) -> torch.n
     except Exception as error:  # a lock, a process group, a graph's tensor: each its own error
         raise BackendError(
             f"the module is in train mode, and no copy of it in eval mode can be made ({error}); "
-            f"{CURE}"
+            f"{FIX}"
         ) from error
 
 
@@ -105,7 +105,7 @@ def _refusing(parts: list[torch.nn.Module]) -> Iterator[None]:
         if id(module) in refused and threading.get_ident() == me:
             raise BackendError(
                 "the module is in train mode, and a copy of it in eval mode calls the original's "
-                f"{type(module).__name__}, through a closure or a global; {CURE}"
+                f"{type(module).__name__}, through a closure or a global; {FIX}"
             )
 
     handle = torch.nn.modules.module.register_module_forward_pre_hook(check)
