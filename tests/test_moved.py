@@ -109,6 +109,17 @@ def test_the_old_facades_names_are_all_there(facade):
             assert name in dir(module)
 
 
+@pytest.mark.parametrize("facade", ["revstep", "revstep.engine"])
+def test_a_star_import_takes_the_old_facades_names(facade):
+    scope = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        exec(f"from {facade} import *", scope)
+    assert set(REVSTEP.split()) <= set(scope)
+    assert not {"HOMES", "TYPE_CHECKING", "moved"} & set(scope)
+    assert f"{facade}.KarrasGrid is now revstep.grids.KarrasGrid" in _warned(caught)
+
+
 def test_every_module_that_moved_is_there_by_its_old_name():
     for old in OLD.split():
         module, _, name = f"revstep.{old}".rpartition(".")

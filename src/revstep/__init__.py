@@ -28,8 +28,8 @@ Namespaces
     revstep.samplers                        DDIM, UniPC, ...; make_sampler, SAMPLERS; Run, Vector
     revstep.grids                           KarrasGrid, TimeGrid, ...; GRIDS
     revstep.schedules                       VPSchedule, VESchedule, FlowSchedule, ...
-    revstep.errors                          RevstepError, and those that say which
-    revstep.export (imported by itself)     export_module, export_diffusers, compile_bundle, ...
+    revstep.errors                          RevstepError and its subclasses; ArgumentError
+    revstep.export (import it explicitly)   export_module, export_diffusers, compile_bundle, ...
 
 ``help(revstep.Engine.sample)`` and the like say more; the command line is ``revstep --help``.
 """

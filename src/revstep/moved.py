@@ -210,6 +210,7 @@ LEFT = {  # modules that are in no wheel any more, and the commands that they we
 }
 
 NOWHERE: Mapping[str, str] = {}
+FACADES = ("revstep", "revstep.engine")
 PUBLIC = ("", ".samplers", ".grids", ".schedules", ".errors", ".export")
 
 
@@ -229,9 +230,12 @@ def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], An
             vars(sys.modules[module])[name] = value
             return value
         # `from module import name` first asks whether it must load a module of that name.
-        loading = sys._getframe(1).f_code.co_filename.startswith("<frozen importlib")
+        caller = sys._getframe(1)
+        loading = caller.f_code.co_filename.startswith("<frozen importlib")
         if loading or (name.startswith("__") and name != "__all__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        if name == "__all__" and module in FACADES and caller.f_globals.get("__name__") != "pydoc":
+            return _facade_names(module)
         if _exists(f"{module}.{name}"):
             return import_module(f"{module}.{name}")
         new, value = _found(module, name)
@@ -261,6 +265,14 @@ def _found(module: str, name: str) -> tuple[str, Any]:
     for public in _publics(there):
         return f"{public.__name__}.{there}", getattr(public, there)
     raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
+def _facade_names(module: str) -> list[str]:
+    """What ``from module import *`` takes: the public names, and those that moved from it."""
+    spaces = (import_module(f"revstep{space}") for space in PUBLIC if space != ".export")
+    there = {name for space in spaces for name in dir(space)}
+    there |= {old for old, new in RENAMED.items() if new in there}
+    return sorted(there - ({"__version__"} if module != "revstep" else set()))
 
 
 def _publics(name: str) -> Iterator[ModuleType]:
