@@ -8,12 +8,12 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 
 An engine
     load, from_module, CudaOptions          from a bundle, or from a live PyTorch module
-    Engine: sample, invert, describe        it is asked, by any thread
-    Request                                 what is drawn, as one object: ``engine.sample(request)``
-    Samples, Preview, Timing                what it gives back
+    Engine: sample, invert, describe        from any thread
+    Request                                 what to draw, as one object: ``engine.sample(request)``
+    Samples, Preview, Timing                a run's results, its steps as they run, its times
     initial_noise, slerp                    noise to start from
     Bundle, CompiledEntry                   what ``load`` reads
-    Denoiser, NetworkBuffers, Runtime       a network of your own under ``Engine``, and what runs it
+    Denoiser, NetworkBuffers, Runtime       for a network of your own: ``Engine(denoiser)``
 
 What a network is
     DenoiserSpec                            its shape, prediction, schedule and limits
@@ -108,7 +108,7 @@ HOMES = {  # what is public, imported when it is first asked for
     "slerp": "revstep.engine.runtime.noise",
 }
 
-# There is no `__all__`, from which `help(revstep)` would print every class in full.
+# `moved` has the `__all__` of a star import; from one here `help(revstep)` would print every class.
 
 
 def __dir__() -> list[str]:
