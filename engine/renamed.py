@@ -33,12 +33,19 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def renamed_fields(**names: str) -> Callable[[type[T]], type[T]]:
-    """A dataclass whose fields are given and read by their old names too."""
+    """A dataclass whose fields are given, read and unpickled by their old names too."""
 
     def wrap(cls: type[T]) -> type[T]:
         cls.__init__ = renamed(**names)(cls.__init__)  # type: ignore[method-assign]
         for old, new in names.items():
-            setattr(cls, old, property(functools.partial(_read, old, new)))
+            read = functools.partial(_read, old, new)
+            setattr(cls, old, property(read, doc=f"``{new}``, by its old name."))
+        if "__slots__" not in vars(cls):  # whose pickles have no names
+
+            def restore(self: T, state: dict[str, object]) -> None:
+                vars(self).update({names.get(name, name): v for name, v in state.items()})
+
+            cls.__setstate__ = restore  # type: ignore[attr-defined]
         return cls
 
     return wrap

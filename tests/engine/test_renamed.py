@@ -106,6 +106,11 @@ def test_a_pickle_of_the_old_field_is_read():
     old = ShiftedGrid.__new__(ShiftedGrid)
     old.__setstate__({"shift": 3.0, "spacing": "linspace", "terminal": None})
     assert old == ShiftedGrid(3.0, "linspace")
+    program = revstep.build_program(SPEC, "heun", 3)
+    older = revstep.StepProgram.__new__(revstep.StepProgram)
+    state = {("slots" if k == "history" else k): v for k, v in vars(program).items()}
+    older.__setstate__(state)
+    assert vars(older) == vars(program)
     for value in (old, SPEC, revstep.Request(grid=KarrasGrid(), n=2)):
         again = pickle.loads(pickle.dumps(value))
         assert repr(again) == repr(value)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Self
+from typing import Self
 
 from revstep.engine.checks import check_number, check_one_of, wrong_value
 from revstep.engine.renamed import renamed_fields
-from revstep.engine.spec.fields import unkeyed
 from revstep.engine.spec.grids.base import Float64, Grid
 from revstep.engine.spec.grids.names import resolve_grid
 from revstep.engine.spec.parts import TimeInput
@@ -44,10 +43,6 @@ class ShiftedGrid(Grid):
             check_number(self.terminal, "terminal", finite=True)
             if not 0.0 < self.terminal < 1.0:
                 raise wrong_value(self.terminal, "terminal", "it lies in (0, 1)")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """From a pickle, which may have the fields' old names."""
-        vars(self).update(unkeyed(state))
 
     @property
     def _inner(self) -> Grid:
