@@ -168,7 +168,13 @@ class LoadCall:
                 f"digest is {found[:12]}..., it was {self.digest[:12]}...): load() it again, and "
                 "copy or send that engine"
             )
-        return load(self.path, **self.options)
+        options = dict(self.options)  # in a pickle of an earlier version with those for GPUs
+        older = {
+            name: options.pop(name) for name in CudaKeywords.__annotations__ if name in options
+        }
+        if older:
+            options["cuda"] = CudaOptions(**older)
+        return load(self.path, **options)
 
 
 def _first_that_works(

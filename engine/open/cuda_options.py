@@ -59,7 +59,7 @@ class CudaOptions:
         check_one_of(self.kernels, "kernels", CHOICES)
         check_whole(self.max_program_rows, "max_program_rows", 3, 2**31 - 1)
         for length in check_sequence(self.unroll, "unroll", "run lengths, such as (20,)"):
-            check_whole(length, "unroll's lengths", 1)
+            check_whole(length, "unroll", 1)
         object.__setattr__(self, "unroll", tuple(self.unroll))
 
 
