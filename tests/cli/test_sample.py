@@ -31,6 +31,19 @@ def test_npy_holds_what_the_api_samples(cli, engine, image_bundle, tmp_path):
     np.testing.assert_array_equal(array, expected.numpy())
 
 
+def test_the_time_grids_old_option_is_reported(cli, tabular_bundle, tmp_path):
+    draw = ("sample", tabular_bundle, "-n", "1", "--steps", "2", "--seed", "0", "-o")
+    new, old = tmp_path / "new.npy", tmp_path / "old.npy"
+    assert cli(*draw, new, "--time-grid", "linspace").exit_code == 0
+    result = cli(*draw, old, "--spacing", "linspace")
+    assert result.exit_code == 0
+    assert "WARNING: --spacing is now --time-grid\n" in result.stderr
+    assert old.read_bytes() == new.read_bytes()
+    both = cli(*draw, old, "--spacing", "linspace", "--time-grid", "trailing")
+    assert both.exit_code == 2
+    assert "--spacing is the old name of --time-grid" in both.stderr
+
+
 def test_one_picture(cli, engine, image_bundle, tmp_path, pixels_of):
     out = tmp_path / "x.png"
     assert cli("sample", image_bundle, "-o", out, "--steps", "2", "--seed", "9").exit_code == 0

@@ -26,7 +26,7 @@ OPTIONS = {
      "steps", "strength", "threads")
 } | {
     "n": "-n", "grid": "--time-grid", "output": "--module-output",
-    "conditions": "--class or --condition", "gpus": "--gpu",
+    "conditions": "--class or --condition", "gpus": "--gpu", "batch": "--batch or --dynamic",
     "bounds": "--forward-bound or --run-bound",
 }  # fmt: skip
 

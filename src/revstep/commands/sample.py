@@ -103,6 +103,10 @@ def sample(
 
     if columns is not None and not sheet:
         raise ValueError("--columns goes with --grid")
+    if spacing is not None:
+        if time_grid is not None:
+            raise ValueError("--spacing is the old name of --time-grid; give --time-grid alone")
+        typer.echo("WARNING: --spacing is now --time-grid", err=True)
     paths = {k: p for k, p in {"start": start, "known": known, "mask": mask}.items() if p}
     unread: dict[str, Any] = dict.fromkeys(paths, 0.0)  # read below, where the shape is known
     request = revstep.Request(  # what needs no bundle is checked before one is loaded
