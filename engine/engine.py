@@ -147,8 +147,8 @@ class Engine:
             n: How many; None: as many as seeds, conditions, start, noise, known or mask say, or 1.
                 Or a ``Request``, which holds all that is drawn: then only ``batch_size`` and what
                 watches the run go with it.
-            sampler: A name of ``revstep.SAMPLERS`` (``ddim``, ``unipc``, ...), a sampler with
-                options such as ``revstep.samplers.UniPC(order=3)``, or a function of a ``Run``
+            sampler: A name of ``revstep.samplers.SAMPLERS`` (``ddim``, ``unipc``, ...), a sampler
+                with options such as ``revstep.samplers.UniPC(order=3)``, or a function of a ``Run``
                 (docs/own-sampler.md).
             steps: 1 to the schedule's training steps; None: 20, or what a given grid has.
             seed: An int S (sample i uses (S + i) mod 2^64), one int per sample, or None: drawn, and
