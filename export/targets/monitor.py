@@ -74,13 +74,22 @@ class BuildMonitor:
 
     def interface(self, trt: Any) -> Any:
         """This monitor as an IProgressMonitor of the module ``trt``."""
-        methods = {
-            "__init__": trt.IProgressMonitor.__init__,
-            "phase_start": lambda _, phase, parent, steps: self.start(phase, steps),
-            "step_complete": lambda _, phase, step: self.step(phase, step),
-            "phase_finish": lambda _, phase: self.finish(phase),
-        }
-        return type("Monitor", (trt.IProgressMonitor,), methods)()
+        monitor = self
+
+        class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.IProgressMonitor.__init__(self)
+
+            def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
+                monitor.start(phase_name, num_steps)
+
+            def step_complete(self, phase_name: str, step: int) -> bool:
+                return monitor.step(phase_name, step)
+
+            def phase_finish(self, phase_name: str) -> None:
+                monitor.finish(phase_name)
+
+        return Monitor()
 
     def _report(self) -> None:
         if self._progress is None or not self._phases:

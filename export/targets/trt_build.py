@@ -127,7 +127,8 @@ def _parsed(
     network = builder.create_network(flags)
     parser = library.trt.OnnxParser(network, library.logger)
     if not parser.parse_from_file(str(graph)):
-        reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        parser_errors = [parser.get_error(i) for i in range(parser.num_errors)]
+        reasons = "; ".join(parser_error.desc() for parser_error in parser_errors)
         raise _failed(library, graph, since, reasons or "it can't be parsed")
     if network.num_outputs == 0:  # what is no ONNX at all parses as an empty network, with True
         raise CompileError(
