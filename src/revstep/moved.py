@@ -212,6 +212,7 @@ LEFT = {  # modules that are in no wheel any more, and the commands that they we
 NOWHERE: Mapping[str, str] = {}
 FACADES = ("revstep", "revstep.engine")
 PUBLIC = ("", ".samplers", ".grids", ".schedules", ".errors", ".export")
+MOVED_TO = "revstep.samplers, revstep.grids, revstep.schedules and revstep.errors"
 
 
 def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], Any]:
@@ -222,6 +223,8 @@ def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], An
         homes: The names that it has, with the modules that they are imported from when asked for;
             a module's own name is its home.
     """
+
+    star: list[tuple[int, int]] = []  # where the last `from module import *` stands
 
     def find(name: str) -> Any:
         if name in homes:
@@ -234,12 +237,16 @@ def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], An
         loading = caller.f_code.co_filename.startswith("<frozen importlib")
         if loading or (name.startswith("__") and name != "__all__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        here = id(caller), caller.f_lasti  # one instruction asks for all names of a star
         if name == "__all__" and module in FACADES and caller.f_globals.get("__name__") != "pydoc":
+            star[:] = [here]
+            text = f"from {module} import * also takes names that are now in {MOVED_TO}"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
             return _facade_names(module)
         if _exists(f"{module}.{name}"):
             return import_module(f"{module}.{name}")
         new, value = _found(module, name)
-        if name != "__all__":
+        if name != "__all__" and here not in star:
             text = f"{module}.{name} is now {new}"
             warnings.warn(text, DeprecationWarning, stacklevel=2)
         return value
