@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
 
 from revstep.engine.checks import check_whole
+from revstep.engine.renamed import renamed_fields
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 SM = re.compile(r"sm_?(\d{2,3})", re.IGNORECASE)
-OLD = {"least": "min", "tuned": "opt", "most": "max"}  # until the next version
 
 
+@renamed_fields(least="min", tuned="opt", most="max")
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Profile:
     """The rows that a TensorRT plan takes, by TensorRT's own names.
@@ -38,15 +38,6 @@ class Profile:
 
     def __str__(self) -> str:
         return str(self.max) if self.static else f"{self.min}:{self.opt}:{self.max}"
-
-    def __getattr__(self, name: str) -> int:
-        if name not in OLD:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        warnings.warn(
-            f"Profile.{name} is now Profile.{OLD[name]}", DeprecationWarning, stacklevel=2
-        )
-        rows: int = getattr(self, OLD[name])
-        return rows
 
     @classmethod
     def of(cls, rows: int) -> Profile:

@@ -302,8 +302,10 @@ def test_wrong_options_say_what_is_allowed(wrong, error, message):
 
 def test_a_profiles_old_names_still_work_for_now():
     for old, new in (("least", 1), ("tuned", 4), ("most", 16)):
-        with pytest.warns(DeprecationWarning, match=f"Profile.{old} is now Profile"):
+        with pytest.warns(DeprecationWarning, match=f"^{old} is now "):
             assert getattr(Profile(1, 4, 16), old) == new
+    with pytest.warns(DeprecationWarning, match="is now"):
+        assert Profile(least=1, tuned=4, most=16) == Profile(1, 4, 16)
 
 
 def test_keep_going_compiles_the_rest_and_keeps_the_error(built, copy_of):
