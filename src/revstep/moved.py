@@ -204,6 +204,7 @@ LEFT = {  # modules that are in no wheel any more, and the commands that they we
     "bench.gpu_suite": "python suites/gpu_suite.py",
     "bench.kernel_table": "python -m suites.step.kernel_table",
     "bench.precision": "python -m suites.precision.measure",
+    "bench.precision_networks": "python -m suites.precision.measure",
     "bench.precision_table": "python -m suites.precision.table",
     "bench.proofs": "python -m proofs",
     "bench.step": "python -m suites.step.measure",
