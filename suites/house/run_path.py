@@ -1,6 +1,6 @@
 """The files that one run goes through: `python -m suites.house.run_path BUNDLE`.
 
-They are what a newcomer reads to understand it; docs/architecture.md names them in order.
+docs/architecture.md names those that a newcomer reads to understand it, in order.
 """
 
 from __future__ import annotations
