@@ -224,7 +224,6 @@ def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], An
         homes: The names that it has, with the modules that they are imported from when asked for;
             a module's own name is its home.
     """
-
     star: list[tuple[int, int]] = []  # where the last `from module import *` stands
 
     def find(name: str) -> Any:
