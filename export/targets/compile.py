@@ -95,8 +95,9 @@ def check_taken(arguments: Iterable[str], targets: Sequence[str]) -> None:
     for argument in arguments:
         if not any(argument in TARGETS[name].takes for name in targets):
             takers = [target.name for target in TARGETS.values() if argument in target.takes]
+            listed = " and ".join([*filter(None, [", ".join(takers[:-1])]), takers[-1]])
             text = (
-                f" is for the targets {' and '.join(takers)}, not for {', '.join(targets)}: leave "
+                f" is for the targets {listed}, not for {', '.join(targets)}: leave "
                 "it out, or add such a target"
             )
             raise ArgumentError(Message(Argument(argument), text), argument)

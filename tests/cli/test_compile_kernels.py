@@ -49,6 +49,11 @@ def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):
             2,
             "--memory-limit is for the targets tensorrt and tensorrt_rtx",
         ),
+        (
+            ("--kernels", "--run-bound", "1"),
+            2,
+            "is for the targets onnxruntime, tensorrt and tensorrt_rtx, not for kernels",
+        ),
         (("--gpu", "sm_89"), 2, "--gpu is for the targets tensorrt_rtx and kernels"),
     ],
 )
