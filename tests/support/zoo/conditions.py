@@ -125,7 +125,7 @@ class KeywordOnly(nn.Module):
 
 
 class Trailing(nn.Module):
-    """Takes one number a sample as (B, 1)."""
+    """Takes one number per sample as (B, 1)."""
 
     def __init__(self):
         super().__init__()
