@@ -96,8 +96,11 @@ def check_taken(arguments: Iterable[str], targets: Sequence[str]) -> None:
         if not any(argument in TARGETS[name].takes for name in targets):
             takers = [target.name for target in TARGETS.values() if argument in target.takes]
             listed = " and ".join([*filter(None, [", ".join(takers[:-1])]), takers[-1]])
+            kind = "target" if len(takers) == 1 else "targets"
             text = (
-                f" is for the targets {listed}, not for {', '.join(targets)}: leave "
+                f" is for the {kind} {listed}, not for {', '.join(targets)}: leave "
                 "it out, or add such a target"
             )
+            if argument == "gpus" and "tensorrt" in targets:
+                text += " (TensorRT builds on the GPU that will run the plan: compile there)"
             raise ArgumentError(Message(Argument(argument), text), argument)
