@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,18 @@ def image_bundle(tmp_path_factory):
 def policy_bundle(tmp_path_factory):
     """(8, 2) action plans under a float observation; fp32."""
     return _toy(tmp_path_factory, "policy", ("fp32",))
+
+
+@pytest.fixture(scope="session")
+def built(policy_bundle, tmp_path_factory):
+    """The policy's bundle with kernels for sm_80."""
+    from revstep.export import compile_kernels
+
+    def make(path):
+        shutil.copytree(policy_bundle, path)
+        compile_kernels(path, gpus=("sm_80",))
+
+    return _once(tmp_path_factory, "policy_kernels", make)
 
 
 @pytest.fixture(scope="session")

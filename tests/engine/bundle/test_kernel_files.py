@@ -28,20 +28,10 @@ from revstep.engine.devices.gpu_kernels import GpuKernels  # noqa: E402
 from revstep.engine.open import bundle as loading  # noqa: E402
 from revstep.engine.runtime.slots import Slots  # noqa: E402
 from revstep.errors import BackendError, BundleError  # noqa: E402
-from revstep.export import compile_kernels  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
 from revstep.kernels.gpu import cubin  # noqa: E402
 from revstep.kernels.noise import STREAM_INITIAL  # noqa: E402
 from suites.torch_host import TorchHost  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def built(policy_bundle, tmp_path_factory):
-    """The policy's bundle with kernels for sm_80."""
-    path = tmp_path_factory.mktemp("built") / "policy.revstep"
-    shutil.copytree(policy_bundle, path)
-    compile_kernels(path, gpus=("sm_80",))
-    return path
 
 
 @pytest.fixture

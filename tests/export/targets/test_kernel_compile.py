@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 
 import pytest
@@ -15,15 +14,6 @@ from revstep.export import compile_bundle, compile_kernels
 from revstep.kernels.gpu import aot, cubin
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
-
-
-@pytest.fixture(scope="module")
-def built(policy_bundle, tmp_path_factory):
-    """The policy's bundle with kernels for sm_80."""
-    path = tmp_path_factory.mktemp("built") / "policy.revstep"
-    shutil.copytree(policy_bundle, path)
-    compile_kernels(path, gpus=("sm_80",))
-    return path
 
 
 @pytest.fixture
