@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from networks import NumpyDenoiser
 
+from proofs.predictions import prediction_of
 from revstep import DenoiserSpec, Engine, TimeInput
 from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
 
@@ -55,32 +56,10 @@ def network_for(spec):
             gain = alpha * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2)
             x0 = MEAN + gain * (state - alpha * MEAN)
             eps = (state - alpha * x0) / sigma
-            out[row] = predicted(spec, state, x0, eps, t, alpha, sigma)
+            out[row] = prediction_of(spec, state, x0, eps, t)
         return out
 
     return network
-
-
-def predicted(spec, x, x0, eps, t, alpha, sigma):
-    match spec.prediction:
-        case "epsilon":
-            return eps
-        case "sample":
-            return x0
-        case "v_prediction":
-            return alpha * eps - sigma * x0
-        case "flow":
-            return eps - x0
-        case "score":
-            return -eps / sigma
-        case "edm":
-            norm = sigma**2 + SIGMA_DATA**2
-            return (x0 - SIGMA_DATA**2 / norm * x) / (sigma * SIGMA_DATA / np.sqrt(norm))
-        case "mean":
-            alpha_s, sigma_s = (float(v) for v in spec.schedule.alpha_sigma(t - 1))
-            r = alpha / alpha_s
-            v = sigma**2 - r**2 * sigma_s**2
-            return (alpha_s * v * x0 + r * sigma_s**2 * x) / sigma**2
 
 
 @pytest.mark.parametrize(("schedule", "prediction", "kind"), CASES)
