@@ -119,15 +119,17 @@ def _guidance(
     spec: DenoiserSpec, request: Request, n: int, conditions: Arrays, nulls: Arrays
 ) -> NDArray[np.float32]:
     value = request.guidance
-    plain = isinstance(value, float) and -MAX < value < MAX
-    # an array takes a tenth of a short call
-    scale = np.float32(float(value)) if plain else floats(value, "guidance")  # type: ignore[arg-type]
+    scale: np.float32 | NDArray[np.float32]
+    if isinstance(value, float) and -MAX < value < MAX:  # an array takes a tenth of a short call
+        scale = np.float32(value)
+    else:
+        scale = floats(value, "guidance")
     if scale.shape not in ((), (n,)):
         raise ArgumentError(
             f"guidance has shape {scale.shape}; give one number, or one per sample ({n})",
             "guidance",
         )
-    off = scale == 1.0 if plain else (scale == 1.0).all()
+    off = (scale == 1.0).all()
     scale = np.full(n, scale, np.float32)
     if off:
         if request.guidance_weight is not None:
