@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, cast
 
 __all__ = ["LEFT", "MODULES", "NAMES", "names"]
@@ -224,7 +224,7 @@ def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], An
         homes: The names that it has, with the modules that they are imported from when asked for;
             a module's own name is its home.
     """
-    star: list[tuple[int, int]] = []  # where the last `from module import *` stands
+    star: list[tuple[CodeType, int]] = []  # where the last `from module import *` stands
 
     def find(name: str) -> Any:
         if name in homes:
@@ -237,7 +237,7 @@ def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], An
         loading = caller.f_code.co_filename.startswith("<frozen importlib")
         if loading or (name.startswith("__") and name != "__all__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        here = id(caller), caller.f_lasti  # one instruction asks for all names of a star
+        here = caller.f_code, caller.f_lasti  # one instruction asks for all names of a star
         if name == "__all__" and module in FACADES and caller.f_globals.get("__name__") != "pydoc":
             star[:] = [here]
             text = f"from {module} import * also takes names that are now in {MOVED_TO}"
