@@ -6,10 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from revstep.engine.bundle.choice import CpuChoice, cpu_choice
 from revstep.engine.bundle.layout import bad_manifest
 from revstep.engine.nearest import unknown
 from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.precisions import PRECISIONS
+
+CPU = "cpu"  # the target whose entries carry a choice
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +27,12 @@ class CompiledEntry:
         version: That library's version.
         device: The device it was made for: ``cpu``, a GPU's name and compute capability
             (``NVIDIA L4 (sm_89)``), or compute capabilities alone (``sm_86,sm_89``).
-        batch: (min, max) rows per call.
+        batch: (min, max) rows per call; of a CPU's choice those that it was measured for.
         tuned: The rows that it was tuned for, or None where the runtime has no such thing.
-        file: Path in the bundle, or None where the runtime needs none (ONNX Runtime).
+        file: Path in the bundle: a plan or a rewritten graph; None where the runtime runs the
+            bundle's own graph.
         parity: Error and bound of each check, or the text ``not checked on this machine``.
+        choice: Of target ``cpu``: how it runs, and what it was measured against.
     """
 
     key: str
@@ -40,14 +45,19 @@ class CompiledEntry:
     file: str | None
     parity: dict[str, Any] | str
     tuned: int | None = None
+    choice: CpuChoice | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as plain JSON values."""
-        return {**dataclasses.asdict(self), "batch": list(self.batch)}
+        values = {**dataclasses.asdict(self), "batch": list(self.batch)}
+        values.pop("choice")  # only entries of a CPU have one
+        return values if self.choice is None else {**values, "choice": self.choice.to_dict()}
 
     def command(self, path: Path) -> str:
         """The command that makes this entry anew in the bundle at ``path``."""
         text = f"revstep compile {path} --target {self.target} --precision {self.precision}"
+        if self.choice is not None:
+            return f"{text} --batch {self.batch[1]}"
         if self.tuned is None:
             return text
         low, high = self.batch
@@ -65,9 +75,11 @@ def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> Compiled
     what = "an entry of 'engines'"
     try:
         fields = fields_from(CompiledEntry, value, what)
+        given = fields.get("choice")
+        choice = None if given is None else cpu_choice(given, f"{what}'s choice")
     except (TypeError, ValueError) as error:
         raise bad_manifest(path, str(error)) from error
-    entry = CompiledEntry(**{**fields, "batch": tuple(fields["batch"])})
+    entry = CompiledEntry(**{**fields, "batch": tuple(fields["batch"]), "choice": choice})
     low, high = entry.batch
     if not 1 <= low <= high:
         raise bad_manifest(path, f"{what} has batch {low} to {high}; it rises from at least 1")
@@ -75,6 +87,9 @@ def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> Compiled
         raise bad_manifest(path, f"{what} has tuned {entry.tuned}; it lies in {low} to {high}")
     if entry.precision not in PRECISIONS:
         raise bad_manifest(path, f"{what}: {unknown('precision', entry.precision, PRECISIONS)}")
+    if (entry.target == CPU) != (choice is not None):
+        found = "no choice" if choice is None else "a choice"
+        raise bad_manifest(path, f"{what} has the target {entry.target!r} and {found}")
     if entry.file is not None and entry.file not in files:
         raise bad_manifest(path, f"{what} has the file {entry.file!r}, which is not in 'files'")
     return entry

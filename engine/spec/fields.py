@@ -18,7 +18,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "ExponentialGrid": ("ends",),
     "BetaGrid": ("ends",),
     "Condition": ("limits", "example"),
-    "CompiledEntry": ("tuned",),
+    "CompiledEntry": ("tuned", "choice"),
 }
 KEYS = {"grid": "spacing", "grid_offset": "spacing_offset"}  # where JSON has another name
 SHAPE = "a tuple of positive whole numbers, without the batch, as (3, 32, 32)"

@@ -20,6 +20,7 @@ FEATURES = (
     *("sse2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni"),
     *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "bf16", "sve"),
 )  # of an x86 or ARM processor, those that matter to kernels
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # those of FEATURES that multiply it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,16 @@ def cpu_features() -> tuple[str, ...]:
     info = _cpuinfo()
     have = set((info.get("flags") or info.get("Features") or "").split())
     return tuple(name for name in FEATURES if name in have)
+
+
+def processor() -> str:
+    """The processor, by all that a measured choice of kernels depends on: name and features."""
+    return " ".join((cpu_name(), *cpu_features()))
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; False where the system doesn't say."""
+    return not BF16.isdisjoint(cpu_features())
 
 
 @cache

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import revstep
 from revstep.commands.info import _rows
+from revstep.engine.bundle.choice import CpuChoice
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError, BundleError, RevstepError
@@ -25,6 +26,11 @@ ENTRY = CompiledEntry(
     key="k", target="tensorrt", precision="fp32", runtime="tensorrt", version="11.0",
     device="NVIDIA L4 (sm_89)", batch=(1, 4), file=None, parity="not checked", tuned=2,
 )  # fmt: skip
+
+CHOICE = CpuChoice(
+    processor="AMD EPYC avx2", threads=2, rewrites=("mish",), seconds=0.5,
+    candidates=({"runtime": "onnxruntime", "status": "chosen"},),
+).to_dict()  # fmt: skip
 
 
 def put(*path):
@@ -55,6 +61,10 @@ def grid(value):
 
 def entry(**fields):
     return lambda m: m["engines"].append({**ENTRY.to_dict(), **fields})
+
+
+def choice(**fields):
+    return entry(target="cpu", tuned=None, choice={**CHOICE, **fields})
 
 
 KARRAS = KarrasGrid().to_dict()
@@ -118,6 +128,15 @@ WRONG = {
     "an entry's tuned": (entry(tuned=9), "has tuned 9; it lies in 1 to 4"),
     "an entry's precision": (entry(precision="fp61"), "unknown precision 'fp61'; did you mean"),
     "an entry's file": (entry(file="engines/x.plan"), "which is not in 'files'"),
+    "a choice without its target": (entry(choice=CHOICE), "the target 'tensorrt' and a choice"),
+    "a cpu without its choice": (entry(target="cpu", tuned=None), "target 'cpu' and no choice"),
+    "a choice as list": (entry(target="cpu", choice=[1]), "choice must be an object or null"),
+    "a choice's field missing": (entry(target="cpu", choice={}), "choice lacks processor, threads"),
+    "a choice's field unknown": (choice(thread=2), "unknown field of an entry of 'engines''s choi"),
+    "a choice's threads": (choice(threads=0), "has 0 threads; there is at least 1"),
+    "a choice's seconds": (choice(seconds=0.0), "has 0 seconds; a call takes more than 0"),
+    "a choice's rewrites": (choice(rewrites="mish"), "choice's rewrites must be a list"),
+    "a choice's candidates": (choice(candidates=["a"]), "choice's candidates must be a list"),
     "an entry's file as list": (entry(file=[]), "'engines''s file must be a text or null"),
 }  # fmt: skip
 
@@ -355,3 +374,16 @@ def test_a_mutated_manifest_loads_or_is_refused_by_name(data, fresh_bundle):
 @given(data=st.data())
 def test_many_mutated_manifests_load_or_are_refused_by_name(data, fresh_bundle):
     check(fresh_bundle(), data.draw)
+
+
+def test_a_choice_comes_back_as_it_was_written(policy_bundle, copy_of):
+    bundle = copy_of(policy_bundle)
+    edit_manifest(bundle, choice())
+    written = json.loads((bundle / "manifest.json").read_text())["engines"][-1]
+    read = Bundle.open(bundle).compiled[-1]
+    assert read.choice.rewrites == ("mish",)
+    assert read.to_dict() == written
+
+
+def test_an_entry_without_a_choice_is_written_without_the_field():
+    assert "choice" not in ENTRY.to_dict()
