@@ -13,7 +13,7 @@ import revstep.export
 
 NAMES = {
     "revstep": """
-        Bundle CompiledEntry Condition CudaOptions Decoder Denoiser DenoiserSpec Engine
+        Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Engine
         GuidanceInterval GuidanceWeight NetworkBuffers Preview Request RevstepError Runtime Sampler
         Samples StepProgram TimeInput Timing __version__ build_program errors from_module grids
         initial_noise load sampler samplers schedules slerp

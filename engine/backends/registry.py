@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser
@@ -29,12 +30,14 @@ class Wanted:
         precision: One that it holds.
         threads: On a CPU: threads inside an operator; None: as many as the process may use.
         rows: On a GPU: the rows of the calls to come; None: any.
+        graph: An .onnx file to run in place of the bundle's graph: a rewritten form of it.
     """
 
     bundle: Bundle
     precision: str
     threads: int | None = None
     rows: Sequence[int] | None = None
+    graph: Path | None = None
 
 
 class OnGpu(NamedTuple):
@@ -77,7 +80,7 @@ def _onnxruntime(wanted: Wanted) -> Denoiser:
             "ONNX Runtime has no bf16 products on a CPU; use ",
             *(Argument("precision", "fp32"), " or ", Argument("precision", "fp16")),
         )
-    graph = wanted.bundle.graph(wanted.precision)
+    graph = wanted.graph or wanted.bundle.graph(wanted.precision)
     return OrtDenoiser(graph, wanted.bundle.spec, threads=wanted.threads)
 
 

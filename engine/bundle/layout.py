@@ -7,6 +7,7 @@ Layout, version 1::
     parity.npz                 inputs, the given module's outputs, and the end of a DDIM-20 run
     decoder.onnx               latents to images, where the spec has a decoder
     engines/<key>.plan         compiled networks, each with its entry in ``engines``
+    engines/<key>.onnx         rewritten graphs of such entries
     kernels/<key>/             compiled kernels of the step, with their index ``kernels.json``
 """
 

@@ -1,4 +1,4 @@
-"""What a compile leaves in a bundle: its entry in the manifest and its plan; or the kernels.
+"""What a compile leaves in a bundle: entries in the manifest with their files; or the kernels.
 
 Files are written beside their place, renamed, and count once the manifest lists them; a kill
 leaves the bundle as it was, and at most files that the next compile removes.
@@ -10,11 +10,11 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.engine.bundle.entry import CompiledEntry
+from revstep.engine.bundle.entry import CPU, CompiledEntry, compiled_entry
 from revstep.engine.bundle.layout import COMPILED, KERNELS, MANIFEST, PLANS, file_damage
 from revstep.engine.bundle.leftovers import remove_leftovers
 from revstep.engine.bundle.manifest import read_manifest
@@ -37,11 +37,40 @@ def record(bundle: Bundle, entry: CompiledEntry, plan: bytes | None = None) -> N
     Raises:
         CompileError: The bundle was exported anew meanwhile, or can't be written.
     """
-    with _changing(bundle, entry.file or MANIFEST) as manifest:
-        changed = with_entry(manifest, entry)
-        if plan is not None and entry.file is not None:
-            _write_plan(bundle.path / entry.file, plan)
-            changed["files"][entry.file] = described(bundle.path / entry.file)
+    files = {} if plan is None or entry.file is None else {entry.file: plan}
+    record_all(bundle, [entry], files)
+
+
+def record_all(
+    bundle: Bundle,
+    entries: Sequence[CompiledEntry],
+    files: Mapping[str, bytes],
+    *,
+    instead_of: Callable[[CompiledEntry], bool] = lambda entry: False,
+) -> None:
+    """Adds several entries in one write of the manifest, as ``record`` adds one.
+
+    Args:
+        bundle: The bundle as it was opened.
+        entries: The entries; each replaces one of the same target, precision, device and batch.
+        files: Path in the bundle -> content, of files that the entries name; the others are there.
+        instead_of: Which of the other entries go.
+
+    Raises:
+        CompileError: As for ``record``.
+    """
+    with _changing(bundle, next(iter(files), MANIFEST)) as manifest:
+        gone = [
+            e
+            for e in manifest["engines"]
+            if instead_of(compiled_entry(bundle.path, e, manifest["files"]))
+        ]
+        changed = manifest
+        for entry in entries:
+            changed = with_entry(changed, entry, gone)
+        for name, data in files.items():
+            _write_file(bundle.path / name, data)
+            changed["files"][name] = described(bundle.path / name)
         write_manifest(bundle.path, changed)
 
 
@@ -99,14 +128,19 @@ def finished(bundle: Bundle, key: str) -> CompiledEntry | None:
     return None
 
 
-def with_entry(manifest: dict[str, Any], entry: CompiledEntry) -> dict[str, Any]:
-    """The manifest with the entry in place of an older one that it supersedes."""
+def with_entry(
+    manifest: dict[str, Any], entry: CompiledEntry, gone: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The manifest with the entry in place of an older one that it supersedes, and of ``gone``."""
     new = entry.to_dict()
-    others = [e for e in manifest["engines"] if any(e.get(n) != new[n] for n in SAME)]
+    others = [
+        e for e in manifest["engines"]
+        if any(e.get(n) != new[n] for n in SAME) and e not in gone
+    ]  # fmt: skip
     listed = {e["file"] for e in (*others, new)}
     files = {k: v for k, v in manifest["files"].items() if k in listed or not k.startswith(PLANS)}
-    gone = {_figures_name(e) for e in manifest["engines"] if e not in others}
-    kept = {k: v for k, v in manifest["parity"].get("figures", {}).items() if k not in gone}
+    old = {_figures_name(e) for e in manifest["engines"] if e not in others}
+    kept = {k: v for k, v in manifest["parity"].get("figures", {}).items() if k not in old}
     if isinstance(entry.parity, dict):
         kept[_figures_name(new)] = entry.parity
     parity = {**manifest["parity"], "figures": kept}
@@ -116,18 +150,19 @@ def with_entry(manifest: dict[str, Any], entry: CompiledEntry) -> dict[str, Any]
 def _figures_name(entry: dict[str, Any]) -> str:
     """``onnxruntime.fp32``; with the key's beginning where several entries share that."""
     name = f"{entry['target']}.{entry['precision']}"
-    return name if entry["file"] is None else f"{name}.{entry['key'][:8]}"
+    alone = entry["file"] is None and entry["target"] != CPU
+    return name if alone else f"{name}.{entry['key'][:8]}"
 
 
 def _exported(manifest: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in manifest["files"].items() if not k.startswith(COMPILED)}
 
 
-def _write_plan(file: Path, plan: bytes) -> None:
+def _write_file(file: Path, data: bytes) -> None:
     file.parent.mkdir(exist_ok=True)
     temporary = file.with_name(f".{file.name}.partial")
     try:
-        write_synced(temporary, plan)
+        write_synced(temporary, data)
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
@@ -142,12 +177,12 @@ def _copied(file: Path, folder: Path) -> dict[str, Any]:
 
 
 def _remove_unlisted(path: Path, manifest: dict[str, Any]) -> None:
-    """Removes plans and kernels that are superseded, and what a killed compile left."""
+    """Removes plans, graphs and kernels that are superseded, and what a killed compile left."""
     for file in path.glob(f".{MANIFEST}.*"):  # one writer at a time: we hold the lock
         file.unlink(missing_ok=True)
     listed = {name.rsplit("/", 1)[0] for name in manifest["files"]} | set(manifest["files"])
     for file in _inside(path / PLANS):
-        ours = file.name.endswith((".plan", ".partial")) and not file.is_dir()
+        ours = file.name.endswith((".plan", ".onnx", ".partial")) and not file.is_dir()
         if ours and f"{PLANS}{file.name}" not in listed:
             file.unlink(missing_ok=True)
     for folder in _inside(path / KERNELS):

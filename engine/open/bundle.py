@@ -17,14 +17,16 @@ from revstep.engine.backends.registry import (
     runs_on,
 )
 from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.bundle.entry import CPU
 from revstep.engine.bundle.kernels import choose_kernels
 from revstep.engine.bundle.manifest import read_manifest
 from revstep.engine.bundle.reader import Bundle
-from revstep.engine.checks import check_one_of
+from revstep.engine.checks import check_one_of, check_whole
 from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError, BundleError
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
+from revstep.engine.open.winners import open_winners, winners
 from revstep.engine.parts.decoder import LatentDecoder
 from revstep.engine.runtime.buckets import make_buckets
 from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
@@ -40,10 +42,11 @@ log = logging.getLogger("revstep")
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    """What ``load`` was asked for, and the bundle."""
+    """What ``load`` was asked for, and the bundle; ``asked`` is its own ``precision``."""
 
     bundle: Bundle
     precision: str
+    asked: str | None
     threads: int | None
     buckets: Sequence[int] | None
     cuda: CudaOptions
@@ -65,22 +68,25 @@ def load(
     """An engine that samples the bundle at ``path``.
 
     ``auto`` takes the best that works here: on a GPU TensorRT, then ONNX Runtime's CUDA provider;
-    else ONNX Runtime on the CPU. Warnings say what it passes over; ``Engine.describe``
-    reports what runs. A copy of the engine, by ``copy`` or ``pickle``, is this call again: a worker
-    process, such as multiprocessing's, a DataLoader's or Ray's, loads the bundle for itself, by
-    its absolute path.
+    on a CPU what ``revstep compile --target cpu`` chose on this processor, with the versions that
+    are installed, else ONNX Runtime. A backend that is named runs the graph as it was exported.
+    Warnings say what is passed over; ``Engine.describe`` reports what runs. A copy of the engine,
+    by ``copy`` or ``pickle``, is this call again: a worker process, such as multiprocessing's, a
+    DataLoader's or Ray's, loads the bundle for itself, by its absolute path.
 
     Args:
         path: A ``.revstep`` directory.
         backend: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``. (``torch`` runs live
             modules: ``from_module``.)
         device: ``cpu``, ``cuda``, ``cuda:<i>``, or ``auto``.
-        precision: ``fp32``, ``fp16``, ...: one that the bundle holds; None prefers fp32.
+        precision: ``fp32``, ``fp16``, ...: one that the bundle holds; None prefers fp32. Of what
+            was chosen for a CPU those choices alone; None: for each number of rows the best, which
+            is bf16 where that was asked for at compile and won.
         verify: Compare every file's sha256 with the manifest's.
         reproducible: A sample's bits never depend on its batch: every network call is padded to
             one fixed number of rows.
-        threads: On a CPU: threads inside a network operator; None: one per core that the process
-            may use, by its affinity mask and its cgroup's quota.
+        threads: On a CPU: threads inside a network operator; None: as many as were chosen, or one
+            per core that the process may use, by its affinity mask and its cgroup's quota.
         buckets: Network rows that are prepared, to which calls are padded; None: on CUDA powers of
             two in the bundle's batch range, or what its TensorRT plans were built for; on a CPU no
             call is padded.
@@ -108,16 +114,19 @@ def load(
         check_runs_on(backend, device)
     bundle = Bundle.open(path, verify=verify)
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
-    bundle.graph(chosen)
+    if not (chosen == "bf16" and winners(bundle, chosen)):  # which run the fp32 graph
+        bundle.graph(chosen)
     if chosen != "fp32" and bundle.spec.prediction == "mean":
         log.warning(
             "%s predicts 'mean', which at noisy times is multiplied by thousands to give x0: "
             "%s outputs are too coarse for that; prefer precision='fp32'",
             path, chosen,
         )  # fmt: skip
-    options = _Options(bundle, chosen, threads, buckets, cuda)
+    options = _Options(bundle, chosen, precision, threads, buckets, cuda)
     used, runtime, where = _first_that_works(options, backend, device)
-    checked = _warn_unless_checked(bundle, used, chosen)
+    checked = used == CPU or _warn_unless_checked(bundle, used, chosen)
+    if used == CPU:
+        chosen = runtime.describe()["precision"]
     return Engine(
         runtime,
         decoder=_decoder(bundle, threads, where),
@@ -191,14 +200,14 @@ def _first_that_works(
                 "%s runs on the CPU, in %s: no NVIDIA GPU or driver was found for its TensorRT "
                 "plans (device='cpu' says that this is wanted)", bundle.path, name,
             )  # fmt: skip
-        return name, _cpu_runtime(options, name), None
+        return *_cpu_runtime(options, name, exactly=named), None
     try:
         where = cuda_device("cuda" if device == "auto" else device)
     except BackendError as error:
         if on_gpu:
             raise
         log.warning("CUDA is passed over: %s; %s runs on the CPU, in %s", error, bundle.path, name)
-        return name, _cpu_runtime(options, name), None
+        return *_cpu_runtime(options, name, exactly=named), None
     tried = [backend] if named else candidates(bundle, "cuda")
     failures = []
     for each in tried:
@@ -213,18 +222,25 @@ def _first_that_works(
     if on_gpu:
         raise BackendError(f"nothing runs {bundle.path} on CUDA: {'; '.join(failures)}")
     log.warning("%s runs on the CPU, in %s", bundle.path, name)
-    return name, _cpu_runtime(options, name), None
+    return *_cpu_runtime(options, name, exactly=named), None
 
 
-def _cpu_runtime(options: _Options, name: str) -> Runtime:
+def _cpu_runtime(options: _Options, name: str, *, exactly: bool) -> tuple[str, Runtime]:
+    """(``cpu``, what was chosen for this processor), or (the backend, the graph as it is)."""
     if options.cuda.unroll:
         raise ValueError("unroll needs a GPU; on a CPU every step is called")
     if options.cuda.kernels != "auto":
         raise ValueError("kernels= needs a GPU; on a CPU the native kernels run")
+    if options.threads is not None:
+        check_whole(options.threads, "threads", 1)
+    if not exactly:
+        chosen = open_winners(options.bundle, options.asked, options.threads)
+        if chosen is not None:
+            return CPU, host_runtime(chosen, buckets=options.buckets)
     opened = BACKENDS[name].on_cpu
     assert opened is not None
     denoiser = opened(Wanted(options.bundle, options.precision, threads=options.threads))
-    return host_runtime(denoiser, buckets=options.buckets)
+    return name, host_runtime(denoiser, buckets=options.buckets)
 
 
 def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runtime:

@@ -59,9 +59,7 @@ def check_parity(
     stages.start(what)
     figures = check_forward(denoiser, parity, limit)
     stages.advance(what)
-    final = ddim_run(denoiser, parity, len(parity["ddim20.final"]), stages, what)
-    error = relative_error(final, parity["ddim20.final"], rms=True)
-    return {**figures, "ddim20": within("a DDIM-20 run", error, limit.ddim20)}
+    return {**figures, **check_run(denoiser, parity, limit, stages, what)}
 
 
 def check_forward(
@@ -86,6 +84,24 @@ def check_forward(
         )
         figures["edges"] = within(EDGES, error, EDGE_FACTOR * limit.forward)
     return figures
+
+
+def check_run(
+    denoiser: Denoiser,
+    parity: Mapping[str, NDArray[Any]],
+    limit: Bounds,
+    stages: Stages | None = None,
+    what: str = "parity",
+) -> dict[str, dict[str, float]]:
+    """The error of the end of a DDIM-20 run, with its bound: ``ddim20``.
+
+    Raises:
+        ParityError: NaN, infinity, or an error above its bound.
+    """
+    stages = stages or Stages(None, STEPS)
+    final = ddim_run(denoiser, parity, len(parity["ddim20.final"]), stages, what)
+    error = relative_error(final, parity["ddim20.final"], rms=True)
+    return {"ddim20": within("a DDIM-20 run", error, limit.ddim20)}
 
 
 def check_decoder_parity(

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from revstep.engine.bundle.entry import CompiledEntry
-from revstep.engine.bundle.kernels import KernelFiles
-from revstep.engine.errors import Cancelled
+from revstep.engine.errors import ArgumentError, Cancelled
 from revstep.export.parity.bounds import Bounds
 from revstep.export.progress import Progress
-from revstep.export.targets.compile import TARGETS, check_taken, compile_target
+from revstep.export.targets.compile import (
+    TARGETS,
+    check_precision,
+    check_taken,
+    compile_target,
+)
 from revstep.export.targets.options import BuildOptions, Profile
-from revstep.export.targets.target import CompileArguments
+from revstep.export.targets.target import CompileArguments, Made
 
 T = TypeVar("T")
 
@@ -25,10 +28,12 @@ class CompileJob:
 
     target: str
     precision: str | None = None
-    batch: Profile | None = None
+    batch: Profile | tuple[int, ...] | None = None
 
     def __str__(self) -> str:
-        rows = None if self.batch is None else f"batch {self.batch}"
+        batch = self.batch
+        listed = ", ".join(map(str, batch)) if isinstance(batch, tuple) else str(batch)
+        rows = None if batch is None else f"batch {listed}"
         return ", ".join(part for part in (self.target, self.precision, rows) if part is not None)
 
 
@@ -37,7 +42,7 @@ class Outcome:
     """What became of a job: what was made, or the error."""
 
     job: CompileJob
-    made: CompiledEntry | KernelFiles | None = None
+    made: Made | None = None
     error: Exception | None = None
 
 
@@ -47,20 +52,37 @@ def plan_jobs(
     batches: Sequence[int] = (),
     dynamic: Profile | None = None,
 ) -> list[CompileJob]:
-    """Every target in every precision and batch that it takes.
+    """Every target in every precision and batch that it takes; all batches in one where it can.
 
     Raises:
-        ValueError: An unknown target; batches, and no target that takes any.
+        ValueError: An unknown target; batches, and no target that takes any; a precision that a
+            target doesn't have.
     """
-    profiles: list[Profile | None] = [Profile.of(rows) for rows in dict.fromkeys(batches)]
+    profiles = [Profile.of(rows) for rows in dict.fromkeys(batches)]
     profiles += [] if dynamic is None else [dynamic]
     check_taken(["batch"] if profiles else [], targets)
-    return [
+    if dynamic is not None and all(TARGETS[t].together for t in targets):
+        text = " measures single numbers of rows, as --batch 1,16; a range is for TensorRT"
+        raise ArgumentError(f"the target {', '.join(targets)}{text}", "batch")
+    jobs = [
         CompileJob(target, precision, batch)
         for target in dict.fromkeys(targets)
         for precision in _if_taken("precision", target, list(dict.fromkeys(precisions)))
-        for batch in _if_taken("batch", target, profiles or [None])
+        for batch in _if_taken("batch", target, _batches(target, profiles))
     ]
+    for job in jobs:
+        if job.precision is not None:
+            check_precision(job.precision, job.target)
+    return jobs
+
+
+def _batches(
+    target: str, profiles: Sequence[Profile]
+) -> Sequence[Profile | tuple[int, ...] | None]:
+    """Those of one compile each."""
+    if TARGETS[target].together:
+        return [tuple(p.max for p in profiles if p.static) or None]
+    return profiles or [None]
 
 
 def _if_taken(argument: str, target: str, values: Sequence[T]) -> Sequence[T | None]:
@@ -74,6 +96,7 @@ def compile_jobs(
     keep_going: bool = False,
     bounds: Bounds | Mapping[str, float] | None = None,
     threads: int | None = None,
+    seconds: float | None = None,
     options: BuildOptions | None = None,
     progress: Callable[[CompileJob], Progress] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -88,8 +111,8 @@ def compile_jobs(
         Exception: Without ``keep_going``, what the first failing job raised; Cancelled always.
     """
     shared = CompileArguments(
-        path=Path(path), bounds=bounds, threads=threads, options=options or BuildOptions(),
-        cancelled=cancelled,
+        path=Path(path), bounds=bounds, threads=threads, seconds=seconds,
+        options=options or BuildOptions(), cancelled=cancelled,
     )  # fmt: skip
     check_taken(shared.changed, [job.target for job in jobs])
     outcomes = []

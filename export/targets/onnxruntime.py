@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
@@ -42,16 +43,23 @@ def _compile(arguments: CompileArguments) -> CompiledEntry:
         decode = LatentDecoder(decoder_graph, spec.decoder, threads=threads)
         limit = recorded(bundle.manifest, "decoder")
         figures["decoder"] = check_decoder_parity(decode, parity, limit)
-    machine = platform.machine()
-    entry = CompiledEntry(
-        key=content_key(bundle, graph, NAME, version, DEVICE, machine, precision, *spec.batch),
-        target=NAME, precision=precision, runtime=NAME, version=version, device=DEVICE,
-        batch=spec.batch, file=None, parity=figures,
-    )  # fmt: skip
+    entry = checked_entry(bundle, precision, version, figures)
     stages.start("writing the manifest")
     record(bundle, entry)
     stages.advance("writing the manifest")
     return entry
+
+
+def checked_entry(
+    bundle: Bundle, precision: str, version: str, figures: dict[str, Any]
+) -> CompiledEntry:
+    """The entry of a graph that has passed its checks in ONNX Runtime of that version."""
+    graph, rows, machine = bundle.graph(precision), bundle.spec.batch, platform.machine()
+    return CompiledEntry(
+        key=content_key(bundle, graph, NAME, version, DEVICE, machine, precision, *rows),
+        target=NAME, precision=precision, runtime=NAME, version=version, device=DEVICE,
+        batch=rows, file=None, parity=figures,
+    )  # fmt: skip
 
 
 TARGET = Target(NAME, ("precision", "bounds", "threads"), _compile)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.kernels import KernelFiles
 from revstep.engine.bundle.reader import Bundle
+from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export.parity.bounds import Bounds
 from revstep.export.progress import Progress
 from revstep.export.targets.options import BuildOptions, Profile
+
+Made = CompiledEntry | tuple[CompiledEntry, ...] | KernelFiles
+"""What a compile returns: an entry, several of one target, or the files of kernels."""
 
 PLAIN = BuildOptions()
 COMMON = ("path", "progress", "cancelled")  # what every target takes
@@ -27,7 +31,8 @@ class CompileArguments:
     precision: str = "fp32"
     bounds: Bounds | Mapping[str, float] | None = None
     threads: int | None = None
-    batch: int | Profile | None = None
+    batch: int | Profile | Sequence[int] | None = None
+    seconds: float | None = None
     options: BuildOptions = PLAIN
     progress: Progress | None = None
     cancelled: Callable[[], bool] | None = None
@@ -62,11 +67,17 @@ class Target:
         takes: The names of the ``CompileArguments`` and ``BuildOptions`` that it takes; ``path``,
             ``progress`` and ``cancelled`` go to every target.
         compile: Compiles into the bundle and checks what it made; a failure leaves it unchanged.
+        precisions: Those that ``precision`` may name.
+        not_offered: Others, with the reason.
+        together: Whether one compile takes all numbers of rows, in place of one compile each.
     """
 
     name: str
     takes: tuple[str, ...]
-    compile: Callable[[CompileArguments], CompiledEntry | KernelFiles]
+    compile: Callable[[CompileArguments], Made]
+    precisions: tuple[str, ...] = PRECISIONS
+    not_offered: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    together: bool = False
 
 
 def content_key(bundle: Bundle, graph: Path, *parts: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.layout import PLANS
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.record import finished, record
+from revstep.engine.checks import wrong_type
 from revstep.engine.errors import BackendError, CompileError
 from revstep.engine.system.user_cache import read_cache, write_cache
 from revstep.export.parity.bounds import Bounds, resolve_bounds
@@ -66,7 +68,9 @@ def _compile(target: str, arguments: CompileArguments) -> CompiledEntry:
     return entry
 
 
-def _profile(bundle: Bundle, batch: int | Profile | None) -> Profile:
+def _profile(bundle: Bundle, batch: int | Profile | Sequence[int] | None) -> Profile:
+    if isinstance(batch, Sequence):
+        raise wrong_type(batch, "batch", "a whole number or a Profile; one compile makes one plan")
     rows = bundle.spec.batch[0] if batch is None else batch
     profile = rows if isinstance(rows, Profile) else Profile.of(rows)
     profile.check(bundle.spec)

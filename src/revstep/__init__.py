@@ -12,7 +12,7 @@ An engine
     Request                                 what to draw, as one object: ``engine.sample(request)``
     Samples, Preview, Timing                a run's results, its steps as they run, its times
     initial_noise, slerp                    noise to start from
-    Bundle, CompiledEntry                   what ``load`` reads
+    Bundle, CompiledEntry, CpuChoice        what ``load`` reads
     Denoiser, NetworkBuffers, Runtime       for a network of your own: ``Engine(denoiser)``
 
 What a network is
@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep import schedules as schedules
     from revstep.engine.backends.protocol import Denoiser as Denoiser
     from revstep.engine.backends.protocol import NetworkBuffers as NetworkBuffers
+    from revstep.engine.bundle.choice import CpuChoice as CpuChoice
     from revstep.engine.bundle.entry import CompiledEntry as CompiledEntry
     from revstep.engine.bundle.reader import Bundle as Bundle
     from revstep.engine.engine import Engine as Engine
@@ -79,6 +80,7 @@ HOMES = {  # what is public, imported when it is first asked for
     "Bundle": "revstep.engine.bundle.reader",
     "CompiledEntry": "revstep.engine.bundle.entry",
     "Condition": "revstep.engine.spec.denoiser",
+    "CpuChoice": "revstep.engine.bundle.choice",
     "CudaOptions": "revstep.engine.open.cuda_options",
     "Decoder": "revstep.engine.spec.denoiser",
     "Denoiser": "revstep.engine.backends.protocol",

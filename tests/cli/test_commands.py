@@ -27,11 +27,17 @@ def test_from_a_users_file_to_samples(process, tmp_path):
     (tmp_path / "mine.py").write_text(FACTORY)
     exported = process("export", "mine:build", "-o", "x.revstep", "--precision", "fp32,fp16")
     assert exported.returncode == 0, exported.stderr
-    compiled = process("compile", "x.revstep", "--json")
+    compiled = process("compile", "x.revstep", "--seconds", "0.5", "--json")
     assert compiled.returncode == 0, compiled.stderr
-    entry = json.loads(compiled.stdout)
-    assert (entry["target"], entry["precision"]) == ("onnxruntime", "fp32")
-    assert entry["parity"]["forward"]["error"] <= entry["parity"]["forward"]["bound"]
+    entries = json.loads(compiled.stdout)["compiled"]
+    assert [(e["target"], e["precision"], e["batch"]) for e in entries] == [
+        ("cpu", "fp32", [1, 1]),
+        ("cpu", "fp32", [8, 8]),  # as many as the spec allows
+    ]
+    for entry in entries:
+        assert entry["parity"]["forward"]["error"] <= entry["parity"]["forward"]["bound"]
+    checked = process("compile", "x.revstep", "--target", "onnxruntime", "--json")
+    assert json.loads(checked.stdout)["target"] == "onnxruntime"
     sampled = process("sample", "x.revstep", "-o", "x.npy", "-n", "2", "--steps", "4")
     assert sampled.returncode == 0, sampled.stderr
     assert "WARNING" not in sampled.stderr  # it has been compiled, so there is nothing to warn of

@@ -42,7 +42,7 @@ def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):
         (
             ("--kernels", "--batch", "8"),
             2,
-            "--batch or --dynamic is for the targets tensorrt and tensorrt_rtx, not for kernels",
+            "--batch or --dynamic is for the targets cpu, tensorrt and tensorrt_rtx, not for kernels",
         ),
         (
             ("--kernels", "--memory-limit", "1G"),
@@ -52,7 +52,7 @@ def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):
         (
             ("--kernels", "--run-bound", "1"),
             2,
-            "is for the targets onnxruntime, tensorrt and tensorrt_rtx, not for kernels",
+            "is for the targets onnxruntime, cpu, tensorrt and tensorrt_rtx, not for kernels",
         ),
         (("--gpu", "sm_89"), 2, "--gpu is for the targets tensorrt_rtx and kernels"),
     ],

@@ -89,8 +89,35 @@ MISTAKES = {
     ),
     "no diffusers folder": (("export", "--diffusers", "{tmp}", "-o", "{tmp}/x"), "{tmp}"),
     "unknown target": (("compile", "{tabular}", "--target", "abacus"), "abacus"),
-    "a batch for a target without": (("compile", "{tabular}", "--batch", "8"), "not for onnx"),
-    "a GPU for a target without": (("compile", "{tabular}", "--gpu", "sm_89"), "not for onnx"),
+    "a batch for a target without": (
+        ("compile", "{tabular}", "--target", "onnxruntime", "--batch", "8"),
+        "not for onnx",
+    ),
+    "a GPU for a target without": (("compile", "{tabular}", "--gpu", "sm_89"), "not for cpu"),
+    "seconds for a target without": (
+        ("compile", "{tabular}", "--target", "onnxruntime", "--seconds", "8"),
+        "--seconds is for the target cpu, not for onnxruntime",
+    ),
+    "a range for a target of single rows": (
+        ("compile", "{tabular}", "--target", "cpu", "--dynamic", "1:2:4"),
+        "measures single numbers of rows, as --batch 1,16",
+    ),
+    "rows outside the spec's": (
+        ("compile", "{tabular}", "--target", "cpu", "--batch", "1,4000"),
+        "batch 4000 is outside the 1 to",
+    ),
+    "int8": (
+        ("compile", "{tabular}", "--target", "cpu", "--precision", "int8"),
+        "--precision int8: int8 is not offered: after post-training quantisation",
+    ),
+    "auto for a target without": (
+        ("compile", "{tabular}", "--target", "onnxruntime", "--precision", "auto"),
+        "allowed: fp32, fp16, bf16 (auto is for the target cpu)",
+    ),
+    "fp16 for cpu": (
+        ("compile", "{tabular}", "--target", "cpu", "--precision", "fp16"),
+        "allowed: fp32, bf16, auto (fp16 is for the targets onnxruntime, tensorrt and tensorrt_rtx)",
+    ),
     "an empty target": (("compile", "{tabular}", "--target", "tensorrt_rtx,"), "commas between"),
     "a batch of nothing": (
         ("compile", "{tabular}", "--target", "tensorrt_rtx", "--batch", "0,1"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from revstep.commands.choices import print_choice
 from revstep.commands.errors import describe, exit_code, report_errors
 from revstep.commands.output import err, print_json, progress_bars
 from revstep.commands.parse import byte_count, names, whole_numbers
@@ -16,28 +17,31 @@ if TYPE_CHECKING:
     from revstep.export.targets.jobs import Outcome
 
 
-DEFAULT = ["onnxruntime"]
-
-
 @report_errors
 def compile_(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
     target: Annotated[
         list[str] | None,
         typer.Option(
-            help="The runtime to compile for: onnxruntime (the default), tensorrt (for the GPU of "
-            "this machine), tensorrt_rtx (for GeForce and RTX GPUs, which need not be here). May "
-            "be given several times."
+            help="What to compile for: cpu (this machine's processor: the fastest of ONNX "
+            "Runtime, OpenVINO, graph rewrites and thread counts, by measuring), onnxruntime (a "
+            "check only), tensorrt (for the GPU of this machine), tensorrt_rtx (for GeForce and "
+            "RTX GPUs, which need not be here). May be given several times. Default: cpu; where "
+            "an NVIDIA GPU is, or for fp16, onnxruntime."
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="Which graph: fp32, fp16, bf16; several with commas.")
+        str,
+        typer.Option(
+            help="Which graph: fp32, fp16, bf16; several with commas. cpu: fp32, auto (bf16 too, "
+            "where the processor has it and a whole run agrees), or bf16."
+        ),
     ] = "fp32",
     batch: Annotated[
         str | None,
         typer.Option(
-            help="TensorRT: network rows, one static plan each, as 1,8,64. Guidance takes two "
-            "rows per sample.",
+            help="Network rows, as 1,8,64. TensorRT: one static plan each; cpu: one choice each "
+            "(default 1,16). Guidance takes two rows per sample.",
             metavar="ROWS",
         ),
     ] = None,
@@ -82,7 +86,19 @@ def compile_(
         typer.Option(help="Largest RMS error of a DDIM-20 run, relative to the reference's RMS."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
+        int | None,
+        typer.Option(
+            help="Threads of the network; default: all usable cores; cpu: 1 to all, by measuring.",
+            min=1,
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="cpu: seconds of timing (default 30); opening and checking what is timed comes on "
+            "top.",
+            min=0.1,
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -96,9 +112,10 @@ def compile_(
     from revstep.export.targets.jobs import compile_jobs, plan_jobs
     from revstep.export.targets.options import BuildOptions, Profile
 
+    precisions = names(precision, "--precision")
     targets = ["kernels"] if kernels else []
     if target or not kernels:
-        targets += names(",".join(target or DEFAULT), "--target")
+        targets += names(",".join(target or [_default(precisions)]), "--target")
     options = BuildOptions(
         gpus=tuple(names(gpu, "--gpu")) if gpu is not None else (),
         memory_limit=None if memory_limit is None else byte_count(memory_limit, "--memory-limit"),
@@ -111,7 +128,7 @@ def compile_(
             raise ValueError(f"--dynamic is written min:opt:max, as 1:8:64; got {dynamic!r}")
         profile = Profile(*rows)
     batches = whole_numbers(batch, "--batch") if batch is not None else []
-    jobs = plan_jobs(targets, names(precision, "--precision"), batches, profile)
+    jobs = plan_jobs(targets, precisions, batches, profile)
     bounds = {
         name: value
         for name, value in (("forward", forward_bound), ("ddim20", run_bound))
@@ -124,6 +141,7 @@ def compile_(
             keep_going=keep_going,
             bounds=bounds or None,
             threads=threads,
+            seconds=seconds,
             options=options,
             progress=lambda job: bars.bar(f"Compile {job}" if len(jobs) > 1 else "Compile"),
         )
@@ -133,12 +151,20 @@ def compile_(
             raise typer.Exit(exit_code(outcome.error))
 
 
+def _default(precisions: list[str]) -> str:
+    """The target where none is named."""
+    from revstep.engine.devices.choose import driver_gpus
+
+    return "onnxruntime" if driver_gpus() or "fp16" in precisions else "cpu"
+
+
 def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
     from revstep.engine.bundle.entry import CompiledEntry
     from revstep.engine.bundle.kernels import KernelFiles
 
     kernels = next((o.made for o in outcomes if isinstance(o.made, KernelFiles)), None)
-    entries = [o.made for o in outcomes if isinstance(o.made, CompiledEntry)]
+    made = [o.made for o in outcomes if isinstance(o.made, CompiledEntry | tuple)]
+    entries = [e for one in made for e in (one if isinstance(one, tuple) else (one,))]
     failed = [(str(o.job), describe(o.error)) for o in outcomes if o.error is not None]
     if as_json and len(outcomes) == len(entries) == 1:
         print_json(entries[0].to_dict())
@@ -154,6 +180,9 @@ def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
         if kernels is not None:
             typer.echo(f"kernels: {kernels}")
         for entry in entries:
+            if entry.choice is not None:
+                print_choice(entry)
+                continue
             typer.echo(entry_line(entry))
             for line in parity_lines(entry.parity):
                 typer.echo(f"  {line}")

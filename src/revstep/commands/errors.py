@@ -22,7 +22,7 @@ MACHINE_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOME
 OPTIONS = {
     name: "--" + name.replace("_", "-") for name in
     ("backend", "batch_size", "clip", "compat", "device", "guidance", "known", "mask",
-     "memory_limit", "opset", "optimization_level", "precision", "seed", "start",
+     "memory_limit", "opset", "optimization_level", "precision", "seconds", "seed", "start",
      "steps", "strength", "threads")
 } | {
     "n": "-n", "grid": "--time-grid", "output": "--module-output",

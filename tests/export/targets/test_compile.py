@@ -145,8 +145,8 @@ def test_bounds_decide(image_bundle, copy_of):
         ({"bounds": {"forward": 0.0}}, "must be positive"),
         ({"bounds": {"forward": float("nan")}}, "must be positive"),
         ({"threads": 0}, "threads"),
-        ({"batch": 4}, "batch is for the targets tensorrt and tensorrt_rtx, not for onnxruntime"),
-        ({"target": "tensorrt", "threads": 2}, "threads is for the target onnxruntime, not for"),
+        ({"batch": 4}, "batch is for the targets cpu, tensorrt and tensorrt_rtx, not for onnx"),
+        ({"target": "tensorrt", "threads": 2}, "threads is for the targets onnxruntime and cpu, not for"),
         ({"target": "kernels"}, "unknown target 'kernels'; allowed: onnxruntime"),
     ],
 )
@@ -170,9 +170,9 @@ def test_another_target_is_one_entry_of_the_table(tabular_bundle, monkeypatch):
     jobs = plan_jobs(["abacus"], ["fp32", "fp16"])
     compile_jobs(tabular_bundle, jobs, options=BuildOptions(memory_limit=9))
     assert given == [("fp32", None, 9), ("fp16", None, 9)]
-    with pytest.raises(ValueError, match="threads is for the target onnxruntime, not for abacus"):
+    with pytest.raises(ValueError, match="threads is for the targets onnxruntime and cpu, not"):
         compile_jobs(tabular_bundle, jobs, threads=2)
-    with pytest.raises(ValueError, match=r"allowed: onnxruntime, tensorrt, tensorrt_rtx, abacus$"):
+    with pytest.raises(ValueError, match=r"allowed: onnxruntime, cpu, tensorrt, tensorrt_rtx, abacus$"):
         compile_bundle(tabular_bundle, target="kernels")
     assert len(given) == 2
 

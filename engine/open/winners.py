@@ -1,0 +1,115 @@
+"""What ``revstep compile --target cpu`` chose, opened where it was measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from revstep.engine.backends.chosen import Chosen, ChosenDenoiser
+from revstep.engine.backends.protocol import Denoiser
+from revstep.engine.backends.registry import BACKENDS, Wanted
+from revstep.engine.bundle.entry import CPU, CompiledEntry
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import BackendError
+from revstep.engine.system.cores import usable_threads
+from revstep.engine.system.machine import processor
+
+log = logging.getLogger("revstep")
+
+
+def winners(bundle: Bundle, precision: str | None) -> list[CompiledEntry]:
+    """The choices for a precision; None: for each number of rows the fastest that was kept.
+
+    A bf16 choice is kept where it was asked for, and faster than fp32.
+    """
+    found: dict[int, CompiledEntry] = {}
+    for entry in bundle.compiled:
+        rows = entry.batch[1]
+        if entry.target != CPU or precision not in (None, entry.precision):
+            continue
+        if rows not in found or entry.precision != "fp32":
+            found[rows] = entry
+    return [found[rows] for rows in sorted(found)]
+
+
+def open_winners(
+    bundle: Bundle, precision: str | None, threads: int | None = None
+) -> ChosenDenoiser | None:
+    """The choices that hold on this machine; None: there are none. A warning names the others.
+
+    Args:
+        bundle: The bundle.
+        precision: As for ``winners``.
+        threads: In place of those that were chosen.
+    """
+    opened: dict[tuple[object, ...], Denoiser] = {}
+    chosen: dict[int, Chosen] = {}
+    reasons: list[str] = []
+    entries = winners(bundle, precision)
+    for entry in entries:
+        try:
+            denoiser = _opened(bundle, entry, threads, opened)
+        except BackendError as error:
+            reasons.append(str(error))
+        else:
+            chosen[entry.batch[1]] = Chosen(denoiser, _details(entry))
+    if reasons:
+        log.warning(
+            "%s: %s was chosen for this network on a CPU, and is passed over: %s. Choose here "
+            "with: %s",
+            bundle.path, "some of what" if chosen else "what", "; ".join(dict.fromkeys(reasons)),
+            command(bundle, entries),
+        )  # fmt: skip
+    return ChosenDenoiser(chosen) if chosen else None
+
+
+def command(bundle: Bundle, entries: Sequence[CompiledEntry]) -> str:
+    """The command that makes these choices on this machine."""
+    rows = ",".join(str(n) for n in sorted({e.batch[1] for e in entries}))
+    half = " --precision auto" if any(e.precision != "fp32" for e in entries) else ""
+    return f"revstep compile {bundle.path} --target {CPU} --batch {rows}{half}"
+
+
+def _opened(
+    bundle: Bundle,
+    entry: CompiledEntry,
+    threads: int | None,
+    opened: dict[tuple[object, ...], Denoiser],
+) -> Denoiser:
+    """The network of a choice; the same form is opened once.
+
+    Raises:
+        BackendError: The choice was made elsewhere, or can't run here.
+    """
+    choice = entry.choice
+    assert choice is not None
+    if choice.processor != processor():
+        raise BackendError(f"it was measured on {choice.processor}, and this is {processor()}")
+    if threads is None and choice.threads > usable_threads():
+        raise BackendError(
+            f"it takes {choice.threads} threads, and this process may use {usable_threads()}"
+        )
+    backend = BACKENDS.get(entry.runtime)
+    if backend is None or backend.on_cpu is None:
+        raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
+    threads = threads or choice.threads
+    form = (entry.runtime, entry.precision, entry.file, threads)
+    if form not in opened:
+        graph = None if entry.file is None else bundle.path / entry.file
+        opened[form] = backend.on_cpu(Wanted(bundle, entry.precision, threads=threads, graph=graph))
+    version = opened[form].describe()["version"]
+    if version != entry.version:
+        raise BackendError(
+            f"it was measured with {backend.title} {entry.version}, and this is {version}"
+        )
+    return opened[form]
+
+
+def _details(entry: CompiledEntry) -> dict[str, object]:
+    choice = entry.choice
+    assert choice is not None
+    return {
+        "precision": entry.precision,
+        "rewrites": list(choice.rewrites),
+        "measured_ms": choice.seconds * 1e3,
+    }

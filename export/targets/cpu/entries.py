@@ -1,0 +1,101 @@
+"""What a search leaves in the bundle: the winners' entries, their graphs, and the default's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from revstep.engine.bundle.choice import CpuChoice
+from revstep.engine.bundle.entry import CPU, CompiledEntry
+from revstep.engine.bundle.layout import PLANS, file_digest
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import CompileError
+from revstep.engine.system.machine import processor
+from revstep.export.targets.cpu.candidate import BAD, Candidate, Trial
+from revstep.export.targets.cpu.choose import status_of
+from revstep.export.targets.cpu.graphs import Graphs
+from revstep.export.targets.cpu.search import Plan, Search
+from revstep.export.targets.onnxruntime import checked_entry
+from revstep.export.targets.target import content_key
+
+
+def entries_of(
+    bundle: Bundle,
+    search: Search,
+    plan: Plan,
+    graphs: Graphs,
+    precisions: Sequence[str],
+    others: Sequence[Trial],
+) -> tuple[list[CompiledEntry], dict[str, bytes]]:
+    """The winners' entries, by rows, and the rewritten graphs that they name.
+
+    Args:
+        bundle: The bundle.
+        search: That was run.
+        plan: Its plan.
+        graphs: Its graphs.
+        precisions: Those of which winners are kept.
+        others: What could not be tried, to be listed too.
+
+    Raises:
+        CompileError: Nothing passed its checks; a line each says why.
+    """
+    entries, files = [], {}
+    trials = [*search.trials.values(), *others]
+    for rows in plan.rows:
+        for winner in _winners(search, rows, precisions):
+            name, file = None, graphs.file(winner.candidate.rewrites)
+            if file is not None:
+                name = f"{PLANS}{file_digest(file)[:32]}.onnx"
+                files[name] = file.read_bytes()
+            listed = tuple(t.to_dict(rows, status_of(t, winner, rows)) for t in trials)
+            entries.append(_entry(bundle, winner, rows, name, listed))
+    if not entries:
+        lines = [f"{t.candidate}: {t.status}: {t.reason}" for t in trials if t.status in BAD]
+        text = f"nothing runs {bundle.path} here as PyTorch does; the bundle is unchanged:"
+        raise CompileError("\n  ".join((text, *lines)))
+    return entries, files
+
+
+def default_entry(
+    bundle: Bundle, search: Search, plan: Plan, decoder: dict[str, Any] | None
+) -> list[CompiledEntry]:
+    """The entry of the target ``onnxruntime``, which the search has checked on its way; or none."""
+    trial = search.trials.get(Candidate(threads=plan.threads[0]))
+    if trial is None or not trial.proven:
+        return []
+    figures = trial.parity if decoder is None else {**trial.parity, "decoder": decoder}
+    return [checked_entry(bundle, "fp32", str(trial.version), figures)]
+
+
+def _winners(search: Search, rows: int, precisions: Sequence[str]) -> Iterator[Trial]:
+    """The winner in fp32, where that is asked for, and the one in bf16 if it beats that."""
+    first = search.winner(rows, precisions[0])
+    best = search.winner(rows, *precisions)
+    if first is not None:
+        yield first
+    if best is not None and best is not first:
+        yield best
+
+
+def _entry(
+    bundle: Bundle,
+    winner: Trial,
+    rows: int,
+    file: str | None,
+    candidates: tuple[dict[str, Any], ...],
+) -> CompiledEntry:
+    one, machine = winner.candidate, processor()
+    key = content_key(
+        bundle, bundle.graph("fp32"), CPU, one.runtime, winner.version, machine, one.precision,
+        rows, one.threads, *one.rewrites,
+    )  # fmt: skip
+    choice = CpuChoice(
+        processor=machine, threads=one.threads, rewrites=one.rewrites,
+        seconds=winner.median(rows), candidates=candidates,
+    )  # fmt: skip
+    return CompiledEntry(
+        key=key, target=CPU, precision=one.precision, runtime=one.runtime,
+        version=str(winner.version), device=CPU, batch=(rows, rows), file=file,
+        parity=winner.parity, choice=choice,
+    )  # fmt: skip

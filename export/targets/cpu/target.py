@@ -1,0 +1,116 @@
+"""The target ``cpu``: the fastest runtime, form and thread count for each number of rows."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from revstep.engine.bundle.entry import CPU, CompiledEntry
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.bundle.record import record_all
+from revstep.engine.errors import CompileError, ParityError
+from revstep.engine.spec.precisions import PRECISIONS
+from revstep.export.parity.bounds import Bounds
+from revstep.export.targets.cpu.candidate import DEFAULT, WRONG, Refused
+from revstep.export.targets.cpu.entries import default_entry, entries_of
+from revstep.export.targets.cpu.graphs import Graphs
+from revstep.export.targets.cpu.plan import (
+    check_plan,
+    installed,
+    make_plan,
+    passed_over,
+    precisions_of,
+)
+from revstep.export.targets.cpu.search import Report, Search
+from revstep.export.targets.cpu.track import ProcessTrack, decoder_figures
+from revstep.export.targets.target import CompileArguments, Target
+
+PARTS = 1000  # of the progress
+WRITING = "writing the manifest"
+NO_INT8 = (
+    "int8 is not offered: after post-training quantisation the bundled network's images had a "
+    "Frechet distance of 94.8, in fp32 and bf16 1.3 (docs/cpu.md); use fp32, bf16 or auto"
+)
+
+
+def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
+    report = _reporting(arguments)
+    report("opening the bundle", 0.0)
+    bundle = Bundle.open(arguments.path, compiled=False)
+    graph = bundle.graph("fp32")
+    check_plan(arguments, bundle.spec)
+    precisions = precisions_of(arguments.precision)
+    decoder = _decoder(bundle, arguments)
+    with tempfile.TemporaryDirectory(prefix="revstep-") as folder:
+        graphs = Graphs(graph, Path(folder))
+        plan = make_plan(arguments, bundle.spec, graphs)
+        track = ProcessTrack(
+            bundle.path, graphs, _bounds(arguments.bounds), arguments.cancelled or _never
+        )
+        search = Search(plan, track, report)
+        try:
+            search.run()
+        finally:
+            track.close_all()
+        others = passed_over(arguments, plan, graphs)
+        entries, files = entries_of(bundle, search, plan, graphs, precisions, others)
+    report(WRITING, 1.0)
+    default = default_entry(bundle, search, plan, decoder)
+    record_all(
+        bundle, [*default, *entries], files,
+        instead_of=lambda old: (
+            old.target == CPU and old.batch[1] in plan.rows
+            and ("fp32" in precisions or old.precision in precisions)
+        ),
+    )  # fmt: skip
+    if arguments.progress is not None:
+        arguments.progress(WRITING, PARTS, PARTS)
+    return tuple(entries)
+
+
+def _decoder(bundle: Bundle, arguments: CompileArguments) -> dict[str, Any] | None:
+    """The figures of the bundle's decoder; None: it has none, or nothing here runs it.
+
+    Raises:
+        CompileError: It fails, or differs from PyTorch's.
+    """
+    if bundle.decoder() is None or DEFAULT not in installed():
+        return None
+    try:
+        return decoder_figures(bundle.path, arguments.cancelled or _never)
+    except Refused as refused:
+        kind = ParityError if refused.status == WRONG else CompileError
+        raise kind(f"the decoder: {refused.reason}; the bundle is unchanged") from refused
+
+
+def _bounds(bounds: Bounds | Mapping[str, float] | None) -> dict[str, float] | None:
+    if isinstance(bounds, Bounds):
+        return {"forward": bounds.forward, "ddim20": bounds.ddim20}
+    return None if bounds is None else dict(bounds)
+
+
+def _reporting(arguments: CompileArguments) -> Report:
+    """Progress by shares, of which the last part is left for the manifest."""
+    told = arguments.progress
+
+    def report(text: str, share: float) -> None:
+        if told is not None:
+            told(text, int(share * (PARTS - 1)), PARTS)
+
+    return report
+
+
+def _never() -> bool:
+    return False
+
+
+TARGET = Target(
+    CPU,
+    ("precision", "bounds", "threads", "batch", "seconds"),
+    _compile,
+    precisions=(*(p for p in PRECISIONS if p != "fp16"), "auto"),
+    not_offered={"int8": NO_INT8},
+    together=True,
+)

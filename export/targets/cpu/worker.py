@@ -1,0 +1,147 @@
+"""A candidate's own process: it opens, checks and times one network, as its parent asks.
+
+A request and its answer are each a line of JSON, on stdin and on a copy of stdout: what libraries
+print goes to stderr. It ends with its parent: at the end of stdin, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
+from revstep.engine.backends.registry import BACKENDS, Wanted
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import ParityError
+from revstep.engine.parts.decoder import LatentDecoder
+from revstep.export.parity.bounds import Bounds, finding, recorded, resolve_bounds
+from revstep.export.parity.check import check_decoder_parity, check_forward, check_run
+
+ANY_ERROR = 1e30  # a forward bound that refuses infinity alone
+
+
+class Worker:
+    """One bundle, and one network of it once it is open.
+
+    Args:
+        bundle: The bundle's directory, whose hashes the parent has checked.
+    """
+
+    def __init__(self, bundle: str) -> None:
+        self._bundle = Bundle.open(bundle, verify=False, compiled=False)
+        self._parity = self._bundle.parity()
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._denoiser: Denoiser | None = None
+        self._limit: Bounds | None = None
+
+    def open(
+        self,
+        runtime: str,
+        precision: str,
+        threads: int,
+        graph: str | None,
+        bounds: dict[str, float] | None,
+    ) -> dict[str, Any]:
+        """Opens the network, and checks its single calls: version and figures.
+
+        In bf16 a single call's error is reported and not judged, unless ``bounds`` has one.
+        """
+        opened = BACKENDS[runtime].on_cpu
+        assert opened is not None
+        wanted = Wanted(
+            self._bundle, precision, threads=threads, graph=None if graph is None else Path(graph)
+        )
+        self._denoiser = denoiser = opened(wanted)
+        judged = precision == "fp32" or "forward" in (bounds or {})
+        self._limit = limit = resolve_bounds(precision, bounds, self._bundle.manifest)
+        if not judged:
+            limit = dataclasses.replace(limit, forward=ANY_ERROR)
+        figures = check_forward(denoiser, self._parity, limit)
+        if not judged:
+            figures = {name: {"error": found["error"]} for name, found in figures.items()}
+        return {"version": str(denoiser.describe()["version"]), "parity": figures}
+
+    def prove(self) -> dict[str, Any]:
+        """Checks a whole run: its figures."""
+        assert self._denoiser is not None
+        assert self._limit is not None
+        return check_run(self._denoiser, self._parity, self._limit)
+
+    def time(self, rows: int, seconds: float) -> dict[str, Any]:
+        """Times calls of so many rows, about that long; the first is a warm-up if it is short."""
+        call = self._calls.get(rows) or self._bound(rows)
+        times: list[float] = []
+        begun = perf_counter()
+        while not times or perf_counter() - begun < seconds:
+            before = perf_counter()
+            call()
+            times.append(perf_counter() - before)
+        whole = perf_counter() - begun
+        times = times[1:] or times
+        return {
+            "median": median(times), "low": min(times), "high": max(times), "calls": len(times),
+            "seconds": whole,
+        }  # fmt: skip
+
+    def decoder(self) -> dict[str, Any]:
+        """Checks the bundle's decoder: its figures."""
+        graph, spec = self._bundle.decoder(), self._bundle.spec.decoder
+        assert graph is not None
+        assert spec is not None
+        limit = recorded(self._bundle.manifest, "decoder")
+        return check_decoder_parity(LatentDecoder(graph, spec), self._parity, limit)
+
+    def _bound(self, rows: int) -> Callable[[], None]:
+        """The network on buffers with the reference's inputs, over and over; called once."""
+        assert self._denoiser is not None
+        spec, parity = self._bundle.spec, self._parity
+        buffers = NetworkBuffers.allocate(spec, rows)
+        taken = np.arange(rows) % len(parity["t"])
+        buffers.x[:], buffers.t[:] = parity["x"][taken], parity["t"][taken]
+        for name, values in buffers.conditions.items():
+            values[:] = parity[f"cond.{name}"][taken]
+        call = self._calls[rows] = self._denoiser.bind(buffers)
+        call()  # what a runtime compiles or plans at first
+        return call
+
+
+def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    """``{"ok": ...}``, or ``{"refused": status, "reason": ...}``."""
+    name = request.pop("do")
+    try:
+        return {"ok": getattr(worker, name)(**request)}
+    except ParityError as error:
+        return {"refused": "wrong", "reason": finding(error)}
+    except Exception as error:  # whatever a runtime raises
+        return {"refused": "failed", "reason": str(error) or type(error).__name__}
+
+
+def main() -> None:
+    """Serves requests until stdin ends; the first one names the bundle."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    worker: Worker | None = None
+    while True:
+        request = requests.get()
+        worker = worker or Worker(request.pop("bundle"))
+        replies.write(json.dumps(answer(worker, request)) + "\n")
+        replies.flush()
+
+
+def _read(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    os._exit(0)  # the parent is gone, or has enough: no matter what the network is doing

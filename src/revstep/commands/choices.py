@@ -1,0 +1,99 @@
+"""What won on a CPU, and what it was measured against: a table for each number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from revstep.commands.output import out
+
+if TYPE_CHECKING:
+    from revstep.engine.bundle.entry import CompiledEntry
+
+
+def print_choice(entry: CompiledEntry) -> None:
+    """Prints the table of an entry's candidates, and why those without figures have none."""
+    assert entry.choice is not None
+    typer.echo(choice_line(entry))
+    candidates = entry.choice.candidates
+    out().print(choice_table(candidates))
+    for line in reasons(candidates):
+        typer.echo(f"  {line}")
+
+
+def choice_line(entry: CompiledEntry) -> str:
+    """What runs a number of rows: ``batch 16: openvino 2026.4.1, fp32, 2 threads, 7.1 ms``."""
+    choice = entry.choice
+    assert choice is not None
+    threads = f"{choice.threads} thread{'s' if choice.threads > 1 else ''}"
+    rewrites = f"rewritten ({', '.join(choice.rewrites)})" if choice.rewrites else "as exported"
+    default = _default_ms(choice.candidates)
+    speed = "" if default is None else f", {default / (choice.seconds * 1e3):.2f} x the default"
+    return (
+        f"batch {entry.batch[1]}: {entry.runtime} {entry.version}, {entry.precision}, {threads}, "
+        f"graph {rewrites}: {_ms(choice.seconds * 1e3)} ms a call{speed}"
+    )
+
+
+def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
+    """A row for each candidate that was timed, the fastest first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("runtime", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("graph", overflow="fold")
+    for heading in ("thr", "ms", "low", "high", "speed", "forward", "ddim20"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    timed = sorted((c for c in candidates if "ms" in c), key=lambda c: float(c["ms"]))
+    default = _default_ms(candidates)
+    every: list[str] = max((c["rewrites"] for c in timed), key=len, default=[])
+    for c in timed:
+        speed = "-" if default is None else f"{default / c['ms']:.2f}"
+        times = [_ms(c[name]) for name in ("ms", "low_ms", "high_ms")]
+        errors = [_error(c, name) for name in ("forward", "ddim20")]
+        table.add_row(
+            c["runtime"], c["precision"], _form(c["rewrites"], every), str(c["threads"]), *times,
+            speed, *errors, c["status"],
+        )  # fmt: skip
+    return table
+
+
+def reasons(candidates: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each candidate that was not timed, and for each that dropped out with a reason."""
+    lines = []
+    for c in candidates:
+        if c["status"] in ("chosen", "tied", "slower") or "reason" not in c:
+            continue
+        parts = [c["runtime"], c["precision"]]
+        if c["status"] != "missing":
+            parts += [f"{c['threads']} threads", *(["rewritten"] if c["rewrites"] else [])]
+        lines.append(f"{', '.join(parts)}: {c['status']}: {c['reason']}")
+    return lines
+
+
+def _default_ms(candidates: Sequence[dict[str, Any]]) -> float | None:
+    """Of what runs where nothing was measured: the first that was tried."""
+    first = candidates[0] if candidates else {}
+    return float(first["ms"]) if "ms" in first else None
+
+
+def _form(rewrites: Sequence[str], every: Sequence[str]) -> str:
+    """How a graph was rewritten: ``rewritten`` (by all), ``no mish``, or the names."""
+    left_out = [name for name in every if name not in rewrites]
+    if not rewrites:
+        return "exported"
+    if not left_out:
+        return "rewritten" if len(every) > 1 else every[0]
+    return f"no {left_out[0]}" if len(left_out) == 1 else ", ".join(rewrites)
+
+
+def _error(candidate: dict[str, Any], name: str) -> str:
+    found = candidate.get("parity", {}).get(name)
+    return "-" if not isinstance(found, dict) or "error" not in found else f"{found['error']:.0e}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
