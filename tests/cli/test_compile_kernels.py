@@ -42,7 +42,7 @@ def test_kernels_alone_are_compiled_and_shown(cli, policy_bundle, copy_of):
         (
             ("--kernels", "--batch", "8"),
             2,
-            "--batch or --dynamic is for the targets cpu, tensorrt and tensorrt_rtx, not for kernels",
+            "--batch or --dynamic is for the targets cpu, tensorrt and tensorrt_rtx, not",
         ),
         (
             ("--kernels", "--memory-limit", "1G"),

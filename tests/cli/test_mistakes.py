@@ -116,7 +116,7 @@ MISTAKES = {
     ),
     "fp16 for cpu": (
         ("compile", "{tabular}", "--target", "cpu", "--precision", "fp16"),
-        "allowed: fp32, bf16, auto (fp16 is for the targets onnxruntime, tensorrt and tensorrt_rtx)",
+        "allowed: fp32, bf16, auto (fp16 is for the targets onnxruntime, tensorrt and tensor",
     ),
     "an empty target": (("compile", "{tabular}", "--target", "tensorrt_rtx,"), "commas between"),
     "a batch of nothing": (

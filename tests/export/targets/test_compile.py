@@ -146,7 +146,7 @@ def test_bounds_decide(image_bundle, copy_of):
         ({"bounds": {"forward": float("nan")}}, "must be positive"),
         ({"threads": 0}, "threads"),
         ({"batch": 4}, "batch is for the targets cpu, tensorrt and tensorrt_rtx, not for onnx"),
-        ({"target": "tensorrt", "threads": 2}, "threads is for the targets onnxruntime and cpu, not for"),
+        ({"target": "tensorrt", "threads": 2}, "threads is for the targets onnxruntime and cpu,"),
         ({"target": "kernels"}, "unknown target 'kernels'; allowed: onnxruntime"),
     ],
 )
@@ -172,7 +172,7 @@ def test_another_target_is_one_entry_of_the_table(tabular_bundle, monkeypatch):
     assert given == [("fp32", None, 9), ("fp16", None, 9)]
     with pytest.raises(ValueError, match="threads is for the targets onnxruntime and cpu, not"):
         compile_jobs(tabular_bundle, jobs, threads=2)
-    with pytest.raises(ValueError, match=r"allowed: onnxruntime, cpu, tensorrt, tensorrt_rtx, abacus$"):
+    with pytest.raises(ValueError, match=r"allowed: onnxruntime, cpu, tensorrt, .*, abacus$"):
         compile_bundle(tabular_bundle, target="kernels")
     assert len(given) == 2
 

@@ -282,7 +282,7 @@ def test_jobs_are_every_target_precision_and_batch():
         "onnxruntime, fp32", "onnxruntime, fp16",
     ]  # fmt: skip
     assert [str(job) for job in plan_jobs(["kernels"], ["fp32", "fp16"])] == ["kernels"]
-    with pytest.raises(ValueError, match="unknown target 'abacus'; allowed: onnxruntime, cpu, tens"):
+    with pytest.raises(ValueError, match="unknown target 'abacus'; allowed: onnxruntime, cpu, "):
         plan_jobs(["abacus"], ["fp32"])
 
 
