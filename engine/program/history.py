@@ -35,11 +35,11 @@ span all that later rows need of the rows up to here?
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from revstep.engine.errors import ProgramError
 from revstep.engine.program.vector import Symbol, Vector
@@ -53,10 +53,11 @@ X, M, X0, Z = 0, HISTORY + 1, HISTORY + 2, HISTORY + 3
 VALUES = Z + 1
 OWN = {"x": X, "m": M, "0": X0, "z": Z}
 
-Array = NDArray[np.float64]
-NOTHING = np.zeros(HISTORY + 1)
-Past = dict[int, Array]  # of the consumers that use anything, few at a time: runs may be long
-Choice = tuple[tuple[int, ...], Array | None]  # numbers of the kept history, what is stored
+Values = list[float]  # of VALUES numbers; lists, as numpy takes longer for so few
+NOTHING = [0.0] * (HISTORY + 1)
+UNITS = [[float(i == k) for i in range(VALUES)] for k in range(VALUES)]
+Past = dict[int, Values]  # of the consumers that use anything, few at a time: runs may be long
+Choice = tuple[tuple[int, ...], Values | None]  # numbers of the kept history, what is stored
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,9 +100,9 @@ def allocate(
     while (row := len(found)) < len(updates):
         used = consumers.used_at(row, past[row])
         waiting = [consumer for consumer in used if consumers.rows[consumer] > row]
-        later = np.array([used[consumer] for consumer in waiting]).reshape(-1, VALUES)
+        later = [used[consumer] for consumer in waiting]
         if len(options) == row:
-            held = [i for i in range(1, HISTORY + 1) if np.any(later[:, i])]
+            held = [i for i in range(1, HISTORY + 1) if any(use[i] for use in later)]
             options.append(_choices(used[row], later, held, consumers.named_at(row, used)))
         choice = next(options[row], None)
         if choice is None:
@@ -115,16 +116,16 @@ def allocate(
         into = 0 if stored is None else next(i for i in range(1, HISTORY + 2) if i not in kept)
         found.append(_storage(past[row].get(row, NOTHING), into, stored))
         after = _after(later, used[row], kept, into, stored)
-        past.append({c: v for c, v in zip(waiting, after, strict=True) if np.any(v)})
+        past.append({c: v for c, v in zip(waiting, after, strict=True) if any(v)})
     return found
 
 
-def _storage(past: Array, into: int, stored: Array | None) -> Storage:
-    x, h_1, h_2, h_3 = (float(c) for c in past)
+def _storage(past: Values, into: int, stored: Values | None) -> Storage:
+    x, h_1, h_2, h_3 = past
     if stored is None:
         return Storage(x, (h_1, h_2, h_3))
     factors = (stored[X], stored[M], stored[X0], *stored[1 : HISTORY + 1])
-    return Storage(x, (h_1, h_2, h_3), into - 1, tuple(float(c) for c in factors))
+    return Storage(x, (h_1, h_2, h_3), into - 1, factors)
 
 
 def _too_much(row: int, lines: Sequence[str] | None) -> str:
@@ -155,26 +156,25 @@ class _Consumers:
         """What each consumer uses of rows up to ``row``, over the seven values of that row."""
         own, named = self.own[row], self.named[row]
         numbers = {row, *past, *(c for c, _, _ in own), *(n for use in named for n in use[:2])}
-        used = {number: np.zeros(VALUES) for number in sorted(numbers)}
+        used = {number: [0.0] * VALUES for number in sorted(numbers)}
         for consumer, before in past.items():
             used[consumer][: HISTORY + 1] = before
         for consumer, value, c in own:
             used[consumer][value] += c
         for consumer, number, c in named:
-            used[consumer] += c * used[number]
+            used[consumer] = _plus(used[consumer], c, used[number])
         return used
 
-    def named_at(self, row: int, used: Past) -> list[Array]:
+    def named_at(self, row: int, used: Past) -> list[Values]:
         """What later rows use of ``row`` by name: values of the row alone first."""
         symbols = {value for consumer, value, _ in self.own[row] if self.rows[consumer] > row}
         sums = {number for _, number, _ in self.named[row]}
-        units = np.eye(VALUES)
         found = [
-            *units[sorted(symbols & {M, X0})],
+            *(UNITS[value] for value in (M, X0) if value in symbols),
             *(used[number] for number in sorted(sums)),
-            *units[list(symbols & {X})],
+            *(UNITS[value] for value in (X,) if value in symbols),
         ]
-        return sorted(found, key=lambda v: np.count_nonzero(v[1 : HISTORY + 1]))
+        return sorted(found, key=lambda v: sum(c != 0.0 for c in v[1 : HISTORY + 1]))
 
 
 def _consumers(
@@ -198,7 +198,9 @@ def _consumers(
     return _Consumers(rows, own, named)
 
 
-def _choices(state: Array, later: Array, held: list[int], named: list[Array]) -> Iterator[Choice]:
+def _choices(
+    state: Values, later: list[Values], held: list[int], named: list[Values]
+) -> Iterator[Choice]:
     """What the row may keep and store so that the later rows are served; fewest values first.
 
     Args:
@@ -207,44 +209,73 @@ def _choices(state: Array, later: Array, held: list[int], named: list[Array]) ->
         held: Numbers of the history that later rows use.
         named: What later rows use of this one by name.
     """
-    needs = later[np.any(later != 0.0, axis=1)]
-    if not len(needs):
+    needs = []
+    for use in filter(any, later):
+        size = _size(use)
+        needs.append([c / size for c in use])
+    if not needs:
         yield (), None
         return
-    needs = needs / np.abs(needs).max(axis=1, keepdims=True)
+    without: dict[tuple[int, ...], list[Values]] = {}
     for total in range(HISTORY + 1):
         for kept in combinations(held, total):  # rather keep a value than store it again
-            if not np.any(_unserved(needs, state, kept)):
+            without[kept] = _unserved(needs, state, kept)
+            if not any(map(any, without[kept])):
                 yield kept, None
         for kept in combinations(held, total - 1) if total else ():
-            unserved = _unserved(needs, state, kept)
-            if not np.any(unserved):
+            unserved = without[kept]
+            if not any(map(any, unserved)):
                 continue
-            for value in _storable([*named, *needs[np.any(unserved, axis=1)]], state):
-                served = _unserved(value[None], state, kept)[0]
-                if np.any(served) and _all_along(unserved, served):
+            left = [need for need, rest in zip(needs, unserved, strict=True) if any(rest)]
+            for value in _storable([*named, *left], state):
+                served = _unserved([value], state, kept)[0]
+                if any(served) and _all_along(unserved, served):
                     yield kept, value
 
 
-def _unserved(vectors: Array, state: Array, kept: tuple[int, ...]) -> Array:
+def _size(vector: Iterable[float]) -> float:
+    return max(map(abs, vector))
+
+
+def _scale(vector: Values, factor: float) -> Values:
+    return [factor * c for c in vector]
+
+
+def _plus(vector: Values, factor: float, other: Values) -> Values:
+    return [a + factor * b for a, b in zip(vector, other, strict=True)]
+
+
+def _dot(one: Values, other: Values) -> float:
+    return sum([a * b for a, b in zip(one, other, strict=True)])
+
+
+def _unserved(vectors: list[Values], state: Values, kept: tuple[int, ...]) -> list[Values]:
     """What of the vectors neither the new state nor the kept history gives; exact 0 for nothing."""
-    rest, own = vectors.copy(), state.copy()
-    rest[:, kept], own[list(kept)] = 0.0, 0.0
-    if (norm := float(np.linalg.norm(own))) > 0.0:
-        own /= norm
-        rest -= np.outer(rest @ own, own)
-    rest[np.abs(rest).max(axis=1) <= EXACT * np.abs(vectors).max(axis=1)] = 0.0
-    return rest
+    own = state.copy()
+    for i in kept:
+        own[i] = 0.0
+    norm = math.sqrt(_dot(own, own))
+    found = []
+    for vector in vectors:
+        rest = vector.copy()
+        for i in kept:
+            rest[i] = 0.0
+        if norm > 0.0:
+            rest = _plus(rest, -_dot(rest, own) / norm / norm, own)
+        nothing = _size(rest) <= EXACT * _size(vector)
+        found.append([0.0] * VALUES if nothing else rest)
+    return found
 
 
-def _all_along(vectors: Array, direction: Array) -> bool:
+def _all_along(vectors: list[Values], direction: Values) -> bool:
     """Whether every vector is a multiple of the direction: one stored value then serves all."""
-    unit = direction / np.linalg.norm(direction)
-    rest = vectors - np.outer(vectors @ unit, unit)
-    return bool(np.abs(rest).max() <= EXACT)
+    square = _dot(direction, direction)
+    return all(
+        _size(_plus(v, -_dot(v, direction) / square, direction)) <= EXACT for v in vectors if any(v)
+    )
 
 
-def _storable(wanted: Sequence[Array], state: Array) -> Iterator[Array]:
+def _storable(wanted: Sequence[Values], state: Values) -> Iterator[Values]:
     """What a row can store for the vectors that are wanted, the best numbers first.
 
     A row can't store its noise, and need not store what the new state or the kept history gives.
@@ -258,41 +289,58 @@ def _storable(wanted: Sequence[Array], state: Array) -> Iterator[Array]:
         if vector[Z] == 0.0:
             yield from _scaled(vector, range(Z), vector)
         elif state[Z] != 0.0:
-            yield from _scaled(vector - (vector[Z] / state[Z]) * state, range(Z), vector)
+            cleared = _plus(vector, -(vector[Z] / state[Z]), state)
+            yield from _scaled(cleared, range(Z), vector)
 
 
-def _scaled(value: Array, parts: Sequence[int], wanted: Array) -> Iterator[Array]:
+def _scaled(value: Values, parts: Iterable[int], wanted: Values) -> Iterator[Values]:
     """Those parts of a value, the largest as 1, if any is beyond the rounding of ``wanted``."""
-    cut = np.zeros(VALUES)
-    cut[list(parts)] = value[list(parts)]
-    cut[np.abs(cut) <= 1e-14 * np.abs(wanted).max()] = 0.0
-    if np.any(cut):
-        yield cut / cut[np.argmax(np.abs(cut))] + 0.0  # no negative zeros
+    rounding = 1e-14 * _size(wanted)
+    cut = [0.0] * VALUES
+    for i in parts:
+        if not abs(value[i]) <= rounding:
+            cut[i] = value[i]
+    if any(cut):
+        largest = max(cut, key=abs)
+        yield [c / largest + 0.0 for c in cut]  # no negative zeros
 
 
 def _after(
-    vectors: Array, state: Array, kept: tuple[int, ...], into: int, stored: Array | None
-) -> Array:
+    vectors: list[Values], state: Values, kept: tuple[int, ...], into: int, stored: Values | None
+) -> list[Values]:
     """The vectors over (new state, history) after the row, where the choice serves them."""
-    out = np.zeros((len(vectors), HISTORY + 1))
     free = [i for i in range(VALUES) if i not in kept]
-    for row in np.flatnonzero(np.any(vectors != 0.0, axis=1)):
-        vector = vectors[row]
-        size = float(np.abs(vector).max())
-        rest = vector.copy()
-        if stored is not None:  # without the state first: exact where a stored value is meant
-            pivot = max(free, key=lambda i: abs(stored[i]))
-            out[row, into] = rest[pivot] / stored[pivot]
-            rest = rest - out[row, into] * stored
-        if float(np.abs(rest[free]).max()) > EXACT * size:
-            basis = [state, *([] if stored is None else [stored])]
-            matrix = np.stack([b[free] for b in basis], axis=1)
-            lengths = np.linalg.norm(matrix, axis=0)
-            solution = np.linalg.lstsq(matrix / lengths, vector[free], rcond=1e-12)[0] / lengths
-            out[row, into] = solution[-1]
-            out[row, X] = solution[0]
-            rest = vector - sum(c * b for c, b in zip(solution, basis, strict=True))
-        for i in kept:
-            out[row, i] = rest[i]
-        out[row, np.abs(out[row]) <= 1e-13 * size] = 0.0
-    return out
+    return [
+        _over(vector, state, kept, free, into, stored) if any(vector) else NOTHING
+        for vector in vectors
+    ]
+
+
+def _over(
+    vector: Values,
+    state: Values,
+    kept: tuple[int, ...],
+    free: list[int],
+    into: int,
+    stored: Values | None,
+) -> Values:
+    out, rest = NOTHING.copy(), vector
+    size = _size(vector)
+    if stored is not None:  # without the state first: exact where a stored value is meant
+        pivot = max(free, key=lambda i: abs(stored[i]))
+        out[into] = rest[pivot] / stored[pivot]
+        rest = _plus(rest, -out[into], stored)
+    if _size(rest[i] for i in free) > EXACT * size:
+        basis = [state, *([] if stored is None else [stored])]
+        matrix = np.array([[b[i] for b in basis] for i in free])
+        lengths = np.linalg.norm(matrix, axis=0)
+        right = np.array([vector[i] for i in free])
+        solution = np.linalg.lstsq(matrix / lengths, right, rcond=1e-12)[0] / lengths
+        out[into], out[X] = float(solution[-1]), float(solution[0])
+        total = _scale(state, out[X])
+        if stored is not None:
+            total = _plus(total, out[into], stored)
+        rest = _plus(vector, -1.0, total)
+    for i in kept:
+        out[i] = rest[i]
+    return [0.0 if abs(c) <= 1e-13 * size else c for c in out]
