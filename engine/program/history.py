@@ -80,7 +80,7 @@ class Storage:
 def allocate(
     updates: Sequence[Vector],
     values: Mapping[Symbol, Mapping[Symbol, float]] | None = None,
-    lines: Sequence[str] | None = None,
+    lines: Sequence[object] | None = None,
 ) -> list[Storage]:
     """The storage of every row, by depth-first search over what each may keep and store.
 
@@ -128,7 +128,7 @@ def _storage(past: Values, into: int, stored: Values | None) -> Storage:
     return Storage(x, (h_1, h_2, h_3), into - 1, factors)
 
 
-def _too_much(row: int, lines: Sequence[str] | None) -> str:
+def _too_much(row: int, lines: Sequence[object] | None) -> str:
     where = f" ({lines[row]})" if lines else ""
     return (
         f"the sampler can't be a program: after network call {row}{where} later steps need more "

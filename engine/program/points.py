@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import LEVEL_KINDS
+
+Float64 = NDArray[np.float64]
 
 WHOLE = 1e-6  # an index this close to a whole one is it: inverses round
 
@@ -46,11 +51,23 @@ def point(spec: DenoiserSpec, t: float) -> Point:
     multistep solvers and k-diffusion do; alpha and sigma are those of ``t`` itself, so no step of
     the solver changes its length.
     """
+    return points_at(spec, t)[0]
+
+
+def points_at(spec: DenoiserSpec, times: ArrayLike) -> list[Point]:
+    """The points at natural times (k,), as ``point`` has each; at once, as runs may be long."""
     schedule = spec.schedule
-    alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
-    at = t if t != schedule.clean else float(schedule.from_index(0))
-    index, level = float(schedule.index(t)), float(schedule.level(t))
-    return Point(float(t), _network_time(spec, at), alpha, sigma, index, level)
+    t = np.asarray(times, dtype=np.float64)
+    fed = _network_times(spec, np.where(t == schedule.clean, schedule.from_index(0), t))
+    alpha, sigma = schedule.alpha_sigma(t)
+    columns = (_numbers(v) for v in (alpha, sigma, schedule.index(t), schedule.level(t)))
+    return [Point(*values) for values in zip(_numbers(t), fed, *columns, strict=True)]
+
+
+def _numbers(values: Float64) -> list[float]:
+    """Of an array, or of the one number that numpy makes of an array without axes."""
+    numbers: list[float] = np.ravel(values).tolist()
+    return numbers
 
 
 def lambda_point(spec: DenoiserSpec, lam: float) -> Point:
@@ -69,21 +86,22 @@ def training_end(spec: DenoiserSpec, t: float) -> tuple[float, float]:
     return float(alpha), float(sigma)
 
 
-def _network_time(spec: DenoiserSpec, t: float) -> float:
+def _network_times(spec: DenoiserSpec, times: Float64) -> list[float]:
+    """What the network is fed at natural times, none of them the clean end."""
     schedule, kind = spec.schedule, spec.time.kind
     if kind == "log_snr":
-        alpha, sigma = (float(v) for v in schedule.alpha_sigma(t))
-        return 2.0 * math.log(alpha / sigma) if alpha > 0.0 else -math.inf
+        ends = zip(*map(_numbers, schedule.alpha_sigma(times)), strict=True)
+        return [2.0 * math.log(a / s) if a > 0.0 else -math.inf for a, s in ends]
     if kind in LEVEL_KINDS:
-        level = float(schedule.level(t))
-        return level if kind == "sigma" else math.log(level) / 4.0
+        levels = _numbers(schedule.level(times))
+        return levels if kind == "sigma" else [math.log(level) / 4.0 for level in levels]
     if schedule.unit_time and kind != "index":
-        return t if kind == "unit" else 1000.0 * t
-    index = network_index(spec, float(schedule.index(t)))
+        return [t if kind == "unit" else 1000.0 * t for t in _numbers(times)]
+    indices = [network_index(spec, index) for index in _numbers(schedule.index(times))]
     if kind == "index":
-        return index
-    unit = index / (schedule.steps - 1)
-    return unit if kind == "unit" else 1000.0 * unit
+        return indices
+    units = [index / (schedule.steps - 1) for index in indices]
+    return units if kind == "unit" else [1000.0 * unit for unit in units]
 
 
 def network_index(spec: DenoiserSpec, index: float) -> float:

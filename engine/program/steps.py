@@ -10,7 +10,7 @@ import numpy as np
 from revstep.engine.checks import check_number, check_whole
 from revstep.engine.errors import ArgumentError
 from revstep.engine.message import Argument, Message
-from revstep.engine.program.points import Point, point
+from revstep.engine.program.points import Point, point, points_at
 from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
@@ -52,8 +52,7 @@ def steps_over(
 
 def call_points(spec: DenoiserSpec, grid: Grid, steps: int) -> list[Point]:
     """The points of the ``steps`` network calls over a grid."""
-    times = grid.natural_times(spec.schedule, spec.time, steps)
-    return [point(spec, float(t)) for t in times]
+    return points_at(spec, grid.natural_times(spec.schedule, spec.time, steps))
 
 
 def default_steps(spec: DenoiserSpec, grid: Grid) -> int:

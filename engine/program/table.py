@@ -161,11 +161,11 @@ def _table(run: Run, inpaint: bool) -> StepProgram:
     return StepProgram(rows, table, (0.0, 0.0), points, 1 + int(rows[:, col.STORE].max()), key)
 
 
-def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> NDArray[np.float64]:
+def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> list[float]:
     update, arrive = row.update, row.arrive
     assert update is not None
     assert arrive is not None
-    out = np.zeros(col.COLUMNS)
+    out = [0.0] * col.COLUMNS
     out[col.TIME] = row.at.time
     out[col.C_IN] = _c_in(run.spec, row.at)
     out[col.P_X], out[col.P_M] = row.p_x, row.p_m
@@ -175,12 +175,11 @@ def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> NDArr
     out[col.C_X] = update.own(number, "x") + kept.x
     out[col.C_M] = update.own(number, "m")
     out[col.C_0] = update.own(number, "0")
-    out[col.H_1], out[col.H_2], out[col.H_3] = kept.history
+    out[col.H_1 : col.H_3 + 1] = kept.history
     out[col.S] = update.own(number, "z")
     out[col.W] = row.weight
     out[col.K_X : col.KH_3 + 1] = kept.stored
-    out[col.STORE] = kept.into
-    out[col.NOISE] = number
+    out[col.STORE], out[col.NOISE] = kept.into, number
     if row.log_betas is not None:
         out[col.LOG_BETA], out[col.LOG_BETA_TILDE] = row.log_betas
     if inpaint:

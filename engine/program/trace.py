@@ -22,6 +22,7 @@ from revstep.engine.program.guidance import GuidanceWeight, guidance_weight
 from revstep.engine.program.points import Point, training_end
 from revstep.engine.program.vector import (
     NotAVector,
+    Place,
     Symbol,
     Tape,
     Vector,
@@ -58,7 +59,7 @@ class Row:
     p_x: float
     p_m: float
     weight: float
-    line: str = ""
+    line: Place
     update: Vector | None = None
     arrive: Point | None = None
     log_betas: tuple[float, float] | None = None
@@ -102,6 +103,11 @@ class Run:
     def _symbol(self, kind: str, row: int | None = None) -> Vector:
         return Vector({Symbol(self.tape.row if row is None else row, kind): 1.0}, self.tape)
 
+    def _sum(self, *terms: tuple[float, str]) -> Vector:
+        """The sum of factors times symbols of this row: at once, as every call makes some."""
+        row = self.tape.row
+        return Vector({Symbol(row, kind): factor for factor, kind in terms}, self.tape)
+
     def denoise(
         self,
         x: Vector,
@@ -144,10 +150,12 @@ class Run:
         self.tape.row = number
         x.rename(Symbol(number, "x"))
         state, m = self._symbol("x"), self._symbol("m")
-        raw = p_x * state + p_m * m
+        raw = self._sum((p_x, "x"), (p_m, "m"))
         x0 = self._symbol("0") if self.clip else raw
-        raw_eps = self._raw_eps(state, m, raw, at)
-        eps = (state - at.alpha * x0) / at.sigma if self.clip and at.sigma > 0.0 else raw_eps
+        raw_eps = eps = self._raw_eps(state, m, raw, at)
+        if self.clip and at.sigma > 0.0:
+            part = 1.0 / at.sigma
+            eps = self._sum((part, "x"), (part * -at.alpha, "0"))
         return Estimate(m, x0, eps, raw_eps)
 
     def start_at(self, alpha: float, sigma: float) -> None:
@@ -231,10 +239,10 @@ class Run:
                 return m
             case "v_prediction":
                 norm = at.alpha**2 + at.sigma**2
-                return (at.sigma / norm) * x + (at.alpha / norm) * m
+                return self._sum((at.sigma / norm, "x"), (at.alpha / norm, "m"))
             case "flow":
                 total = at.alpha + at.sigma
-                return (1.0 / total) * x + (at.alpha / total) * m
+                return self._sum((1.0 / total, "x"), (at.alpha / total, "m"))
             case "score":
                 return -at.sigma * m
         if at.sigma == 0.0:

@@ -62,6 +62,13 @@ class Vector:
         self.row = tape.row if tape else 0
         self.name: Symbol | None = None
 
+    @classmethod
+    def _of(cls, terms: dict[Symbol, float], tape: Tape | None) -> Vector:
+        """The vector of these terms, none of them 0; they are kept as they are."""
+        made = cls.__new__(cls)
+        made.terms, made.tape, made.row, made.name = terms, tape, tape.row if tape else 0, None
+        return made
+
     def local(self) -> dict[Symbol, float]:
         """The terms, as the current row sees them: a sum of an earlier row is one symbol."""
         if self.tape is None or self.row == self.tape.row or len(self.terms) < 2:
@@ -83,12 +90,17 @@ class Vector:
             _refuse(f"adding {_named(other)} to a vector")
         if self.tape is not other.tape and self.tape is not None and other.tape is not None:
             refuse_stranger("combines vectors of two runs")
-        terms = dict(self.local())
+        terms = self.local().copy()
         for symbol, c in other.local().items():
-            a = terms.get(symbol, 0.0)
-            total = a + c
-            terms[symbol] = 0.0 if abs(total) < CANCELLED * max(abs(a), abs(c)) else total
-        return Vector(terms, self.tape or other.tape)
+            if symbol in terms:
+                a = terms[symbol]
+                total = a + c
+                if abs(total) < CANCELLED * max(abs(a), abs(c)) or total == 0.0:
+                    del terms[symbol]
+                    continue
+                c = total
+            terms[symbol] = c
+        return Vector._of(terms, self.tape or other.tape)
 
     __radd__ = __add__
 
@@ -109,7 +121,8 @@ class Vector:
             _refuse("multiplying two vectors")
         if (scale := number_of(factor)) is None:
             _refuse(f"multiplying a vector by {_named(factor)}")
-        return Vector({symbol: scale * c for symbol, c in self.local().items()}, self.tape)
+        scaled = {s: p for s, c in self.local().items() if (p := scale * c) != 0.0}
+        return Vector._of(scaled, self.tape)
 
     __rmul__ = __mul__
 
@@ -212,12 +225,22 @@ def _tracing(module: str) -> bool:
     return module in TRACING or module.startswith("numpy.")
 
 
-def sampler_line() -> str:
-    """Where the sampler being traced is: ``file.py, line 12``."""
+class Place(NamedTuple):
+    """A line of a sampler; as text ``file.py, line 12``."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}, line {self.line}"
+
+
+def sampler_line() -> Place:
+    """Where the sampler being traced is."""
     frame = sys._getframe(1)
     while frame.f_back and _tracing(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
+    return Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def refuse_stranger(what: str) -> NoReturn:
@@ -230,6 +253,8 @@ def refuse_stranger(what: str) -> NoReturn:
 
 def number_of(value: object) -> float | None:
     """A number known before the run, as a float, or None."""
+    if type(value) is float:
+        return value
     if isinstance(value, np.ndarray) and value.ndim == 0:  # what schedules give for one time
         value = value.item()
     return float(value) if isinstance(value, numbers.Real) else None
