@@ -14,7 +14,8 @@ from revstep.engine.system.machine import processor
 from revstep.export.targets.cpu.candidate import BAD, Candidate, Trial
 from revstep.export.targets.cpu.choose import status_of
 from revstep.export.targets.cpu.graphs import Graphs
-from revstep.export.targets.cpu.search import Plan, Search
+from revstep.export.targets.cpu.protocol import Plan
+from revstep.export.targets.cpu.search import Search
 from revstep.export.targets.onnxruntime import checked_entry
 from revstep.export.targets.target import content_key
 

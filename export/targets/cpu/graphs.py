@@ -30,7 +30,8 @@ class Graphs:
         self.bytes = sum(file.stat().st_size for file in _files(graph))
         self._graph = graph
         self._folder = folder
-        self._made: dict[tuple[str, ...], Path] = {}
+        self._made: dict[tuple[str, ...], Path | None] = {(): None}
+        self._forms: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
         if not self.reason:
             self._find()
 
@@ -40,33 +41,39 @@ class Graphs:
         Raises:
             Refused: They can't be applied.
         """
-        if not rewrites:
-            return None
+        return self._made[self.form(rewrites)]
+
+    def form(self, rewrites: Sequence[str]) -> tuple[str, ...]:
+        """Those of the rewrites that change the graph; some need others before them.
+
+        Raises:
+            Refused: They can't be applied.
+        """
         names = tuple(rewrites)
-        if names not in self._made:
-            self._make(names)
-        return self._made[names]
+        if names not in self._forms:
+            self._forms[names] = self._make(names)
+        return self._forms[names]
 
     def _find(self) -> None:
         try:
-            from revstep.export.rewrite import applicable
+            from revstep.export.rewrite.apply import applicable
 
             names = applicable(self._graph)
-            self.all = self._make(names) if names else ()
+            self.all = self.form(names)
         except Refused as refused:
             self.reason = refused.reason
         except Exception as error:  # whatever a graph raises that onnx can't take
             self.reason = f"the graph can't be rewritten: {error}"
 
     def _make(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        from revstep.export.rewrite import rewrite_graph
+        from revstep.export.rewrite.apply import rewrite_graph
 
         out = self._folder / f"{len(self._made)}.onnx"
         try:
-            changed = rewrite_graph(self._graph, out, names)
+            changed: tuple[str, ...] = rewrite_graph(self._graph, out, names)
         except Exception as error:  # its own checks, or onnx's
             raise Refused(FAILED, f"the graph can't be rewritten: {error}") from error
-        self._made[names] = self._made[changed] = out
+        self._made.setdefault(changed, out)
         return changed
 
 

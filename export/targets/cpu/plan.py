@@ -13,7 +13,7 @@ from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.machine import has_bf16, memory_bytes
 from revstep.export.targets.cpu.candidate import DEFAULT, MISSING, NOT_TRIED, Candidate, Trial
 from revstep.export.targets.cpu.graphs import Graphs
-from revstep.export.targets.cpu.search import Plan
+from revstep.export.targets.cpu.protocol import Plan
 from revstep.export.targets.options import Profile
 from revstep.export.targets.target import CompileArguments
 

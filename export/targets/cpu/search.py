@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
 
 from revstep.export.targets.cpu.candidate import (
     BAD,
@@ -23,7 +22,8 @@ from revstep.export.targets.cpu.candidate import (
     Trial,
 )
 from revstep.export.targets.cpu.choose import choose
-from revstep.export.targets.cpu.timing import MIN_ROUNDS, WITHIN, Block, slower
+from revstep.export.targets.cpu.protocol import Plan, Report, Track
+from revstep.export.targets.cpu.timing import MIN_ROUNDS, WITHIN, slower
 
 FAR = 1.5  # times as slow as the fastest, by the fastest call of each: out at once
 WORSE = 1.15  # times as slow as with more threads: still fewer are not tried
@@ -32,48 +32,6 @@ DUELS = 300  # blocks of the whole time: that is how long one is where a rewrite
 HALVINGS = tuple(MIN_ROUNDS * n for n in (1, 2, 4))  # rounds after which the slower half goes
 ROUNDS = 12  # that the time is meant for
 SHORTEST, LONGEST = 0.02, 1.0  # seconds of a block
-
-Report = Callable[[str, float], None]
-"""Called with a description and the share that is done."""
-
-
-class Track(Protocol):
-    """Where candidates run. A method raises ``Refused`` where the candidate fails."""
-
-    def open(self, candidate: Candidate) -> tuple[str, dict[str, Any]]:
-        """Starts it and checks single calls: (its runtime's version, the figures)."""
-        ...
-
-    def prove(self, candidate: Candidate) -> dict[str, Any]:
-        """Checks a whole run: the figures."""
-        ...
-
-    def time(self, candidate: Candidate, rows: int, seconds: float) -> Block:
-        """Times calls of so many rows, about that long."""
-        ...
-
-    def close(self, candidate: Candidate) -> None:
-        """Ends it, whatever state it is in."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is searched.
-
-    Attributes:
-        families: (runtime, precision, all rewrites to be tried together), the default first.
-        threads: Numbers of threads, from the largest down.
-        rows: Numbers of network rows.
-        seconds: Of timing.
-        alive: Candidates that may stay open beside the one that is tried.
-    """
-
-    families: tuple[tuple[str, str, tuple[str, ...]], ...]
-    threads: tuple[int, ...]
-    rows: tuple[int, ...]
-    seconds: float
-    alive: int
 
 
 class Search:
@@ -246,6 +204,8 @@ class Search:
     def _without(self, best: Trial, name: str) -> Trial:
         """The trial without that rewrite, if it is not slower; else ``best``."""
         kept = tuple(n for n in best.candidate.rewrites if n != name)
+        with contextlib.suppress(Refused):
+            kept = self._track.form(kept)
         shorter = dataclasses.replace(best.candidate, rewrites=kept)
         if shorter in self.trials or self._spent >= self._plan.seconds:
             return best  # the plain graph races by itself

@@ -23,7 +23,8 @@ from revstep.export.targets.cpu.plan import (
     passed_over,
     precisions_of,
 )
-from revstep.export.targets.cpu.search import Report, Search
+from revstep.export.targets.cpu.protocol import Report
+from revstep.export.targets.cpu.search import Search
 from revstep.export.targets.cpu.track import ProcessTrack, decoder_figures
 from revstep.export.targets.target import CompileArguments, Target
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -36,6 +36,10 @@ class ProcessTrack:
         self._cancelled = cancelled
         self._processes: dict[Candidate, Process] = {}
         self._known: dict[str, float] = {}  # kind of request -> thread-seconds of the first
+
+    def form(self, rewrites: Sequence[str]) -> tuple[str, ...]:
+        """Those of the rewrites that change the graph."""
+        return self._graphs.form(rewrites)
 
     def open(self, candidate: Candidate) -> tuple[str, dict[str, Any]]:
         """Starts its process, in which it is opened and its single calls are checked."""

@@ -28,14 +28,12 @@ def choice_line(entry: CompiledEntry) -> str:
     """What runs a number of rows: ``batch 16: openvino 2026.4.1, fp32, 2 threads, 7.1 ms``."""
     choice = entry.choice
     assert choice is not None
-    threads = f"{choice.threads} thread{'s' if choice.threads > 1 else ''}"
     rewrites = f"rewritten ({', '.join(choice.rewrites)})" if choice.rewrites else "as exported"
     default = _default_ms(choice.candidates)
     speed = "" if default is None else f", {default / (choice.seconds * 1e3):.2f} x the default"
-    return (
-        f"batch {entry.batch[1]}: {entry.runtime} {entry.version}, {entry.precision}, {threads}, "
-        f"graph {rewrites}: {_ms(choice.seconds * 1e3)} ms a call{speed}"
-    )
+    what = f"{entry.runtime} {entry.version}, {entry.precision}, {_threads(choice.threads)}"
+    time = f"{_ms(choice.seconds * 1e3)} ms a call{speed}"
+    return f"batch {entry.batch[1]}: {what}, graph {rewrites}: {time}"
 
 
 def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
@@ -69,9 +67,13 @@ def reasons(candidates: Sequence[dict[str, Any]]) -> list[str]:
             continue
         parts = [c["runtime"], c["precision"]]
         if c["status"] != "missing":
-            parts += [f"{c['threads']} threads", *(["rewritten"] if c["rewrites"] else [])]
+            parts += [_threads(c["threads"]), *(["rewritten"] if c["rewrites"] else [])]
         lines.append(f"{', '.join(parts)}: {c['status']}: {c['reason']}")
     return lines
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _default_ms(candidates: Sequence[dict[str, Any]]) -> float | None:

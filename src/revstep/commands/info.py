@@ -9,6 +9,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from revstep.commands.choices import print_choice
 from revstep.commands.compile import entry_line, parity_lines
 from revstep.commands.errors import report_errors
 from revstep.commands.output import out, print_json, size
@@ -36,6 +37,9 @@ def info(
     for name, value in _rows(opened):
         table.add_row(name, value)
     out().print(table)
+    for entry in opened.compiled:
+        if entry.choice is not None:
+            print_choice(entry)
 
 
 def _rows(bundle: Bundle) -> list[tuple[str, str]]:
@@ -78,6 +82,8 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     for precision, nodes in provenance.get("precision", {}).items():
         rows.append((precision, _nodes(nodes)))
     for entry in bundle.compiled:
+        if entry.choice is not None:  # has a table
+            continue
         rows.append(("compiled", entry_line(entry)))
         rows += [("", line) for line in parity_lines(entry.parity)]
     if not bundle.compiled:

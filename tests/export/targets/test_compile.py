@@ -5,11 +5,18 @@ import json
 import os
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
-from damage import disk_full, edit_manifest, export_anew, flip, rehash, snapshot
-from onnx import numpy_helper
+from damage import (
+    change_weight,
+    disk_full,
+    edit_manifest,
+    export_anew,
+    flip,
+    rehash,
+    scale_one,
+    snapshot,
+)
 from toys import build
 
 from revstep.engine.bundle.reader import Bundle
@@ -19,25 +26,6 @@ from revstep.export import BuildOptions, compile_bundle, export_module
 from revstep.export.targets.compile import TARGETS
 from revstep.export.targets.jobs import compile_jobs, plan_jobs
 from revstep.export.targets.target import Target
-
-
-def change_weight(bundle, change, name="denoiser.fp32.onnx", size=8):
-    """Changes the first weight of the graph with ``size`` elements or more; hashes are renewed."""
-    model = onnx.load(bundle / name)
-    weight = next(
-        w for w in model.graph.initializer
-        if w.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) and len(w.dims) > 1
-        and np.prod(w.dims) >= size
-    )  # fmt: skip
-    values = numpy_helper.to_array(weight).copy()
-    change(values)
-    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    onnx.save(model, bundle / name)
-    rehash(bundle, name)
-
-
-def scale_one(values):
-    values.reshape(-1)[np.abs(values).argmax()] *= 1.5
 
 
 def poison_one(values):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from revstep.export.targets.cpu.candidate import Candidate, Refused
 from revstep.export.targets.cpu.choose import status_of
-from revstep.export.targets.cpu.search import Plan, Search
+from revstep.export.targets.cpu.protocol import Plan
+from revstep.export.targets.cpu.search import Search
 from revstep.export.targets.cpu.timing import Block
 
 ALL = ("conv", "mish", "norm")
@@ -24,6 +25,7 @@ class FakeTrack:
     def __init__(self, ms, noise=0.0, fails=lambda method, candidate: None):
         self.ms = ms
         self.fails = fails
+        self.effective = lambda rewrites: rewrites
         self.noise = noise
         self.rng = np.random.default_rng(0)
         self.opened = []
@@ -35,6 +37,9 @@ class FakeTrack:
     def _may_fail(self, method, candidate):
         if (refused := self.fails(method, candidate)) is not None:
             raise refused
+
+    def form(self, rewrites):
+        return self.effective(tuple(rewrites))
 
     def open(self, candidate):
         self.opened.append(candidate)
@@ -107,6 +112,17 @@ def test_a_rewrite_that_does_not_pay_is_left_out():
 def test_a_rewrite_that_costs_more_than_the_others_gain_is_left_out():
     made = search(FakeTrack(pays(conv=0.9, mish=1.2, norm=1.0), noise=0.003))
     assert made.winner(16, "fp32").candidate.rewrites == ("conv",)
+
+
+def test_a_rewrite_that_needs_another_goes_with_it():
+    track = FakeTrack(pays(conv=1.0, mish=0.9, norm=0.5), noise=0.003)
+    track.effective = lambda names: names if "conv" in names else tuple(
+        name for name in names if name != "mish"
+    )  # fmt: skip
+    made = search(track)
+    assert made.winner(16, "fp32").candidate.rewrites == ALL
+    assert ("mish", "norm") not in {c.rewrites for c in track.opened}
+    assert ("norm",) in {c.rewrites for c in track.opened}
 
 
 def test_where_no_rewrite_pays_the_graph_stays_as_it_is():
