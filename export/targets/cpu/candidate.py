@@ -106,7 +106,7 @@ class Trial:
             values |= {
                 "ms": self.median(rows) * 1e3,
                 "low_ms": min(b.low for b in blocks) * 1e3,
-                "high_ms": max(b.high for b in blocks) * 1e3,
+                "high_ms": median(b.high for b in blocks) * 1e3,
                 "rounds": len(blocks),
                 "calls": sum(b.calls for b in blocks),
             }

@@ -22,7 +22,8 @@ class Block:
 
     Attributes:
         median: Seconds of one call.
-        low, high: Of the fastest and the slowest.
+        low: Of the fastest.
+        high: Of one that nine in ten are faster than.
         calls: How many.
         seconds: Of all together.
     """

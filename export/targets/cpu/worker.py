@@ -29,6 +29,9 @@ from revstep.export.parity.bounds import Bounds, finding, recorded, resolve_boun
 from revstep.export.parity.check import check_decoder_parity, check_forward, check_run
 
 ANY_ERROR = 1e30  # a forward bound that refuses infinity alone
+FEWEST = 4  # calls of a block, the warm-up among them,
+LONG = 1.0  # unless they take longer than so many seconds
+HIGH = 0.9  # of the calls of a block are faster than its ``high``
 
 
 class Worker:
@@ -79,19 +82,19 @@ class Worker:
         return check_run(self._denoiser, self._parity, self._limit)
 
     def time(self, rows: int, seconds: float) -> dict[str, Any]:
-        """Times calls of so many rows, about that long; the first is a warm-up if it is short."""
+        """Times calls of so many rows, about that long; the first of several is a warm-up."""
         call = self._calls.get(rows) or self._bound(rows)
         times: list[float] = []
         begun = perf_counter()
-        while not times or perf_counter() - begun < seconds:
+        while _more(len(times), perf_counter() - begun, seconds):
             before = perf_counter()
             call()
             times.append(perf_counter() - before)
         whole = perf_counter() - begun
-        times = times[1:] or times
+        times = sorted(times[1:] or times)
         return {
-            "median": median(times), "low": min(times), "high": max(times), "calls": len(times),
-            "seconds": whole,
+            "median": median(times), "low": times[0], "high": times[int(HIGH * len(times))],
+            "calls": len(times), "seconds": whole,
         }  # fmt: skip
 
     def decoder(self) -> dict[str, Any]:
@@ -114,6 +117,11 @@ class Worker:
         call = self._calls[rows] = self._denoiser.bind(buffers)
         call()  # what a runtime compiles or plans at first
         return call
+
+
+def _more(calls: int, passed: float, seconds: float) -> bool:
+    """Whether a block goes on."""
+    return passed < seconds or calls == 0 or (calls < FEWEST and passed < LONG)
 
 
 def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:

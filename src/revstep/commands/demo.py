@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from revstep.commands.choices import choice_line
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.latency_table import latency_table, machine_line
@@ -20,6 +21,7 @@ from revstep.commands.pictures import grid_of, save_picture
 
 if TYPE_CHECKING:
     from revstep.bench.latency import Latency
+    from revstep.engine.bundle.entry import CompiledEntry
     from revstep.engine.engine import Engine
     from revstep.engine.spec.denoiser import Condition
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 MODEL = Path("examples") / "fashion_mnist_unet"
 SEED = 0
 LATENCY_BATCHES = (1, 16)
+CHOICE_SECONDS = 8.0  # of timing, to choose what runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def demo(
 
     files: list[Path] = []
     with progress_bars() as bars:
-        _build(folder, bundle, threads, bars)
+        entries = _build(folder, bundle, threads, min(seconds, CHOICE_SECONDS), bars)
         import revstep
 
         engine = revstep.load(bundle, threads=threads)
@@ -99,9 +102,12 @@ def demo(
     machine = machine_info()
     if as_json:
         result: dict[str, Any] = {"bundle": bundle, "pictures": files, "seconds": elapsed}
+        result["compiled"] = [entry.to_dict() for entry in entries]
         latency = [row.to_dict() for row in rows]
         print_json({**result, "machine": machine, "engine": engine.describe(), "latency": latency})
         return
+    for entry in entries:
+        typer.echo(choice_line(entry))
     out().print(latency_table(rows))
     typer.echo(machine_line(machine))
     for picture, file in zip(PICTURES, files, strict=True):
@@ -125,7 +131,10 @@ def _model_folder(model: Path | None) -> Path:
     )
 
 
-def _build(folder: Path, bundle: Path, threads: int | None, bars: Bars) -> None:
+def _build(
+    folder: Path, bundle: Path, threads: int | None, seconds: float, bars: Bars
+) -> tuple[CompiledEntry, ...]:
+    """Exports the model and measures it for this processor."""
     report = bars.bar("Export")
     report("loading PyTorch", 0, 0)
     from revstep.export import compile_bundle, export_diffusers
@@ -135,7 +144,14 @@ def _build(folder: Path, bundle: Path, threads: int | None, bars: Bars) -> None:
         export_diffusers(
             folder, bundle, null_class=_last_class(folder), overwrite=True, progress=report
         )
-    compile_bundle(bundle, threads=threads, progress=bars.bar("Compile"))
+    return compile_bundle(
+        bundle,
+        target="cpu",
+        threads=threads,
+        batch=[2 * batch for batch in LATENCY_BATCHES],  # guidance takes two rows a sample
+        seconds=seconds,
+        progress=bars.bar("Compile"),
+    )
 
 
 def _last_class(folder: Path) -> int | None:
