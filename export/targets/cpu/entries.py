@@ -44,12 +44,15 @@ def entries_of(
     entries, files = [], {}
     trials = [*search.trials.values(), *others]
     for rows in plan.rows:
-        for winner in _winners(search, rows, precisions):
+        winners = list(_winners(search, rows, precisions))
+        for winner in winners:
+            best = winners[-1]
             name, file = None, graphs.file(winner.candidate.rewrites)
             if file is not None:
                 name = f"{PLANS}{file_digest(file)[:32]}.onnx"
                 files[name] = file.read_bytes()
-            listed = tuple(t.to_dict(rows, status_of(t, winner, rows)) for t in trials)
+            rivals = [t for t in trials if best is winner or _rivals(t, winner)]
+            listed = tuple(t.to_dict(rows, status_of(t, winner, rows)) for t in rivals)
             entries.append(_entry(bundle, winner, rows, name, listed))
     if not entries:
         lines = [f"{t.candidate}: {t.status}: {t.reason}" for t in trials if t.status in BAD]
@@ -77,6 +80,11 @@ def _winners(search: Search, rows: int, precisions: Sequence[str]) -> Iterator[T
         yield first
     if best is not None and best is not first:
         yield best
+
+
+def _rivals(trial: Trial, winner: Trial) -> bool:
+    """Whether they competed: one that bf16 beats is the best of its own precision."""
+    return trial.candidate.precision == winner.candidate.precision
 
 
 def _entry(

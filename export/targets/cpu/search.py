@@ -48,7 +48,8 @@ class Search:
         self._report = report
         self._heats: dict[tuple[int, str], list[Trial]] = {}
         self._spent = 0.0
-        self._round = 0  # of all blocks
+        self._looks = 0
+        self._round = 0  # of all turns
         self._raced = 0  # of the heats
 
     def run(self) -> None:
@@ -98,14 +99,26 @@ class Search:
         trial = self.trials[candidate] = Trial(candidate)
         with self._refusing(trial):
             trial.version, trial.parity = self._track.open(candidate)
-            for rows in self._plan.rows:
-                self._time(trial, rows, -len(self.trials), SHORTEST)  # a round of its own
-            if self._far_behind(trial):
+            self._look(trial)
+            if self._is_out(trial):
                 self._drop(trial, "far behind; its whole run was not checked")
             else:
                 trial.parity = {**trial.parity, **self._track.prove(candidate)}
                 trial.proven = True
         return trial
+
+    def _look(self, trial: Trial) -> None:
+        """Times it once, in a round of its own."""
+        self._looks += 1
+        for rows in self._plan.rows:
+            self._time(trial, rows, -self._looks, SHORTEST)
+
+    def _is_out(self, trial: Trial) -> bool:
+        """Whether it is far behind, and at another time still is: the machine has others to run."""
+        if not self._far_behind(trial):
+            return False
+        self._look(trial)
+        return self._far_behind(trial)
 
     def _far_behind(self, trial: Trial) -> bool:
         """Whether at every number of rows another of its precision is far faster."""
@@ -118,8 +131,9 @@ class Search:
     def _thin_out(self) -> None:
         """Drops those that are far behind, and the slowest beyond what may stay open."""
         for trial in self._open():
-            if self._far_behind(trial):
-                self._drop(trial, "far behind")
+            with self._refusing(trial):
+                if self._is_out(trial):
+                    self._drop(trial, "far behind")
         ranked = sorted(self._open(), key=lambda t: (self._class(t), t.candidate.simplicity))
         for trial in ranked[self._plan.alive :]:
             self._drop(trial, "behind, and no more are kept open")
@@ -139,9 +153,7 @@ class Search:
         """Those of the same rows follow each other, so that precisions are compared too."""
         for rows in self._plan.rows:
             for precision in dict.fromkeys(t.candidate.precision for t in self._open()):
-                racers = self._open(precision)
-                first = min(t.low(rows) for t in racers)
-                self._heats[rows, precision] = [t for t in racers if t.low(rows) <= FAR * first]
+                self._heats[rows, precision] = self._open(precision)
 
     def _race(self, rounds: int) -> None:
         """So many rounds of all heats; after them, who is slower drops out."""
@@ -150,7 +162,9 @@ class Search:
             for (rows, _), racers in self._heats.items():
                 self._turns(racers, rows, self._slice())
             self._round += 1
-        self._raced += rounds
+            self._raced += 1
+            for heat, racers in self._heats.items():
+                self._heats[heat] = _near(racers, heat[0])
         halving = self._raced in HALVINGS
         for heat, racers in self._heats.items():
             self._heats[heat] = self._left(racers, heat[0], halving)
@@ -254,6 +268,12 @@ class Search:
         except Refused as refused:
             trial.refuse(refused)
             self._track.close(trial.candidate)
+
+
+def _near(racers: Sequence[Trial], rows: int) -> list[Trial]:
+    """Those that still run and are not far behind the fastest."""
+    racers = [t for t in racers if t.status is None]
+    return [t for t in racers if t.low(rows) <= FAR * min(o.low(rows) for o in racers)]
 
 
 def _kind(candidate: Candidate) -> tuple[str, str]:

@@ -38,7 +38,7 @@ def choice_line(entry: CompiledEntry) -> str:
 
 def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
     """A row for each candidate that was timed, the fastest first."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("runtime", no_wrap=True)
     table.add_column("type", no_wrap=True)
     table.add_column("graph", overflow="fold")

@@ -138,7 +138,7 @@ def test_slow_candidates_drop_out_before_the_rounds():
     dropped = [t for t in made.trials.values() if t.candidate.runtime == "openvino"]
     assert all(t.status in ("slower", "not tried") and not t.proven for t in dropped)
     timed = [len(t.blocks[1]) for t in dropped if t.blocks]
-    assert set(timed) == {1}
+    assert set(timed) == {2}  # once, and once more to be sure
 
 
 def test_fewer_threads_are_not_tried_where_that_gets_worse():
