@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 BIN := $(VENV)/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 # TensorRT-RTX builds engines without a GPU, and the tests do.
-EXTRAS := cpu,export,images,bench,tensorrt-rtx,test,dev
+EXTRAS := cpu,openvino,export,images,bench,tensorrt-rtx,test,dev
 SOURCES := $(shell find src engine kernels export bench -type f \
 	\( -name '*.py' -o -name '*.pyi' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' \) 2>/dev/null)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from revstep.engine.backends.protocol import NetworkBuffers, index_hint
+from revstep.engine.backends.signature import Port, check_signature
 from revstep.engine.checks import check_whole
 from revstep.engine.errors import BackendError
 from revstep.engine.message import Argument
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.cores import usable_threads
-from revstep.engine.system.forks import renew_in_children
+from revstep.engine.system.forks import keep_for_ever, renew_in_children
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-TYPES = {
+TYPES: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(int64)": np.dtype(np.int64),
     "tensor(int32)": np.dtype(np.int32),
@@ -156,7 +156,7 @@ class CpuSession:
         if self.threads > 1:
             # onnxruntime 1.32 ends its workers when the session goes: a child that exits hangs or
             # crashes there, as they are not among its threads
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.session))
+            keep_for_ever(self.session)
         if others or self.threads > 1:
             self.session = None
 
@@ -247,42 +247,10 @@ def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:
     """The name of the session's one output; its inputs must be the spec's.
 
     Raises:
-        BackendError: They are not, or an axis has another length than the spec says.
+        BackendError: As ``check_signature``.
     """
-    inputs = {i.name: i for i in session.get_inputs()}
-    wanted = NetworkBuffers.allocate(spec, 0).inputs(spec)
-    if set(inputs) != set(wanted):
-        raise BackendError(
-            f"{graph.name} has the inputs {', '.join(inputs)}; its spec names "
-            f"{', '.join(wanted)}: export the bundle again"
-        )
-    for name, array in wanted.items():
-        if TYPES.get(inputs[name].type) != array.dtype:
-            raise BackendError(
-                f"{graph.name}: input {name!r} is {inputs[name].type}; the spec says "
-                f"{array.dtype}: export the bundle again"
-            )
-        check_dims(graph, f"input {name!r}", inputs[name].shape, array.shape)
-    outputs = session.get_outputs()
-    if len(outputs) != 1:
-        raise BackendError(f"{graph.name} has {len(outputs)} outputs; a denoiser has one")
-    check_dims(graph, "the output", outputs[0].shape, (1, *spec.output_shape))
-    return str(outputs[0].name)
-
-
-def check_dims(graph: Path, what: str, found: list[Any], wanted: tuple[int, ...]) -> None:
-    """Refuses axes of other lengths than the spec's; the rows and a graph's free axes are any.
-
-    Raises:
-        BackendError: Another number of axes, or another length.
-    """
-    if len(found) != len(wanted):
-        raise BackendError(
-            f"{graph.name}: {what} has {len(found)} axes; the spec says {len(wanted)}: export the "
-            "bundle again"
-        )
-    if any(isinstance(n, int) and n != m for n, m in zip(found[1:], wanted[1:], strict=True)):
-        raise BackendError(
-            f"{graph.name}: {what} is {tuple(found[1:])} per row; the spec says {wanted[1:]}: "
-            "export the bundle again"
-        )
+    inputs, outputs = (
+        [Port(p.name, p.type, TYPES.get(p.type), p.shape) for p in ports]
+        for ports in (session.get_inputs(), session.get_outputs())
+    )
+    return check_signature(graph, inputs, outputs, spec)

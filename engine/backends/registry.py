@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,12 +64,22 @@ class Backend:
         on_gpu: Opens it on a GPU; None: it runs on none.
         plans: The targets of ``revstep compile`` whose plans it needs, as ``auto`` takes them: any
             of them will do. Empty: it runs the bundle's graph.
+        package: What must be installed for ``auto`` to try it on a CPU beside what comes before.
+        graphs: Precisions whose products it takes from another precision's graph -> that one.
+        compiles: Whether it compiles for a number of rows what is bound to them.
     """
 
     title: str
     on_cpu: Callable[[Wanted], Denoiser] | None = None
     on_gpu: Callable[[Wanted, torch.device], OnGpu] | None = None
     plans: tuple[str, ...] = ()
+    package: str = "onnxruntime"
+    graphs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    compiles: bool = False
+
+    def graph_of(self, precision: str) -> str:
+        """The precision of the graph that it runs in ``precision``."""
+        return self.graphs.get(precision, precision)
 
 
 def _onnxruntime(wanted: Wanted) -> Denoiser:
@@ -82,6 +92,17 @@ def _onnxruntime(wanted: Wanted) -> Denoiser:
         )
     graph = wanted.graph or wanted.bundle.graph(wanted.precision)
     return OrtDenoiser(graph, wanted.bundle.spec, threads=wanted.threads)
+
+
+def _openvino(wanted: Wanted) -> Denoiser:
+    from revstep.engine.backends.ov.denoiser import OpenVinoDenoiser
+    from revstep.engine.backends.ov.library import check_precision
+
+    check_precision(wanted.precision)
+    graph = wanted.graph or wanted.bundle.graph(BACKENDS["openvino"].graph_of(wanted.precision))
+    return OpenVinoDenoiser(
+        graph, wanted.bundle.spec, precision=wanted.precision, threads=wanted.threads
+    )
 
 
 def _onnxruntime_cuda(wanted: Wanted, device: torch.device) -> OnGpu:
@@ -102,32 +123,44 @@ def _tensorrt(wanted: Wanted, device: torch.device) -> OnGpu:
 
 BACKENDS = {
     "onnxruntime": Backend("ONNX Runtime", on_cpu=_onnxruntime, on_gpu=_onnxruntime_cuda),
+    "openvino": Backend(
+        "OpenVINO",
+        on_cpu=_openvino,
+        package="openvino",
+        graphs={"bf16": "fp32"},
+        compiles=True,
+    ),
     "tensorrt": Backend("tensorrt", on_gpu=_tensorrt, plans=tuple(PACKAGES)),
     "tensorrt_rtx": Backend("tensorrt_rtx", on_gpu=_tensorrt, plans=("tensorrt_rtx",)),
 }
 """As ``load`` names them; ``torch`` runs live modules and is no bundle's."""
 
 NAMES = ("auto", *BACKENDS, "torch")
-PREFERRED = ("tensorrt", "onnxruntime")  # what auto tries, the best first
+PREFERRED = ("tensorrt", "onnxruntime", "openvino")  # what auto tries, the best first
 
 
 def candidates(bundle: Bundle, kind: str) -> list[str]:
     """What ``auto`` tries on a ``cpu`` or a ``cuda`` device, the best first.
 
     A backend that needs plans is tried where it has any part in this: the bundle has one, or the
-    package that runs them is installed.
+    package that runs them is installed. On a CPU one whose package is there; where none is, the
+    first, which says so.
     """
+    able = [name for name in PREFERRED if runs_on(name, kind)]
+    if kind == "cpu":
+        return [name for name in able if _installed(BACKENDS[name].package)] or able[:1]
     have = {entry.target for entry in bundle.compiled}
     return [
         name
-        for name in PREFERRED
-        if runs_on(name, kind)
-        and (
-            not (plans := BACKENDS[name].plans)
-            or have.intersection(plans)
-            or any(importlib.util.find_spec(package) is not None for package in plans)
-        )
+        for name in able
+        if not (plans := BACKENDS[name].plans)
+        or have.intersection(plans)
+        or any(_installed(package) for package in plans)
     ]
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def runs_on(name: str, kind: str) -> bool:

@@ -76,8 +76,8 @@ def load(
 
     Args:
         path: A ``.revstep`` directory.
-        backend: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``. (``torch`` runs live
-            modules: ``from_module``.)
+        backend: ``onnxruntime``, ``openvino``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``.
+            (``torch`` runs live modules: ``from_module``.)
         device: ``cpu``, ``cuda``, ``cuda:<i>``, or ``auto``.
         precision: ``fp32``, ``fp16``, ...: one that the bundle holds; None prefers fp32. Of what
             was chosen for a CPU those choices alone; None: for each number of rows the best, which
@@ -115,7 +115,8 @@ def load(
     bundle = Bundle.open(path, verify=verify)
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
     if not (chosen == "bf16" and winners(bundle, chosen)):  # which run the fp32 graph
-        bundle.graph(chosen)
+        named = BACKENDS.get(backend)
+        bundle.graph(named.graph_of(chosen) if named else chosen)
     if chosen != "fp32" and bundle.spec.prediction == "mean":
         log.warning(
             "%s predicts 'mean', which at noisy times is multiplied by thousands to give x0: "

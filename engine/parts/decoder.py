@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.onnx_cpu import CpuSession, check_dims, onnx_session
+from revstep.engine.backends.onnx_cpu import CpuSession, onnx_session
+from revstep.engine.backends.signature import check_dims
 from revstep.engine.errors import NonFiniteError
 from revstep.engine.spec.denoiser import Decoder
 

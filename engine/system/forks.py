@@ -6,6 +6,7 @@ ever, and a library's worker threads are gone.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import weakref
 from typing import Protocol
@@ -27,6 +28,11 @@ _renewed: weakref.WeakSet[Renewed] = weakref.WeakSet()
 def renew_in_children(thing: Renewed) -> None:
     """Calls ``thing.after_fork()`` in every child that this process forks, while it lives."""
     _renewed.add(thing)
+
+
+def keep_for_ever(thing: object) -> None:
+    """Keeps a library's object from being destroyed, in a child where that would not end."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def refuse_forked(made_by: int, device: str) -> None:

@@ -17,10 +17,14 @@ def cache_dir() -> Path:
 
 def read_cache(kind: str, key: str) -> bytes | None:
     """What ``write_cache`` kept, or None."""
+    file = _cache_file(kind, key)
     try:
-        return _cache_file(kind, key).read_bytes()
+        data = file.read_bytes()
     except OSError:
         return None
+    with contextlib.suppress(OSError):
+        os.utime(file)  # for ``trim_cache``
+    return data
 
 
 def write_cache(kind: str, key: str, data: bytes) -> None:
@@ -34,6 +38,22 @@ def write_cache(kind: str, key: str, data: bytes) -> None:
             os.replace(temporary, file)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def trim_cache(kind: str, limit: int) -> None:
+    """Removes what was used longest ago, until the files of this kind have ``limit`` bytes."""
+    with contextlib.suppress(OSError):
+        files = []
+        for file in (cache_dir() / kind).iterdir():
+            with contextlib.suppress(OSError):  # another process removes them too
+                found = file.stat()
+                files.append((found.st_mtime, found.st_size, file))
+        total = sum(size for _, size, _ in files)
+        for _, size, file in sorted(files):
+            if total <= limit:
+                return
+            file.unlink(missing_ok=True)
+            total -= size
 
 
 def _cache_file(kind: str, key: str) -> Path:

@@ -6,6 +6,7 @@ import importlib.util
 
 _EXTRAS = {
     "onnxruntime": "cpu",
+    "openvino": "openvino",
     "torch": "export",
     "onnx": "export",
     "onnxscript": "export",
