@@ -62,17 +62,19 @@ def rewrite_graph(graph: Path, out: Path, names: Sequence[str]) -> tuple[str, ..
     return changed
 
 
-def applicable(graph: Path) -> tuple[str, ...]:
+def applicable(graph: Path, runtime: str | None = None) -> tuple[str, ...]:
     """The names of the rewrites that change something in a graph, each of those before it applied.
 
-    None of a graph that can't be rewritten, as of one with weights in a file of their own.
+    With a runtime, of those that are for it. None of a graph that can't be rewritten, as of one
+    with weights in a file of their own.
     """
     from revstep.export.rewrite.table import REWRITES
 
     if _too_large(graph) is not None:
         return ()
     model = _loaded(graph)
-    return tuple(name for name in REWRITES if _change(model, name))
+    tried = [r.name for r in REWRITES.values() if runtime is None or runtime in r.runtimes]
+    return tuple(name for name in tried if _change(model, name))
 
 
 def _change(model: ir.Model, name: str) -> int:

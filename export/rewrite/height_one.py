@@ -110,8 +110,7 @@ class Twins:
             data = node.inputs[:1] if kind == "Split" else node.inputs
             if any(v is not None and rank(v) not in {0, 1, 2, 3} for v in data):
                 return None
-            rest = list(node.inputs[len(data) :])
-            return [self._broadcast(v) for v in data] + rest, attributes
+            return [*map(self._broadcast, data), *node.inputs[len(data) :]], attributes
         changed = {"Pad": self._pad, "Slice": self._slice, "Resize": self._resize}.get(kind)
         rest = None if changed is None else changed(node)
         return None if rest is None else ([self.of(x), *rest], attributes)
