@@ -11,7 +11,10 @@ from typing import Any
 
 from revstep.engine.system.machine import cpu_count, cpu_name, nvidia_gpus, package_version
 
-PACKAGES = ("revstep", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "triton", "diffusers")
+PACKAGES = (
+    *("revstep", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("torch", "triton", "diffusers"),
+)
 
 
 def machine_info(checkout: Path | None = None) -> dict[str, Any]:

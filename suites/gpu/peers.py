@@ -125,7 +125,7 @@ def peer_run(
     module: Any = prepared(run, network, dtype)
     if compiled is not None:
         module = torch.compile(module, mode=compiled, dynamic=False)
-    scheduler = _scheduler(spec)
+    scheduler = scheduler_for(spec)
     buffers = NetworkBuffers.allocate(spec, batch, dtype, run.device).conditions
     for name, array in conditions_for(spec, batch).items():
         buffers[name].copy_(torch.from_numpy(array))
@@ -167,7 +167,7 @@ def _tf32() -> Iterator[None]:
         matmul.allow_tf32, conv.allow_tf32 = before
 
 
-def _scheduler(spec: DenoiserSpec) -> Any:
+def scheduler_for(spec: DenoiserSpec) -> Any:
     """The DDIMScheduler of diffusers for a spec, or its plain twin."""
     schedule = spec.schedule
     assert isinstance(schedule, VPSchedule)

@@ -1,0 +1,116 @@
+"""One network call in every form, for every network and batch, and what compile chose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from revstep.bench.compare import ratio_interval
+from revstep.engine.bundle.entry import CPU, CompiledEntry
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.system.machine import package_version
+from suites.cpu.context import Measurement, figures, times_as_fast
+from suites.cpu.networks import NETWORKS
+from suites.cpu.turns import Contender, Failed, Found
+
+BATCHES = (1, 16)
+EXPORTED = "ONNX Runtime"  # the form that today's build runs
+TITLES = {"onnxruntime": EXPORTED, "openvino": "OpenVINO"}
+PACE = {"starts": 2, "minimum": 5, "maximum": 25, "seconds": 4.0}
+
+
+def measure(run: Measurement) -> None:
+    """A row a network and batch."""
+    for network in NETWORKS:
+        for batch in BATCHES:
+            run.case("grid", f"{network}, batch {batch}", partial(_measured, run, network, batch))
+
+
+def _measured(run: Measurement, network: str, batch: int) -> dict[str, Any]:
+    bundle = Bundle.open(run.bundle(network))
+    try:
+        winners, reason = winners_of(Bundle.open(run.compiled(network)), batch), None
+    except Failed as error:
+        winners, reason = {}, str(error)
+    forms = list(_forms(run, bundle, winners))
+    options = {"bundle": str(bundle.path), "rows": batch}
+    contenders = [
+        Contender(form_name(*form), "form", {**options, **_asked(*form)}, process=form_name(*form))
+        for form in forms
+    ]
+    found = run.turns(contenders, **PACE)
+    others = {name: name for name in found.times}
+    return {
+        **figures(found),
+        "network": network,
+        "batch": batch,
+        "ratios": {name: times_as_fast(found, name, {EXPORTED: EXPORTED}) for name in others},
+        "choice": {name: _judged(found, forms, winner) for name, winner in winners.items()},
+        "no_choice": reason,
+    }
+
+
+Form = tuple[str, str, tuple[str, ...]]
+"""Runtime, precision, rewrites."""
+
+
+def _asked(runtime: str, precision: str, rewrites: Sequence[str]) -> dict[str, Any]:
+    return {"runtime": runtime, "precision": precision, "rewrites": list(rewrites)}
+
+
+def form_name(runtime: str, precision: str, rewrites: Sequence[str]) -> str:
+    """As the rows have it."""
+    reduced = "" if precision == "fp32" else f" {precision}"
+    return f"{TITLES[runtime]}{reduced}{', '.join(['', *rewrites]) and ', ' + '+'.join(rewrites)}"
+
+
+def _forms(run: Measurement, bundle: Bundle, winners: dict[str, CompiledEntry]) -> Iterator[Form]:
+    """Every runtime and precision, on the exported graph and with all rewrites; then the choice."""
+    from revstep.export.rewrite import applicable
+
+    every = applicable(bundle.graph("fp32"))
+    seen = set()
+    runtimes = [("onnxruntime", "fp32")]
+    if package_version("openvino"):
+        runtimes += [("openvino", precision) for precision in run.precisions]
+    forms = [(*kind, rewrites) for kind in runtimes for rewrites in ((), every)]
+    for form in [*forms, *(_form_of(winner) for winner in winners.values())]:
+        if form not in seen:
+            seen.add(form)
+            yield form
+
+
+def _form_of(entry: CompiledEntry) -> Form:
+    assert entry.choice is not None
+    return (entry.runtime, entry.precision, entry.choice.rewrites)
+
+
+def winners_of(bundle: Bundle, rows: int) -> dict[str, CompiledEntry]:
+    """What compile chose for this many rows: ``fp32``, and ``auto`` among all precisions."""
+    entries = [e for e in bundle.compiled if e.target == CPU and e.batch == (rows, rows)]
+    found = {e.precision: e for e in entries if e.precision == "fp32"}
+    if entries:
+        found["auto"] = min(entries, key=lambda e: e.choice.seconds if e.choice else 0.0)
+    return found
+
+
+def _judged(found: Found, forms: Sequence[Form], winner: CompiledEntry) -> dict[str, Any]:
+    """The choice beside the fastest form that it could have been: how many times as long it took.
+
+    1 where it is the fastest.
+    """
+    chosen = form_name(*_form_of(winner))
+    allowed = [
+        name
+        for form in forms
+        if (name := form_name(*form)) in found.times
+        and (winner.precision != "fp32" or form[1] == "fp32")
+    ]
+    judged: dict[str, Any] = {"form": chosen}
+    if chosen in found.times:
+        over = {n: ratio_interval(found.times[n], found.times[chosen]) for n in allowed}
+        best = max(allowed, key=lambda name: over[name]["ratio"])
+        judged |= {"best": best, "over_best": over[best]}
+    assert winner.choice is not None
+    return {**judged, "seconds": winner.choice.seconds, "candidates": len(winner.choice.candidates)}
