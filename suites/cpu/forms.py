@@ -30,7 +30,7 @@ def form(
     folder = tempfile.TemporaryDirectory()
     graph = None
     if rewrites:
-        from revstep.export.rewrite import rewrite_graph
+        from revstep.export.rewrite.apply import rewrite_graph
 
         graph = Path(folder.name) / "rewritten.onnx"
         rewrite_graph(opened.graph("fp32"), graph, rewrites)

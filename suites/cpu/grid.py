@@ -46,6 +46,7 @@ def _measured(run: Measurement, network: str, batch: int) -> dict[str, Any]:
         "network": network,
         "batch": batch,
         "ratios": {name: times_as_fast(found, name, {EXPORTED: EXPORTED}) for name in others},
+        "forms": {form_name(*form): _asked(*form) for form in forms},
         "choice": {name: _judged(found, forms, winner) for name, winner in winners.items()},
         "no_choice": reason,
     }
@@ -61,13 +62,13 @@ def _asked(runtime: str, precision: str, rewrites: Sequence[str]) -> dict[str, A
 
 def form_name(runtime: str, precision: str, rewrites: Sequence[str]) -> str:
     """As the rows have it."""
-    reduced = "" if precision == "fp32" else f" {precision}"
-    return f"{TITLES[runtime]}{reduced}{', '.join(['', *rewrites]) and ', ' + '+'.join(rewrites)}"
+    title = TITLES[runtime] + ("" if precision == "fp32" else f" {precision}")
+    return f"{title}, {' + '.join(rewrites)}" if rewrites else title
 
 
 def _forms(run: Measurement, bundle: Bundle, winners: dict[str, CompiledEntry]) -> Iterator[Form]:
     """Every runtime and precision, on the exported graph and with all rewrites; then the choice."""
-    from revstep.export.rewrite import applicable
+    from revstep.export.rewrite.apply import applicable
 
     every = applicable(bundle.graph("fp32"))
     seen = set()

@@ -31,6 +31,8 @@ def _mlp(tiny: bool) -> Made:
     class Mlp(nn.Module):
         """32-256-256-32, the time added in front of the first activation."""
 
+        rate: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second = nn.Linear(32, 256), nn.Linear(256, 256)

@@ -25,12 +25,13 @@ def measure(run: Measurement) -> None:
 def _measured(run: Measurement, count: int) -> dict[str, Any]:
     bundle = run.compiled("unet")
     options = {"bundle": str(bundle), "count": count, "steps": STEPS, "guidance": GUIDANCE}
-    scores, failed, told = {}, {}, {}
+    scores: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
     processes = {p: Process(OURS, None) for p in run.precisions}
     try:  # side by side, on all cores: what is timed here is nothing
         for precision, process in processes.items():
             asked = {**options, "precision": precision}
-            told |= process.ask(do="open", name="images", kind="images", options=asked)
+            process.ask(do="open", name="images", kind="images", options=asked)
             process.send(do="save", name="images", file=str(run.folder / f"{precision}.npy"))
         for precision, process in processes.items():
             try:

@@ -1,4 +1,4 @@
-"""What one side of a comparison runs, by revstep's public names alone: an earlier build runs it too.
+"""What one side of a comparison runs, by public names alone: an earlier build runs it too.
 
 Each function takes plain values, as they come from another process, and gives a ``Task``.
 """
@@ -6,8 +6,10 @@ Each function takes plain values, as they come from another process, and gives a
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -59,7 +61,9 @@ def sample(
     """A whole DDIM run with the conventions of diffusers, from the noise of ``noise_of``."""
     import revstep
 
-    engine = revstep.load(bundle, backend=backend, device="cpu", precision=precision, threads=1)
+    engine: Any = revstep.load(
+        bundle, backend=backend, device="cpu", precision=precision, threads=1
+    )
     asked: dict[str, Any] = {
         "sampler": revstep.samplers.DDIM(epsilon="keep"),
         "steps": steps,
@@ -71,8 +75,8 @@ def sample(
     }
     if not prepared:
         return Task(lambda: engine.sample(batch, **asked).x, told=engine.describe())
-    run = engine.prepare(batch, **asked)
-    return Task(lambda: run().x, told=engine.describe())
+    run = engine.prepare(batch, **asked).run
+    return Task(lambda: run(seed=1).x, told=engine.describe())
 
 
 def bare(bundle: str, batch: int, steps: int) -> Task:
@@ -116,11 +120,11 @@ def loop(*, fixed: bool, prepared: bool = False) -> Task:
     """
     import revstep
 
-    engine = revstep.Engine(_Nothing(_spec()))
+    engine: Any = revstep.Engine(_Nothing(_spec()))
 
-    def run_of(steps: int) -> Callable[[], object]:
+    def run_of(steps: int) -> Callable[[], Any]:
         if prepared:
-            return engine.prepare(1, steps=steps, seed=1)
+            return partial(engine.prepare(1, steps=steps, seed=1).run, seed=1)
         return lambda: engine.sample(1, steps=steps, seed=1)
 
     short, long = run_of(1), run_of(LONG)
@@ -202,10 +206,10 @@ def _spec(limit: float = 1.0) -> Any:
 
 def _schedule() -> Any:
     try:
-        from revstep.schedules import VPSchedule
+        home = importlib.import_module("revstep.schedules")
     except ImportError:  # an earlier build
-        from revstep import VPSchedule
-    return VPSchedule()
+        home = importlib.import_module("revstep")
+    return home.VPSchedule()
 
 
 class _Nothing:

@@ -263,13 +263,13 @@ def _agreeing(ready: Sequence[Contender], kept: _Processes, found: Found) -> Ite
             found.failed[contender.name] = str(error)
             continue
         want = got if want is None else want
-        error = relative_error(got, want, rms=True)
-        found.errors[contender.name] = error
-        if error <= contender.bound:
+        apart = relative_error(got, want, rms=True)
+        found.errors[contender.name] = apart
+        if apart <= contender.bound:
             yield contender
         else:
             found.failed[contender.name] = (
-                f"its result differs by {error:.2g} of the RMS; the bound is {contender.bound:g}"
+                f"its result differs by {apart:.2g} of the RMS; the bound is {contender.bound:g}"
             )
 
 

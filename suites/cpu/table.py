@@ -1,0 +1,233 @@
+"""The tables of README.md and docs/cpu.md, and the plot: `python -m suites.cpu.table`.
+
+A table stands between two comments that name it, and is written anew. The last row of each part and
+name counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from revstep.bench.rows import read_rows
+from suites.cpu.context import BASELINE, COMPILED, EAGER
+from suites.cpu.targets import Outcome, outcomes
+
+Row = Mapping[str, Any]
+ROWS, PLOT = Path("bench/results/cpu.jsonl"), Path("docs/images/cpu.png")
+PAGES = (Path("README.md"), Path("docs/cpu.md"))
+NOTHING = "Not measured yet.\n"
+BLOCK = re.compile(r"(<!-- cpu (\w+): begin -->\n).*?(<!-- cpu \2: end -->)", re.DOTALL)
+FORMS = {
+    (runtime, precision, rewritten): f"{title}{', rewritten' if rewritten else ''}"
+    for runtime, precision, title in (
+        ("onnxruntime", "fp32", "ONNX Runtime"),
+        ("openvino", "fp32", "OpenVINO"),
+        ("openvino", "bf16", "OpenVINO bf16"),
+    )
+    for rewritten in (False, True)
+}
+"""Columns and bars: runtime, precision, and whether any rewrite was applied."""
+
+
+def last_rows(rows: Sequence[Row]) -> list[Row]:
+    """The last row of each part and name; trials are left out."""
+    found = {(row["part"], row["name"]): row for row in rows if not row["quick"]}
+    return list(found.values())
+
+
+def of_part(rows: Sequence[Row], part: str) -> list[Row]:
+    """The rows of one part that have figures."""
+    return [row for row in rows if row["part"] == part and "reason" not in row]
+
+
+def form_seconds(row: Row) -> dict[str, float]:
+    """A grid row's median seconds by the titles of ``FORMS``; of several rewritten the fastest."""
+    found: dict[str, float] = {}
+    for name, seconds in row["seconds"].items():
+        title = title_of(row["forms"][name])
+        found[title] = min(seconds["p50"], found.get(title, seconds["p50"]))
+    return found
+
+
+def title_of(form: Row) -> str:
+    """The title of a form, in ``FORMS``."""
+    return FORMS[form["runtime"], form["precision"], bool(form["rewrites"])]
+
+
+def runs_table(rows: Sequence[Row]) -> str:
+    """Whole runs: this tree's time, and how many times as fast it is as the others."""
+    lines = [
+        f"| run | precision | revstep | as fast as the {BASELINE} | as {EAGER} | as {COMPILED} |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for row in of_part(rows, "runs"):
+        for precision, ratios in row["ratios"].items():
+            if precision in row["seconds"]:
+                own = _time(row["seconds"][precision]["p50"])
+                cells = [_ratio(ratios.get(name)) for name in (BASELINE, EAGER, COMPILED)]
+                lines.append(_line(row["name"], precision, own, *cells))
+    return _table(lines)
+
+
+def grid_table(rows: Sequence[Row]) -> str:
+    """One network call in every form, and what compile chose."""
+    lines = [
+        f"| network | batch | {' | '.join(FORMS.values())} | chosen in fp32 | chosen with bf16 |",
+        f"|---|---:|{'---:|' * len(FORMS)}---|---|",
+    ]
+    for row in of_part(rows, "grid"):
+        found = form_seconds(row)
+        times = [_time(found[title]) if title in found else "-" for title in FORMS.values()]
+        chosen = [_choice(row, name) for name in ("fp32", "auto")]
+        lines.append(_line(row["network"], row["batch"], *times, *chosen))
+    return _table(lines)
+
+
+def _choice(row: Row, name: str) -> str:
+    judged = row["choice"].get(name)
+    if judged is None:
+        return "-"
+    over = judged.get("over_best")
+    return title_of(row["forms"][judged["form"]]) + (
+        "" if over is None else f", {over['ratio']:.2f}"
+    )
+
+
+def targets_table(rows: Sequence[Row]) -> str:
+    """What was to be reached, and what was."""
+    lines = ["| what | target | measured | 95 % interval | met |", "|---|---:|---:|---|---|"]
+    for outcome in outcomes(rows):
+        if outcome.reason != "not measured":
+            lines.append(_target_line(outcome))
+    return _table(lines)
+
+
+def _target_line(outcome: Outcome) -> str:
+    target, value, around = outcome.target, outcome.value, ""
+    if outcome.interval is not None:
+        around = f"{outcome.interval[0]:.2f} to {outcome.interval[1]:.2f}"
+    met = {True: "yes", False: "**no**", None: "no figure"}[outcome.met]
+    shown = "-" if value is None else target.shown(value)
+    return _line(target.what, target.limit, shown, around, met)
+
+
+def loop_table(rows: Sequence[Row]) -> str:
+    """What a run costs beside its network."""
+    lines = ["| what | revstep | prepared run | last landed build |", "|---|---:|---:|---:|"]
+    for row in of_part(rows, "loop"):
+        over = row.get("over_bare")
+        if over is not None:
+            cells = [over.get(name) for name in ("sample", "prepared", f"{BASELINE}, sample")]
+            cells = ["-" if cell is None else f"{cell:.2f}" for cell in cells]
+            lines.append(_line(f"{row['name']}: over {row['steps']} bare calls", *cells))
+            continue
+        for what, title in (("fixed", "a run's fixed cost"), ("a step", "each step")):
+            names = (what, f"prepared, {what}", f"{BASELINE}, {what}")
+            seconds = [row["seconds"].get(name) for name in names]
+            lines.append(_line(title, *(_time(s["p50"]) if s else "-" for s in seconds)))
+    return _table(lines)
+
+
+def tracing_table(rows: Sequence[Row]) -> str:
+    """Times of the first run of a sampler, before its first step."""
+    lines = ["| sampler | revstep | last landed build |", "|---|---:|---:|"]
+    for row in of_part(rows, "tracing"):
+        seconds = [row["seconds"].get(name) for name in ("revstep", BASELINE)]
+        lines.append(_line(row["name"], *(_time(s["p50"]) if s else "-" for s in seconds)))
+    return _table(lines)
+
+
+def quality_table(rows: Sequence[Row]) -> str:
+    """Scores of the same images in fp32 and bf16."""
+    lines = ["| precision | images | Fréchet distance | accuracy |", "|---|---:|---:|---:|"]
+    for row in of_part(rows, "quality"):
+        for precision, score in row["scores"].items():
+            distance, accuracy = f"{score['frechet_distance']:.2f}", f"{score['accuracy']:.3f}"
+            lines.append(_line(precision, f"{row['count']:,}", distance, accuracy))
+    return _table(lines)
+
+
+def memory_table(rows: Sequence[Row]) -> str:
+    """Peak memory of processes."""
+    lines = ["| process | MiB | over the last landed build |", "|---|---:|---:|"]
+    for row in of_part(rows, "memory"):
+        for name, size in row["mebibytes"].items():
+            ratio = row["ratios"].get(name)
+            lines.append(_line(name, f"{size:.0f}", "" if ratio is None else f"{ratio:.2f}"))
+    return _table(lines)
+
+
+def machine_line(rows: Sequence[Row]) -> str:
+    """Where and with what the rows were measured."""
+    found = []
+    for row in rows:
+        machine, versions = row["machine"], row["machine"]["versions"]
+        names = ("onnxruntime", "openvino", "torch", "diffusers")
+        parts = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
+        found.append(
+            f"{row['processor']}; one thread on one core; {parts}; commit {machine['commit']}, "
+            f"the last landed build {row['baseline']}; {row['run'][:10]}."
+        )
+    return "".join(f"{line}\n" for line in dict.fromkeys(found)) or NOTHING
+
+
+BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "runs": runs_table,
+    "grid": grid_table,
+    "targets": targets_table,
+    "loop": loop_table,
+    "tracing": tracing_table,
+    "quality": quality_table,
+    "memory": memory_table,
+    "machine": machine_line,
+}
+
+
+def filled(text: str, rows: Sequence[Row]) -> str:
+    """A page with its tables made of the rows.
+
+    Raises:
+        KeyError: The page names a table that there isn't.
+    """
+    return BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]](rows) + found[3], text)
+
+
+def _table(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n" if len(lines) > 2 else NOTHING
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _ratio(found: Row | None) -> str:
+    return "-" if found is None else f"{found['ratio']:.2f}"
+
+
+def _time(seconds: float) -> str:
+    """Seconds for people: three digits."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * scale >= 1.0:
+            value = (
+                f"{seconds * scale:.3g}" if seconds * scale < 1000 else f"{seconds * scale:,.0f}"
+            )
+            return f"{value} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def main() -> None:
+    """Rewrite the tables and draw the plot, in a checkout's root."""
+    rows = last_rows(read_rows(ROWS)) if ROWS.exists() else []
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    if of_part(rows, "grid"):
+        from suites.cpu.plot import draw
+
+        draw(of_part(rows, "grid"), PLOT)
+
+
+if __name__ == "__main__":
+    main()
