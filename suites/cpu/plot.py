@@ -81,7 +81,7 @@ def _above(place: int, row: Mapping[str, Any], name: str) -> tuple[float, float]
 
 
 def _legend(panels: Sequence[Any]) -> tuple[list[Any], list[str]]:
-    found = {}
+    found: dict[str, Any] = {}
     for panel in panels:
         found |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     return list(found.values()), list(found)

@@ -36,7 +36,7 @@ def _measured(run: Measurement, count: int) -> dict[str, Any]:
         for precision, process in processes.items():
             try:
                 process.reply()
-                scores[precision] = _score(run.folder / f"{precision}.npy")
+                scores[precision] = score(run.folder / f"{precision}.npy")
             except Failed as error:
                 failed[precision] = str(error)
     finally:
@@ -47,7 +47,7 @@ def _measured(run: Measurement, count: int) -> dict[str, Any]:
     return {**options, "bundle": bundle.name, "scores": scores, "apart": apart, "failed": failed}
 
 
-def _score(images: Path) -> dict[str, float]:
+def score(images: Path) -> dict[str, float]:
     """Fréchet distance and accuracy; the labels are 0 to 9 in turn."""
     done = subprocess.run(
         [sys.executable, str(SCORE), str(images)],

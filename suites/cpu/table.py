@@ -99,9 +99,8 @@ def _choice(row: Row, name: str) -> str:
 def targets_table(rows: Sequence[Row]) -> str:
     """What was to be reached, and what was."""
     lines = ["| what | target | measured | 95 % interval | met |", "|---|---:|---:|---|---|"]
-    for outcome in outcomes(rows):
-        if outcome.reason != "not measured":
-            lines.append(_target_line(outcome))
+    found = (outcome for outcome in outcomes(rows) if outcome.reason != "not measured")
+    lines += map(_target_line, found)
     return _table(lines)
 
 
@@ -150,6 +149,20 @@ def quality_table(rows: Sequence[Row]) -> str:
     return _table(lines)
 
 
+def int8_table(rows: Sequence[Row]) -> str:
+    """Scores and speed of a network that was quantised after training."""
+    lines = [
+        "| products | images | Fréchet distance | accuracy | as fast as fp32 |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in of_part(rows, "int8"):
+        for name, score in row["scores"].items():
+            distance, accuracy = f"{score['frechet_distance']:.2f}", f"{score['accuracy']:.3f}"
+            fast = f"{row['as_fast_as_fp32'][name]:.2f}"
+            lines.append(_line(name, f"{row['count']:,}", distance, accuracy, fast))
+    return _table(lines)
+
+
 def memory_table(rows: Sequence[Row]) -> str:
     """Peak memory of processes."""
     lines = ["| process | MiB | over the last landed build |", "|---|---:|---:|"]
@@ -163,7 +176,7 @@ def memory_table(rows: Sequence[Row]) -> str:
 def machine_line(rows: Sequence[Row]) -> str:
     """Where and with what the rows were measured."""
     found = []
-    for row in rows:
+    for row in (row for row in rows if row["baseline"]):
         machine, versions = row["machine"], row["machine"]["versions"]
         names = ("onnxruntime", "openvino", "torch", "diffusers")
         parts = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
@@ -181,6 +194,7 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
     "loop": loop_table,
     "tracing": tracing_table,
     "quality": quality_table,
+    "int8": int8_table,
     "memory": memory_table,
     "machine": machine_line,
 }
