@@ -35,17 +35,16 @@ span all that later rows need of the rows up to here?
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-
-import numpy as np
+from operator import mul
 
 from revstep.engine.errors import ProgramError
 from revstep.engine.program.vector import Symbol, Vector
 
 HISTORY = 3  # values that rows can read
 EXACT = 1e-9  # a representation that misses by less is rounding
+PARALLEL = 10 * EXACT  # what misses by more is along no stored value
 DEAD_ENDS = 100  # choices taken back before the search gives up
 
 # The values at hand in a row: its state, h_1 .. h_3 at their numbers, and what it makes itself.
@@ -223,13 +222,13 @@ def _choices(
             if not any(map(any, without[kept])):
                 yield kept, None
         for kept in combinations(held, total - 1) if total else ():
-            unserved = without[kept]
-            if not any(map(any, unserved)):
+            unserved = [rest for rest in without[kept] if any(rest)]
+            if not unserved or not _all_along(unserved, max(unserved, key=_size), PARALLEL):
                 continue
-            left = [need for need, rest in zip(needs, unserved, strict=True) if any(rest)]
+            left = [need for need, rest in zip(needs, without[kept], strict=True) if any(rest)]
             for value in _storable([*named, *left], state):
-                served = _unserved([value], state, kept)[0]
-                if any(served) and _all_along(unserved, served):
+                (served,) = _unserved([value], state, kept)
+                if any(served) and _all_along(unserved, served, EXACT):
                     yield kept, value
 
 
@@ -246,32 +245,29 @@ def _plus(vector: Values, factor: float, other: Values) -> Values:
 
 
 def _dot(one: Values, other: Values) -> float:
-    return sum([a * b for a, b in zip(one, other, strict=True)])
+    return sum(map(mul, one, other))
 
 
 def _unserved(vectors: list[Values], state: Values, kept: tuple[int, ...]) -> list[Values]:
     """What of the vectors neither the new state nor the kept history gives; exact 0 for nothing."""
-    own = state.copy()
-    for i in kept:
-        own[i] = 0.0
-    norm = math.sqrt(_dot(own, own))
+    own = [0.0 if i in kept else c for i, c in enumerate(state)]
+    square = _dot(own, own)
     found = []
     for vector in vectors:
-        rest = vector.copy()
-        for i in kept:
-            rest[i] = 0.0
-        if norm > 0.0:
-            rest = _plus(rest, -_dot(rest, own) / norm / norm, own)
+        rest = [0.0 if i in kept else c for i, c in enumerate(vector)]
+        if square > 0.0:
+            rest = _plus(rest, -_dot(rest, own) / square, own)
         nothing = _size(rest) <= EXACT * _size(vector)
         found.append([0.0] * VALUES if nothing else rest)
     return found
 
 
-def _all_along(vectors: list[Values], direction: Values) -> bool:
+def _all_along(vectors: list[Values], direction: Values, within: float) -> bool:
     """Whether every vector is a multiple of the direction: one stored value then serves all."""
     square = _dot(direction, direction)
     return all(
-        _size(_plus(v, -_dot(v, direction) / square, direction)) <= EXACT for v in vectors if any(v)
+        _size(_plus(vector, -_dot(vector, direction) / square, direction)) <= within
+        for vector in vectors
     )
 
 
@@ -331,12 +327,7 @@ def _over(
         out[into] = rest[pivot] / stored[pivot]
         rest = _plus(rest, -out[into], stored)
     if _size(rest[i] for i in free) > EXACT * size:
-        basis = [state, *([] if stored is None else [stored])]
-        matrix = np.array([[b[i] for b in basis] for i in free])
-        lengths = np.linalg.norm(matrix, axis=0)
-        right = np.array([vector[i] for i in free])
-        solution = np.linalg.lstsq(matrix / lengths, right, rcond=1e-12)[0] / lengths
-        out[into], out[X] = float(solution[-1]), float(solution[0])
+        out[X], out[into] = _factors(vector, state, stored, free)
         total = _scale(state, out[X])
         if stored is not None:
             total = _plus(total, out[into], stored)
@@ -344,3 +335,18 @@ def _over(
     for i in kept:
         out[i] = rest[i]
     return [0.0 if abs(c) <= 1e-13 * size else c for c in out]
+
+
+def _factors(
+    vector: Values, state: Values, stored: Values | None, free: list[int]
+) -> tuple[float, float]:
+    """(a, b) of ``vector = a state + b stored`` over the free values; b = a without ``stored``."""
+    if stored is None:
+        pivot = max(free, key=lambda i: abs(state[i]))
+        return (factor := vector[pivot] / state[pivot]), factor
+    first = max(free, key=lambda i: abs(stored[i]))
+    rest = _plus(vector, -vector[first] / stored[first], stored)
+    left = _plus(state, -state[first] / stored[first], stored)
+    second = max((i for i in free if i != first), key=lambda i: abs(left[i]))
+    a = rest[second] / left[second]
+    return a, (vector[first] - a * state[first]) / stored[first]
