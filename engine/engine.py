@@ -18,6 +18,7 @@ from revstep.engine.errors import ArgumentTypeError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight
 from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
+from revstep.engine.program.kept import programs_of
 from revstep.engine.program.reductions import refuse_unknown
 from revstep.engine.program.samplers import SAMPLERS, FunctionSampler
 from revstep.engine.program.table import StepProgram, build_program
@@ -82,10 +83,8 @@ class Engine:
         self._advice = NON_FINITE.get(str(described.get("precision")), NON_FINITE["fp32"])
         build = partial(build_program, self.spec)
         self._build: Callable[..., StepProgram] = build
-        self._program: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(build)
-        self._inversion: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(
-            partial(inversion_program, self.spec)
-        )
+        self._own_program: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(build)
+        self._programs = programs_of(self.spec)
 
     def __reduce__(self) -> tuple[Callable[[], Engine], tuple[()]]:
         """An engine of a bundle is copied, and sent to another process, as its ``load`` call."""
@@ -210,9 +209,13 @@ class Engine:
         watch = Watch(self._advice, progress, on_step, cancel)
         batch = batch_of(self.spec, request)
         asked, sampled_by = request.sampler, request.resolved_sampler
-        fixed = isinstance(asked, FunctionSampler) or isinstance(sampled_by, FIXED)
         arguments = program_arguments(self.spec, request)
-        program = (self._program if fixed else self._build)(**arguments)
+        if isinstance(sampled_by, FIXED):
+            program = self._programs.get(build_program, **arguments)
+        elif isinstance(asked, FunctionSampler):
+            program = self._own_program(**arguments)
+        else:
+            program = self._build(**arguments)
         trace = None
         if request.trace_x0 is not None and request.trace_x0 is not False:
             trace = X0Trace(request.trace_x0, program.length, batch.n, self.spec.shape)
@@ -299,7 +302,9 @@ class Engine:
         batch = batch_of(self.spec, request, "x0")
         arguments = program_arguments(self.spec, request)
         walk = ("steps", "grid", "compat", "clip", "strength")
-        program = self._inversion(iterations=iterations, **{k: arguments[k] for k in walk})
+        program = self._programs.get(
+            inversion_program, iterations=iterations, **{k: arguments[k] for k in walk}
+        )
         x = self._run(program, batch, batch_size, watch, timing)
         return noise_from(program, x, None if strength is None else batch.start)
 

@@ -38,6 +38,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from operator import mul
+from typing import NamedTuple
 
 from revstep.engine.errors import ProgramError
 from revstep.engine.program.vector import Symbol, Vector
@@ -59,8 +60,7 @@ Past = dict[int, Values]  # of the consumers that use anything, few at a time: r
 Choice = tuple[tuple[int, ...], Values | None]  # numbers of the kept history, what is stored
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(NamedTuple):
     """What one row reads and stores.
 
     Attributes:
@@ -116,6 +116,8 @@ def allocate(
         found.append(_storage(past[row].get(row, NOTHING), into, stored))
         after = _after(later, used[row], kept, into, stored)
         past.append({c: v for c, v in zip(waiting, after, strict=True) if any(v)})
+        if (beyond := row - DEAD_ENDS - 1) >= 0:  # the search can't go back so far
+            options[beyond], past[beyond] = iter(()), {}
     return found
 
 
@@ -154,7 +156,11 @@ class _Consumers:
     def used_at(self, row: int, past: Past) -> Past:
         """What each consumer uses of rows up to ``row``, over the seven values of that row."""
         own, named = self.own[row], self.named[row]
-        numbers = {row, *past, *(c for c, _, _ in own), *(n for use in named for n in use[:2])}
+        numbers = {row, *past}
+        for consumer, _, _ in own:
+            numbers.add(consumer)
+        for consumer, number, _ in named:
+            numbers.update((consumer, number))
         used = {number: [0.0] * VALUES for number in sorted(numbers)}
         for consumer, before in past.items():
             used[consumer][: HISTORY + 1] = before
@@ -245,16 +251,21 @@ def _plus(vector: Values, factor: float, other: Values) -> Values:
 
 
 def _dot(one: Values, other: Values) -> float:
-    return sum(map(mul, one, other))
+    total: float = sum(map(mul, one, other))
+    return total
+
+
+def _without(vector: Values, kept: tuple[int, ...]) -> Values:
+    return [0.0 if i in kept else c for i, c in enumerate(vector)] if kept else vector
 
 
 def _unserved(vectors: list[Values], state: Values, kept: tuple[int, ...]) -> list[Values]:
     """What of the vectors neither the new state nor the kept history gives; exact 0 for nothing."""
-    own = [0.0 if i in kept else c for i, c in enumerate(state)]
+    own = _without(state, kept)
     square = _dot(own, own)
     found = []
     for vector in vectors:
-        rest = [0.0 if i in kept else c for i, c in enumerate(vector)]
+        rest = _without(vector, kept)
         if square > 0.0:
             rest = _plus(rest, -_dot(rest, own) / square, own)
         nothing = _size(rest) <= EXACT * _size(vector)

@@ -101,7 +101,8 @@ class Run:
         return self._symbol("x", 0)
 
     def _symbol(self, kind: str, row: int | None = None) -> Vector:
-        return Vector({Symbol(self.tape.row if row is None else row, kind): 1.0}, self.tape)
+        symbol = Symbol(self.tape.row if row is None else row, kind)
+        return Vector._of({symbol: 1.0}, self.tape)
 
     def _sum(self, *terms: tuple[float, str]) -> Vector:
         """The sum of factors times symbols of this row: at once, as every call makes some."""
@@ -144,15 +145,15 @@ class Run:
                 training_end=self._training_end(at),
                 sigma_data=self.spec.sigma_data,
             )
-        (w,) = _finite("a finite number as weight", weight)
+        plain = type(weight) is float and math.isfinite(weight)
+        w = weight if plain else _finite("a finite number as weight", weight)[0]
         w *= guidance_weight(self._guidance_weight, at)
         self.rows.append(Row(at, p_x, p_m, w, sampler_line()))
         self.tape.row = number
         x.rename(Symbol(number, "x"))
-        state, m = self._symbol("x"), self._symbol("m")
-        raw = self._sum((p_x, "x"), (p_m, "m"))
+        m, raw = self._symbol("m"), self._sum((p_x, "x"), (p_m, "m"))
         x0 = self._symbol("0") if self.clip else raw
-        raw_eps = eps = self._raw_eps(state, m, raw, at)
+        raw_eps = eps = self._raw_eps(m, raw, at)
         if self.clip and at.sigma > 0.0:
             part = 1.0 / at.sigma
             eps = self._sum((part, "x"), (part * -at.alpha, "0"))
@@ -228,12 +229,12 @@ class Run:
 
     def _close(self, x: Vector, arrive: Point) -> None:
         row = self.rows[-1]
-        x = Vector(x.local())
+        x = Vector._of(x.local(), None)
         if row.log_betas is not None and x.own(len(self.rows) - 1, "z") not in (0.0, 1.0):
             raise ProgramError("learned noise carries its own scale; add it with factor 1")
         row.update, row.arrive = x, arrive
 
-    def _raw_eps(self, x: Vector, m: Vector, x0: Vector, at: Point) -> Vector:
+    def _raw_eps(self, m: Vector, x0: Vector, at: Point) -> Vector:
         match self.spec.prediction:
             case "epsilon":
                 return m
@@ -244,13 +245,13 @@ class Run:
                 total = at.alpha + at.sigma
                 return self._sum((1.0 / total, "x"), (at.alpha / total, "m"))
             case "score":
-                return -at.sigma * m
+                return self._sum((-at.sigma, "m"))
         if at.sigma == 0.0:
             raise ProgramError(
                 f"a network that predicts {self.spec.prediction!r} says nothing of the noise where "
                 "sigma = 0; start the grid at a noisier time"
             )
-        return (x - at.alpha * x0) / at.sigma
+        return (self._symbol("x") - at.alpha * x0) / at.sigma
 
     def _training_end(self, at: Point) -> tuple[float, float] | None:
         return training_end(self.spec, at.t) if self.spec.prediction == "mean" else None
