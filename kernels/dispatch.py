@@ -69,15 +69,18 @@ class StepKernel:
 
     Attributes:
         begin: Chooses each slot's table row, writes `net_t`, counts the step.
-        step: Runs the row of every slot: state, history, flags, x0 and `net_x` in place.
-            Raises ValueError, before anything is written, if maps or programs were changed to
-            leave the table, the history or the network's batch.
+        step: Runs the row of every slot: state, history, flags, x0 and `net_x` in place; gives
+            whether it met a non-finite output. Raises ValueError, before anything is written, if
+            maps or programs were changed to leave the table, the history or the network's batch.
+        steps: Runs begin, a network and step so many times, until one meets a non-finite output;
+            gives how many it ran.
         backend: "native" or "reference".
         isa: Instruction set in use; "numpy" for the reference.
     """
 
     begin: Callable[[], None]
-    step: Callable[[], None]
+    step: Callable[[], bool]
+    steps: Callable[[Callable[[], object], int], int]
 
     def __init__(
         self, buffers: StepBuffers, *, backend: Backend | None = None, isa: str | None = None
@@ -97,10 +100,22 @@ class StepKernel:
             self.backend, self.isa = "reference", "numpy"
             self.begin = partial(reference.begin_step, buffers)
             self.step = partial(reference.fused_step, buffers)
+            self.steps = partial(_steps, self.begin, self.step)
         else:
             prepared = native.Step(buffers, isa or "")
             self.backend, self.isa = "native", prepared.isa
-            self.begin, self.step = prepared.begin, prepared.step
+            self.begin, self.step, self.steps = prepared.begin, prepared.step, prepared.steps
+
+
+def _steps(
+    begin: Callable[[], None], step: Callable[[], bool], network: Callable[[], object], count: int
+) -> int:
+    for number in range(1, count + 1):
+        begin()
+        network()
+        if step():
+            return number
+    return count
 
 
 def normal_fill(

@@ -104,15 +104,22 @@ def begin_step(buf: StepBuffers) -> None:
                 buf.net_t[network_row] = buf.table[row, col.TIME]
 
 
-def fused_step(buf: StepBuffers) -> None:
+def fused_step(buf: StepBuffers) -> bool:
     """Run the current row of every slot, in place.
+
+    Returns:
+        Whether any met a non-finite output.
 
     Raises:
         ValueError: A row, history or network row is out of range; nothing was written then.
     """
     active = [b for b in range(buf.slots) if _is_active(buf, b)]
+    met = False
     for b in active:
-        _write(buf, b, step_slot(buf, b))
+        result = step_slot(buf, b)
+        _write(buf, b, result)
+        met = met or not result.finite.all()
+    return met
 
 
 def step_slot(

@@ -27,7 +27,7 @@ from revstep.kernels.noise import STREAM_INITIAL
 
 @dataclasses.dataclass(frozen=True)
 class _CallList:
-    calls: tuple[Callable[[], None], ...]
+    calls: tuple[Callable[[], object], ...]
 
     def replay(self) -> None:
         for call in self.calls:
@@ -37,7 +37,7 @@ class _CallList:
 class CallLists:
     """Graphs that are lists of calls."""
 
-    def capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
+    def capture(self, calls: Sequence[Callable[[], object]]) -> Graph:
         """Keeps the calls; runs none of them."""
         return _CallList(tuple(calls))
 

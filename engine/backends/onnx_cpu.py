@@ -112,7 +112,7 @@ class CpuSession:
     Attributes:
         threads: The number.
         session: The session, or None where a fork took it.
-        inside: The threads that are in a call.
+        inside: Who is in a call: threads, and bound calls.
 
     Raises:
         BackendError: As ``onnx_session``.
@@ -123,7 +123,7 @@ class CpuSession:
         self._graph = graph
         self._file = _identity(graph)
         self._lock = threading.Lock()
-        self.inside: set[int] = set()
+        self.inside: set[object] = set()
         self.session: Any = onnx_session(graph, threads=self.threads)
         renew_in_children(self)
 
@@ -195,14 +195,13 @@ class OrtDenoiser:
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """Binds the buffers once; the call runs the session on them."""
-        shared, thread = self._session, threading.get_ident
+        shared = self._session
         with shared as session:
             binding = self._binding(session, buffers)
-        inside = shared.inside
+        inside, me = shared.inside, object()  # a lane is one thread's at a time
 
         def call() -> None:
             nonlocal session, binding
-            me = thread()
             inside.add(me)  # ``with shared`` in line: it runs every step
             try:
                 if shared.session is not session:  # a fork took it

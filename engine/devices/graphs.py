@@ -41,7 +41,7 @@ class CudaGraphs:
         make: Any = torch.cuda.Stream
         self._recorder = make(self._device)
 
-    def capture(self, calls: Sequence[Callable[[], None]]) -> torch.cuda.CUDAGraph:
+    def capture(self, calls: Sequence[Callable[[], object]]) -> torch.cuda.CUDAGraph:
         """Records the calls; they must have run once before, with the same buffers."""
         import torch
 
@@ -53,7 +53,7 @@ class CudaGraphs:
                 self._record(graph, calls)
         return graph
 
-    def _record(self, graph: torch.cuda.CUDAGraph, calls: Sequence[Callable[[], None]]) -> None:
+    def _record(self, graph: torch.cuda.CUDAGraph, calls: Sequence[Callable[[], object]]) -> None:
         import torch
 
         # thread_local: other threads may go on allocating on their own streams

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,21 @@ class PreparedStep(Protocol):
         ...
 
     @property
-    def step(self) -> Callable[[], None]:
+    def step(self) -> Callable[[], object]:
         """Runs every slot's row."""
+        ...
+
+
+@runtime_checkable
+class RunsSteps(Protocol):
+    """A step that runs in a loop of its own, sooner than by calls."""
+
+    @property
+    def steps(self) -> Callable[[Callable[[], object], int], int]:
+        """Runs begin, a network and step so many times; gives how many it ran.
+
+        It ends at the first step that met a non-finite output.
+        """
         ...
 
 
@@ -54,7 +67,7 @@ class Graph(Protocol):
 class Graphs(Protocol):
     """Makes graphs on one device."""
 
-    def capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
+    def capture(self, calls: Sequence[Callable[[], object]]) -> Graph:
         """Records the calls, in order, without running them.
 
         Raises:

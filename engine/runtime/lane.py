@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
-from revstep.engine.devices.protocol import Device, Graphs
+from revstep.engine.devices.protocol import Device, Graphs, RunsSteps
 from revstep.engine.errors import CapacityError, DeviceMemoryError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS, ProgramArena
@@ -28,7 +28,7 @@ from revstep.kernels import columns as col
 from revstep.kernels.layout import HISTORY_TIERS, Array
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(slots=True, eq=False)
 class Admission:
     """Samples that were admitted together.
 
@@ -38,20 +38,24 @@ class Admission:
         rows: Their network rows, ascending: of the conditional halves (B,), then of the
             unconditional ones.
         where: The slots, as an index of the device's arrays.
+        guided: Which of the samples have an unconditional row.
         reach: Network rows of a call while they are here, at least.
         begun: The lane's ``steps`` when they came.
         x0: Whether their denoised estimates are read.
         inpaint: Whether they have known pixels.
+        base: The program's first table row.
     """
 
     program: StepProgram
     slots: NDArray[np.intp]
     rows: NDArray[np.intp]
     where: slice | Array
+    guided: NDArray[np.intp]
     reach: int
     begun: int
     x0: bool
     inpaint: bool
+    base: int = 0
 
 
 class Lane:
@@ -98,7 +102,7 @@ class Lane:
         self._prepared: dict[tuple[int, int, bool, bool], Prepared] = {}
         self._bound: dict[int, Callable[[], None]] = {}
         self._current: Prepared | None = None
-        self._calls: tuple[Callable[[], None], ...] = ()
+        self._calls: tuple[Callable[[], object], ...] = ()
         self._every = np.arange(self.buckets[-1])
         self._net_x = network.x.reshape(self.buckets[-1], -1)
         self.arena = ProgramArena(device, program_rows, grows=arena_grows)
@@ -124,18 +128,54 @@ class Lane:
         slots, rows = self._free(batch.n, batch.rows)
         reach = max(lowest_rows, int(rows[-1]) + 1, int(slots[-1]) + 1)
         where, inpaint = self._index(slots), batch.mask is not None
-        new = Admission(program, slots, rows, where, reach, self.steps, x0, inpaint)
+        new = Admission(program, slots, rows, where, batch.guided, reach, self.steps, x0, inpaint)
         fed = 0 if self._current is None else self._current.rows
-        base = self.arena.acquire(program)
+        new.base = self.arena.acquire(program)
         self._residents.append(new)
         try:
             current = self._choose()
-            self._place(new, batch, base)
+            self._place(new, batch)
             self._fill(new, batch, slice(max(fed, int(rows[-1]) + 1), current.rows))
         except BaseException:
             self.retire(new)
             raise
         return new
+
+    def again(
+        self, program: StepProgram, batch: Batch, *, x0: bool = False, lowest_rows: int = 1
+    ) -> Admission | None:
+        """Begins those who are here anew with another batch of their form, as ``admit`` would.
+
+        None, and nothing is done, where they are of another form, or not alone.
+        """
+        if len(self._residents) != 1 or self._current is None:
+            return None
+        (here,) = self._residents
+        guided, inpaint = batch.guided, batch.mask is not None
+        alike = (
+            here.program is program
+            and len(here.slots) == batch.n
+            and len(here.guided) == len(guided)
+            and (here.x0, here.inpaint) == (x0, inpaint)
+            and here.reach == max(lowest_rows, len(here.rows))
+            and (not len(guided) or bool((here.guided == guided).all()))
+        )
+        if not alike:
+            return None
+        here.begun = self.steps
+        self._place(here, batch)
+        self._fill(here, batch, slice(len(here.rows), self._current.rows))
+        return here
+
+    def run(self, count: int) -> int:
+        """Enqueues ``count`` steps, or fewer: a host ends at a network output that isn't finite.
+
+        Gives how many it enqueued.
+        """
+        assert self._current is not None
+        done = self._current.run(count)
+        self.steps += done
+        return done
 
     def step(self, clock: Clock | None = None) -> None:
         """Enqueues one step of all that are here; call by call with a clock.
@@ -149,16 +189,17 @@ class Lane:
             for call in self._calls:
                 call()
 
-    def run_unrolled(self, admission: Admission) -> bool:
-        """Enqueues the whole run as one graph, where there is one; False: nothing was done."""
+    def run_unrolled(self, admission: Admission) -> int:
+        """Enqueues the whole run as one graph, where there is one; gives its steps, else 0."""
         length = admission.program.length
         if length not in self.unroll or self._current is None or len(self._residents) > 1:
-            return False
+            return 0
         graph = self.capture.run(self._current, length)
-        if graph is not None:
-            self.steps += length
-            graph.replay()
-        return graph is not None
+        if graph is None:
+            return 0
+        self.steps += length
+        graph.replay()
+        return length
 
     def done(self, admission: Admission) -> bool:
         """Whether all their steps were enqueued; further ones change nothing."""
@@ -194,8 +235,9 @@ class Lane:
             self.retire(here)
 
     def trim(self, limit: int) -> None:
-        """Lets go of the states, where they take more than ``limit`` bytes and nobody is here."""
-        if self.slots.state_bytes > limit and not self._residents:
+        """Lets go of the states, where they take more than ``limit`` bytes, and of who is here."""
+        if self.slots.state_bytes > limit:
+            self.empty()
             self._prepared.clear()
             self.slots = Slots(self._denoiser.spec, self.buckets[-1], self.device)
 
@@ -248,7 +290,7 @@ class Lane:
         self._current, self._calls = current, current.calls
         return current
 
-    def _place(self, new: Admission, batch: Batch, base: int) -> None:
+    def _place(self, new: Admission, batch: Batch) -> None:
         """Writes slots, the network's first inputs, and conditions."""
         count, upload, program = batch.n, self.device.upload, new.program
         x = self.slots.place(
@@ -257,7 +299,7 @@ class Lane:
             cond_rows=new.rows[:count],
             uncond_rows=new.rows[count:],
             program=program,
-            base=base,
+            base=new.base,
             clear=len(self._residents) == 1,
         )
         c_in = float(program.table[0, col.C_IN])
@@ -302,7 +344,8 @@ class Lane:
         with self.slots.all_idle():  # the new step runs for nobody
             buffers = self.slots.step_buffers(self.arena.table, network, history, x0, inpaint)
             step = self.device.prepare(buffers)
-            prepared = Prepared(network, (step.begin, call, step.step))
+            many = step.steps if isinstance(step, RunsSteps) else None
+            prepared = Prepared(network, (step.begin, call, step.step), many)
             if self.device.warm_ups:
                 prepared.warm_up(self.device, self.device.warm_ups if new else 1)
             self._bound[rows] = call

@@ -32,7 +32,8 @@ def run_batch(
     """Runs ``program`` on every sample of ``batch``; returns the final states (B, D), float32.
 
     Steps are enqueued up to ``device.ahead`` beyond the last one reported, and reported when the
-    device has done them: every one where somebody wants to know or looking is free, else the last.
+    device has done them: every one where somebody wants to know, else the last. The samples stay
+    in their slots, so that a batch of the same form begins sooner.
 
     Args:
         lane: The run has it for itself.
@@ -43,13 +44,15 @@ def run_batch(
         timing: Filled with the times in and outside the network; steps run call by call then, as
             a graph can't be looked into.
     """
-    lane.empty()
     device, step = lane.device, lane.step
     reads_x0 = watcher is not None and watcher.reads_x0
-    admitted = lane.admit(program, batch, x0=reads_x0, lowest_rows=lowest_rows)
+    admitted = lane.again(program, batch, x0=reads_x0, lowest_rows=lowest_rows)
+    if admitted is None:
+        lane.empty()
+        admitted = lane.admit(program, batch, x0=reads_x0, lowest_rows=lowest_rows)
     try:
         flags = lane.flags(admitted)
-        every = watcher is not None and (watcher.every_step or device.ahead == 0)
+        every = watcher is not None and watcher.every_step
         clock = None if timing is None else Clock(device)
         waiting: deque[Report] = deque()
 
@@ -66,15 +69,18 @@ def run_batch(
             if watcher is not None:
                 watcher.step_done(number, found, None if x0 is None else x0.copy())
 
-        whole = not every and clock is None and lane.run_unrolled(admitted)
-        for number in range(0 if whole else program.length):
-            step(clock)
-            if every:
-                look(number)
-                if len(waiting) > device.ahead:
-                    report()
+        if every or clock is not None:
+            for number in range(program.length):
+                step(clock)
+                if every:
+                    look(number)
+                    if len(waiting) > device.ahead:
+                        report()
+            done = program.length
+        else:
+            done = lane.run_unrolled(admitted) or lane.run(program.length)
         if not every:
-            look(program.length - 1)
+            look(done - 1)
         states = device.download(lane.states(admitted))
         end = device.mark()
         while waiting:
@@ -83,5 +89,6 @@ def run_batch(
         if clock is not None and timing is not None:
             clock.add_to(timing)
         return states.copy()  # the memory is the device's, or scarce
-    finally:
+    except BaseException:  # the steps of one that failed may still be on their way
         lane.retire(admitted)
+        raise

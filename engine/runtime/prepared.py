@@ -23,12 +23,14 @@ class Prepared:
     Attributes:
         network: The bucket's network buffers.
         parts: begin, network and step, called one by one.
+        many: ``RunsSteps.steps``, where the step has that.
         graph: The parts as a graph; None: they are called.
         unrolled: Run length -> the graph of that many steps, or None: it can't be captured.
     """
 
     network: NetworkBuffers
-    parts: tuple[Callable[[], None], Callable[[], None], Callable[[], None]]
+    parts: tuple[Callable[[], None], Callable[[], None], Callable[[], object]]
+    many: Callable[[Callable[[], object], int], int] | None = None
     graph: Graph | None = None
     unrolled: dict[int, Graph | None] = dataclasses.field(default_factory=dict)
 
@@ -38,9 +40,19 @@ class Prepared:
         return int(self.network.t.shape[0])
 
     @property
-    def calls(self) -> tuple[Callable[[], None], ...]:
+    def calls(self) -> tuple[Callable[[], object], ...]:
         """What a step calls."""
         return self.parts if self.graph is None else (self.graph.replay,)
+
+    def run(self, count: int) -> int:
+        """Calls so many steps, or fewer: see ``RunsSteps``."""
+        if self.many is not None and self.graph is None:
+            return self.many(self.parts[1], count)
+        calls = self.calls
+        for _ in range(count):
+            for call in calls:
+                call()
+        return count
 
     def warm_up(self, device: Device, times: int) -> None:
         """Compiles, loads and chooses all that a run needs; its slots are idle."""
@@ -101,7 +113,7 @@ class Capture:
             return f"refused: {self.refused}"
         return "off" if self._graphs is None else "on"
 
-    def _capture(self, graphs: Graphs, calls: Sequence[Callable[[], None]]) -> Graph:
+    def _capture(self, graphs: Graphs, calls: Sequence[Callable[[], object]]) -> Graph:
         try:
             return graphs.capture(calls)
         except CaptureRefused:  # another thread breaks one by waiting for the whole GPU: once more

@@ -248,7 +248,7 @@ class _Capturable:
     denoiser: DeviceDenoiser
     graphs: Graphs
 
-    def capture(self, calls: Sequence[Callable[[], None]]) -> Graph:
+    def capture(self, calls: Sequence[Callable[[], object]]) -> Graph:
         if reason := self.denoiser.capturable:
             raise CaptureRefused(reason)
         return self.graphs.capture(calls)

@@ -244,7 +244,7 @@ class Clock:
         self._device = device
         self._steps: list[list[Any]] = []
 
-    def run(self, parts: Sequence[Callable[[], None]]) -> None:
+    def run(self, parts: Sequence[Callable[[], object]]) -> None:
         """Runs the parts of one step: begin, network, step."""
         stamp = self._device.stamp
         begin, network, step = parts

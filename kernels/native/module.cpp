@@ -24,10 +24,10 @@ using Array = nb::ndarray<T, c_contig, cpu>;
 constexpr int64_t kReleaseGil = 1 << 16;  // elements; less work than that costs less than the GIL
 
 template <typename Work>
-void run(int64_t elements, Work work) {
+auto run(int64_t elements, Work work) {
   if (elements < kReleaseGil) return work();
   nb::gil_scoped_release release;
-  work();
+  return work();
 }
 
 revstep::Dtype network_dtype(const nb::ndarray<cpu, c_contig>& array) {
@@ -78,8 +78,19 @@ class Step {
 
   void begin() const { revstep::begin_step(b_); }
 
-  void step() const {
-    run(b_.slots * b_.elements, [this] { revstep::fused_step(b_, isa_); });
+  bool step() const {
+    return run(b_.slots * b_.elements, [this] { return revstep::fused_step(b_, isa_); });
+  }
+
+  // Python is entered for the network alone; Ctrl-C ends the run where that is no Python either.
+  int64_t steps(const nb::callable& network, int64_t count) const {
+    for (int64_t number = 1; number <= count; ++number) {
+      begin();
+      network();
+      if (step()) return number;
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    }
+    return count;
   }
 
   std::string isa() const { return isa_.name; }
@@ -138,6 +149,7 @@ NB_MODULE(_native, m) {
       .def(nb::init<nb::object, const std::string&>(), "buffers"_a, "isa"_a = "")
       .def("begin", &Step::begin)
       .def("step", &Step::step)
+      .def("steps", &Step::steps, "network"_a, "count"_a)
       .def_prop_ro("isa", &Step::isa);
   m.def("normal_fill", &normal_fill, "out"_a.noconvert(), "seed"_a.noconvert(),
         "index"_a.noconvert(), "stream"_a, "isa"_a = "");

@@ -154,12 +154,17 @@ void begin_step(const Buffers& buf) {
   }
 }
 
-void fused_step(const Buffers& buf, const Isa& isa) {
+bool fused_step(const Buffers& buf, const Isa& isa) {
+  bool met = false;
   for (int64_t b = 0; b < buf.slots; ++b) is_active(buf, b);
   for (int64_t b = 0; b < buf.slots; ++b) {
     if (buf.table[int64_t{buf.current[b]} * kColumns + kActive] == 0) continue;
-    if (isa.row(decode(buf, b))) buf.flags[b] = 1;
+    if (isa.row(decode(buf, b))) {
+      buf.flags[b] = 1;
+      met = true;
+    }
   }
+  return met;
 }
 
 namespace {

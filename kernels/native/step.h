@@ -44,7 +44,7 @@ struct Buffers {
 // Both throw std::invalid_argument before anything is written if a row, a slot or a network row
 // is out of range.
 void begin_step(const Buffers& buffers);
-void fused_step(const Buffers& buffers, const Isa& isa);
+bool fused_step(const Buffers& buffers, const Isa& isa);  // whether it met a non-finite m
 
 // The instruction sets that this build and this machine have, best first.
 const std::vector<const Isa*>& available_isas();
