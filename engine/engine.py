@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import threading
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.checks import check_whole
-from revstep.engine.errors import ArgumentTypeError
+from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight
 from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
@@ -25,6 +26,7 @@ from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
 from revstep.engine.renamed import renamed
 from revstep.engine.runtime.batch import Batch, samples_per_batch
+from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of, program_arguments
 from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
@@ -37,6 +39,8 @@ __all__ = ["Engine", "Preview"]
 
 REPRODUCIBLE_ROWS = 16
 PROGRAMS_KEPT = 64
+RUNS_KEPT = 32  # forms of requests, without their values
+WATCHES = ("progress", "on_step", "trace_x0", "cancel", "timing")
 FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
 NON_FINITE = {
     "fp16": Message(
@@ -85,6 +89,7 @@ class Engine:
         self._build: Callable[..., StepProgram] = build
         self._own_program: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(build)
         self._programs = programs_of(self.spec)
+        self._runs: dict[tuple[Any, ...], PreparedRun] = {}
 
     def __reduce__(self) -> tuple[Callable[[], Engine], tuple[()]]:
         """An engine of a bundle is copied, and sent to another process, as its ``load`` call."""
@@ -197,6 +202,15 @@ class Engine:
         """
         if unsupported:
             refuse_unknown("sample has no argument", unsupported, ARGUMENTS)
+        form: tuple[Any, ...] | None = None
+        others = (start, mask, known, noise, progress, on_step, trace_x0, cancel, timing)
+        if type(n) is int and type(guidance) is float and not any(v is not None for v in others):
+            form = (n, sampler, steps, guidance, guidance_weight, strength, grid, compat, clip,
+                    final, batch_size, decode)  # fmt: skip
+            form = (*form, *map(type, form))  # 1, 1.0 and True are equal
+            with contextlib.suppress(TypeError):  # a sampler without a hash
+                if (run := self._runs.get(form)) is not None:
+                    return run.draw(run.next_batch(seed, conditions or {}, null_conditions or {}))
         request = Request.of(
             n,
             sampler=sampler, steps=steps, seed=seed,
@@ -208,31 +222,117 @@ class Engine:
         )  # fmt: skip
         watch = Watch(self._advice, progress, on_step, cancel)
         batch = batch_of(self.spec, request)
-        asked, sampled_by = request.sampler, request.resolved_sampler
-        arguments = program_arguments(self.spec, request)
-        if isinstance(sampled_by, FIXED):
-            program = self._programs.get(build_program, **arguments)
-        elif isinstance(asked, FunctionSampler):
-            program = self._own_program(**arguments)
-        else:
-            program = self._build(**arguments)
-        trace = None
+        run = self._prepared(request, batch, batch_size)
         if request.trace_x0 is not None and request.trace_x0 is not False:
-            trace = X0Trace(request.trace_x0, program.length, batch.n, self.spec.shape)
+            trace = X0Trace(request.trace_x0, run.length, batch.n, self.spec.shape)
             watch = dataclasses.replace(watch, trace=trace)
-        out = self._run(program, batch, batch_size, watch, timing)
-        decoded = self._decoder(out) if self._decoder is not None and request.decode else None
-        images = self.spec.decoder if decoded is not None and self.spec.decoder else self.spec
-        return Samples(
-            x=out,
-            seeds=batch.seeds,
-            sampler=asked if isinstance(asked, str) else repr(sampled_by),
+        samples = run.draw(batch, watch=watch, timing=timing)
+        if form is not None and _is_fixed(request):
+            with contextlib.suppress(TypeError):
+                self._runs[form] = run.without_values()
+                while len(self._runs) > RUNS_KEPT:
+                    self._runs.pop(next(iter(self._runs)), None)
+        return samples
+
+    def prepare(
+        self,
+        n: int | Request | None = None,
+        *,
+        sampler: str | Sampler = "ddim",
+        steps: int | None = None,
+        seed: int | Sequence[int] | None = None,
+        guidance: float | ArrayLike = 1.0,
+        guidance_weight: GuidanceWeight | None = None,
+        conditions: Mapping[str, ArrayLike] | None = None,
+        null_conditions: Mapping[str, ArrayLike] | None = None,
+        start: ArrayLike | None = None,
+        strength: float | None = None,
+        mask: ArrayLike | None = None,
+        known: ArrayLike | None = None,
+        noise: ArrayLike | None = None,
+        grid: str | Grid | None = None,
+        compat: str | None = None,
+        clip: bool | None = None,
+        final: str | None = None,
+        batch_size: int | None = None,
+        decode: bool = True,
+        **unsupported: Never,
+    ) -> PreparedRun:
+        """A run that is checked, traced and bound now, so that a call of it is only the loop.
+
+        For control loops, which draw the same again and again with other observations::
+
+            policy = engine.prepare(1, steps=10, conditions={"observation": first})
+            action = policy(conditions={"observation": observe()}, seed=tick).x[0]
+
+        Args:
+            n: As in ``sample``; the number stays, and so does all that makes the program.
+            sampler: As in ``sample``.
+            steps: As in ``sample``.
+            seed: What a call has that gives none; None: drawn anew in each.
+            guidance: As in ``sample``; a call may give another, and other values of what follows.
+            guidance_weight: As in ``sample``; it stays.
+            conditions: What a call has of those that it doesn't give.
+            null_conditions: Likewise.
+            start: Likewise; with one, a call may give others.
+            strength: As in ``sample``; it stays.
+            mask: As ``start``.
+            known: As ``start``.
+            noise: As ``start``.
+            grid: As in ``sample``; it stays.
+            compat: As in ``sample``; it stays.
+            clip: As in ``sample``; it stays.
+            final: As in ``sample``; it stays.
+            batch_size: As in ``sample``; it stays.
+            decode: As in ``sample``; it stays.
+            unsupported: None; what follows the steps of a run is refused by name.
+
+        Raises:
+            ArgumentTypeError, ArgumentError, ProgramError: As ``sample``.
+        """
+        for name in WATCHES:
+            if name in unsupported:
+                raise ArgumentTypeError(
+                    f"{name} follows a run's steps, and a prepared run is its loop alone: call "
+                    f"engine.sample(..., {name}=...)",
+                    name,
+                )
+        if unsupported:
+            allowed = [name for name in ARGUMENTS if name not in WATCHES]
+            refuse_unknown("prepare has no argument", unsupported, allowed)
+        request = Request.of(
+            n,
+            sampler=sampler, steps=steps, seed=seed,
+            guidance=guidance, guidance_weight=guidance_weight,
+            conditions=conditions, null_conditions=null_conditions,
+            start=start, strength=strength, mask=mask, known=known, noise=noise,
+            grid=grid, compat=compat, clip=clip, final=final, decode=decode,
+        )  # fmt: skip
+        if request.trace_x0 is not None and request.trace_x0 is not False:
+            text = "trace_x0 follows a run's steps: leave it out of a request that is prepared"
+            raise ArgumentError(text, "trace_x0")
+        run = self._prepared(request, batch_of(self.spec, request), batch_size)
+        run.warm_up()
+        return run
+
+    def _prepared(self, request: Request, batch: Batch, batch_size: int | None) -> PreparedRun:
+        """The run of a request, with its program."""
+        arguments = program_arguments(self.spec, request)
+        if isinstance(request.resolved_sampler, FIXED):
+            program = self._programs.get(build_program, **arguments)
+        else:
+            build = self._own_program if _is_fixed(request) else self._build
+            program = build(**arguments)
+        return PreparedRun(
+            self._runtime,
+            request,
+            batch,
+            program,
             steps=arguments["steps"],
-            calls=program.length,
-            value_range=images.value_range,
-            decoded=decoded,
-            x0_trace=None if trace is None else trace.x0,
-            x0_steps=() if trace is None else trace.steps,
+            batch_size=batch_size,
+            fixed_rows=self._fixed_rows,
+            watch=Watch(self._advice),
+            decode=self._decoder if request.decode else None,
         )
 
     @renamed(spacing="grid")
@@ -320,6 +420,13 @@ class Engine:
         return run_batches(
             self._runtime, program, batch, size, self._fixed_rows, watch=watch, timing=timing
         )
+
+
+def _is_fixed(request: Request) -> bool:
+    """Whether equal samplers have equal programs: revstep's own, and functions with @sampler."""
+    return isinstance(request.sampler, FunctionSampler) or isinstance(
+        request.resolved_sampler, FIXED
+    )
 
 
 ARGUMENTS = tuple(inspect.signature(Engine.sample).parameters)[1:-1]

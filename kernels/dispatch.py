@@ -146,7 +146,7 @@ def normal_fill(
         raise ValueError(
             f"out is {out.dtype} {list(out.shape)}; it must be C-contiguous float32 [B, D]"
         )
-    B = len(out)
+    B = out.shape[0]
     if seed.shape != (B,) or seed.dtype != np.uint64:
         raise ValueError(f"seed is {seed.dtype} {list(seed.shape)}; it must be uint64 [{B}]")
     rows = _noise_indices(index, B)
@@ -175,9 +175,11 @@ def _noise_indices(index: ArrayLike, B: int) -> NDArray[np.uint32]:
 
 
 def _chosen(backend: Backend | None, isa: str | None) -> ModuleType | None:
-    if backend not in (None, "native", "reference"):
+    if backend is not None and backend not in ("native", "reference"):
         raise ValueError(f"backend is {backend!r}; it must be 'native', 'reference' or None")
     native = None if backend == "reference" else _native()
+    if backend is None and isa is None:
+        return native
     if backend == "native" and native is None:
         raise ValueError("the native kernels are not installed; use backend='reference'")
     if isa is not None and isa not in native_isas():

@@ -14,8 +14,8 @@ import revstep.export
 NAMES = {
     "revstep": """
         Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Engine
-        GuidanceInterval GuidanceWeight NetworkBuffers Preview Request RevstepError Runtime Sampler
-        Samples StepProgram TimeInput Timing __version__ build_program errors from_module grids
+        GuidanceInterval GuidanceWeight NetworkBuffers PreparedRun Preview Request RevstepError
+        Runtime Sampler Samples StepProgram TimeInput Timing __version__ build_program errors from_module grids
         initial_noise load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
@@ -53,6 +53,7 @@ NO_HOME = {  # types in signatures that no user writes
     "Stepping": "of samplers' compat, which takes a name",
     "Symbol": "inside a Vector",
     "Tape": "inside a Vector",
+    "Watch": "what sample gives a PreparedRun",
     "Watcher": "inside a Runtime",
 }
 HELP_LINES = 150

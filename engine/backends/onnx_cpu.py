@@ -197,17 +197,18 @@ class OrtDenoiser:
         """Binds the buffers once; the call runs the session on them."""
         shared = self._session
         with shared as session:
-            binding = self._binding(session, buffers)
+            run, *bound = _bound(session, self._binding(session, buffers))
         inside, me = shared.inside, object()  # a lane is one thread's at a time
 
         def call() -> None:
-            nonlocal session, binding
+            nonlocal session, run, bound
             inside.add(me)  # ``with shared`` in line: it runs every step
             try:
                 if shared.session is not session:  # a fork took it
                     opened = shared.current()
-                    session, binding = opened, self._binding(opened, buffers)
-                session.run_with_iobinding(binding)
+                    session = opened
+                    run, *bound = _bound(opened, self._binding(opened, buffers))
+                run(*bound)
             except BackendError:
                 raise
             except Exception as error:  # ONNX Runtime's own error classes share no base
@@ -240,6 +241,19 @@ class OrtDenoiser:
             "provider": provider,
             "threads": self.threads,
         }
+
+
+def _bound(session: Any, binding: Any) -> tuple[Any, ...]:
+    """What runs a session on a binding, and its arguments.
+
+    ONNX Runtime 1.32's own method asks at every call whether it records for WebGPU, which takes
+    longer than a small network's share; it calls this.
+    """
+    values = getattr(binding, "_iobinding", None)
+    inner = getattr(getattr(session, "_sess", None), "run_with_iobinding", None)
+    if values is None or inner is None:
+        return session.run_with_iobinding, binding
+    return inner, values, None
 
 
 def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:

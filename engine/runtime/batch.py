@@ -55,6 +55,18 @@ class Batch:
         """Number of samples."""
         return len(self.seeds)
 
+    def with_values(
+        self,
+        seeds: NDArray[np.uint64],
+        conditions: dict[str, NDArray[Any]],
+        null_conditions: dict[str, NDArray[Any]],
+    ) -> Batch:
+        """The same with other seeds and conditions, of the same shapes."""
+        made = object.__new__(Batch)
+        values = {"seeds": seeds, "conditions": conditions, "null_conditions": null_conditions}
+        vars(made).update(vars(self) | values)
+        return made
+
     def part(self, start: int, stop: int) -> Batch:
         """Samples ``start`` to ``stop`` as a batch of their own."""
         if start == 0 and stop >= self.n:

@@ -43,7 +43,10 @@ class Admission:
         begun: The lane's ``steps`` when they came.
         x0: Whether their denoised estimates are read.
         inpaint: Whether they have known pixels.
+        cond_at: The rows of the conditional halves, as an index of the device's arrays.
+        uncond_at: Those of the unconditional ones; None: no sample is guided.
         base: The program's first table row.
+        fields: Of the slots, where they came alone.
     """
 
     program: StepProgram
@@ -55,7 +58,10 @@ class Admission:
     begun: int
     x0: bool
     inpaint: bool
+    cond_at: slice | Array
+    uncond_at: slice | Array | None
     base: int = 0
+    fields: NDArray[np.int32] | None = None
 
 
 class Lane:
@@ -127,14 +133,30 @@ class Lane:
         """
         slots, rows = self._free(batch.n, batch.rows)
         reach = max(lowest_rows, int(rows[-1]) + 1, int(slots[-1]) + 1)
-        where, inpaint = self._index(slots), batch.mask is not None
-        new = Admission(program, slots, rows, where, batch.guided, reach, self.steps, x0, inpaint)
+        guided = batch.guided
+        new = Admission(
+            program=program, slots=slots, rows=rows, where=self._index(slots), guided=guided,
+            reach=reach, begun=self.steps, x0=x0, inpaint=batch.mask is not None,
+            cond_at=self._index(rows[: batch.n]),
+            uncond_at=self._index(rows[batch.n :]) if len(guided) else None,
+        )  # fmt: skip
         fed = 0 if self._current is None else self._current.rows
         new.base = self.arena.acquire(program)
         self._residents.append(new)
         try:
             current = self._choose()
-            self._place(new, batch)
+            alone = len(self._residents) == 1
+            fields = self.slots.place(
+                new.where,
+                batch,
+                cond_rows=rows[: batch.n],
+                uncond_rows=rows[batch.n :],
+                program=program,
+                base=new.base,
+                clear=alone,
+            )
+            new.fields = fields if alone else None
+            self._start(new, batch)
             self._fill(new, batch, slice(max(fed, int(rows[-1]) + 1), current.rows))
         except BaseException:
             self.retire(new)
@@ -150,7 +172,7 @@ class Lane:
         """
         if len(self._residents) != 1 or self._current is None:
             return None
-        (here,) = self._residents
+        here = self._residents[0]
         guided, inpaint = batch.guided, batch.mask is not None
         alike = (
             here.program is program
@@ -160,10 +182,11 @@ class Lane:
             and here.reach == max(lowest_rows, len(here.rows))
             and (not len(guided) or bool((here.guided == guided).all()))
         )
-        if not alike:
+        if not alike or here.fields is None:
             return None
         here.begun = self.steps
-        self._place(here, batch)
+        self.slots.begin_again(here.fields, batch)
+        self._start(here, batch)
         self._fill(here, batch, slice(len(here.rows), self._current.rows))
         return here
 
@@ -290,35 +313,28 @@ class Lane:
         self._current, self._calls = current, current.calls
         return current
 
-    def _place(self, new: Admission, batch: Batch) -> None:
-        """Writes slots, the network's first inputs, and conditions."""
-        count, upload, program = batch.n, self.device.upload, new.program
-        x = self.slots.place(
-            new.where,
-            batch,
-            cond_rows=new.rows[:count],
-            uncond_rows=new.rows[count:],
-            program=program,
-            base=new.base,
-            clear=len(self._residents) == 1,
-        )
+    def _start(self, here: Admission, batch: Batch) -> None:
+        """Writes initial states, the network's first inputs, and conditions."""
+        upload, program = self.device.upload, here.program
+        x = self.slots.start(here.where, batch, program.start)
         c_in = float(program.table[0, col.C_IN])
         scaled = x if c_in == 1.0 else x * c_in
-        conditions, rows = self._network.conditions, self._index(new.rows[:count])
-        self._feed(rows, scaled)
-        for name, buffer in conditions.items():
-            buffer[rows] = upload(batch.conditions[name])
-        if len(guided := batch.guided):
-            rows = self._index(new.rows[count:])
-            self._feed(rows, scaled[self._index(guided)])
-            for name, buffer in conditions.items():
-                buffer[rows] = upload(batch.null_conditions[name][guided])
+        self._feed(here.cond_at, scaled)
+        for name, buffer in self._network.conditions.items():
+            buffer[here.cond_at] = upload(batch.conditions[name])
+        if here.uncond_at is not None:
+            guided = here.guided
+            self._feed(here.uncond_at, scaled[self._index(guided)])
+            for name, buffer in self._network.conditions.items():
+                buffer[here.uncond_at] = upload(batch.null_conditions[name][guided])
 
     def _feed(self, rows: slice | Array, x: Array) -> None:
         """Writes float32 states into rows of the network's input, in its dtype."""
-        inputs = self._net_x[rows]  # a view, or a copy, which torch takes back in its dtype alone
-        inputs[:] = x
-        if not isinstance(rows, slice):
+        if isinstance(rows, slice):
+            self._net_x[rows] = x
+        else:  # torch takes back its dtype alone
+            inputs = self._net_x[rows]
+            inputs[:] = x
             self._net_x[rows] = inputs
 
     def _fill(self, new: Admission, batch: Batch, spare: slice) -> None:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 from revstep.engine.errors import BackendError
@@ -51,7 +52,9 @@ class LanePool:
 
     def after_fork(self) -> None:
         """Frees all places: the threads that hold them aren't there in a forked child."""
-        self._running = threading.Semaphore(self._limit)
+        self._places: SimpleQueue[None] = SimpleQueue()  # in C, as no semaphore is
+        for _ in range(self._limit):
+            self._places.put(None)
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -59,17 +62,20 @@ class LanePool:
         """A lane of ``rows`` network rows, or of the bucket that holds them."""
         if self._buckets:
             rows = bucket_for(self._buckets, rows)
-        nested = getattr(self._thread, "holds", False)
-        with contextlib.nullcontext() if nested else self._running:
-            self._thread.holds = True
-            lane = None
-            try:
-                lane = self._take(rows) or self._make(rows)
-                yield lane
-            finally:
-                self._thread.holds = nested
-                if lane is not None:
-                    self._put_back(lane)
+        thread = self._thread
+        nested = getattr(thread, "holds", False)
+        if not nested:
+            self._places.get()
+        thread.holds, lane = True, None
+        try:
+            lane = self._take(rows) or self._make(rows)
+            yield lane
+        finally:
+            thread.holds = nested
+            if lane is not None:
+                self._put_back(lane)
+            if not nested:
+                self._places.put(None)
 
     def describe(self) -> dict[str, Any]:
         """Kernels, and the buckets where there are any."""

@@ -169,6 +169,8 @@ def sample_seeds(seed: int | Sequence[int] | None, n: int) -> NDArray[np.uint64]
     """
     if seed is None or isinstance(seed, int):
         first = secrets.randbits(63) if seed is None else seed
+        if n == 1:
+            return np.array([first], dtype=np.uint64)
         return np.uint64(first) + np.arange(n, dtype=np.uint64)  # wraps at 2^64
     if len(seed) != n:
         raise ArgumentError(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.arrays import array_from, data_values, floats, rows_of
+from revstep.engine.checks import check_mapping
 from revstep.engine.errors import ArgumentError
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.inpainting import known_pixels
-from revstep.engine.runtime.request import Request, sample_seeds
+from revstep.engine.runtime.request import Request, checked_seed, sample_seeds
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 
 MAX = float(np.finfo(np.float32).max)
@@ -69,13 +70,7 @@ def batch_of(spec: DenoiserSpec, request: Request, start_name: str = "start") ->
     if request.noise is not None:
         noise = rows_of(floats(request.noise, "noise"), spec.shape, n, "noise")
     known = known_pixels(spec, n, request.mask, request.known, start)
-    conditions = {c.name: _condition(c, asked.get(c.name), n) for c in spec.conditions}
-    null_conditions = {  # without a null value nobody reads them; but they fill rows to spare
-        c.name: conditions[c.name]
-        if nulls.get(c.name) is None and c.null is None
-        else _condition(c, nulls.get(c.name), n)
-        for c in spec.conditions
-    }
+    conditions, null_conditions = _conditions(spec, asked, nulls, n)
     return Batch(
         seeds=sample_seeds(request.seed, n),
         guidance=scale,
@@ -88,7 +83,61 @@ def batch_of(spec: DenoiserSpec, request: Request, start_name: str = "start") ->
     )
 
 
+def next_batch(
+    spec: DenoiserSpec,
+    request: Request,
+    like: Batch,
+    seed: int | Sequence[int] | None,
+    conditions: Arrays | None,
+    null_conditions: Arrays | None,
+) -> Batch:
+    """A batch of other values than one before it; what ``batch_of`` gives, in a part of the time.
+
+    Args:
+        spec: The denoiser's spec.
+        request: Of the batch before it.
+        like: That batch: its guidance, start, noise and known pixels stay.
+        seed: As in ``Request``.
+        conditions: Of the new batch; None: those of ``like``, with its null conditions.
+        null_conditions: Of the new batch.
+
+    Raises:
+        TypeError, ValueError: As ``batch_of``.
+    """
+    n = like.n
+    if conditions is not None:
+        conditions = check_mapping(conditions, "conditions", "{'label': [0, 1]}")
+    if null_conditions is not None:
+        null_conditions = check_mapping(null_conditions, "null_conditions", "{'label': [0, 1]}")
+    seeds = sample_seeds(checked_seed(seed), n)
+    if conditions is None and null_conditions is None:
+        return like.with_values(seeds, like.conditions, like.null_conditions)
+    asked = (request.conditions if conditions is None else conditions) or {}
+    nulls = (request.null_conditions if null_conditions is None else null_conditions) or {}
+    _check_names(spec, asked, "conditions")
+    _check_names(spec, nulls, "null_conditions")
+    if len(like.guided):
+        _guidance(spec, request, n, asked, nulls)
+    return like.with_values(seeds, *_conditions(spec, asked, nulls, n))
+
+
+def _conditions(
+    spec: DenoiserSpec, asked: Arrays, nulls: Arrays, n: int
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """The conditions and null conditions of n samples."""
+    conditions = {c.name: _condition(c, asked.get(c.name), n) for c in spec.conditions}
+    null_conditions = {  # without a null value nobody reads them; but they fill rows to spare
+        c.name: conditions[c.name]
+        if nulls.get(c.name) is None and c.null is None
+        else _condition(c, nulls.get(c.name), n)
+        for c in spec.conditions
+    }
+    return conditions, null_conditions
+
+
 def _check_names(spec: DenoiserSpec, names: Arrays, what: str) -> None:
+    if not names:
+        return
     known = [c.name for c in spec.conditions]
     if others := set(names) - set(known):
         raise ArgumentError(unknown_names(f"unknown name in {what}:", others, known), what)

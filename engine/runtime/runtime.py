@@ -83,6 +83,14 @@ class Runtime:
         with self._lanes.lend(rows) as lane:
             return run_batch(lane, program, batch, lowest_rows=rows, watcher=watcher, timing=timing)
 
+    def place(self, program: StepProgram, batch: Batch, rows: int) -> None:
+        """Puts a batch where ``run`` will find its form; raises as ``run``."""
+        if self.before_run is not None:
+            self.before_run()
+        with self._lanes.lend(rows) as lane:
+            lane.empty()
+            lane.admit(program, batch, lowest_rows=rows)
+
     def describe(self) -> dict[str, Any]:
         """What runs; plain JSON values."""
         return {**self._denoiser.describe(), **self._lanes.describe()}
@@ -110,17 +118,20 @@ def run_batches(
         timing: Filled with the times in and outside the network.
     """
     spec, steps = runtime.spec, program.length
-    starts = range(0, batch.n, size)
-    several = len(starts) > 1
-    out = np.empty((batch.n if several else 0, *spec.shape), np.float32)
-    for number, first in enumerate(starts):
-        part = batch.part(first, first + size)
-        watcher = BatchWatcher(watch, spec.shape, first, steps, number * steps, len(starts) * steps)
+
+    def run(part: Batch, first: int, done: int, total: int) -> NDArray[np.float32]:
+        watcher = BatchWatcher(watch, spec.shape, first, steps, done, total)
         rows = fixed_rows or max(part.rows, spec.batch[0])
         x = runtime.run(program, part, rows, watcher=watcher, timing=timing)
-        if not several:
-            return x.reshape(-1, *spec.shape)
-        out[first : first + size] = x.reshape(-1, *spec.shape)
+        return x.reshape(-1, *spec.shape)
+
+    if batch.n <= size:
+        return run(batch, 0, 0, steps)
+    starts = range(0, batch.n, size)
+    out = np.empty((batch.n, *spec.shape), np.float32)
+    for number, first in enumerate(starts):
+        part = batch.part(first, first + size)
+        out[first : first + size] = run(part, first, number * steps, len(starts) * steps)
     return out
 
 

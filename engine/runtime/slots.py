@@ -94,8 +94,8 @@ class Slots:
         program: StepProgram,
         base: int,
         clear: bool,
-    ) -> Array:
-        """Gives slots their samples, at step 0; returns the initial states (k, D).
+    ) -> NDArray[np.int32]:
+        """Gives slots their samples, at step 0; returns the fields, for ``begin``.
 
         Args:
             where: The slots, k of them; the first k if ``clear``.
@@ -106,18 +106,39 @@ class Slots:
             base: Its first table row.
             clear: Whether all other slots become idle.
         """
-        k, upload = len(batch.seeds), self._device.upload
+        k = batch.n
         fields = (self._idle if clear else self._idle[:, :k]).copy()
         fields[BASE, :k], fields[LENGTH, :k] = base, program.length
         fields[COND_ROW, :k] = cond_rows
         fields[UNCOND_ROW, batch.guided] = uncond_rows
         fields[GUIDANCE, :k] = batch.guidance.view(np.int32)
-        self._fields[:, slice(None) if clear else where] = upload(fields)
+        self._fields[:, slice(None) if clear else where] = self._device.upload(fields)
+        return fields
+
+    def begin_again(self, fields: NDArray[np.int32], batch: Batch) -> None:
+        """Puts all slots back to step 0, with the fields that ``place`` gave them with ``clear``.
+
+        Args:
+            fields: What ``place`` gave; the batch's guidance is written into it.
+            batch: The samples.
+        """
+        fields[GUIDANCE, : batch.n] = batch.guidance.view(np.int32)
+        self._fields[:] = self._device.upload(fields)
+
+    def start(self, where: slice | Array, batch: Batch, start: tuple[float, float]) -> Array:
+        """Writes the samples' seeds, known pixels and initial states; gives the states (k, D).
+
+        Args:
+            where: Their slots, k of them.
+            batch: The k samples.
+            start: (alpha, sigma) of the initial states alpha y + sigma z.
+        """
+        k, upload = batch.n, self._device.upload
         self.seed[where] = upload(batch.seeds)
         if batch.mask is not None and batch.known is not None:
             for buffer, pixels in zip(self.known, (batch.mask, batch.known), strict=True):
                 buffer[where] = upload(pixels.reshape(k, -1))
-        return self._start(where, batch, program.start)
+        return self._states_at(where, batch, start)
 
     def clear(self, where: slice | Array, count: int) -> None:
         """Makes ``count`` slots idle."""
@@ -159,7 +180,7 @@ class Slots:
             **fields,
         )
 
-    def _start(self, where: slice | Array, batch: Batch, start: tuple[float, float]) -> Array:
+    def _states_at(self, where: slice | Array, batch: Batch, start: tuple[float, float]) -> Array:
         """Writes the states alpha y + sigma z."""
         k, device, elements = len(batch.seeds), self._device, int(self.x.shape[1])
         # a GPU fills what begins at a multiple of 16 bytes
@@ -170,7 +191,8 @@ class Slots:
             device.fill_noise(x, self.seed[where], batch.seeds)
         else:
             x[:] = device.upload(batch.noise.reshape(k, -1))
-        x *= sigma
+        if sigma != 1.0:
+            x *= sigma
         if batch.start is not None and alpha != 0.0:
             x += device.upload(batch.start.reshape(k, -1)) * alpha
         if not in_place:

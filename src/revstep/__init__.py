@@ -9,6 +9,7 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 An engine
     load, from_module, CudaOptions          from a bundle, or from a live PyTorch module
     Engine: sample, invert, describe        from any thread
+    PreparedRun                             ``engine.prepare(...)``: for control loops
     Request                                 what to draw, as one object: ``engine.sample(request)``
     Samples, Preview, Timing                a run's results, its steps as they run, its times
     initial_noise, slerp                    noise to start from
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.program.trace import Sampler as Sampler
     from revstep.engine.runtime.noise import initial_noise as initial_noise
     from revstep.engine.runtime.noise import slerp as slerp
+    from revstep.engine.runtime.prepared_run import PreparedRun as PreparedRun
     from revstep.engine.runtime.request import Request as Request
     from revstep.engine.runtime.runtime import Runtime as Runtime
     from revstep.engine.runtime.samples import Samples as Samples
@@ -89,6 +91,7 @@ HOMES = {  # what is public, imported when it is first asked for
     "GuidanceInterval": "revstep.engine.program.guidance",
     "GuidanceWeight": "revstep.engine.program.guidance",
     "NetworkBuffers": "revstep.engine.backends.protocol",
+    "PreparedRun": "revstep.engine.runtime.prepared_run",
     "Preview": "revstep.engine.engine",
     "Request": "revstep.engine.runtime.request",
     "RevstepError": "revstep.engine.errors",

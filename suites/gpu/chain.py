@@ -96,7 +96,7 @@ def make_chain(buffers: StepBuffers, noise: Callable[[torch.Tensor], torch.Tenso
 
 
 def _check(
-    run: Run, device: Device, step: Callable[[], None], chain: Chain, buffers: StepBuffers
+    run: Run, device: Device, step: Callable[[], object], chain: Chain, buffers: StepBuffers
 ) -> None:
     want, _ = chain()
     step()

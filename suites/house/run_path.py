@@ -65,8 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("bundle", type=Path)
     options = parser.parse_args(arguments)
     import revstep
+    from revstep.engine.program.kept import KEPT
 
     def run() -> None:
+        KEPT.clear()  # so that the program is traced
         revstep.load(options.bundle, device="cpu").sample(4, sampler="ddim", steps=20)
 
     run()  # what is imported when it is first asked for is no part of the way

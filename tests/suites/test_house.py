@@ -66,8 +66,10 @@ def _reading_list():
 
 def test_the_newcomers_path_is_what_a_run_goes_through(policy_bundle):
     import revstep
+    from revstep.engine.program.kept import KEPT
 
     def run():
+        KEPT.clear()  # so that the program is traced
         revstep.load(policy_bundle, device="cpu").sample(2, sampler="ddim", steps=5)
 
     run()

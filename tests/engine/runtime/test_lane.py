@@ -310,7 +310,7 @@ def test_a_run_gets_its_bits_beside_what_an_interrupt_left_in_its_lane(make):
     lane.step()
     program, batch = program_for("ddpm", 8), batch_of(2, 3, 2.0)
     assert_same(run_batch(lane, program, batch), eager_loop(denoiser, program, batch))
-    assert lane.arena.used == 0
+    assert lane.arena.used == program.length + 1  # its own alone: it stays for a batch of its form
 
 
 def no_memory(*_):

@@ -1,0 +1,196 @@
+"""``PreparedRun``: a request whose form is settled, so that a call of it is only the loop."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from revstep.engine.checks import check_mapping
+from revstep.engine.errors import ArgumentError
+from revstep.engine.message import Argument, Message
+from revstep.engine.program.table import StepProgram
+from revstep.engine.runtime.batch import Batch, samples_per_batch
+from revstep.engine.runtime.request import Request
+from revstep.engine.runtime.resolve import batch_of, next_batch
+from revstep.engine.runtime.runtime import Runtime, run_batches
+from revstep.engine.runtime.samples import Samples
+from revstep.engine.runtime.watch import Timing, Watch
+
+Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class PreparedRun:
+    """A request whose form is settled: what ``Engine.prepare`` gives.
+
+    A control loop prepares once and calls it at every tick::
+
+        policy = engine.prepare(1, steps=10, conditions={"observation": first})
+        while running:
+            action = policy(conditions={"observation": observe()}).x[0]
+
+    The number of samples, the sampler, the steps and all else that makes the program stay; values
+    may change from call to call. The bits are those of ``Engine.sample``. Thread-safe.
+
+    Args:
+        runtime: Where it runs.
+        request: What was asked for.
+        batch: Its values.
+        program: Its program.
+        steps: Steps asked for.
+        batch_size: Max samples of a network call; None fills the batch range.
+        fixed_rows: Rows of every network call, where they are fixed.
+        watch: What is said where the network's output is not finite.
+        decode: Decodes final states (n, *shape); None: they are not decoded.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        request: Request,
+        batch: Batch,
+        program: StepProgram,
+        *,
+        steps: int,
+        batch_size: int | None,
+        fixed_rows: int | None,
+        watch: Watch,
+        decode: Decode | None,
+    ) -> None:
+        self._runtime, self._spec = runtime, runtime.spec
+        self._request, self._program = request, program
+        self._batch_size, self._fixed_rows = batch_size, fixed_rows
+        self._watch, self._decode = watch, decode
+        self._like = batch
+        self._size = samples_per_batch(self._spec, batch, batch_size, fixed_rows)
+        asked = request.sampler
+        self._sampler = asked if isinstance(asked, str) else repr(request.resolved_sampler)
+        self._steps = steps
+        images = self._spec.decoder if decode is not None and self._spec.decoder else self._spec
+        self._value_range = images.value_range
+
+    def __call__(
+        self,
+        *,
+        seed: int | Sequence[int] | None = None,
+        guidance: float | ArrayLike | None = None,
+        conditions: Mapping[str, ArrayLike] | None = None,
+        null_conditions: Mapping[str, ArrayLike] | None = None,
+        start: ArrayLike | None = None,
+        noise: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        known: ArrayLike | None = None,
+    ) -> Samples:
+        """Draws samples. What is left out is as it was prepared.
+
+        Args:
+            seed: As in ``Engine.sample``; prepared without one, and None: drawn.
+            guidance: As in ``Engine.sample``.
+            conditions: Those that change, by name; others stay.
+            null_conditions: Likewise.
+            start: As in ``Engine.sample``, if it was prepared with one; so the next three.
+            noise: As in ``Engine.sample``.
+            mask: As in ``Engine.sample``.
+            known: As in ``Engine.sample``.
+
+        Raises:
+            ArgumentTypeError, ArgumentError: As ``Engine.sample``; and another form than prepared.
+            NonFiniteError: The network gave NaN or infinity.
+        """
+        asked = self._request
+        seed = asked.seed if seed is None else seed
+        conditions = _merged(asked.conditions, conditions, "conditions")
+        null_conditions = _merged(asked.null_conditions, null_conditions, "null_conditions")
+        if guidance is start is noise is mask is known is None:
+            return self.draw(self.next_batch(seed, conditions, null_conditions))
+        others = {"guidance": guidance, "start": start, "noise": noise, "mask": mask,
+                  "known": known}  # fmt: skip
+        changed: dict[str, Any] = {name: v for name, v in others.items() if v is not None}
+        self._check_form(changed)
+        request = dataclasses.replace(
+            asked, n=self._like.n, seed=seed,
+            conditions=asked.conditions if conditions is None else conditions,
+            null_conditions=asked.null_conditions if null_conditions is None else null_conditions,
+            **changed,
+        )  # fmt: skip
+        return self.draw(batch_of(self._spec, request))
+
+    @property
+    def length(self) -> int:
+        """Network calls of the run."""
+        return self._program.length
+
+    def next_batch(
+        self,
+        seed: int | Sequence[int] | None,
+        conditions: Mapping[str, ArrayLike] | None,
+        null_conditions: Mapping[str, ArrayLike] | None,
+    ) -> Batch:
+        """A batch of this form with other values: see ``resolve.next_batch``."""
+        return next_batch(self._spec, self._request, self._like, seed, conditions, null_conditions)
+
+    def without_values(self) -> PreparedRun:
+        """The same, holding no array of the caller's."""
+        made = copy.copy(self)
+        made._request = dataclasses.replace(
+            self._request, n=self._like.n, seed=None, conditions=None, null_conditions=None
+        )
+        made._like = self._like.with_values(self._like.seeds, {}, {})
+        return made
+
+    def draw(
+        self, batch: Batch, *, watch: Watch | None = None, timing: Timing | None = None
+    ) -> Samples:
+        """The samples of a batch of this form.
+
+        Args:
+            batch: The batch.
+            watch: Who follows its steps.
+            timing: Filled with the times in and outside the network.
+        """
+        size = self._size
+        if len(batch.guided) != len(self._like.guided):
+            size = samples_per_batch(self._spec, batch, self._batch_size, self._fixed_rows)
+        watch = watch or self._watch
+        x = run_batches(
+            self._runtime, self._program, batch, size, self._fixed_rows, watch=watch, timing=timing
+        )
+        trace = watch.trace
+        return Samples(
+            x=x,
+            seeds=batch.seeds,
+            sampler=self._sampler,
+            steps=self._steps,
+            calls=self._program.length,
+            value_range=self._value_range,
+            decoded=None if self._decode is None else self._decode(x),
+            x0_trace=None if trace is None else trace.x0,
+            x0_steps=() if trace is None else trace.steps,
+        )
+
+    def warm_up(self) -> None:
+        """Makes what a call needs: buffers, the network bound to them, the program in place."""
+        part = self._like.part(0, self._size)
+        rows = self._fixed_rows or max(part.rows, self._spec.batch[0])
+        self._runtime.place(self._program, part, rows)
+
+    def _check_form(self, changed: Mapping[str, object]) -> None:
+        for name in ("start", "mask"):
+            if name in changed and getattr(self._request, name) is None:
+                text = " was not among what was prepared, and the program is another with it: "
+                message = Message(Argument(name), text, "prepare a run with ", Argument(name, ...))
+                raise ArgumentError(message, name)
+
+
+def _merged(
+    prepared: Mapping[str, ArrayLike] | None, given: Mapping[str, ArrayLike] | None, name: str
+) -> Mapping[str, ArrayLike] | None:
+    """Those that were prepared with those that are given over them; None: nothing is given."""
+    if given is None:
+        return None
+    given = check_mapping(given, name, "{'label': [0, 1]}")
+    return {**prepared, **given} if prepared else given
