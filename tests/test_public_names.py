@@ -15,8 +15,8 @@ NAMES = {
     "revstep": """
         Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Engine
         GuidanceInterval GuidanceWeight NetworkBuffers PreparedRun Preview Request RevstepError
-        Runtime Sampler Samples StepProgram TimeInput Timing __version__ build_program errors from_module grids
-        initial_noise load sampler samplers schedules slerp
+        Runtime Sampler Samples StepProgram TimeInput Timing __version__ build_program errors
+        from_module grids initial_noise load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
         BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE
