@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from revstep.export.rewrite.attention import ATTENTION
 from revstep.export.rewrite.broadcast import BROADCAST
 from revstep.export.rewrite.conv_1d import CONV_2D
 from revstep.export.rewrite.group_norm import GROUP_NORM
@@ -9,4 +10,6 @@ from revstep.export.rewrite.mish import MISH
 from revstep.export.rewrite.rewrite import Rewrite
 from revstep.export.rewrite.shapes import SHAPES
 
-REWRITES: dict[str, Rewrite] = {r.name: r for r in (SHAPES, CONV_2D, GROUP_NORM, MISH, BROADCAST)}
+REWRITES: dict[str, Rewrite] = {
+    r.name: r for r in (SHAPES, ATTENTION, CONV_2D, GROUP_NORM, MISH, BROADCAST)
+}
