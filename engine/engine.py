@@ -29,6 +29,7 @@ from revstep.engine.runtime.batch import Batch, samples_per_batch
 from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of, program_arguments
+from revstep.engine.runtime.buckets import fixed_rows
 from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
 from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.watch import Preview, Timing, Watch, X0Trace
@@ -37,7 +38,6 @@ from revstep.engine.spec.grids import Grid
 
 __all__ = ["Engine", "Preview"]
 
-REPRODUCIBLE_ROWS = 16
 PROGRAMS_KEPT = 64
 RUNS_KEPT = 32  # forms of requests, without their values
 WATCHES = ("progress", "on_step", "trace_x0", "cancel", "timing")
@@ -81,8 +81,7 @@ class Engine:
         self._decoder = decoder
         self._again = again
         self._details = dict(details or {})
-        low, high = self.spec.batch
-        self._fixed_rows = max(low, min(high, REPRODUCIBLE_ROWS)) if reproducible else None
+        self._fixed_rows = fixed_rows(self.spec.batch) if reproducible else None
         described = {**self._runtime.describe(), **self._details}
         self._advice = NON_FINITE.get(str(described.get("precision")), NON_FINITE["fp32"])
         build = partial(build_program, self.spec)

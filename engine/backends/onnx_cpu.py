@@ -35,6 +35,7 @@ def onnx_session(
     gpu: int | None = None,
     gpu_options: Mapping[str, str] | None = None,
     all_on_gpu: bool = False,
+    who: str = "the 'onnxruntime' backend",
 ) -> Any:
     """An ONNX Runtime session.
 
@@ -44,6 +45,7 @@ def onnx_session(
         gpu: Number of the GPU; None: the CPU.
         gpu_options: Further options of the CUDA provider.
         all_on_gpu: Refuse a graph of which operators would run on the CPU.
+        who: Who needs it, as an error says.
 
     Raises:
         BackendError: ONNX Runtime is missing, refuses the graph, or would not run it where asked.
@@ -52,7 +54,7 @@ def onnx_session(
         import onnxruntime as ort
     except ImportError as error:
         raise BackendError(
-            "the 'onnxruntime' backend needs ONNX Runtime, which is not installed; "
+            f"{who} needs ONNX Runtime, which is not installed; "
             f"pip install 'revstep[{'cpu' if gpu is None else 'cuda'}]'"
         ) from error
     options = ort.SessionOptions()
@@ -108,6 +110,7 @@ class CpuSession:
     Args:
         graph: The .onnx file.
         threads: Threads inside an operator; None: as many as the process may use.
+        **options: Further ones of ``onnx_session``.
 
     Attributes:
         threads: The number.
@@ -118,13 +121,14 @@ class CpuSession:
         BackendError: As ``onnx_session``.
     """
 
-    def __init__(self, graph: Path, *, threads: int | None = None) -> None:
+    def __init__(self, graph: Path, *, threads: int | None = None, **options: Any) -> None:
         self.threads = threads or usable_threads()
+        self._options = options
         self._graph = graph
         self._file = _identity(graph)
         self._lock = threading.Lock()
         self.inside: set[object] = set()
-        self.session: Any = onnx_session(graph, threads=self.threads)
+        self.session: Any = onnx_session(graph, threads=self.threads, **options)
         renew_in_children(self)
 
     def __enter__(self) -> Any:
@@ -143,7 +147,7 @@ class CpuSession:
                         f"{self._graph} was changed since it was loaded, and this forked child has "
                         "to open it again: load the engine in the child"
                     )
-                self.session = onnx_session(self._graph, threads=self.threads)
+                self.session = onnx_session(self._graph, threads=self.threads, **self._options)
             return self.session
 
     def after_fork(self) -> None:

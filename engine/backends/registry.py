@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser
 from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.bundle.entry import CPU
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.message import Argument
@@ -67,6 +68,7 @@ class Backend:
         package: What must be installed for ``auto`` to try it on a CPU beside what comes before.
         graphs: Precisions whose products it takes from another precision's graph -> that one.
         compiles: Whether it compiles for a number of rows what is bound to them.
+        target: The target of ``revstep compile`` that checks it; None: of its own name.
     """
 
     title: str
@@ -76,6 +78,7 @@ class Backend:
     package: str = "onnxruntime"
     graphs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     compiles: bool = False
+    target: str | None = None
 
     def graph_of(self, precision: str) -> str:
         """The precision of the graph that it runs in ``precision``."""
@@ -129,6 +132,7 @@ BACKENDS = {
         package="openvino",
         graphs={"bf16": "fp32"},
         compiles=True,
+        target=CPU,
     ),
     "tensorrt": Backend("tensorrt", on_gpu=_tensorrt, plans=tuple(PACKAGES)),
     "tensorrt_rtx": Backend("tensorrt_rtx", on_gpu=_tensorrt, plans=("tensorrt_rtx",)),

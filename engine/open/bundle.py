@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.backends.registry import (
     BACKENDS,
     NAMES,
@@ -28,7 +29,7 @@ from revstep.engine.errors import BackendError, BundleError
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.open.winners import open_winners, winners
 from revstep.engine.parts.decoder import LatentDecoder
-from revstep.engine.runtime.buckets import make_buckets
+from revstep.engine.runtime.buckets import fixed_rows, make_buckets
 from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class _Options:
     asked: str | None
     threads: int | None
     buckets: Sequence[int] | None
+    reproducible: bool
     cuda: CudaOptions
 
 
@@ -123,7 +125,7 @@ def load(
             "%s outputs are too coarse for that; prefer precision='fp32'",
             path, chosen,
         )  # fmt: skip
-    options = _Options(bundle, chosen, precision, threads, buckets, cuda)
+    options = _Options(bundle, chosen, precision, threads, buckets, reproducible, cuda)
     used, runtime, where = _first_that_works(options, backend, device)
     checked = used == CPU or _warn_unless_checked(bundle, used, chosen)
     if used == CPU:
@@ -237,11 +239,24 @@ def _cpu_runtime(options: _Options, name: str, *, exactly: bool) -> tuple[str, R
     if not exactly:
         chosen = open_winners(options.bundle, options.asked, options.threads)
         if chosen is not None:
-            return CPU, host_runtime(chosen, buckets=options.buckets)
+            return CPU, _host_runtime(options, chosen, chosen.rows)
     opened = BACKENDS[name].on_cpu
     assert opened is not None
     denoiser = opened(Wanted(options.bundle, options.precision, threads=options.threads))
-    return name, host_runtime(denoiser, buckets=options.buckets)
+    prepared = (options.buckets or ()) if BACKENDS[name].compiles else None
+    return name, _host_runtime(options, denoiser, prepared)
+
+
+def _host_runtime(options: _Options, denoiser: Denoiser, prepared: Sequence[int] | None) -> Runtime:
+    """The runtime, with the rows bound that are known; None: binding takes no time."""
+    if prepared is None:
+        return host_runtime(denoiser, buckets=options.buckets)
+    low, high = denoiser.spec.batch
+    if options.buckets is not None:
+        prepared, high = options.buckets, make_buckets((low, high), options.buckets)[-1]
+    if options.reproducible:
+        prepared = (fixed_rows((low, high)),)
+    return host_runtime(denoiser, buckets=options.buckets, prepare=prepared)
 
 
 def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runtime:
@@ -276,10 +291,16 @@ def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: 
 
 def _warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
     """Whether compile has checked this backend and precision against PyTorch."""
-    entries = [e for e in bundle.compiled if e.target == backend and e.precision == precision]
+    target = BACKENDS[backend].target or backend
+    entries = [
+        e
+        for e in bundle.compiled
+        if e.precision == precision
+        and (e.target == backend or (e.target == CPU and e.runtime == backend and e.file is None))
+    ]
     if any(isinstance(entry.parity, dict) for entry in entries):
         return True
-    command = f"revstep compile {bundle.path} --target {backend} --precision {precision}"
+    command = f"revstep compile {bundle.path} --target {target} --precision {precision}"
     log.warning(
         "%s (%s) has not been checked against PyTorch on %s; run: %s",
         bundle.path, precision, BACKENDS[backend].title,

@@ -14,6 +14,7 @@ from revstep.engine.backends.signature import check_dims
 from revstep.engine.errors import NonFiniteError
 from revstep.engine.spec.denoiser import Decoder
 
+WHO = "the bundle's latent decoder, whatever runs its denoiser,"
 ROWS_A_CALL = 8  # decoders are large; a few images at once bound the memory
 
 
@@ -35,9 +36,9 @@ class LatentDecoder:
     ) -> None:
         self._spec = spec
         self._shared: contextlib.AbstractContextManager[Any] = (
-            CpuSession(graph, threads=threads)
+            CpuSession(graph, threads=threads, who=WHO)
             if gpu is None
-            else contextlib.nullcontext(onnx_session(graph, gpu=gpu))
+            else contextlib.nullcontext(onnx_session(graph, gpu=gpu, who=WHO))
         )
         with self._shared as session:
             check_dims(graph, "the output", session.get_outputs()[0].shape, (1, *spec.shape))

@@ -8,6 +8,15 @@ from revstep.engine.checks import check_whole, wrong_type
 from revstep.engine.errors import ArgumentError
 
 
+REPRODUCIBLE_ROWS = 16
+
+
+def fixed_rows(batch: tuple[int, int]) -> int:
+    """The rows of every network call where they are fixed, in the spec's (min, max)."""
+    smallest, largest = batch
+    return max(smallest, min(largest, REPRODUCIBLE_ROWS))
+
+
 def make_buckets(batch: tuple[int, int], rows: Sequence[int] | None = None) -> tuple[int, ...]:
     """The buckets, ascending: as asked for, or the powers of two in the spec's batch range.
 

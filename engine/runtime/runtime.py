@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,7 @@ def host_runtime(
     *,
     buckets: Sequence[int] | None = None,
     runs_at_once: int = RUNS_AT_ONCE,
+    prepare: Iterable[int] = (),
 ) -> Runtime:
     """A network on numpy buffers, in as many lanes as there are runs at the same time.
 
@@ -147,6 +148,8 @@ def host_runtime(
         denoiser: The network.
         buckets: Network rows that calls are padded to; None: none is.
         runs_at_once: Runs at the same time; further ones wait for their turn.
+        prepare: Network rows that are bound now, once each, instead of in the first run; as many
+            as there are lanes that stay.
 
     Raises:
         TypeError, ValueError: Buckets of a wrong kind, or outside the spec's batch range.
@@ -159,6 +162,9 @@ def host_runtime(
         HostDevice().describe_kernels(),
         chosen,
     )
+    for rows in sorted(set(prepare))[:runs_at_once]:
+        with lanes.lend(rows) as lane:
+            lane.prepare(lane.buckets[-1])
     return Runtime(denoiser, lanes, batch=batch)
 
 

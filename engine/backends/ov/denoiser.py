@@ -101,7 +101,8 @@ class OpenVinoDenoiser:
 
         def call() -> None:
             nonlocal bound, forks
-            if forks != self._forks:  # a fork took its threads
+            if forks != self._forks:
+                log.warning("OpenVINO runs on one thread in a forked child, which has no others")
                 bound, forks = self._bind(buffers), self._forks
             try:
                 for infer in bound.infers:

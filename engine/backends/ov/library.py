@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from typing import Any
 
 from revstep.engine.errors import BackendError
@@ -14,6 +15,7 @@ from revstep.engine.system.telemetry import quiet_openvino
 DEVICE = "CPU"
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 """``precision`` as OpenVINO names it: what it would take by itself is bf16 on many CPUs."""
+FIRST_GOOD_BF16 = (2026, 3)  # 2025.4 to 2026.2 give NaN for small convolutions in bf16
 INTERFACE = {"f32": "float32", "i64": "int64", "i32": "int32", "boolean": "bool"}
 
 
@@ -33,6 +35,11 @@ def openvino() -> Any:
             f"the 'openvino' backend needs OpenVINO, which {why}; pip install 'revstep[openvino]'"
         ) from error
     return package
+
+
+def installed() -> bool:
+    """Whether the package is there; imports nothing."""
+    return importlib.util.find_spec("openvino") is not None
 
 
 def version() -> str:
@@ -65,7 +72,8 @@ def check_precision(precision: str) -> None:
     """Refuses what OpenVINO would not run in the precision that was asked for.
 
     Raises:
-        BackendError: fp16, or bf16 on a processor that would convert every product.
+        BackendError: fp16; or bf16, on a processor that would convert every product, or in a
+            version that is known to be wrong.
     """
     if precision not in HINTS:
         raise BackendError(
@@ -79,6 +87,16 @@ def check_precision(precision: str) -> None:
             "use ",
             Argument("precision", "fp32"),
         )
+    if precision == "bf16" and _release() < FIRST_GOOD_BF16:
+        raise BackendError(
+            f"OpenVINO {version()} gives NaN for some networks in bf16; "
+            "pip install -U 'revstep[openvino]', or use ",
+            Argument("precision", "fp32"),
+        )
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(int(n) for n in version().split(".")[:2])
 
 
 def properties(precision: str, threads: int) -> dict[str, Any]:
