@@ -26,10 +26,10 @@ from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
 from revstep.engine.renamed import renamed
 from revstep.engine.runtime.batch import Batch, samples_per_batch
+from revstep.engine.runtime.buckets import fixed_rows
 from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of, program_arguments
-from revstep.engine.runtime.buckets import fixed_rows
 from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
 from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.watch import Preview, Timing, Watch, X0Trace

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from revstep.engine.checks import check_whole, wrong_type
 from revstep.engine.errors import ArgumentError
 
-
 REPRODUCIBLE_ROWS = 16
 
 

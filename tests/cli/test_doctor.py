@@ -65,10 +65,33 @@ def test_a_machine_with_everything_is_ok(monkeypatch):
     assert {check.name: check.status for check in (*report.cuda, *report.backends)} == {
         "NVIDIA driver": "ok", "torch, CUDA": "ok", "Triton": "ok", "cuda.core": "ok",
         "onnxruntime, CPU": "ok", "onnxruntime, CUDA": "ok", "TensorRT": "ok",
-        "TensorRT-RTX": "ok",
+        "TensorRT-RTX": "ok", "openvino, CPU": "missing",
     }  # fmt: skip
     assert "NVIDIA L4 (compute capability 8.9)" in _check("NVIDIA driver").detail
     assert "torch 2.11.0 for CUDA 13.0" in _check("torch, CUDA").detail
+
+
+@pytest.mark.parametrize(("half", "told"), [(True, "fp32 and bf16"), (False, "has no bf16")])
+def test_openvino_is_told_with_its_precisions(monkeypatch, half, told):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(doctor, "has_bf16", lambda: half)
+    _pretend(monkeypatch, {"openvino": "2026.4.1"})
+    check = _check("openvino, CPU")
+    assert check.status == "ok"
+    assert check.detail.startswith("openvino 2026.4.1: fp32")
+    assert told in check.detail
+    assert doctor.examine().can_sample
+
+
+def test_openvino_missing_or_broken_is_told_with_its_fix(monkeypatch):
+    _pretend(monkeypatch, {})
+    check = _check("openvino, CPU")
+    assert (check.status, check.fix) == ("missing", "pip install 'revstep[openvino]'")
+    _pretend(monkeypatch, {"openvino": "2026.4.1"})
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    check = _check("openvino, CPU")
+    assert check.status == "unusable"
+    assert "does not import" in check.detail
 
 
 def test_a_bare_gpu_machine_gets_the_installs_it_needs(monkeypatch):

@@ -79,3 +79,18 @@ def test_a_further_backend_is_one_entry(tabular_bundle, monkeypatch):
     assert np.isfinite(engine.sample(2, steps=2, seed=0).x).all()
     with pytest.raises(BackendError, match="'mine' runs on CPUs only; use device='cpu'"):
         revstep.load(tabular_bundle, backend="mine", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("there", "tried"),
+    [
+        (("onnxruntime", "openvino"), ["onnxruntime", "openvino"]),
+        (("openvino",), ["openvino"]),
+        ((), ["onnxruntime"]),  # which says what to install
+    ],
+)
+def test_auto_takes_what_is_installed_on_a_cpu(bundle, monkeypatch, there, tried):
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: object() if name in there else None
+    )
+    assert candidates(bundle, "cpu") == tried

@@ -197,4 +197,4 @@ def test_graph_of_another_spec_is_refused(demo_bundle, policy_bundle):
 def test_missing_onnxruntime_is_named_with_its_extra(demo_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BackendError, match=r"pip install 'revstep\[cpu\]'"):
-        revstep.load(demo_bundle)
+        revstep.load(demo_bundle, backend="onnxruntime", device="cpu")

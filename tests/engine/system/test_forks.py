@@ -82,6 +82,50 @@ print(*ended)
     assert lines[-1].split() == ["0"] * 5, lines
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("warm", [True, False])
+def test_an_openvino_engine_goes_on_in_children_busy_or_idle_and_they_exit(
+    tabular_bundle, tmp_path, monkeypatch, threads, warm
+):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lines = _run(f"""
+import numpy as np
+options = dict(device="cpu", threads={threads}, backend="openvino")
+engine = revstep.load({str(tabular_bundle)!r}, **options)
+gone = revstep.load({str(tabular_bundle)!r}, **options)
+want = gone.sample(2, steps=3, seed=0).x
+del gone  # and leaves its threads to who comes next
+if {warm}:
+    engine.sample(2, steps=3, seed=0)
+def work():
+    for rows in (2, 3):
+        got = engine.sample(rows, steps=3, seed=0).x[:2]
+        assert np.abs(got - want).max() < 1e-5
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/task")) == 1
+    assert engine.describe()["threads"] == 1
+    assert child(lambda: engine.sample(1, steps=2)) == "0"
+ended = [child(work), child(work, sys.exit), child(lambda: None, sys.exit)]
+stop = threading.Event()
+def sample():
+    while not stop.is_set():
+        engine.sample(2, steps=10)
+others = [threading.Thread(target=sample) for _ in range(3)]
+for thread in others:
+    thread.start()
+time.sleep(0.5)
+ended += [child(work), child(work, sys.exit)]
+stop.set()
+for thread in others:
+    thread.join()
+assert engine.describe()["threads"] == {threads}
+assert np.array_equal(engine.sample(2, steps=3, seed=0).x, want)
+print(*ended)
+""")
+    assert lines[-1].split() == ["0"] * 5, lines
+
+
 def test_a_decoder_in_use_at_the_fork_is_opened_anew(image_bundle):
     pytest.importorskip("onnxruntime")
     lines = _run(f"""

@@ -15,10 +15,11 @@ from revstep.engine.system.machine import (
     cpu_count,
     cpu_features,
     cpu_name,
+    has_bf16,
     nvidia_gpus,
     package_version,
 )
-from revstep.engine.system.telemetry import telemetry
+from revstep.engine.system.telemetry import quiet_openvino, telemetry
 
 __all__ = ["Check", "Report", "examine"]
 
@@ -68,7 +69,7 @@ def _with_cure(fields: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def examine() -> Report:
-    """Examines this machine; imports no backend but ONNX Runtime (for its providers)."""
+    """Examines this machine; imports no backend but ONNX Runtime and OpenVINO."""
     gpus = nvidia_gpus()
     parts = (gpu.driver, gpu.torch, gpu.triton, gpu.cuda_core)
     cuda = tuple(part(gpus) for part in parts)
@@ -89,6 +90,7 @@ def examine() -> Report:
         cuda=cuda,
         backends=(
             *_onnxruntime(gpus, blocked),
+            _openvino(),
             gpu.tensorrt(gpus, blocked),
             gpu.tensorrt_rtx(gpus, blocked),
         ),
@@ -150,6 +152,23 @@ def _onnxruntime_cuda(
         swap = "pip uninstall -y onnxruntime && " if found else ""
         return Check(name, "missing", offers, swap + install("cuda"))
     return Check(name, "unusable", f"{found}; {blocked}") if blocked else Check(name, "ok", found)
+
+
+def _openvino() -> Check:
+    name, found = "openvino, CPU", package_version("openvino")
+    if found is None:
+        return Check(name, "missing", "faster on some networks; bf16", install("openvino"))
+    try:
+        with quiet_openvino():
+            import openvino
+
+        openvino.Core()
+    except Exception as error:  # a broken install fails in many ways; all are reported
+        fix = "pip install --force-reinstall openvino"
+        detail = f"openvino {found} is installed and does not import: {error}"
+        return Check(name, "unusable", detail, fix)
+    half = "fp32 and bf16" if has_bf16() else "fp32 (this processor has no bf16)"
+    return Check(name, "ok", f"openvino {found}: {half}")
 
 
 def _packages(name: str, distributions: tuple[str, ...], extra: str) -> Check:
