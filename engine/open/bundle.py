@@ -71,17 +71,19 @@ def load(
 
     ``auto`` takes the best that works here: on a GPU TensorRT, then ONNX Runtime's CUDA provider;
     on a CPU what ``revstep compile --target cpu`` chose on this processor, with the versions that
-    are installed, else ONNX Runtime. A backend that is named runs the graph as it was exported.
-    Warnings say what is passed over; ``Engine.describe`` reports what runs. A copy of the engine,
-    by ``copy`` or ``pickle``, is this call again: a worker process, such as multiprocessing's, a
-    DataLoader's or Ray's, loads the bundle for itself, by its absolute path.
+    are installed, else ONNX Runtime, or OpenVINO where that alone is installed. A backend that is
+    named runs the graph as it was exported. Warnings say what is passed over; ``Engine.describe``
+    reports what runs. A copy of the engine, by ``copy`` or ``pickle``, is this call again: a worker
+    process, such as multiprocessing's, a DataLoader's or Ray's, loads the bundle for itself, by its
+    absolute path.
 
     Args:
         path: A ``.revstep`` directory.
         backend: ``onnxruntime``, ``openvino``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``.
             (``torch`` runs live modules: ``from_module``.)
         device: ``cpu``, ``cuda``, ``cuda:<i>``, or ``auto``.
-        precision: ``fp32``, ``fp16``, ...: one that the bundle holds; None prefers fp32. Of what
+        precision: ``fp32``, ``fp16``, ...: one that the bundle holds; None prefers fp32. In
+            OpenVINO fp32, or bf16, which needs the fp32 graph and a processor with bf16. Of what
             was chosen for a CPU those choices alone; None: for each number of rows the best, which
             is bf16 where that was asked for at compile and won.
         verify: Compare every file's sha256 with the manifest's.

@@ -9,6 +9,9 @@ import secrets
 from pathlib import Path
 
 
+NO_CACHE = (OSError, RuntimeError)  # the latter where the user has no home folder
+
+
 def cache_dir() -> Path:
     """The directory: ``$XDG_CACHE_HOME/revstep``, or ``~/.cache/revstep``."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -17,10 +20,10 @@ def cache_dir() -> Path:
 
 def read_cache(kind: str, key: str) -> bytes | None:
     """What ``write_cache`` kept, or None."""
-    file = _cache_file(kind, key)
     try:
+        file = _cache_file(kind, key)
         data = file.read_bytes()
-    except OSError:
+    except NO_CACHE:
         return None
     with contextlib.suppress(OSError):
         os.utime(file)  # for ``trim_cache``
@@ -29,9 +32,9 @@ def read_cache(kind: str, key: str) -> bytes | None:
 
 def write_cache(kind: str, key: str, data: bytes) -> None:
     """Keeps bytes in the user's cache, in one rename; a cache that can't be written is none."""
-    file = _cache_file(kind, key)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*NO_CACHE):
+        file = _cache_file(kind, key)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             temporary.write_bytes(data)
@@ -42,7 +45,7 @@ def write_cache(kind: str, key: str, data: bytes) -> None:
 
 def trim_cache(kind: str, limit: int) -> None:
     """Removes what was used longest ago, until the files of this kind have ``limit`` bytes."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*NO_CACHE):
         files = []
         for file in (cache_dir() / kind).iterdir():
             with contextlib.suppress(OSError):  # another process removes them too

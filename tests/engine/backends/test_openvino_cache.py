@@ -1,6 +1,7 @@
 """Compiled models in the user's cache: found again, and never trusted."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -112,6 +113,16 @@ def test_a_cache_that_cannot_be_written_is_none(run, tmp_path, monkeypatch):
     assert run() == (bits, False)
 
 
+def test_a_user_without_a_home_has_no_cache(run, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(user_cache.Path, "home", homeless)
+    assert not run()[1]
+    assert not run()[1]
+
+
 def test_a_model_beyond_the_limit_is_not_kept(run, cache, monkeypatch):
     monkeypatch.setattr(blobs, "MAX_BYTES", 100)
     run()
@@ -121,8 +132,6 @@ def test_a_model_beyond_the_limit_is_not_kept(run, cache, monkeypatch):
 def test_what_was_used_longest_ago_goes_first(cache):
     for i, key in enumerate("abc"):
         user_cache.write_cache("openvino", key, bytes(100))
-        import os
-
         os.utime(user_cache._cache_file("openvino", key), (i, i))
     assert user_cache.read_cache("openvino", "a") == bytes(100)  # used now
     user_cache.trim_cache("openvino", 250)
