@@ -8,7 +8,6 @@ import os
 import secrets
 from pathlib import Path
 
-
 NO_CACHE = (OSError, RuntimeError)  # the latter where the user has no home folder
 
 
