@@ -79,9 +79,9 @@ class Trial:
     proven: bool = False
     blocks: dict[int, dict[int, Block]] = dataclasses.field(default_factory=dict)
 
-    def low(self, rows: int) -> float:
-        """Seconds of its fastest call of so many rows."""
-        return min(block.low for block in self.blocks[rows].values())
+    def best(self, rows: int) -> float:
+        """Seconds of a call of so many rows, in the block that was disturbed the least."""
+        return min(block.median for block in self.blocks[rows].values())
 
     def median(self, rows: int) -> float:
         """Seconds of a call of so many rows: the median of its blocks' medians."""
@@ -91,8 +91,14 @@ class Trial:
         """It is out, for that reason."""
         self.status, self.reason, self.proven = refused.status, refused.reason, False
 
-    def to_dict(self, rows: int, status: str) -> dict[str, Any]:
-        """All figures for a number of rows, as plain JSON values."""
+    def to_dict(self, rows: int, status: str, relative: float | None = None) -> dict[str, Any]:
+        """All figures for a number of rows, as plain JSON values.
+
+        Args:
+            rows: The number.
+            status: What became of it there.
+            relative: Its time over the winner's, in the rounds in common; None: too few.
+        """
         c, blocks = self.candidate, list(self.blocks.get(rows, {}).values())
         values: dict[str, Any] = {
             "runtime": c.runtime,
@@ -109,6 +115,7 @@ class Trial:
                 "high_ms": median(b.high for b in blocks) * 1e3,
                 "rounds": len(blocks),
                 "calls": sum(b.calls for b in blocks),
+                "relative": relative,
             }
         if self.parity:
             values["parity"] = self.parity

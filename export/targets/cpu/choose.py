@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from revstep.export.targets.cpu.candidate import BAD, CHOSEN, NOT_TRIED, SLOWER, TIED, Trial
-from revstep.export.targets.cpu.timing import MIN_ROUNDS, WITHIN, as_fast
+from revstep.export.targets.cpu.timing import MIN_ROUNDS, as_fast, ratio
 
 
 def choose(trials: Sequence[Trial], rows: int) -> Trial | None:
     """The fastest for so many rows; of those as fast, the simplest; None of none.
 
-    Those that raced to no end are left out where others did: their times are a first impression.
+    All are compared with the one that raced the longest, in the rounds in common; a look at one by
+    itself counts only where nothing raced.
     """
-    raced = [t for t in trials if len(t.blocks[rows]) >= MIN_ROUNDS] or list(trials)
-    if not raced:
+    if not trials:
         return None
-    fastest = min(raced, key=lambda t: t.median(rows))
-    ties = [t for t in raced if t is fastest or _ties(t, fastest, rows)]
+    longest = max(trials, key=lambda t: (len(t.blocks[rows]), -t.median(rows)))
+    found = {id(t): relative(t, longest, rows) for t in trials}
+    raced = [t for t in trials if found[id(t)] is not None]
+    if not raced:
+        return min(trials, key=lambda t: t.median(rows))
+    fastest = min(raced, key=lambda t: found[id(t)] or 0.0)
+    ties = [t for t in raced if t is fastest or as_fast(t.blocks[rows], fastest.blocks[rows])]
     return min(ties, key=lambda t: t.candidate.simplicity)
 
 
@@ -27,9 +32,11 @@ def status_of(trial: Trial, chosen: Trial, rows: int) -> str:
         return CHOSEN
     if trial.status in (*BAD, NOT_TRIED):
         return str(trial.status)
-    return TIED if trial.proven and _ties(trial, chosen, rows) else SLOWER
+    tied = trial.proven and as_fast(trial.blocks[rows], chosen.blocks[rows])
+    return TIED if tied else SLOWER
 
 
-def _ties(trial: Trial, other: Trial, rows: int) -> bool:
-    close = trial.median(rows) <= (1 + WITHIN) * other.median(rows)
-    return close and as_fast(trial.blocks[rows], other.blocks[rows])
+def relative(trial: Trial, other: Trial, rows: int) -> float | None:
+    """A trial's time over another's, in the rounds in common; None: they are too few."""
+    middle, _, rounds = ratio(trial.blocks.get(rows, {}), other.blocks[rows])
+    return middle if rounds >= MIN_ROUNDS else None

@@ -12,7 +12,7 @@ from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import CompileError
 from revstep.engine.system.machine import processor
 from revstep.export.targets.cpu.candidate import BAD, Candidate, Trial
-from revstep.export.targets.cpu.choose import status_of
+from revstep.export.targets.cpu.choose import relative, status_of
 from revstep.export.targets.cpu.graphs import Graphs
 from revstep.export.targets.cpu.protocol import Plan
 from revstep.export.targets.cpu.search import Search
@@ -52,7 +52,10 @@ def entries_of(
                 name = f"{PLANS}{file_digest(file)[:32]}.onnx"
                 files[name] = file.read_bytes()
             rivals = [t for t in trials if best is winner or _rivals(t, winner)]
-            listed = tuple(t.to_dict(rows, status_of(t, winner, rows)) for t in rivals)
+            listed = tuple(
+                t.to_dict(rows, status_of(t, winner, rows), relative(t, winner, rows))
+                for t in rivals
+            )
             entries.append(_entry(bundle, winner, rows, name, listed))
     if not entries:
         lines = [f"{t.candidate}: {t.status}: {t.reason}" for t in trials if t.status in BAD]

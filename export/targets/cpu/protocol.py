@@ -46,7 +46,7 @@ class Plan:
         threads: Numbers of threads, from the largest down.
         rows: Numbers of network rows.
         seconds: Of timing.
-        alive: Candidates that may stay open beside the one that is tried.
+        alive: Candidates that may stay open beside the default and the one that is tried.
     """
 
     families: tuple[tuple[str, str, tuple[str, ...]], ...]

@@ -8,30 +8,21 @@ form each rewrite is left out in turn, and stays out where that costs nothing.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from revstep.export.targets.cpu.candidate import (
-    BAD,
-    NOT_TRIED,
-    SLOWER,
-    Candidate,
-    Refused,
-    Trial,
-)
-from revstep.export.targets.cpu.choose import choose
+from revstep.export.targets.cpu.candidate import BAD, NOT_TRIED, Candidate, Trial
+from revstep.export.targets.cpu.choose import choose, relative
+from revstep.export.targets.cpu.field import FAR, SHORTEST, Field
+from revstep.export.targets.cpu.leave_out import leave_out
 from revstep.export.targets.cpu.protocol import Plan, Report, Track
-from revstep.export.targets.cpu.timing import MIN_ROUNDS, WITHIN, slower
+from revstep.export.targets.cpu.timing import MIN_ROUNDS, slower
 
-FAR = 1.5  # times as slow as the fastest, by the fastest call of each: out at once
 WORSE = 1.15  # times as slow as with more threads: still fewer are not tried
-CLOSE = 1.25  # times as slow as the fastest: its rewrites are still looked at one by one
-DUELS = 300  # blocks of the whole time: that is how long one is where a rewrite is left out
 HALVINGS = tuple(MIN_ROUNDS * n for n in (1, 2, 4))  # rounds after which the slower half goes
 ROUNDS = 12  # that the time is meant for
-SHORTEST, LONGEST = 0.02, 1.0  # seconds of a block
+LONGEST = 1.0  # seconds of a block
+UNSETTLED = 2  # that race once more in a heat's finals
 
 
 class Search:
@@ -42,34 +33,29 @@ class Search:
     """
 
     def __init__(self, plan: Plan, track: Track, report: Report = lambda text, share: None) -> None:
-        self.trials: dict[Candidate, Trial] = {}
+        self._field = Field(plan, track)
         self._plan = plan
-        self._track = track
         self._report = report
         self._heats: dict[tuple[int, str], list[Trial]] = {}
-        self._spent = 0.0
-        self._looks = 0
-        self._round = 0  # of all turns
-        self._raced = 0  # of the heats
+        self._raced = 0  # rounds of the heats
+        self.trials = self._field.trials
 
     def run(self) -> None:
         """Tries, races and thins out. Those that have passed all checks are ``proven`` then."""
         for number, family in enumerate(self._plan.families):
             self._try_family(family, number / len(self._plan.families) / 2)
-        self._leave_out()
+        self._report("rewrites, one by one", 0.5)
+        leave_out(self._field)
         self._form_heats()
         self._race(MIN_ROUNDS)
-        while self._spent < self._plan.seconds and any(len(h) > 1 for h in self._heats.values()):
+        while self._time_left() and any(len(heat) > 1 for heat in self._heats.values()):
             self._race(1)
-        for trial in self._open():
-            self._track.close(trial.candidate)
+        self._finals()
+        self._field.close()
 
     def winner(self, rows: int, *precisions: str) -> Trial | None:
         """The fastest in those precisions; of those as fast, the simplest; None: none is proven."""
-        proven = [t for t in self.trials.values() if t.proven]
-        return choose([t for t in proven if t.candidate.precision in precisions], rows)
-
-    # Everything once
+        return choose(self._field.proven(*precisions), rows)
 
     def _try_family(self, family: tuple[str, str, tuple[str, ...]], share: float) -> None:
         """With all threads, then with fewer, until that is no use."""
@@ -84,197 +70,89 @@ class Search:
                 self.trials[one] = Trial(one, NOT_TRIED, no_use)
                 continue
             self._report(str(one), share)
-            trial = self._enter(one)
-            self._thin_out()
+            trial = self._field.enter(one)
+            self._field.thin_out()
             if trial.status in BAD:
                 no_use = f"{trial.status} with {threads} threads"
                 continue
-            lows = {rows: trial.low(rows) for rows in self._plan.rows}
-            if best and all(low > WORSE * best[rows] for rows, low in lows.items()):
+            own = {rows: trial.best(rows) for rows in self._plan.rows}
+            if best and all(time > WORSE * best[rows] for rows, time in own.items()):
                 no_use = f"slower with {threads} threads than with more"
-            best = {rows: min(low, best.get(rows, math.inf)) for rows, low in lows.items()}
-
-    def _enter(self, candidate: Candidate) -> Trial:
-        """Opens a candidate, times it once, and proves it unless it is far behind."""
-        trial = self.trials[candidate] = Trial(candidate)
-        with self._refusing(trial):
-            trial.version, trial.parity = self._track.open(candidate)
-            self._look(trial)
-            if self._is_out(trial):
-                self._drop(trial, "far behind; its whole run was not checked")
-            else:
-                trial.parity = {**trial.parity, **self._track.prove(candidate)}
-                trial.proven = True
-        return trial
-
-    def _look(self, trial: Trial) -> None:
-        """Times it once, in a round of its own."""
-        self._looks += 1
-        for rows in self._plan.rows:
-            self._time(trial, rows, -self._looks, SHORTEST)
-
-    def _is_out(self, trial: Trial) -> bool:
-        """Whether it is far behind, and at another time still is: the machine has others to run."""
-        if not self._far_behind(trial):
-            return False
-        self._look(trial)
-        return self._far_behind(trial)
-
-    def _far_behind(self, trial: Trial) -> bool:
-        """Whether at every number of rows another of its precision is far faster."""
-        others = self._open(trial.candidate.precision)
-        return all(
-            any(trial.low(rows) > FAR * other.low(rows) for other in others)
-            for rows in self._plan.rows
-        )
-
-    def _thin_out(self) -> None:
-        """Drops those that are far behind, and the slowest beyond what may stay open."""
-        for trial in self._open():
-            with self._refusing(trial):
-                if self._is_out(trial):
-                    self._drop(trial, "far behind")
-        ranked = sorted(self._open(), key=lambda t: (self._class(t), t.candidate.simplicity))
-        for trial in ranked[self._plan.alive :]:
-            self._drop(trial, "behind, and no more are kept open")
-
-    def _class(self, trial: Trial) -> int:
-        """How far it is behind, in steps that its first block can tell apart."""
-        return round(math.log(self._behind(trial), 1 + WITHIN))
-
-    def _behind(self, trial: Trial) -> float:
-        """Times as slow as the fastest of its precision, at the rows where that is the least."""
-        others = self._open(trial.candidate.precision)
-        return min(trial.low(n) / min(o.low(n) for o in others) for n in self._plan.rows)
-
-    # Rounds
+            best = {rows: min(time, best.get(rows, math.inf)) for rows, time in own.items()}
 
     def _form_heats(self) -> None:
         """Those of the same rows follow each other, so that precisions are compared too."""
         for rows in self._plan.rows:
-            for precision in dict.fromkeys(t.candidate.precision for t in self._open()):
-                self._heats[rows, precision] = self._open(precision)
+            for precision in dict.fromkeys(t.candidate.precision for t in self._field.running()):
+                self._heats[rows, precision] = self._field.running(precision)
 
     def _race(self, rounds: int) -> None:
         """So many rounds of all heats; after them, who is slower drops out."""
         for _ in range(rounds):
-            self._report("rounds", 0.5 + 0.5 * min(1.0, self._spent / self._plan.seconds))
+            self._report("rounds", 0.5 + 0.5 * min(1.0, self._field.spent / self._plan.seconds))
             for (rows, _), racers in self._heats.items():
-                self._turns(racers, rows, self._slice())
-            self._round += 1
+                self._field.turns(racers, rows, self._slice())
+            self._field.round += 1
             self._raced += 1
             for heat, racers in self._heats.items():
                 self._heats[heat] = _near(racers, heat[0])
         halving = self._raced in HALVINGS
         for heat, racers in self._heats.items():
-            self._heats[heat] = self._left(racers, heat[0], halving)
-        self._drop_idle()
-
-    def _turns(self, racers: Sequence[Trial], rows: int, seconds: float) -> None:
-        """A block each, another one first in every round."""
-        shift = self._round % max(1, len(racers))
-        for trial in (*racers[shift:], *racers[:shift]):
-            if trial.status is None:
-                with self._refusing(trial):
-                    self._time(trial, rows, self._round, max(SHORTEST, seconds))
+            self._heats[heat] = _left(racers, heat[0], halving)
+        racing = [t.candidate for racers in self._heats.values() for t in racers]
+        for trial in self._field.running():
+            if trial.candidate not in racing:
+                self._field.drop(trial)
 
     def _slice(self) -> float:
         """Seconds of a block, so that the time that is left holds the rounds that are left."""
         blocks = max(1, ROUNDS - self._raced) * sum(len(h) for h in self._heats.values())
-        left = max(0.0, self._plan.seconds - self._spent)
+        left = max(0.0, self._plan.seconds - self._field.spent)
         return min(LONGEST, max(SHORTEST, left / max(1, blocks)))
 
-    def _left(self, racers: list[Trial], rows: int, halving: bool) -> list[Trial]:
-        """Those of a heat that go on."""
-        racers = sorted((t for t in racers if t.status is None), key=lambda t: t.median(rows))
-        if not racers:
-            return []
-        first = racers[0].blocks[rows]
-        left = [t for t in racers if not slower(t.blocks[rows], first)]
-        return left[: max(2, math.ceil(len(left) / 2))] if halving else left
+    def _time_left(self) -> bool:
+        return self._field.spent < self._plan.seconds
 
-    def _drop_idle(self) -> None:
-        racing = [t.candidate for racers in self._heats.values() for t in racers]
-        for trial in self._open():
-            if trial.candidate not in racing:
-                self._drop(trial, "")
-
-    # Rewrites that don't pay
-
-    def _leave_out(self) -> None:
-        """Of each runtime's best rewritten form, what its rewrites are worth one by one."""
-        forms = [t for t in self._open() if t.candidate.rewrites and self._behind(t) <= CLOSE]
-        for runtime, precision in dict.fromkeys(_kind(t.candidate) for t in forms):
-            ours = [t for t in forms if _kind(t.candidate) == (runtime, precision)]
-            first = best = min(ours, key=self._product)
-            for name in reversed(first.candidate.rewrites):
-                best = self._without(best, name)
-            if best is first:
+    def _finals(self) -> None:
+        """The winners against the default, and against what looked faster in other rounds."""
+        for rows, precision in self._heats:
+            winner = self.winner(rows, precision)
+            if winner is None:
                 continue
-            for other in ours:  # with other numbers of threads
-                if other is not first and other.status is None:
-                    self._replace(other, best.candidate.rewrites)
+            racers = [winner, *self._unsettled(winner, rows)]
+            for trial in self._field.running():
+                if trial not in racers:
+                    self._field.drop(trial)
+            for trial in racers:
+                self._field.reopen(trial)
+            for _ in range(MIN_ROUNDS if len(racers) > 1 else 0):
+                self._field.turns(racers, rows)
+                self._field.round += 1
 
-    def _without(self, best: Trial, name: str) -> Trial:
-        """The trial without that rewrite, if it is not slower; else ``best``."""
-        kept = tuple(n for n in best.candidate.rewrites if n != name)
-        with contextlib.suppress(Refused):
-            kept = self._track.form(kept)
-        shorter = dataclasses.replace(best.candidate, rewrites=kept)
-        if shorter in self.trials or self._spent >= self._plan.seconds:
-            return best  # the plain graph races by itself
-        self._report(f"without {name}: {best.candidate.runtime}", 0.5)
-        trial = self._enter(shorter)
-        for _ in range(MIN_ROUNDS):
-            for rows in self._plan.rows:
-                self._turns([best, trial], rows, self._plan.seconds / DUELS)
-            self._round += 1
-        if trial.status is not None or best.status is not None:
-            return best
-        pays = any(slower(trial.blocks[n], best.blocks[n]) for n in self._plan.rows)
-        self._drop(*((trial, f"{name} pays") if pays else (best, f"as fast without {name}")))
-        return best if pays else trial
-
-    def _replace(self, trial: Trial, rewrites: tuple[str, ...]) -> None:
-        """The same with fewer rewrites takes the trial's place."""
-        shorter = dataclasses.replace(trial.candidate, rewrites=rewrites)
-        if shorter not in self.trials and self._enter(shorter).proven:
-            self._drop(trial, "with rewrites that don't pay")
-
-    def _product(self, trial: Trial) -> float:
-        return math.prod(trial.low(rows) for rows in self._plan.rows)
-
-    # One candidate
-
-    def _open(self, precision: str | None = None) -> list[Trial]:
-        return [
+    def _unsettled(self, winner: Trial, rows: int) -> list[Trial]:
+        """The default, and the best of those that were faster, but not in the winner's rounds."""
+        default, precision = self._field.default(), winner.candidate.precision
+        others = [
             t for t in self.trials.values()
-            if t.proven and t.status is None and precision in (None, t.candidate.precision)
+            if t.proven and t is not winner and relative(t, winner, rows) is None
         ]  # fmt: skip
-
-    def _time(self, trial: Trial, rows: int, number: int, seconds: float) -> None:
-        block = self._track.time(trial.candidate, rows, seconds)
-        self._spent += block.seconds
-        trial.blocks.setdefault(rows, {})[number] = block
-
-    def _drop(self, trial: Trial, reason: str) -> None:
-        trial.status, trial.reason = SLOWER, reason
-        self._track.close(trial.candidate)
-
-    @contextlib.contextmanager
-    def _refusing(self, trial: Trial) -> Iterator[None]:
-        try:
-            yield
-        except Refused as refused:
-            trial.refuse(refused)
-            self._track.close(trial.candidate)
+        faster = [
+            t for t in others
+            if t is not default and t.candidate.precision == precision
+            and t.median(rows) < winner.median(rows)
+        ]  # fmt: skip
+        faster.sort(key=lambda t: t.median(rows))
+        return [*(t for t in others if t is default), *faster[:UNSETTLED]]
 
 
 def _near(racers: Sequence[Trial], rows: int) -> list[Trial]:
     """Those that still run and are not far behind the fastest."""
     racers = [t for t in racers if t.status is None]
-    return [t for t in racers if t.low(rows) <= FAR * min(o.low(rows) for o in racers)]
+    return [t for t in racers if t.best(rows) <= FAR * min(o.best(rows) for o in racers)]
 
 
-def _kind(candidate: Candidate) -> tuple[str, str]:
-    return candidate.runtime, candidate.precision
+def _left(racers: Sequence[Trial], rows: int, halving: bool) -> list[Trial]:
+    """Those of a heat that are not slower beyond noise; of them the better half, but two, if so."""
+    racers = sorted((t for t in racers if t.status is None), key=lambda t: t.median(rows))
+    left = [t for t in racers if not slower(t.blocks[rows], racers[0].blocks[rows])]
+    return left[: max(2, math.ceil(len(left) / 2))] if halving else left

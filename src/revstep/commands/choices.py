@@ -25,19 +25,22 @@ def print_choice(entry: CompiledEntry) -> None:
 
 
 def choice_line(entry: CompiledEntry) -> str:
-    """What runs a number of rows: ``batch 16: openvino 2026.4.1, fp32, 2 threads, 7.1 ms``."""
+    """What runs a number of rows, and how fast it is beside the default."""
     choice = entry.choice
     assert choice is not None
     rewrites = f"rewritten ({', '.join(choice.rewrites)})" if choice.rewrites else "as exported"
-    default = _default_ms(choice.candidates)
-    speed = "" if default is None else f", {default / (choice.seconds * 1e3):.2f} x the default"
+    own = next((c for c in choice.candidates if c["status"] == "chosen"), {})
+    speed = _speed(own, choice.candidates)
     what = f"{entry.runtime} {entry.version}, {entry.precision}, {_threads(choice.threads)}"
-    time = f"{_ms(choice.seconds * 1e3)} ms a call{speed}"
+    time = f"{_ms(choice.seconds * 1e3)} ms a call{f', {speed} x the default' if speed else ''}"
     return f"batch {entry.batch[1]}: {what}, graph {rewrites}: {time}"
 
 
 def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
-    """A row for each candidate that was timed, the fastest first."""
+    """A row for each candidate that was timed, the fastest first.
+
+    ``speed`` is beside the default, what runs where nothing was measured.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("runtime", no_wrap=True)
     table.add_column("type", no_wrap=True)
@@ -45,16 +48,14 @@ def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
     for heading in ("thr", "ms", "low", "high", "speed", "forward", "ddim20"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    timed = sorted((c for c in candidates if "ms" in c), key=lambda c: float(c["ms"]))
-    default = _default_ms(candidates)
+    timed = sorted((c for c in candidates if "ms" in c), key=_rank)
     every: list[str] = max((c["rewrites"] for c in timed), key=len, default=[])
     for c in timed:
-        speed = "-" if default is None else f"{default / c['ms']:.2f}"
         times = [_ms(c[name]) for name in ("ms", "low_ms", "high_ms")]
         errors = [_error(c, name) for name in ("forward", "ddim20")]
         table.add_row(
             c["runtime"], c["precision"], _form(c["rewrites"], every), str(c["threads"]), *times,
-            speed, *errors, c["status"],
+            _speed(c, candidates) or "-", *errors, c["status"],
         )  # fmt: skip
     return table
 
@@ -76,10 +77,20 @@ def _threads(count: int) -> str:
     return f"{count} thread{'s' if count > 1 else ''}"
 
 
-def _default_ms(candidates: Sequence[dict[str, Any]]) -> float | None:
-    """Of what runs where nothing was measured: the first that was tried."""
-    first = candidates[0] if candidates else {}
-    return float(first["ms"]) if "ms" in first else None
+def _rank(candidate: dict[str, Any]) -> tuple[bool, float]:
+    """Those that raced with the winner come first, by the time in the rounds in common."""
+    relative = candidate.get("relative")
+    return relative is None, candidate["ms"] if relative is None else relative
+
+
+def _speed(candidate: dict[str, Any], candidates: Sequence[dict[str, Any]]) -> str:
+    """How many times as fast as the default, the first of all; empty where that isn't known."""
+    default = candidates[0] if candidates else {}
+    for name in ("relative", "ms"):  # by rounds in common, if there are any
+        own, its = candidate.get(name), default.get(name)
+        if own is not None and its is not None:
+            return f"{its / own:.2f}"
+    return ""
 
 
 def _form(rewrites: Sequence[str], every: Sequence[str]) -> str:
