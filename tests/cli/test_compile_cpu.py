@@ -50,7 +50,7 @@ def test_the_table_says_what_was_tried_and_what_became_of_it(
     head, titles, row, *reasons = result.stdout.splitlines()
     assert head.startswith("batch 4: onnxruntime 1.")
     assert titles.split() == [
-        *("runtime", "type", "graph", "thr", "ms", "low", "high", "speed", "forward", "ddim20"),
+        *("runtime", "type", "graph", "thr", "ms", "low", "high", "speed", "call", "run"),
         "verdict",
     ]
     assert row.split()[:4] == ["onnxruntime", "fp32", "exported", "1"]

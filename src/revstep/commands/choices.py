@@ -39,17 +39,18 @@ def choice_line(entry: CompiledEntry) -> str:
 def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
     """A row for each candidate that was timed, the fastest first.
 
-    ``speed`` is beside the default, what runs where nothing was measured.
+    ``speed`` is beside the default, what runs where nothing was measured; ``call`` and ``run`` are
+    the errors of one forward and of a DDIM-20 run.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("runtime", no_wrap=True)
     table.add_column("type", no_wrap=True)
     table.add_column("graph", overflow="fold")
-    for heading in ("thr", "ms", "low", "high", "speed", "forward", "ddim20"):
+    for heading in ("thr", "ms", "low", "high", "speed", "call", "run"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     timed = sorted((c for c in candidates if "ms" in c), key=_rank)
-    every: list[str] = max((c["rewrites"] for c in timed), key=len, default=[])
+    every = _every(candidates)
     for c in timed:
         times = [_ms(c[name]) for name in ("ms", "low_ms", "high_ms")]
         errors = [_error(c, name) for name in ("forward", "ddim20")]
@@ -61,8 +62,9 @@ def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
 
 
 def reasons(candidates: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each candidate that was not timed, and for each that dropped out with a reason."""
-    lines = []
+    """What ``rewritten`` means, and a line for each candidate that was not timed."""
+    every = _every(candidates)
+    lines = [f"rewritten: {', '.join(every)}"] if len(every) > 1 else []
     for c in candidates:
         if c["status"] in ("chosen", "tied", "slower") or "reason" not in c:
             continue
@@ -91,6 +93,11 @@ def _speed(candidate: dict[str, Any], candidates: Sequence[dict[str, Any]]) -> s
         if own is not None and its is not None:
             return f"{its / own:.2f}"
     return ""
+
+
+def _every(candidates: Sequence[dict[str, Any]]) -> list[str]:
+    """All rewrites that were timed together."""
+    return max((c["rewrites"] for c in candidates if "ms" in c), key=len, default=[])
 
 
 def _form(rewrites: Sequence[str], every: Sequence[str]) -> str:
