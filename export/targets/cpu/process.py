@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -30,12 +32,13 @@ class Process:
 
     Args:
         cancelled: Polled while it is waited for; True ends the wait with ``Cancelled``.
+        cache: In place of the user's cache, which is for what is loaded, not for what is tried.
 
     Raises:
         Refused: It can't be started.
     """
 
-    def __init__(self, cancelled: Never = lambda: False) -> None:
+    def __init__(self, cancelled: Never, cache: Path) -> None:
         self._cancelled = cancelled
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by ``close``)
         self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -47,6 +50,7 @@ class Process:
                 stderr=self._said,
                 text=True,
                 encoding="utf-8",
+                env={**os.environ, "XDG_CACHE_HOME": str(cache)},
                 start_new_session=True,  # Ctrl-C is the parent's, which ends this one
             )
         except OSError as error:

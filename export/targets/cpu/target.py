@@ -43,13 +43,12 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
     graph = bundle.graph("fp32")
     check_plan(arguments, bundle.spec)
     precisions = precisions_of(arguments.precision)
-    decoder = _decoder(bundle, arguments)
     with tempfile.TemporaryDirectory(prefix="revstep-") as folder:
-        graphs = Graphs(graph, Path(folder))
+        graphs, cache = Graphs(graph, Path(folder)), Path(folder) / "cache"
+        decoder = _decoder(bundle, arguments, cache)
         plan = make_plan(arguments, bundle.spec, graphs)
-        track = ProcessTrack(
-            bundle.path, graphs, _bounds(arguments.bounds), arguments.cancelled or _never
-        )
+        cancelled = arguments.cancelled or _never
+        track = ProcessTrack(bundle.path, graphs, _bounds(arguments.bounds), cancelled, cache)
         search = Search(plan, track, report)
         try:
             search.run()
@@ -71,7 +70,7 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
     return tuple(entries)
 
 
-def _decoder(bundle: Bundle, arguments: CompileArguments) -> dict[str, Any] | None:
+def _decoder(bundle: Bundle, arguments: CompileArguments, cache: Path) -> dict[str, Any] | None:
     """The figures of the bundle's decoder; None: it has none, or nothing here runs it.
 
     Raises:
@@ -80,7 +79,7 @@ def _decoder(bundle: Bundle, arguments: CompileArguments) -> dict[str, Any] | No
     if bundle.decoder() is None or DEFAULT not in installed():
         return None
     try:
-        return decoder_figures(bundle.path, arguments.cancelled or _never)
+        return decoder_figures(bundle.path, arguments.cancelled or _never, cache)
     except Refused as refused:
         kind = ParityError if refused.status == WRONG else CompileError
         raise kind(f"the decoder: {refused.reason}; the bundle is unchanged") from refused

@@ -25,15 +25,22 @@ class ProcessTrack:
         graphs: Its graph's forms.
         bounds: Parity bounds in place of the precision's.
         cancelled: Polled while a candidate works.
+        cache: In place of the user's cache.
     """
 
     def __init__(
-        self, path: Path, graphs: Graphs, bounds: Mapping[str, float] | None, cancelled: Never
+        self,
+        path: Path,
+        graphs: Graphs,
+        bounds: Mapping[str, float] | None,
+        cancelled: Never,
+        cache: Path,
     ) -> None:
         self._first = {"bundle": str(path)}
         self._graphs = graphs
         self._bounds = None if bounds is None else dict(bounds)
         self._cancelled = cancelled
+        self._cache = cache
         self._processes: dict[Candidate, Process] = {}
         self._known: dict[str, float] = {}  # kind of request -> thread-seconds of the first
 
@@ -44,7 +51,7 @@ class ProcessTrack:
     def open(self, candidate: Candidate) -> tuple[str, dict[str, Any]]:
         """Starts its process, in which it is opened and its single calls are checked."""
         file = self._graphs.file(candidate.rewrites)
-        self._processes[candidate] = Process(self._cancelled)
+        self._processes[candidate] = Process(self._cancelled, self._cache)
         found = self._ask(
             candidate,
             "open",
@@ -86,13 +93,13 @@ class ProcessTrack:
             self.close(candidate)
 
 
-def decoder_figures(path: Path, cancelled: Never) -> dict[str, Any]:
-    """The figures of the bundle's decoder, checked in a process of its own.
+def decoder_figures(path: Path, cancelled: Never, cache: Path) -> dict[str, Any]:
+    """The figures of the bundle's decoder, checked in a process of its own; as ``ProcessTrack``.
 
     Raises:
         Refused: It is wrong, or fails.
     """
-    process = Process(cancelled)
+    process = Process(cancelled, cache)
     try:
         found: dict[str, Any] = process.ask(FIRST, bundle=str(path), do="decoder")
     finally:
