@@ -23,10 +23,10 @@ def asked(monkeypatch):
     seen = []
     runner = opening._cpu_runtime
 
-    def cpu_runner(options, name):
+    def cpu_runner(options, name, **more):
         seen.append(options.cuda)
         cuda = dataclasses.replace(options.cuda, unroll=())
-        return runner(dataclasses.replace(options, cuda=cuda), name)
+        return runner(dataclasses.replace(options, cuda=cuda), name, **more)
 
     monkeypatch.setattr(opening, "_cpu_runtime", cpu_runner)
     return seen

@@ -3,22 +3,25 @@
 import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import fake_runtime
 import onnxruntime as ort
 import pytest
 from damage import change_weight, disk_full, edit_manifest, flip, scale_one, snapshot
 from fake_runtime import BROKEN, put_fake
+from winners import put_winner
 
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError, BundleError, Cancelled, CompileError, ParityError
 from revstep.engine.system.machine import processor
 from revstep.export import compile_bundle
-from revstep.export.targets.cpu import plan, process, track
+from revstep.export.targets.cpu import graphs, plan, process, track
 
 
 @pytest.fixture
@@ -88,6 +91,33 @@ def test_a_second_compile_replaces_the_winners_of_the_same_rows(tabular_bundle, 
     assert {k for k in figures if k.startswith("cpu.")} == {
         f"cpu.fp32.{e.key[:8]}" for e in (first[0], *again)
     }
+
+
+def test_a_rewritten_graph_goes_with_the_last_choice_that_names_it(
+    tabular_bundle, copy_of, alone, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(graphs, "LARGEST", 0)  # nothing is rewritten
+    path = copy_of(tabular_bundle)
+    graph = Path(shutil.copy(path / "denoiser.fp32.onnx", tmp_path / "other.onnx"))
+    shared = {put_winner(path, rows, graph=graph).file for rows in (1, 4)}
+    assert len(shared) == 1
+    chosen(path, batch=4)
+    assert snapshot(path).keys() >= shared
+    assert Bundle.open(path).manifest["files"].keys() >= shared
+    (entry, _) = chosen(path, batch=(1, 4))
+    assert not snapshot(path).keys() & shared
+    (why,) = [c["reason"] for c in entry.choice.candidates if c["rewrites"]]
+    assert why.startswith("graphs of more than 2 GB")
+
+
+def test_fp32_replaces_every_winner_of_its_rows_and_bf16_its_own(tabular_bundle, copy_of, alone):
+    path = copy_of(tabular_bundle)
+    for rows in (1, 4):
+        put_winner(path, rows)
+        put_winner(path, rows, precision="bf16", runtime="openvino")
+    chosen(path, batch=4)
+    left = [(e.batch[1], e.precision) for e in Bundle.open(path).compiled if e.target == "cpu"]
+    assert sorted(left) == [(1, "bf16"), (1, "fp32"), (4, "fp32")]
 
 
 WRONG = {
