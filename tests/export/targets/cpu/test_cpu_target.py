@@ -17,11 +17,32 @@ from damage import change_weight, disk_full, edit_manifest, flip, scale_one, sna
 from fake_runtime import BROKEN, put_fake
 from winners import put_winner
 
+import revstep
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError, BundleError, Cancelled, CompileError, ParityError
 from revstep.engine.system.machine import processor
 from revstep.export import compile_bundle
 from revstep.export.targets.cpu import graphs, plan, process, track
+
+SLOW_AS_EXPORTED = """
+import time
+from revstep.engine.backends import registry
+from revstep.engine.backends.onnx_cpu import OrtDenoiser
+
+class Slow(OrtDenoiser):
+    def bind(self, buffers):
+        run = super().bind(buffers)
+        def call():
+            run()
+            time.sleep(0.01)
+        return call
+
+def opened(wanted):
+    kind = Slow if wanted.graph is None else OrtDenoiser
+    return kind(wanted.graph or wanted.bundle.graph("fp32"), wanted.bundle.spec, threads=1)
+
+registry.BACKENDS["onnxruntime"] = registry.Backend("ONNX Runtime", on_cpu=opened)
+"""
 
 
 @pytest.fixture
@@ -108,6 +129,26 @@ def test_a_rewritten_graph_goes_with_the_last_choice_that_names_it(
     assert not snapshot(path).keys() & shared
     (why,) = [c["reason"] for c in entry.choice.candidates if c["rewrites"]]
     assert why.startswith("graphs of more than 2 GB")
+
+
+def test_a_rewritten_graph_that_wins_is_a_file_of_the_bundle(
+    policy_bundle, copy_of, alone, monkeypatch
+):
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(process, "MAIN", SLOW_AS_EXPORTED + process.MAIN)
+    path = copy_of(policy_bundle)
+    one, four = chosen(path, batch=(1, 4))
+    assert one.file == four.file
+    assert one.choice.rewrites
+    listed = Bundle.open(path).manifest["files"]
+    assert listed[one.file]["bytes"] == (path / one.file).stat().st_size
+    assert sorted(p.name for p in (path / "engines").iterdir()) == [one.file.split("/")[1]]
+    described = revstep.load(path, device="cpu").describe()["chosen"]
+    assert [c["rewrites"] for c in described] == [list(one.choice.rewrites)] * 2
+    flip(path / one.file, 900)
+    again = chosen(path, batch=(1, 4))  # makes it anew
+    assert [e.file for e in again] == [one.file] * 2
+    assert Bundle.open(path).compiled[-2:] == again
 
 
 def test_fp32_replaces_every_winner_of_its_rows_and_bf16_its_own(tabular_bundle, copy_of, alone):
