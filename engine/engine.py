@@ -19,7 +19,7 @@ from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight
 from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
-from revstep.engine.program.kept import programs_of
+from revstep.engine.program.kept import kept_program
 from revstep.engine.program.reductions import refuse_unknown
 from revstep.engine.program.samplers import SAMPLERS, FunctionSampler
 from revstep.engine.program.table import StepProgram, build_program
@@ -84,10 +84,13 @@ class Engine:
         self._fixed_rows = fixed_rows(self.spec.batch) if reproducible else None
         described = {**self._runtime.describe(), **self._details}
         self._advice = NON_FINITE.get(str(described.get("precision")), NON_FINITE["fp32"])
-        build = partial(build_program, self.spec)
-        self._build: Callable[..., StepProgram] = build
-        self._own_program: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(build)
-        self._programs = programs_of(self.spec)
+        self._build: Callable[..., StepProgram] = partial(build_program, self.spec)
+        self._program: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(
+            partial(kept_program, build_program, self.spec)
+        )
+        self._inversion: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(
+            partial(kept_program, inversion_program, self.spec)
+        )
         self._runs: dict[tuple[Any, ...], PreparedRun] = {}
 
     def __reduce__(self) -> tuple[Callable[[], Engine], tuple[()]]:
@@ -317,11 +320,7 @@ class Engine:
     def _prepared(self, request: Request, batch: Batch, batch_size: int | None) -> PreparedRun:
         """The run of a request, with its program."""
         arguments = program_arguments(self.spec, request)
-        if isinstance(request.resolved_sampler, FIXED):
-            program = self._programs.get(build_program, **arguments)
-        else:
-            build = self._own_program if _is_fixed(request) else self._build
-            program = build(**arguments)
+        program = (self._program if _is_fixed(request) else self._build)(**arguments)
         return PreparedRun(
             self._runtime,
             request,
@@ -401,9 +400,7 @@ class Engine:
         batch = batch_of(self.spec, request, "x0")
         arguments = program_arguments(self.spec, request)
         walk = ("steps", "grid", "compat", "clip", "strength")
-        program = self._programs.get(
-            inversion_program, iterations=iterations, **{k: arguments[k] for k in walk}
-        )
+        program = self._inversion(iterations=iterations, **{k: arguments[k] for k in walk})
         x = self._run(program, batch, batch_size, watch, timing)
         return noise_from(program, x, None if strength is None else batch.start)
 
