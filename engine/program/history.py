@@ -37,6 +37,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+from math import isfinite, isnan, nan
 from operator import mul
 from typing import NamedTuple
 
@@ -238,7 +239,10 @@ def _choices(
                     yield kept, value
 
 
-def _size(vector: Iterable[float]) -> float:
+def _size(vector: Values) -> float:
+    """The largest magnitude; NaN where there is one, which ``max`` passes over."""
+    if not isfinite(sum(vector)) and any(map(isnan, vector)):
+        return nan
     return max(map(abs, vector))
 
 
@@ -307,7 +311,7 @@ def _scaled(value: Values, parts: Iterable[int], wanted: Values) -> Iterator[Val
     for i in parts:
         if not abs(value[i]) <= rounding:
             cut[i] = value[i]
-    if any(cut):
+    if any(cut) and isfinite(sum(cut)):
         largest = max(cut, key=abs)
         yield [c / largest + 0.0 for c in cut]  # no negative zeros
 
@@ -337,7 +341,7 @@ def _over(
         pivot = max(free, key=lambda i: abs(stored[i]))
         out[into] = rest[pivot] / stored[pivot]
         rest = _plus(rest, -out[into], stored)
-    if _size(rest[i] for i in free) > EXACT * size:
+    if _size([rest[i] for i in free]) > EXACT * size:
         out[X], out[into] = _factors(vector, state, stored, free)
         total = _scale(state, out[X])
         if stored is not None:

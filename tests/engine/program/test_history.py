@@ -326,3 +326,19 @@ def test_random_solvers_give_what_they_say(clip):
         got, _ = run_rows(program, start(), network, lambda i, noise=noise: noise[i])
         want = solver(start(), _steps(count, spec), call, lambda i, noise=noise: noise[i])
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("spec", [VE, VP], ids=["ve", "vp"])
+def test_a_past_value_scaled_by_no_finite_number_is_refused_in_words(spec, factor):
+    def looks_back(run):
+        x, past = run.x, None
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            x = then.alpha * d.x0 + then.sigma * d.eps
+            x = x if past is None else x + factor * past
+            past = d.m
+        return x
+
+    with pytest.raises(ProgramError, match="can't be a program: after network call 0 "):
+        build_program(spec, looks_back, 4)
