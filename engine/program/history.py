@@ -230,7 +230,7 @@ def _choices(
                 yield kept, None
         for kept in combinations(held, total - 1) if total else ():
             unserved = [rest for rest in without[kept] if any(rest)]
-            if not unserved or not _all_along(unserved, max(unserved, key=_size), PARALLEL):
+            if not unserved or not _parallel(unserved):
                 continue
             left = [need for need, rest in zip(needs, without[kept], strict=True) if any(rest)]
             for value in _storable([*named, *left], state):
@@ -264,7 +264,7 @@ def _without(vector: Values, kept: tuple[int, ...]) -> Values:
 
 
 def _unserved(vectors: list[Values], state: Values, kept: tuple[int, ...]) -> list[Values]:
-    """What of the vectors neither the new state nor the kept history gives; exact 0 for nothing."""
+    """What of vectors of size 1 neither new state nor kept history gives; exact 0 for nothing."""
     own = _without(state, kept)
     square = _dot(own, own)
     found = []
@@ -272,9 +272,13 @@ def _unserved(vectors: list[Values], state: Values, kept: tuple[int, ...]) -> li
         rest = _without(vector, kept)
         if square > 0.0:
             rest = _plus(rest, -_dot(rest, own) / square, own)
-        nothing = _size(rest) <= EXACT * _size(vector)
-        found.append([0.0] * VALUES if nothing else rest)
+        found.append([0.0] * VALUES if _size(rest) <= EXACT else rest)
     return found
+
+
+def _parallel(vectors: list[Values]) -> bool:
+    """Whether one stored value can serve all, which one vector alone doesn't rule out."""
+    return len(vectors) == 1 or _all_along(vectors, max(vectors, key=_size), PARALLEL)
 
 
 def _all_along(vectors: list[Values], direction: Values, within: float) -> bool:
