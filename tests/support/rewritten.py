@@ -1,12 +1,11 @@
 """A graph before and after rewrites, run by ONNX's reference evaluator and by both runtimes."""
 
-import warnings
-
 import numpy as np
 import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
+from revstep.engine.backends.ov.library import core, installed
 from revstep.export.rewrite.apply import applicable, rewrite_graph
 
 
@@ -62,15 +61,10 @@ def by_onnxruntime(proto, feeds):
 
 def by_openvino(proto, feeds):
     """The outputs in the model's order, in float32; None without OpenVINO."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            import openvino
-        except ImportError:
-            return None
-    core = openvino.Core()
-    compiled = core.compile_model(
-        core.read_model(proto.SerializeToString()), "CPU",
+    if not installed():
+        return None
+    compiled = core().compile_model(
+        core().read_model(proto.SerializeToString()), "CPU",
         {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1},
     )  # fmt: skip
     found = compiled({name: feeds[name] for name in feeds})

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 import revstep
 from revstep.engine.backends.ov import blobs, library
 from revstep.engine.system import user_cache
+
+if not library.installed():
+    pytest.skip("OpenVINO is not installed", allow_module_level=True)
 
 
 @pytest.fixture(autouse=True)
