@@ -67,6 +67,8 @@ class Backend:
             of them will do. Empty: it runs the bundle's graph.
         package: What must be installed for ``auto`` to try it on a CPU beside what comes before.
         graphs: Precisions whose products it takes from another precision's graph -> that one.
+        check: Refuses, with a ``BackendError``, a precision that it never runs here; None: its
+            graphs decide.
         compiles: Whether it compiles for a number of rows what is bound to them.
         target: The target of ``revstep compile`` that checks it; None: of its own name.
     """
@@ -77,6 +79,7 @@ class Backend:
     plans: tuple[str, ...] = ()
     package: str = "onnxruntime"
     graphs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    check: Callable[[str], None] | None = None
     compiles: bool = False
     target: str | None = None
 
@@ -97,11 +100,16 @@ def _onnxruntime(wanted: Wanted) -> Denoiser:
     return OrtDenoiser(graph, wanted.bundle.spec, threads=wanted.threads)
 
 
-def _openvino(wanted: Wanted) -> Denoiser:
-    from revstep.engine.backends.ov.denoiser import OpenVinoDenoiser
+def _check_openvino(precision: str) -> None:
     from revstep.engine.backends.ov.library import check_precision
 
-    check_precision(wanted.precision)
+    check_precision(precision)
+
+
+def _openvino(wanted: Wanted) -> Denoiser:
+    from revstep.engine.backends.ov.denoiser import OpenVinoDenoiser
+
+    _check_openvino(wanted.precision)
     graph = wanted.graph or wanted.bundle.graph(BACKENDS["openvino"].graph_of(wanted.precision))
     return OpenVinoDenoiser(
         graph, wanted.bundle.spec, precision=wanted.precision, threads=wanted.threads
@@ -131,6 +139,7 @@ BACKENDS = {
         on_cpu=_openvino,
         package="openvino",
         graphs={"bf16": "fp32"},
+        check=_check_openvino,
         compiles=True,
         target=CPU,
     ),

@@ -120,6 +120,8 @@ def load(
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
     if not (chosen == "bf16" and winners(bundle, chosen)):  # which run the fp32 graph
         named = BACKENDS.get(backend)
+        if named and named.check:
+            named.check(chosen)
         bundle.graph(named.graph_of(chosen) if named else chosen)
     if chosen != "fp32" and bundle.spec.prediction == "mean":
         log.warning(

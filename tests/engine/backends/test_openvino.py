@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -210,9 +211,19 @@ def test_a_precision_that_was_not_taken_is_refused(monkeypatch):
         library.check_taken(Compiled(), "fp32")
 
 
-def test_fp16_is_refused_by_name(bundles):
+@pytest.mark.parametrize("name", ["image", "tabular"])
+def test_fp16_is_refused_by_name_whether_the_bundle_holds_it_or_not(bundles, name):
     with pytest.raises(BackendError, match=r"no fp16 products on a CPU.*precision='fp32'"):
-        loaded(bundles["image"], precision="fp16")
+        loaded(bundles[name], precision="fp16")
+
+
+def test_an_engine_and_its_copy_and_its_prepared_run_have_the_same_bits(bundles):
+    engine = loaded(bundles["tabular"])
+    want = engine.sample(2, steps=3, seed=0).x
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(engine)).sample(2, steps=3, seed=0).x, want
+    )
+    np.testing.assert_array_equal(engine.prepare(2, steps=3)(seed=0).x, want)
 
 
 def test_bf16_without_hardware_is_refused_by_name(bundles, monkeypatch):
