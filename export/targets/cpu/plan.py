@@ -21,7 +21,7 @@ RUNTIMES = {DEFAULT: "cpu", "openvino": "openvino"}  # and the extra that brings
 HALF = "openvino"  # the runtime that has bf16 products
 ROWS = (1, 16)
 SECONDS = 30.0
-FEWEST, MOST = 2, 16  # candidates that are open at once
+FEWEST, MOST = 2, 8  # candidates that are open at once
 FOOTPRINT = 200 << 20  # bytes of a process beside its weights
 
 
