@@ -46,15 +46,15 @@ def entries_of(
     for rows in plan.rows:
         winners = list(_winners(search, rows, precisions))
         for winner in winners:
-            best = winners[-1]
             name, file = None, graphs.file(winner.candidate.rewrites)
             if file is not None:
                 name = f"{PLANS}{file_digest(file)[:32]}.onnx"
                 files[name] = file.read_bytes()
-            rivals = [t for t in trials if best is winner or _rivals(t, winner)]
+            all_of_them = winner is winners[-1]  # one that bf16 beats is the best of its own
             listed = tuple(
                 t.to_dict(rows, status_of(t, winner, rows), relative(t, winner, rows))
-                for t in rivals
+                for t in trials
+                if all_of_them or t.candidate.precision == winner.candidate.precision
             )
             entries.append(_entry(bundle, winner, rows, name, listed))
     if not entries:
@@ -83,11 +83,6 @@ def _winners(search: Search, rows: int, precisions: Sequence[str]) -> Iterator[T
         yield first
     if best is not None and best is not first:
         yield best
-
-
-def _rivals(trial: Trial, winner: Trial) -> bool:
-    """Whether they competed: one that bf16 beats is the best of its own precision."""
-    return trial.candidate.precision == winner.candidate.precision
 
 
 def _entry(
