@@ -26,6 +26,7 @@ from revstep.engine.checks import check_one_of, check_whole
 from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
 from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError, BundleError
+from revstep.engine.open.checked import warn_unless_checked
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
 from revstep.engine.open.winners import open_winners, winners
 from revstep.engine.parts.decoder import LatentDecoder
@@ -131,7 +132,7 @@ def load(
         )  # fmt: skip
     options = _Options(bundle, chosen, precision, threads, buckets, reproducible, cuda)
     used, runtime, where = _first_that_works(options, backend, device)
-    checked = used == CPU or _warn_unless_checked(bundle, used, chosen)
+    checked = used == CPU or warn_unless_checked(bundle, used, chosen)
     if used == CPU:
         chosen = runtime.describe()["precision"]
     return Engine(
@@ -242,8 +243,11 @@ def _cpu_runtime(options: _Options, name: str, *, exactly: bool) -> tuple[str, R
         check_whole(options.threads, "threads", 1)
     if not exactly:
         chosen = open_winners(options.bundle, options.asked, options.threads)
-        if chosen is not None:
-            return CPU, _host_runtime(options, chosen, chosen.rows)
+        try:
+            if chosen is not None:
+                return CPU, _host_runtime(options, chosen, chosen.rows)
+        except BackendError as error:
+            log.warning("what was chosen for a CPU is passed over, as it can't run: %s", error)
     opened = BACKENDS[name].on_cpu
     assert opened is not None
     denoiser = opened(Wanted(options.bundle, options.precision, threads=options.threads))
@@ -291,26 +295,6 @@ def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: 
     if options.cuda.warm_up and network.keep is not None:
         network.keep()
     return runtime
-
-
-def _warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
-    """Whether compile has checked this backend and precision against PyTorch."""
-    target = BACKENDS[backend].target or backend
-    entries = [
-        e
-        for e in bundle.compiled
-        if e.precision == precision
-        and (e.target == backend or (e.target == CPU and e.runtime == backend and e.file is None))
-    ]
-    if any(isinstance(entry.parity, dict) for entry in entries):
-        return True
-    command = f"revstep compile {bundle.path} --target {target} --precision {precision}"
-    log.warning(
-        "%s (%s) has not been checked against PyTorch on %s; run: %s",
-        bundle.path, precision, BACKENDS[backend].title,
-        entries[0].command(bundle.path) if entries else command,
-    )  # fmt: skip
-    return False
 
 
 def _decoder(

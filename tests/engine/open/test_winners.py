@@ -13,6 +13,7 @@ from damage import edit_manifest, flip
 from winners import put_winner
 
 import revstep
+from revstep.engine.backends.chosen import ChosenDenoiser
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.open import winners as opening
 from revstep.errors import BackendError, BundleError
@@ -183,6 +184,16 @@ def test_a_graph_that_does_not_fit_is_passed_over(path, tabular_bundle, said):
     put_winner(path, 1, graph=tabular_bundle / "denoiser.fp32.onnx")
     assert "chosen" not in load(path).describe()
     assert "its spec names" in said()
+
+
+def test_a_choice_that_cannot_be_bound_is_passed_over(path, said, monkeypatch):
+    def bind(self, buffers):
+        raise BackendError("no primitive for these rows")
+
+    put_winner(path, 1)
+    monkeypatch.setattr(ChosenDenoiser, "bind", bind)
+    assert "chosen" not in load(path).describe()
+    assert "as it can't run: no primitive for these rows" in said()
 
 
 def test_a_bundle_without_choices_says_nothing_of_them(path, said):
