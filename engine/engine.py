@@ -232,8 +232,8 @@ class Engine:
         if form is not None and _is_fixed(request):
             with contextlib.suppress(TypeError):
                 self._runs[form] = run.without_values()
-                while len(self._runs) > RUNS_KEPT:
-                    self._runs.pop(next(iter(self._runs)), None)
+                for oldest in list(self._runs)[:-RUNS_KEPT]:  # a copy: other threads add
+                    self._runs.pop(oldest, None)
         return samples
 
     def prepare(

@@ -66,7 +66,7 @@ def tried(monkeypatch, gpu_here):
         names.append(name)
         if name in failing:
             raise failing[name]
-        return loading._cpu_runtime(options, "onnxruntime")
+        return loading._cpu_runtime(options, "onnxruntime", exactly=True)[1]
 
     monkeypatch.setattr(loading, "_gpu_runtime", runner)
     real = loading.candidates
