@@ -76,7 +76,7 @@ def quiet_openvino() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[SENDER]
+        sys.modules.pop(SENDER, None)  # another thread may have
 
 
 def telemetry() -> dict[str, str]:
