@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import weakref
 from collections.abc import Callable
@@ -166,7 +167,8 @@ class OpenVinoDenoiser:
                 request.set_tensor(port, tensor(arrays[name_in(port, arrays)], shared_memory=True))
             for index, array in enumerate(outputs):
                 request.set_output_tensor(index, tensor(array, shared_memory=True))
-            infers.append(request.infer)
+            # else it returns copies of the outputs
+            infers.append(functools.partial(request.infer, share_outputs=True))
         owned.extend(infers)
         return _Bound(tuple(infers), owned)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -171,6 +172,19 @@ def test_one_call_is_onnx_runtimes_to_float32(bundles, rows):
         call()
         outs.append(buffers.out)
     np.testing.assert_allclose(outs[1], outs[0], rtol=0, atol=1e-5)
+
+
+def test_a_call_copies_no_output(bundles):
+    bundle = Bundle.open(bundles["image"])
+    buffers = NetworkBuffers.allocate(bundle.spec, 16)
+    call = OpenVinoDenoiser(bundle.graph("fp32"), bundle.spec, threads=1).bind(buffers)
+    tracemalloc.start()
+    try:
+        call()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < buffers.out.nbytes, (peak, buffers.out.nbytes)
 
 
 @BF16
