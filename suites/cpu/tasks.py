@@ -9,7 +9,6 @@ import dataclasses
 import importlib
 import itertools
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -75,7 +74,7 @@ def sample(
     }
     if not prepared:
         return Task(lambda: engine.sample(batch, **asked).x, told=engine.describe())
-    run = engine.prepare(batch, **asked).run
+    run = engine.prepare(batch, **asked)
     return Task(lambda: run(seed=1).x, told=engine.describe())
 
 
@@ -124,7 +123,7 @@ def loop(*, fixed: bool, prepared: bool = False) -> Task:
 
     def run_of(steps: int) -> Callable[[], Any]:
         if prepared:
-            return partial(engine.prepare(1, steps=steps, seed=1).run, seed=1)
+            return engine.prepare(1, steps=steps, seed=1)
         return lambda: engine.sample(1, steps=steps, seed=1)
 
     short, long = run_of(1), run_of(LONG)
