@@ -119,8 +119,8 @@ def loop_table(rows: Sequence[Row]) -> str:
     for row in of_part(rows, "loop"):
         over = row.get("over_bare")
         if over is not None:
-            cells = [over.get(name) for name in ("sample", "prepared", f"{BASELINE}, sample")]
-            cells = ["-" if cell is None else f"{cell:.2f}" for cell in cells]
+            names = ("sample", "prepared", f"{BASELINE}, sample")
+            cells = [_ratio(over.get(name)) for name in names]
             lines.append(_line(f"{row['name']}: over {row['steps']} bare calls", *cells))
             continue
         for what, title in (("fixed", "a run's fixed cost"), ("a step", "each step")):
