@@ -19,7 +19,9 @@ from revstep.engine.system.machine import has_bf16, package_version, processor
 from suites.cpu.turns import OURS, ROOT, Contender, Failed, Found, Tree, last_words, take_turns
 
 BUCKETS = {"unet": (1, 16, 32)}  # guidance takes two rows a sample
-BOUNDS = {"fp32": 1e-3, "bf16": 1e-1}  # RMS error of a run's final state over the RMS
+# RMS error of a run's final state over the RMS. Compile has judged bf16 by a run of its own; here
+# it is 50 steps of random weights.
+BOUNDS = {"fp32": 1e-3, "bf16": 0.2}
 BASELINE, EAGER, COMPILED = "last landed build", "diffusers eager", "torch.compile"
 
 

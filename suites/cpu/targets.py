@@ -162,8 +162,10 @@ def _outcome(target: Target, row: Row) -> Outcome:
     for key in target.figure:
         around, value = value, value.get(key) if isinstance(value, Mapping) else None
     if value is None:
-        failed = "; ".join(f"{name}: {why}" for name, why in row.get("failed", {}).items())
-        return Outcome(target, None, reason=row.get("reason") or failed or "no figure")
+        failed = row.get("failed", {})
+        own = {name: why for name, why in failed.items() if name in target.figure} or failed
+        why = "; ".join(f"{name}: {reason}" for name, reason in own.items())
+        return Outcome(target, None, reason=row.get("reason") or why or "no figure")
     interval = None
     if isinstance(around, Mapping) and "low" in around:
         interval = (around["low"] * target.scale, around["high"] * target.scale)

@@ -70,7 +70,6 @@ def sample(
         "noise": noise_of(engine.spec, batch),
         "conditions": conditions_of(engine.spec, batch),
         "compat": "diffusers",
-        "clip": True,
     }
     if not prepared:
         return Task(lambda: engine.sample(batch, **asked).x, told=engine.describe())
