@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import threading
@@ -205,14 +204,16 @@ class Engine:
         if unsupported:
             refuse_unknown("sample has no argument", unsupported, ARGUMENTS)
         form: tuple[Any, ...] | None = None
-        others = (start, mask, known, noise, progress, on_step, trace_x0, cancel, timing)
-        if type(n) is int and type(guidance) is float and not any(v is not None for v in others):
-            form = (n, sampler, steps, guidance, guidance_weight, strength, grid, compat, clip,
-                    final, batch_size, decode)  # fmt: skip
-            form = (*form, *map(type, form))  # 1, 1.0 and True are equal
-            with contextlib.suppress(TypeError):  # a sampler without a hash
-                if (run := self._runs.get(form)) is not None:
-                    return run.draw(run.next_batch(seed, conditions or {}, null_conditions or {}))
+        plain = start is None and mask is None and known is None and noise is None
+        unwatched = progress is None and on_step is None and cancel is None and timing is None
+        if plain and unwatched and trace_x0 is None:
+            form = (n, type(n), sampler, steps, type(steps), guidance, type(guidance),
+                    guidance_weight, strength, type(strength), grid, compat, clip, type(clip),
+                    final, batch_size, type(batch_size), decode)  # fmt: skip
+            if (run := self._run_of(form)) is not None:
+                if self.spec.conditions or conditions or null_conditions:
+                    conditions, null_conditions = conditions or {}, null_conditions or {}
+                return run.draw(run.next_batch(seed, conditions, null_conditions))
         request = Request.of(
             n,
             sampler=sampler, steps=steps, seed=seed,
@@ -229,11 +230,11 @@ class Engine:
             trace = X0Trace(request.trace_x0, run.length, batch.n, self.spec.shape)
             watch = dataclasses.replace(watch, trace=trace)
         samples = run.draw(batch, watch=watch, timing=timing)
-        if form is not None and _is_fixed(request):
-            with contextlib.suppress(TypeError):
-                self._runs[form] = run.without_values()
-                for oldest in list(self._runs)[:-RUNS_KEPT]:  # a copy: other threads add
-                    self._runs.pop(oldest, None)
+        hashed = type(n) is int and type(guidance) is float  # no Request and no array
+        if form is not None and hashed and _is_fixed(request):
+            self._runs[form] = run.without_values()
+            for oldest in list(self._runs)[:-RUNS_KEPT]:  # a copy: other threads add
+                self._runs.pop(oldest, None)
         return samples
 
     def prepare(
@@ -316,6 +317,16 @@ class Engine:
         run = self._prepared(request, batch_of(self.spec, request), batch_size)
         run.warm_up()
         return run
+
+    def _run_of(self, form: tuple[Any, ...]) -> PreparedRun | None:
+        """The run of a form that was drawn before: numbers stand beside their types in it.
+
+        1, 1.0 and True are equal, and only one of them may be allowed.
+        """
+        try:
+            return self._runs.get(form)
+        except (TypeError, ValueError):  # without a hash, or an array's equality
+            return None
 
     def _prepared(self, request: Request, batch: Batch, batch_size: int | None) -> PreparedRun:
         """The run of a request, with its program."""

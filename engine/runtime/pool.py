@@ -57,32 +57,41 @@ class LanePool:
             self._places.put(None)
         self._lock = threading.Lock()
 
-    @contextlib.contextmanager
-    def lend(self, rows: int) -> Iterator[Lane]:
+    def lend(self, rows: int) -> contextlib.AbstractContextManager[Lane]:
         """A lane of ``rows`` network rows, or of the bucket that holds them."""
-        if self._buckets:
-            rows = bucket_for(self._buckets, rows)
+        return _Loan(self, bucket_for(self._buckets, rows) if self._buckets else rows)
+
+    def take(self, rows: int) -> tuple[Lane, bool]:
+        """A lane of exactly so many rows, and whether this thread holds another one already."""
         thread = self._thread
         nested = getattr(thread, "holds", False)
         if not nested:
             self._places.get()
-        thread.holds, lane = True, None
+        thread.holds = True
         try:
-            lane = self._take(rows) or self._make(rows)
-            yield lane
+            return self._idle_lane(rows) or self._make(rows), nested
+        except BaseException:
+            self._leave(nested)
+            raise
+
+    def give_back(self, lane: Lane, nested: bool) -> None:
+        """Ends what ``take`` began."""
+        try:
+            self._put_back(lane)
         finally:
-            thread.holds = nested
-            if lane is not None:
-                self._put_back(lane)
-            if not nested:
-                self._places.put(None)
+            self._leave(nested)
+
+    def _leave(self, nested: bool) -> None:
+        self._thread.holds = nested
+        if not nested:
+            self._places.put(None)
 
     def describe(self) -> dict[str, Any]:
         """Kernels, and the buckets where there are any."""
         buckets = {"buckets": list(self._buckets)} if self._buckets else {}
         return {"kernels": self._kernels, **buckets}
 
-    def _take(self, rows: int) -> Lane | None:
+    def _idle_lane(self, rows: int) -> Lane | None:
         with self._lock:
             for key in reversed(self._idle):
                 if self._idle[key].buckets == (rows,):
@@ -95,6 +104,22 @@ class LanePool:
             self._idle[id(lane)] = lane
             while len(self._idle) > self._limit:
                 self._idle.popitem(last=False)
+
+
+class _Loan:
+    """A lane while the block runs; a class, as a generator takes a large part of a short run."""
+
+    __slots__ = ("_lane", "_nested", "_pool", "_rows")
+
+    def __init__(self, pool: LanePool, rows: int) -> None:
+        self._pool, self._rows = pool, rows
+
+    def __enter__(self) -> Lane:
+        self._lane, self._nested = self._pool.take(self._rows)
+        return self._lane
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.give_back(self._lane, self._nested)
 
 
 class OneLane:

@@ -149,6 +149,8 @@ def checked_seed(seed: object) -> int | tuple[int, ...] | None:
     """
     if seed is None:
         return None
+    if type(seed) is int and 0 <= seed < SEEDS:
+        return seed
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
         return _whole(seed)
     if isinstance(seed, str | bytes) or not hasattr(seed, "__len__"):
