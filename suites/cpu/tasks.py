@@ -122,7 +122,8 @@ def loop(*, fixed: bool, prepared: bool = False) -> Task:
 
     def run_of(steps: int) -> Callable[[], Any]:
         if prepared:
-            return engine.prepare(1, steps=steps, seed=1)
+            run: Callable[[], Any] = engine.prepare(1, steps=steps, seed=1)
+            return run
         return lambda: engine.sample(1, steps=steps, seed=1)
 
     short, long = run_of(1), run_of(LONG)
