@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,16 @@ from suites.cpu.turns import Contender, Failed, Found
 BATCHES = (1, 16)
 EXPORTED = "ONNX Runtime"  # the form that today's build runs
 TITLES = {"onnxruntime": EXPORTED, "openvino": "OpenVINO"}
+FORMS = {
+    (runtime, precision, rewritten): f"{title}{', rewritten' if rewritten else ''}"
+    for runtime, precision, title in (
+        ("onnxruntime", "fp32", "ONNX Runtime"),
+        ("openvino", "fp32", "OpenVINO"),
+        ("openvino", "bf16", "OpenVINO bf16"),
+    )
+    for rewritten in (False, True)
+}
+"""Columns and bars: runtime, precision, and whether any rewrite was applied."""
 PACE = {"starts": 2, "minimum": 5, "maximum": 25, "seconds": 4.0}
 
 
@@ -115,3 +125,17 @@ def _judged(found: Found, forms: Sequence[Form], winner: CompiledEntry) -> dict[
         judged |= {"best": best, "over_best": over[best]}
     assert winner.choice is not None
     return {**judged, "seconds": winner.choice.seconds, "candidates": len(winner.choice.candidates)}
+
+
+def form_seconds(row: Mapping[str, Any]) -> dict[str, float]:
+    """A grid row's median seconds by the titles of ``FORMS``; of several rewritten the fastest."""
+    found: dict[str, float] = {}
+    for name, seconds in row["seconds"].items():
+        title = title_of(row["forms"][name])
+        found[title] = min(seconds["p50"], found.get(title, seconds["p50"]))
+    return found
+
+
+def title_of(form: Mapping[str, Any]) -> str:
+    """The title of a form, in ``FORMS``."""
+    return FORMS[form["runtime"], form["precision"], bool(form["rewrites"])]

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suites.cpu.grid import EXPORTED
-from suites.cpu.table import FORMS, form_seconds, title_of
+from suites.cpu.grid import EXPORTED, FORMS, form_seconds, title_of
 
 COLORS = ("#7f7f7f", "#c0c0c0", "#1f77b4", "#9ecae1", "#d95f0e", "#fdbe85")
 WIDTH = 0.13

@@ -13,6 +13,7 @@ from typing import Any
 
 from revstep.bench.rows import read_rows
 from suites.cpu.context import BASELINE, COMPILED, EAGER
+from suites.cpu.grid import FORMS, form_seconds, title_of
 from suites.cpu.targets import Outcome, outcomes
 
 Row = Mapping[str, Any]
@@ -20,16 +21,6 @@ ROWS, PLOT = Path("bench/results/cpu.jsonl"), Path("docs/images/cpu.png")
 PAGES = (Path("README.md"), Path("docs/cpu.md"))
 NOTHING = "Not measured yet.\n"
 BLOCK = re.compile(r"(<!-- cpu (\w+): begin -->\n).*?(<!-- cpu \2: end -->)", re.DOTALL)
-FORMS = {
-    (runtime, precision, rewritten): f"{title}{', rewritten' if rewritten else ''}"
-    for runtime, precision, title in (
-        ("onnxruntime", "fp32", "ONNX Runtime"),
-        ("openvino", "fp32", "OpenVINO"),
-        ("openvino", "bf16", "OpenVINO bf16"),
-    )
-    for rewritten in (False, True)
-}
-"""Columns and bars: runtime, precision, and whether any rewrite was applied."""
 
 
 def last_rows(rows: Sequence[Row]) -> list[Row]:
@@ -41,20 +32,6 @@ def last_rows(rows: Sequence[Row]) -> list[Row]:
 def of_part(rows: Sequence[Row], part: str) -> list[Row]:
     """The rows of one part that have figures."""
     return [row for row in rows if row["part"] == part and "reason" not in row]
-
-
-def form_seconds(row: Row) -> dict[str, float]:
-    """A grid row's median seconds by the titles of ``FORMS``; of several rewritten the fastest."""
-    found: dict[str, float] = {}
-    for name, seconds in row["seconds"].items():
-        title = title_of(row["forms"][name])
-        found[title] = min(seconds["p50"], found.get(title, seconds["p50"]))
-    return found
-
-
-def title_of(form: Row) -> str:
-    """The title of a form, in ``FORMS``."""
-    return FORMS[form["runtime"], form["precision"], bool(form["rewrites"])]
 
 
 def runs_table(rows: Sequence[Row]) -> str:
