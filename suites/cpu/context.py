@@ -83,8 +83,11 @@ class Measurement:
         """
         path = self.folder / f"{network}.revstep"
         tiny = ["--tiny"] if self.quick else []
-        command = ["suites.cpu.networks", network, str(path), *tiny]
-        return self._once(path, lambda: self._run(command, None))
+
+        def export(made: Path) -> None:
+            self._run(["suites.cpu.networks", network, str(made), *tiny], None)
+
+        return self._once(path, export)
 
     def compiled(self, network: str) -> Path:
         """A copy that ``revstep compile --target cpu`` chose the runtimes of, on the one core.
@@ -96,21 +99,25 @@ class Measurement:
         buckets = ",".join(map(str, BUCKETS.get(network, (1, 16))))
         precision = "auto" if "bf16" in self.precisions else "fp32"
         command = [
-            "revstep", "compile", str(path), "--target", "cpu", "--batch", buckets,
-            "--precision", precision, "--seconds", str(self.seconds),
+            "--target", "cpu", "--batch", buckets, "--precision", precision,
+            "--seconds", str(self.seconds),
         ]  # fmt: skip
 
-        def compile_copy() -> None:
-            shutil.copytree(self.bundle(network), path)
-            self._run(command, self.core)
+        def compile_copy(made: Path) -> None:
+            shutil.copytree(self.bundle(network), made)
+            self._run(["revstep", "compile", str(made), *command], self.core)
 
         return self._once(path, compile_copy)
 
-    def _once(self, path: Path, work: Callable[[], None]) -> Path:
-        """The path, made at the first call; a failure is raised at every one."""
+    def _once(self, path: Path, work: Callable[[Path], None]) -> Path:
+        """The path, made at the first call or in an earlier run; a failure is raised every time."""
         if path.name not in self._made:
             try:
-                work()
+                if not path.exists():
+                    unfinished = path.with_name(f"unfinished-{path.name}")
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    work(unfinished)
+                    unfinished.rename(path)
                 self._made[path.name] = path
             except Failed as error:
                 self._made[path.name] = error

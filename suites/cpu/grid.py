@@ -27,7 +27,7 @@ FORMS = {
     for rewritten in (False, True)
 }
 """Columns and bars: runtime, precision, and whether any rewrite was applied."""
-PACE = {"starts": 2, "minimum": 5, "maximum": 25, "seconds": 4.0}
+PACE = {"starts": 1, "minimum": 7, "maximum": 30, "seconds": 6.0}
 
 
 def measure(run: Measurement) -> None:
