@@ -54,6 +54,11 @@ class Measurement:
         """fp32, and bf16 where the processor has it and OpenVINO is installed."""
         return ("fp32", "bf16") if has_bf16() and package_version("openvino") else ("fp32",)
 
+    @property
+    def _kind(self) -> str:
+        """In the names of a trial's bundles: no other run takes them for its own."""
+        return "-tiny" if self.quick else ""
+
     def case(self, part: str, name: str, work: Callable[[], dict[str, Any]]) -> None:
         """One row from what ``work`` finds; the reason where it fails, and the suite goes on."""
         print(f"{part}: {name} ...", flush=True)
@@ -81,7 +86,7 @@ class Measurement:
         Raises:
             Failed: The export failed; the text is its last line.
         """
-        path = self.folder / f"{network}.revstep"
+        path = self.folder / f"{network}{self._kind}.revstep"
         tiny = ["--tiny"] if self.quick else []
 
         def export(made: Path) -> None:
@@ -95,7 +100,7 @@ class Measurement:
         Raises:
             Failed: The export or the compile failed.
         """
-        path = self.folder / f"{network}-compiled.revstep"
+        path = self.folder / f"{network}{self._kind}-compiled.revstep"
         buckets = ",".join(map(str, BUCKETS.get(network, (1, 16))))
         precision = "auto" if "bf16" in self.precisions else "fp32"
         command = [
