@@ -28,7 +28,7 @@ from revstep.engine.runtime.batch import Batch, samples_per_batch
 from revstep.engine.runtime.buckets import fixed_rows
 from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.request import Request
-from revstep.engine.runtime.resolve import batch_of, program_arguments
+from revstep.engine.runtime.resolve import batch_of, program_arguments, with_own_values
 from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
 from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.watch import Preview, Timing, Watch, X0Trace
@@ -204,16 +204,17 @@ class Engine:
         if unsupported:
             refuse_unknown("sample has no argument", unsupported, ARGUMENTS)
         form: tuple[Any, ...] | None = None
-        plain = start is None and mask is None and known is None and noise is None
+        plain = start is None and mask is None and known is None
         unwatched = progress is None and on_step is None and cancel is None and timing is None
         if plain and unwatched and trace_x0 is None:
             form = (n, type(n), sampler, steps, type(steps), guidance, type(guidance),
                     guidance_weight, strength, type(strength), grid, compat, clip, type(clip),
                     final, batch_size, type(batch_size), decode)  # fmt: skip
             if (run := self._run_of(form)) is not None:
-                if self.spec.conditions or conditions or null_conditions:
-                    conditions, null_conditions = conditions or {}, null_conditions or {}
-                return run.draw(run.next_batch(seed, conditions, null_conditions))
+                if self.spec.conditions or conditions is not None or null_conditions is not None:
+                    conditions = {} if conditions is None else conditions
+                    null_conditions = {} if null_conditions is None else null_conditions
+                return run.draw(run.next_batch(seed, conditions, null_conditions, noise))
         request = Request.of(
             n,
             sampler=sampler, steps=steps, seed=seed,
@@ -230,7 +231,7 @@ class Engine:
             trace = X0Trace(request.trace_x0, run.length, batch.n, self.spec.shape)
             watch = dataclasses.replace(watch, trace=trace)
         samples = run.draw(batch, watch=watch, timing=timing)
-        hashed = type(n) is int and type(guidance) is float  # no Request and no array
+        hashed = type(n) is int and type(guidance) in (float, int)  # no Request and no array
         if form is not None and hashed and _is_fixed(request):
             self._runs[form] = run.without_values()
             for oldest in list(self._runs)[:-RUNS_KEPT]:  # a copy: other threads add
@@ -314,7 +315,8 @@ class Engine:
         if request.trace_x0 is not None and request.trace_x0 is not False:
             text = "trace_x0 follows a run's steps: leave it out of a request that is prepared"
             raise ArgumentError(text, "trace_x0")
-        run = self._prepared(request, batch_of(self.spec, request), batch_size)
+        batch = batch_of(self.spec, request)
+        run = self._prepared(with_own_values(request), batch, batch_size)
         run.warm_up()
         return run
 

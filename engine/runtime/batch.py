@@ -60,11 +60,14 @@ class Batch:
         seeds: NDArray[np.uint64],
         conditions: dict[str, NDArray[Any]],
         null_conditions: dict[str, NDArray[Any]],
+        noise: NDArray[np.float32] | None,
     ) -> Batch:
-        """The same with other seeds and conditions, of the same shapes."""
-        made = object.__new__(Batch)
-        values = {"seeds": seeds, "conditions": conditions, "null_conditions": null_conditions}
-        vars(made).update(vars(self) | values)
+        """The same with other seeds, conditions and noise, of the same shapes."""
+        made = object.__new__(Batch)  # their guided samples are known
+        vars(made).update(
+            vars(self), seeds=seeds, conditions=conditions, null_conditions=null_conditions,
+            noise=noise,
+        )  # fmt: skip
         return made
 
     def part(self, start: int, stop: int) -> Batch:

@@ -92,10 +92,10 @@ class PreparedRun:
             guidance: As in ``Engine.sample``.
             conditions: Those that change, by name; others stay.
             null_conditions: Likewise.
-            start: As in ``Engine.sample``, if it was prepared with one; so the next three.
+            start: As in ``Engine.sample``, if it was prepared with one.
             noise: As in ``Engine.sample``.
-            mask: As in ``Engine.sample``.
-            known: As in ``Engine.sample``.
+            mask: As in ``Engine.sample``, if it was prepared with one.
+            known: As in ``Engine.sample``, likewise.
 
         Raises:
             ArgumentTypeError, ArgumentError: As ``Engine.sample``; and another form than prepared.
@@ -105,8 +105,8 @@ class PreparedRun:
         seed = asked.seed if seed is None else seed
         conditions = _merged(asked.conditions, conditions, "conditions")
         null_conditions = _merged(asked.null_conditions, null_conditions, "null_conditions")
-        if guidance is start is noise is mask is known is None:
-            return self.draw(self.next_batch(seed, conditions, null_conditions))
+        if guidance is start is mask is known is None:
+            return self.draw(self.next_batch(seed, conditions, null_conditions, noise))
         others = {"guidance": guidance, "start": start, "noise": noise, "mask": mask,
                   "known": known}  # fmt: skip
         changed: dict[str, Any] = {name: v for name, v in others.items() if v is not None}
@@ -129,17 +129,21 @@ class PreparedRun:
         seed: int | Sequence[int] | None,
         conditions: Mapping[str, ArrayLike] | None,
         null_conditions: Mapping[str, ArrayLike] | None,
+        noise: ArrayLike | None = None,
     ) -> Batch:
         """A batch of this form with other values: see ``resolve.next_batch``."""
-        return next_batch(self._spec, self._request, self._like, seed, conditions, null_conditions)
+        return next_batch(
+            self._spec, self._request, self._like, seed, conditions, null_conditions, noise
+        )
 
     def without_values(self) -> PreparedRun:
         """The same, holding no array of the caller's."""
         made = copy.copy(self)
         made._request = dataclasses.replace(
-            self._request, n=self._like.n, seed=None, conditions=None, null_conditions=None
-        )
-        made._like = self._like.with_values(self._like.seeds, {}, {})
+            self._request, n=self._like.n, seed=None, conditions=None, null_conditions=None,
+            noise=None,
+        )  # fmt: skip
+        made._like = self._like.with_values(self._like.seeds, {}, {}, None)
         return made
 
     def draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,16 +91,18 @@ def next_batch(
     seed: int | Sequence[int] | None,
     conditions: Arrays | None,
     null_conditions: Arrays | None,
+    noise: ArrayLike | None = None,
 ) -> Batch:
     """A batch of other values than one before it; what ``batch_of`` gives, in a part of the time.
 
     Args:
         spec: The denoiser's spec.
         request: Of the batch before it.
-        like: That batch: its guidance, start, noise and known pixels stay.
+        like: That batch: its guidance, start and known pixels stay.
         seed: As in ``Request``.
         conditions: Of the new batch; None: those of ``like``, with its null conditions.
         null_conditions: Of the new batch.
+        noise: Of the new batch; None: that of ``like``.
 
     Raises:
         TypeError, ValueError: As ``batch_of``.
@@ -109,16 +112,34 @@ def next_batch(
         conditions = check_mapping(conditions, "conditions", "{'label': [0, 1]}")
     if null_conditions is not None:
         null_conditions = check_mapping(null_conditions, "null_conditions", "{'label': [0, 1]}")
-    seeds = sample_seeds(checked_seed(seed), n)
+    seeds, begin = sample_seeds(checked_seed(seed), n), like.noise
+    if noise is not None:
+        begin = rows_of(floats(noise, "noise"), spec.shape, n, "noise")
     if conditions is None and null_conditions is None:
-        return like.with_values(seeds, like.conditions, like.null_conditions)
+        return like.with_values(seeds, like.conditions, like.null_conditions, begin)
     asked = (request.conditions if conditions is None else conditions) or {}
     nulls = (request.null_conditions if null_conditions is None else null_conditions) or {}
     _check_names(spec, asked, "conditions")
     _check_names(spec, nulls, "null_conditions")
     if len(like.guided):
         _guidance(spec, request, n, asked, nulls)
-    return like.with_values(seeds, *_conditions(spec, asked, nulls, n))
+    return like.with_values(seeds, *_conditions(spec, asked, nulls, n), begin)
+
+
+def with_own_values(request: Request) -> Request:
+    """A checked request with arrays of its own, as callers may write into theirs again."""
+
+    def own(name: str, value: ArrayLike | None) -> Any:
+        return None if value is None else array_from(value, name).copy()
+
+    names = ("start", "mask", "known", "noise")
+    changed: dict[str, Any] = {name: own(name, getattr(request, name)) for name in names}
+    for name in ("conditions", "null_conditions"):
+        if (given := getattr(request, name)) is not None:
+            changed[name] = {key: own(key, value) for key, value in given.items()}
+    if not isinstance(request.guidance, int | float):
+        changed["guidance"] = own("guidance", request.guidance)
+    return dataclasses.replace(request, **changed)
 
 
 def _conditions(

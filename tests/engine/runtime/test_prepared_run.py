@@ -188,6 +188,41 @@ def test_a_prepared_run_goes_on_in_a_forked_child():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def test_arrays_that_were_prepared_with_are_kept_as_they_were():
+    shift, turn = np.float32([0.5, 0.1]), np.float32([0.2, 0.7])
+    mask, known, noise = np.eye(4, 5), picture(2), picture(3)
+    guidance = np.float32([2.0, 3.0])
+    prepared = {"conditions": {"shift": shift, "turn": turn}, "guidance": guidance,
+                "mask": mask, "known": known, "noise": noise}  # fmt: skip
+    e = engine(conditions=(SHIFT, TURN))
+    run = e.prepare(2, steps=4, seed=1, **prepared)
+    news = ({"conditions": {"turn": 0.9}}, {"guidance": 1.5}, {"noise": picture(4)}, {})
+    want = [run(**new).x for new in news]
+    for array in (shift, turn, mask, known, noise, guidance):
+        array[...] = 0.25
+    for new, x in zip(news, want, strict=True):
+        np.testing.assert_array_equal(run(**new).x, x)
+
+
+def test_a_callback_of_another_run_calls_a_prepared_one():
+    e, got = engine(), []
+    run = e.prepare(2, steps=3, seed=1)
+    want = run().x
+    plain = e.sample(2, steps=4, seed=2).x
+    outer = e.sample(2, steps=4, seed=2, on_step=lambda _: got.append(run().x))
+    np.testing.assert_array_equal(outer.x, plain)
+    assert len(got) == 4
+    assert all(np.array_equal(x, want) for x in got)
+
+
+def test_a_prepared_run_of_another_form_between_two_calls_changes_neither():
+    e = engine()
+    one, two = e.prepare(2, steps=3, seed=1), e.prepare(2, sampler="ddpm", steps=5, seed=1)
+    first, second = one().x, two().x
+    np.testing.assert_array_equal(one().x, first)
+    np.testing.assert_array_equal(two().x, second)
+
+
 # ---- the short way of sample
 
 
@@ -215,7 +250,8 @@ def test_conditions_of_an_earlier_call_are_not_taken_up():
     [
         {"n": True}, {"n": 2.0}, {"steps": True}, {"steps": 4.0}, {"clip": 0}, {"decode": 1},
         {"batch_size": 4.0}, {"conditions": [1.0]}, {"conditions": {"x": 1}}, {"seed": 1.5},
-        {"seed": -1},
+        {"seed": -1}, {"conditions": []}, {"conditions": np.ones(2)}, {"null_conditions": 0},
+        {"noise": np.ones(3)},
     ],
     ids=repr,
 )  # fmt: skip
@@ -239,16 +275,45 @@ def test_guidance_still_needs_conditions_at_the_second_call():
         e.sample(2, steps=3, seed=1, guidance=2.0)
 
 
+def test_noise_of_an_earlier_call_is_not_taken_up():
+    e = engine()
+    drawn, given = e.sample(2, steps=4, seed=1).x, e.sample(2, steps=4, seed=1, noise=picture(1)).x
+    for _ in range(2):
+        np.testing.assert_array_equal(e.sample(2, steps=4, seed=1).x, drawn)
+        again = e.sample(2, steps=4, seed=1, noise=picture(1)).x
+        np.testing.assert_array_equal(again, given)
+    fresh = engine().sample(2, steps=4, seed=1, noise=picture(2)).x
+    np.testing.assert_array_equal(e.sample(2, steps=4, seed=1, noise=picture(2)).x, fresh)
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, KeyError])
+def test_an_error_of_the_network_ends_the_run_that_met_it(error):
+    calls = []
+
+    def network(x, t, conditions):
+        calls.append(len(calls))
+        if len(calls) == 4:
+            raise error("once")
+        return np.zeros_like(x)
+
+    e = engine(network)
+    e.sample(1, steps=2, seed=0)
+    with pytest.raises(error, match="once"):
+        e.sample(1, steps=2, seed=0)
+    assert len(calls) == 4  # it wasn't run again
+
+
 def test_no_array_of_the_callers_is_kept():
     class Kept(np.ndarray):
         pass
 
     e, values = engine(), np.ones(2, np.float32).view(Kept)
-    e.sample(2, steps=3, seed=1, conditions={"shift": values})
-    gone = weakref.ref(values)
-    del values
+    noise = np.zeros((2, *SHAPE), np.float32).view(Kept)
+    e.sample(2, steps=3, seed=1, conditions={"shift": values}, noise=noise)
+    gone = weakref.ref(values), weakref.ref(noise)
+    del values, noise
     gc.collect()
-    assert gone() is None
+    assert [found() for found in gone] == [None, None]
 
 
 def test_a_function_that_may_change_is_traced_every_time():
