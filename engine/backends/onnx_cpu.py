@@ -201,18 +201,19 @@ class OrtDenoiser:
         """Binds the buffers once; the call runs the session on them."""
         shared = self._session
         with shared as session:
-            run, *bound = _bound(session, self._binding(session, buffers))
-        inside, me = shared.inside, object()  # a lane is one thread's at a time
+            run, values = _bound(session, self._binding(session, buffers))
+        me = object()  # a lane is one thread's at a time
+        enter, leave = shared.inside.add, shared.inside.discard
 
         def call() -> None:
-            nonlocal session, run, bound
-            inside.add(me)  # ``with shared`` in line: it runs every step
+            nonlocal session, run, values
+            enter(me)  # ``with shared`` in line: it runs every step
             try:
                 if shared.session is not session:  # a fork took it
                     opened = shared.current()
                     session = opened
-                    run, *bound = _bound(opened, self._binding(opened, buffers))
-                run(*bound)
+                    run, values = _bound(opened, self._binding(opened, buffers))
+                run(values, None)
             except BackendError:
                 raise
             except Exception as error:  # ONNX Runtime's own error classes share no base
@@ -220,7 +221,7 @@ class OrtDenoiser:
                     f"ONNX Runtime failed: {error}{index_hint(self.spec)}"
                 ) from error
             finally:
-                inside.discard(me)
+                leave(me)
 
         return call
 
@@ -247,8 +248,8 @@ class OrtDenoiser:
         }
 
 
-def _bound(session: Any, binding: Any) -> tuple[Any, ...]:
-    """What runs a session on a binding, and its arguments.
+def _bound(session: Any, binding: Any) -> tuple[Callable[[Any, None], object], Any]:
+    """What runs a session on a binding, and how it takes the binding.
 
     ONNX Runtime 1.32's own method asks at every call whether it records for WebGPU, which takes
     longer than a small network's share; it calls this.
@@ -257,7 +258,7 @@ def _bound(session: Any, binding: Any) -> tuple[Any, ...]:
     inner = getattr(getattr(session, "_sess", None), "run_with_iobinding", None)
     if values is None or inner is None:
         return session.run_with_iobinding, binding
-    return inner, values, None
+    return inner, values
 
 
 def check_inputs(session: Any, graph: Path, spec: DenoiserSpec) -> str:
