@@ -268,7 +268,7 @@ def test_auto_says_that_there_is_no_bf16(tabular_bundle, copy_of, monkeypatch, a
         ({"seconds": 0.0}, ValueError, "seconds=0.0 is out of range"),
         ({"batch": 4000}, ValueError, "batch 4000 is outside"),
         ({"batch": (1, 0)}, ValueError, "batch profile|1 <= min"),
-        ({"precision": "int8"}, ValueError, "precision='int8': int8 is not offered.*94.8"),
+        ({"precision": "int8"}, ValueError, "precision='int8': int8 is not offered.*64.9"),
         ({"precision": "fp16"}, ValueError, "unknown precision 'fp16'; .*allowed: fp32, bf16, au"),
         ({"bounds": {"forwards": 1.0}}, ValueError, "did you mean 'forward'"),
     ],
