@@ -6,7 +6,6 @@ program counter. ``Engine.sample`` admits a batch, steps until it is done, and r
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.devices.protocol import Device, Graphs, RunsSteps
-from revstep.engine.errors import CapacityError, DeviceMemoryError
+from revstep.engine.errors import CapacityError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS, ProgramArena
 from revstep.engine.runtime.batch import Batch
@@ -242,15 +241,19 @@ class Lane:
 
     def retire(self, admission: Admission) -> None:
         """Frees their slots and rows, done or not; what was read of them must be copied before."""
-        self._residents.remove(admission)
+        place = self._residents.index(admission)
+        alone = len(self._residents) == 1  # whoever comes next writes all slots and rows
+        if not alone:  # first, so that they stay known where the device fails
+            self.slots.clear(admission.where, len(admission.slots))
+            self._net_x[self._index(admission.rows)] = 0.0
+        del self._residents[place]
         self.arena.release(admission.program)
-        if not self._residents:  # whoever comes next writes all slots and rows
+        if alone:
             self._current, self._calls = None, ()
             return
-        self.slots.clear(admission.where, len(admission.slots))
-        self._net_x[self._index(admission.rows)] = 0.0
-        with contextlib.suppress(MemoryError, DeviceMemoryError):  # the larger step goes on
-            self._choose()
+        # making a smaller step would keep the others waiting: the larger one goes on
+        if (smaller := self._prepared.get(self._key(*self._needed()))) is not None:
+            self._current, self._calls = smaller, smaller.calls
 
     def empty(self) -> None:
         """Retires all who are here: whom an interrupt left behind, where one run has the lane."""
@@ -280,12 +283,16 @@ class Lane:
         """
         if self._table is not self.arena.table:  # it has grown
             self._prepared, self._table = {}, self.arena.table
-        key = (rows, HISTORY_TIERS[bisect_left(HISTORY_TIERS, history)], x0, inpaint)
+        key = self._key(rows, history, x0, inpaint)
         if key not in self._prepared:
             fix = smaller_buckets(self.buckets, rows)
             with self.device.memory_named(f"preparing {rows} network rows", fix):
                 self._prepared[key] = self._make(*key)
         return self._prepared[key]
+
+    @staticmethod
+    def _key(rows: int, history: int, x0: bool, inpaint: bool) -> tuple[int, int, bool, bool]:
+        return rows, HISTORY_TIERS[bisect_left(HISTORY_TIERS, history)], x0, inpaint
 
     def _free(self, samples: int, rows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The first free slots and network rows."""
@@ -305,13 +312,17 @@ class Lane:
 
     def _choose(self) -> Prepared:
         """Takes the prepared step that all who are here need."""
+        current = self.prepare(*self._needed())
+        self._current, self._calls = current, current.calls
+        return current
+
+    def _needed(self) -> tuple[int, int, bool, bool]:
+        """What ``prepare`` is asked for by all who are here."""
         rows, history, x0, inpaint = 1, 0, False, False
         for here in self._residents:
             rows, history = max(rows, here.reach), max(history, here.program.history)
             x0, inpaint = x0 or here.x0, inpaint or here.inpaint
-        current = self.prepare(bucket_for(self.buckets, rows), history, x0, inpaint)
-        self._current, self._calls = current, current.calls
-        return current
+        return bucket_for(self.buckets, rows), history, x0, inpaint
 
     def _start(self, here: Admission, batch: Batch) -> None:
         """Writes initial states, the network's first inputs, and conditions."""

@@ -98,6 +98,42 @@ def test_one_graph_serves_any_program_guidance_and_size():
     assert recorder.captured == 2
 
 
+@pytest.mark.parametrize("options", [{"graphs": False}, {}, {"unroll": [5]}], ids=repr)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_prepared_runs_give_the_eager_loops_bits(options, sampler):
+    a, b = pair(**options)
+    asked = {"sampler": sampler, "steps": 5, "guidance": 2.0, "conditions": {"shift": 0.5}}
+    run = b.prepare(3, **asked)
+    for seed in (1, 2):
+        for shift in (0.5, np.float32([0.1, 0.2, 0.3])):
+            want = a.sample(3, **{**asked, "seed": seed, "conditions": {"shift": shift}})
+            got = run(seed=seed, conditions={"shift": shift})
+            np.testing.assert_array_equal(got.x.view(np.uint32), want.x.view(np.uint32))
+        assert_same(a, b, 2, steps=3, seed=seed)  # another form on the same lane
+
+
+def test_threads_take_turns_at_a_prepared_run_and_its_own_callback_is_refused():
+    a, b = pair()
+    run = b.prepare(2, sampler="ddpm", steps=6)
+    want = {seed: a.sample(2, sampler="ddpm", steps=6, seed=seed).x for seed in range(8)}
+    got = {}
+
+    def work(first):
+        for seed in range(first, 8, 2):
+            got[seed] = run(seed=seed).x
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed, x in want.items():
+        np.testing.assert_array_equal(got[seed], x)
+    with pytest.raises(BackendError, match="its own callback asks for another"):
+        b.sample(1, steps=2, on_step=lambda _: run(seed=0))
+    np.testing.assert_array_equal(run(seed=3).x, want[3])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 4, 5), (3, 3), (7,)])
 def test_half_precision_networks_give_the_eager_loops_bits(dtype, shape):

@@ -336,14 +336,39 @@ def test_who_cannot_be_admitted_for_memory_leaves_the_others_their_bits(make, mo
     assert_same(lane.states(here), eager_loop(denoiser, program, batch))
 
 
-def test_who_stays_goes_on_where_there_is_no_memory_for_a_step_of_its_own(make, monkeypatch):
+def test_no_step_is_made_for_those_who_stay(make, monkeypatch):
+    """They would wait for it: the larger one goes on."""
     lane, denoiser = make()
     program, batch = program_for("heun", 6), batch_of(1, 2)
     leaves = lane.admit(program_for("dpmpp_3m", 9), batch_of(2, 4), x0=True)
     stays = lane.admit(program, batch)
     lane.step()
-    monkeypatch.setattr(lane.device, "prepare", no_memory)
+    made = []
+    monkeypatch.setattr(lane.device, "prepare", made.append)
     lane.retire(leaves)
+    while not lane.done(stays):
+        lane.step()
+    assert not made
+    assert_same(lane.states(stays), eager_loop(denoiser, program, batch))
+
+
+def test_who_could_not_be_cleared_is_here_still(make, monkeypatch):
+    lane, denoiser = make()
+    program, batch = program_for("dpmpp_2m", 9), batch_of(1, 2)
+    leaves = lane.admit(program_for("ddim", 9), batch_of(2, 3))
+    stays = lane.admit(program, batch)
+    lane.step()
+    used = lane.arena.used
+    with monkeypatch.context() as patch:
+        patch.setattr(lane.slots, "clear", no_memory)
+        with pytest.raises(MemoryError):
+            lane.retire(leaves)
+    assert lane.arena.used == used
+    came = lane.admit(program_for("ddim", 4), batch_of(3, 2))
+    assert came.slots.tolist() == [5, 6]  # not among those that step on
+    lane.retire(leaves)
+    with pytest.raises(ValueError, match="not in list"):
+        lane.retire(leaves)
     while not lane.done(stays):
         lane.step()
     assert_same(lane.states(stays), eager_loop(denoiser, program, batch))
