@@ -51,11 +51,13 @@ class Search:
         while self._time_left() and any(len(heat) > 1 for heat in self._heats.values()):
             self._race(1)
         self._finals()
+        self._across_precisions()
         self._field.close()
 
     def winner(self, rows: int, *precisions: str) -> Trial | None:
         """The fastest in those precisions; of those as fast, the simplest; None: none is proven."""
-        return choose(self._field.proven(*precisions), rows)
+        best = (choose(self._field.proven(precision), rows) for precision in precisions)
+        return choose([trial for trial in best if trial is not None], rows)
 
     def _try_family(self, family: tuple[str, str, tuple[str, ...]], share: float) -> None:
         """With all threads, then with fewer, until that is no use."""
@@ -119,15 +121,27 @@ class Search:
             winner = self.winner(rows, precision)
             if winner is None:
                 continue
-            racers = [winner, *self._unsettled(winner, rows)]
-            for trial in self._field.running():
-                if trial not in racers:
-                    self._field.drop(trial)
-            for trial in racers:
-                self._field.reopen(trial)
-            for _ in range(MIN_ROUNDS if len(racers) > 1 else 0):
-                self._field.turns(racers, rows)
-                self._field.round += 1
+            self._final([winner, *self._unsettled(winner, rows)], rows)
+
+    def _across_precisions(self) -> None:
+        """The winners of each precision against each other, which raced in heats of their own."""
+        precisions = dict.fromkeys(precision for _, precision in self._heats)
+        for rows in self._plan.rows:
+            found = (self.winner(rows, precision) for precision in precisions)
+            self._final([winner for winner in found if winner is not None], rows)
+
+    def _final(self, racers: Sequence[Trial], rows: int) -> None:
+        """A few rounds of these alone."""
+        if len(racers) < 2:
+            return
+        for trial in self._field.running():
+            if trial not in racers:
+                self._field.drop(trial)
+        for trial in racers:
+            self._field.reopen(trial)
+        for _ in range(MIN_ROUNDS):
+            self._field.turns(racers, rows)
+            self._field.round += 1
 
     def _unsettled(self, winner: Trial, rows: int) -> list[Trial]:
         """The default, and the best of those that were faster, but not in the winner's rounds."""

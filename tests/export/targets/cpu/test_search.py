@@ -103,6 +103,24 @@ def test_of_equals_the_simplest_wins():
     assert made.winner(1, "fp32", "bf16").candidate == Candidate(threads=1)
 
 
+@pytest.mark.parametrize("seconds", [0.01, 0.5, 20.0])
+@pytest.mark.parametrize("gain", [0.55, 1.8])
+def test_the_winners_of_two_precisions_are_compared_in_rounds_of_their_own(gain, seconds):
+    """However short the time: bf16's heats may end before fp32's winner has run much."""
+
+    def one(candidate, rows):
+        half = candidate.precision == "bf16"
+        rewritten = 0.97 ** len(candidate.rewrites)
+        return (gain if half else 1.0 + 0.3 * (candidate.runtime == "openvino")) * rewritten * rows
+
+    made = search(
+        FakeTrack(one, noise=0.02), precisions=("fp32", "bf16"), rows=(1, 16, 32), seconds=seconds
+    )
+    for rows in (1, 16, 32):
+        fp32, bf16 = made.winner(rows, "fp32"), made.winner(rows, "bf16")
+        assert made.winner(rows, "fp32", "bf16") is (bf16 if gain < 1.0 else fp32)
+
+
 def test_a_rewrite_that_does_not_pay_is_left_out():
     made = search(FakeTrack(pays(conv=0.5, mish=1.0, norm=0.7), noise=0.01))
     for rows in (1, 16):
