@@ -93,7 +93,8 @@ def _onnxruntime(wanted: Wanted) -> Denoiser:
 
     if wanted.precision == "bf16":
         raise BackendError(
-            "ONNX Runtime has no bf16 products on a CPU; use ",
+            "ONNX Runtime has no bf16 products on a CPU; pip install 'revstep[openvino]', whose "
+            "backend takes them from the fp32 graph, or use ",
             *(Argument("precision", "fp32"), " or ", Argument("precision", "fp16")),
         )
     graph = wanted.graph or wanted.bundle.graph(wanted.precision)
@@ -152,16 +153,17 @@ NAMES = ("auto", *BACKENDS, "torch")
 PREFERRED = ("tensorrt", "onnxruntime", "openvino")  # what auto tries, the best first
 
 
-def candidates(bundle: Bundle, kind: str) -> list[str]:
+def candidates(bundle: Bundle, kind: str, precision: str = "fp32") -> list[str]:
     """What ``auto`` tries on a ``cpu`` or a ``cuda`` device, the best first.
 
     A backend that needs plans is tried where it has any part in this: the bundle has one, or the
-    package that runs them is installed. On a CPU one whose package is there; where none is, the
-    first, which says so.
+    package that runs them is installed. On a CPU one whose package is there, first those that run
+    the precision on another's graph; where none is, the first, which says so.
     """
     able = [name for name in PREFERRED if runs_on(name, kind)]
     if kind == "cpu":
-        return [name for name in able if _installed(BACKENDS[name].package)] or able[:1]
+        there = [name for name in able if _installed(BACKENDS[name].package)] or able[:1]
+        return sorted(there, key=lambda name: precision not in BACKENDS[name].graphs)
     have = {entry.target for entry in bundle.compiled}
     return [
         name

@@ -121,6 +121,8 @@ def load(
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
     if not (chosen == "bf16" and winners(bundle, chosen)):  # which run the fp32 graph
         named = BACKENDS.get(backend)
+        if named is None and (device == "cpu" or (device == "auto" and not driver_gpus())):
+            named = BACKENDS[candidates(bundle, "cpu", chosen)[0]]
         if named and named.check:
             named.check(chosen)
         bundle.graph(named.graph_of(chosen) if named else chosen)
@@ -199,7 +201,7 @@ def _first_that_works(
 ) -> tuple[str, Runtime, torch.device | None]:
     """(backend, runtime, GPU or None) of the first candidate that runs here."""
     bundle, named = options.bundle, backend != "auto"
-    name = backend if named else candidates(bundle, "cpu")[0]
+    name = backend if named else candidates(bundle, "cpu", options.precision)[0]
     on_gpu = device.startswith("cuda") or (named and not runs_on(backend, "cpu"))
     on_cpu = device == "cpu" or (named and not runs_on(backend, "cuda"))
     if on_cpu or not (on_gpu or driver_gpus()):

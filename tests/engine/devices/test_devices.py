@@ -73,7 +73,9 @@ def tried(monkeypatch, gpu_here):
     monkeypatch.setattr(
         loading,
         "candidates",
-        lambda bundle, kind: ["tensorrt", "onnxruntime"] if kind == "cuda" else real(bundle, kind),
+        lambda bundle, kind, *precision: (
+            ["tensorrt", "onnxruntime"] if kind == "cuda" else real(bundle, kind, *precision)
+        ),
     )
     return names, failing
 

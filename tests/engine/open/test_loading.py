@@ -174,7 +174,11 @@ def test_latent_decoder_runs_after_the_loop(image_bundle):
         ({"backend": "tensorrt", "device": "cpu"}, BackendError, "on a CPU backend='onnxruntime'"),
         ({"buckets": (0, 8), "device": "cpu"}, ValueError, "outside the denoiser's batch range"),
         ({"cuda": revstep.CudaOptions(unroll=(20,)), "device": "cpu"}, ValueError, "needs a GPU"),
-        ({"precision": "bf16"}, BundleError, "add it with: revstep export"),
+        (
+            {"backend": "onnxruntime", "precision": "bf16"},
+            BundleError,
+            "add it with: revstep export",
+        ),
         ({"precision": "int3"}, BundleError, "allowed: fp32, fp16, bf16"),
         (
             {"threads": 0},
