@@ -7,7 +7,6 @@ scales by exactly what is given.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -44,8 +43,8 @@ def _by_channel(node: ir.Node) -> tuple[ir.Value | None, NDArray[Any] | None]:
         channels = x.shape[1] if len(x.shape) > 2 else None
         if out != x.shape or not isinstance(channels, int) or array.size != channels:
             continue
-        behind = len(x.shape) - 2
-        if math.prod(array.shape[-behind:]) == 1 and array.ndim > behind:
+        behind = len(x.shape) - 2  # a batch of as many rows as there are channels is none
+        if array.ndim > behind and array.shape[-behind - 1] == channels:
             return x, array.reshape(channels)
     return None, None
 

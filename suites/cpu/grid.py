@@ -77,15 +77,16 @@ def form_name(runtime: str, precision: str, rewrites: Sequence[str]) -> str:
 
 
 def _forms(run: Measurement, bundle: Bundle, winners: dict[str, CompiledEntry]) -> Iterator[Form]:
-    """Every runtime and precision, on the exported graph and with all rewrites; then the choice."""
+    """Every runtime and precision, as exported and with all its rewrites; then the choice."""
     from revstep.export.rewrite.apply import applicable
 
-    every = applicable(bundle.graph("fp32"))
-    seen = set()
+    graph, seen = bundle.graph("fp32"), set()
     runtimes = [("onnxruntime", "fp32")]
     if package_version("openvino"):
         runtimes += [("openvino", precision) for precision in run.precisions]
-    forms = [(*kind, rewrites) for kind in runtimes for rewrites in ((), every)]
+    forms = [
+        (*kind, rewrites) for kind in runtimes for rewrites in ((), applicable(graph, kind[0]))
+    ]
     for form in [*forms, *(_form_of(winner) for winner in winners.values())]:
         if form not in seen:
             seen.add(form)

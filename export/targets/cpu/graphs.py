@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from revstep.export.rewrite.rewrite import RUNTIMES
 from revstep.export.targets.cpu.candidate import FAILED, Refused
 
 LARGEST = 2_000_000_000  # bytes: protobuf's own limit is just above
@@ -19,13 +20,13 @@ class Graphs:
         folder: Where the rewritten ones go.
 
     Attributes:
-        all: The names of all rewrites that change the graph, in their order.
+        all: Runtime -> the names of all its rewrites that change the graph, in their order.
         reason: Why none is tried, though some might; empty otherwise.
         bytes: The size of the bundle's graph, with its weights.
     """
 
     def __init__(self, graph: Path, folder: Path) -> None:
-        self.all: tuple[str, ...] = ()
+        self.all: dict[str, tuple[str, ...]] = {}
         self.reason = _reason(graph)
         self.bytes = sum(file.stat().st_size for file in _files(graph))
         self._graph = graph
@@ -58,8 +59,8 @@ class Graphs:
         try:
             from revstep.export.rewrite.apply import applicable
 
-            names = applicable(self._graph)
-            self.all = self.form(names)
+            for runtime in RUNTIMES:
+                self.all[runtime] = self.form(applicable(self._graph, runtime))
         except Refused as refused:
             self.reason = refused.reason
         except Exception as error:  # whatever a graph raises that onnx can't take

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from revstep.engine.checks import check_number, check_whole
 from revstep.engine.errors import ArgumentError, BackendError, CompileError
@@ -115,17 +115,20 @@ def _check_installed(installed: Sequence[str], precisions: Sequence[str]) -> Non
 
 
 def _families(
-    installed: Sequence[str], precisions: Sequence[str], rewrites: tuple[str, ...]
+    installed: Sequence[str],
+    precisions: Sequence[str],
+    rewrites: Mapping[str, tuple[str, ...]],
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """The default first, whatever the precision: the others are compared with it."""
     first = (installed[0], "fp32", ())
     yield first
     for precision in precisions:
-        for form in dict.fromkeys(((), rewrites)):
-            for runtime in installed:
-                able = precision == "fp32" or runtime == HALF
-                if able and (runtime, precision, form) != first:
-                    yield runtime, precision, form
+        able = [r for r in installed if precision == "fp32" or r == HALF]
+        plain = [(runtime, precision, ()) for runtime in able]
+        changed = [
+            (runtime, precision, rewrites[runtime]) for runtime in able if rewrites.get(runtime)
+        ]
+        yield from (family for family in (*plain, *changed) if family != first)
 
 
 def _thread_counts() -> tuple[int, ...]:

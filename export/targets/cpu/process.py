@@ -18,9 +18,10 @@ from typing import Any
 
 from revstep.engine.errors import Cancelled
 from revstep.export.targets.cpu.candidate import CRASHED, FAILED, HUNG, Refused
+from revstep.export.targets.cpu.worker import REPLY
 
 MAIN = "from revstep.export.targets.cpu.worker import main\nmain()"
-PATHS = "import json, sys\nsys.path[:] = json.loads(sys.argv[1])\n"  # the parent's
+PATHS = "import sys\nsys.path[:] = sys.argv[1:]\n"  # the parent's
 POLL = 0.1  # seconds between looks at ``cancelled``
 TAIL = 300  # characters of what a process said last
 
@@ -39,12 +40,14 @@ class Process:
     """
 
     def __init__(self, cancelled: Never, cache: Path) -> None:
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise Refused(FAILED, "its process can't be started: this is no Python interpreter")
         self._cancelled = cancelled
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by ``close``)
         self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", PATHS + MAIN, json.dumps(sys.path)],
+                [sys.executable, "-c", PATHS + MAIN, *(p for p in sys.path if isinstance(p, str))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._said,
@@ -104,7 +107,8 @@ class Process:
         assert self._process.stdout is not None
         with self._process.stdout as stream:
             for line in stream:
-                self._replies.put(line)
+                if line.startswith(REPLY):  # not what was printed as the interpreter started
+                    self._replies.put(line.removeprefix(REPLY))
         self._replies.put("")
 
     def _ended(self) -> Refused:

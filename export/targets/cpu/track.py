@@ -12,7 +12,7 @@ from revstep.export.targets.cpu.graphs import Graphs
 from revstep.export.targets.cpu.process import Never, Process
 from revstep.export.targets.cpu.timing import Block
 
-FIRST = 600.0  # seconds that the first answer of a kind may take: nothing is known yet
+FIRST = 600.0  # seconds that the first answer of a kind (for so many rows) may take
 LEAST = 60.0  # seconds that any may take, whatever the first one took
 PATIENCE = 10.0  # times as long as the first one, by the threads
 
@@ -42,7 +42,7 @@ class ProcessTrack:
         self._cancelled = cancelled
         self._cache = cache
         self._processes: dict[Candidate, Process] = {}
-        self._known: dict[str, float] = {}  # kind of request -> thread-seconds of the first
+        self._known: dict[tuple[str, int], float] = {}  # request, rows -> thread-seconds
 
     def form(self, rewrites: Sequence[str]) -> tuple[str, ...]:
         """Those of the rewrites that change the graph."""
@@ -74,11 +74,12 @@ class ProcessTrack:
         return Block(**self._ask(candidate, "time", rows=rows, seconds=seconds))
 
     def _ask(self, candidate: Candidate, kind: str, **request: Any) -> Any:
-        known, threads = self._known.get(kind), candidate.threads
+        key, threads = (kind, request.get("rows", 0)), candidate.threads
+        known = self._known.get(key)
         limit = FIRST if known is None else max(LEAST, PATIENCE * known / threads)
         begun = monotonic()
         found = self._processes[candidate].ask(limit, do=kind, **request)
-        self._known.setdefault(kind, (monotonic() - begun) * threads)
+        self._known.setdefault(key, (monotonic() - begun) * threads)
         return found
 
     def close(self, candidate: Candidate) -> None:

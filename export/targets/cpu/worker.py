@@ -1,7 +1,7 @@
 """A candidate's own process: it opens, checks and times one network, as its parent asks.
 
-A request and its answer are each a line of JSON, on stdin and on a copy of stdout: what libraries
-print goes to stderr. It ends with its parent: at the end of stdin, whatever it is doing.
+A request and its answer are each a line of JSON, on stdin and, after a word, on a copy of stdout:
+what libraries print goes to stderr. It ends with its parent: at the end of stdin, whatever it does.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from revstep.engine.parts.decoder import LatentDecoder
 from revstep.export.parity.bounds import Bounds, finding, recorded, resolve_bounds
 from revstep.export.parity.check import check_decoder_parity, check_forward, check_run
 
+REPLY = "revstep: "  # begins a line that is an answer
 ANY_ERROR = 1e30  # a forward bound that refuses infinity alone
 FEWEST = 4  # calls of a block, the warm-up among them,
 LONG = 1.0  # unless they take longer than so many seconds
@@ -145,7 +146,7 @@ def main() -> None:
     while True:
         request = requests.get()
         worker = worker or Worker(request.pop("bundle"))
-        replies.write(json.dumps(answer(worker, request)) + "\n")
+        replies.write(f"{REPLY}{json.dumps(answer(worker, request))}\n")
         replies.flush()
 
 

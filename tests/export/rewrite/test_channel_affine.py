@@ -53,6 +53,14 @@ def test_equal_channels_and_places_are_told_apart(tmp_path):
     assert rewritten(model(4, (4,), body, None, places), tmp_path, NAME) is None
 
 
+def test_as_many_rows_as_channels_are_told_apart(tmp_path):
+    rows = np.arange(4.0).reshape(4, 1, 1)
+    before = model(4, (5,), "m = Mul(x, scale)\n o = Add(m, shift)", rows, rows)
+    for value in (*before.graph.input, *before.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    assert rewritten(before, tmp_path, NAME) is None
+
+
 @pytest.mark.parametrize(
     "body",
     [

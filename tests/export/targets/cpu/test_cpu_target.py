@@ -24,6 +24,8 @@ from revstep.engine.system.machine import processor
 from revstep.export import compile_bundle
 from revstep.export.rewrite import apply
 from revstep.export.targets.cpu import graphs, plan, process, track
+from revstep.export.targets.cpu.candidate import Candidate
+from revstep.export.targets.cpu.track import ProcessTrack
 
 SLOW_AS_EXPORTED = """
 import time
@@ -136,7 +138,7 @@ def test_a_rewritten_graph_that_wins_is_a_file_of_the_bundle(
     policy_bundle, copy_of, alone, monkeypatch
 ):
     pytest.importorskip("onnx")
-    monkeypatch.setattr(apply, "applicable", lambda graph: ("conv_2d",))
+    monkeypatch.setattr(apply, "applicable", lambda graph, runtime: ("conv_2d",))
     monkeypatch.setattr(process, "MAIN", SLOW_AS_EXPORTED + process.MAIN)
     path = copy_of(policy_bundle)
     one, four = chosen(path, batch=(1, 4))
@@ -193,6 +195,48 @@ def test_what_a_candidate_prints_is_no_answer(tabular_bundle, copy_of, fake):
     fake(call="os.write(1, b'{\"ok\": 1}\\n'); print('hello', flush=True)")
     (entry,) = chosen(copy_of(tabular_bundle), batch=4)
     assert of(entry, "openvino")[0]["status"] in ("chosen", "tied", "slower")
+
+
+def test_what_is_printed_as_its_interpreter_starts_is_no_answer(
+    tabular_bundle, copy_of, alone, monkeypatch
+):
+    monkeypatch.setattr(process, "MAIN", "print('welcome', flush=True)\n" + process.MAIN)
+    (entry,) = chosen(copy_of(tabular_bundle), batch=4)
+    assert entry.runtime == "onnxruntime"
+
+
+def test_a_parents_path_of_any_kind_is_its_own(tabular_bundle, copy_of, alone, monkeypatch):
+    path = copy_of(tabular_bundle)
+    folder = path.parent / "shadow"
+    folder.mkdir()
+    (folder / "json.py").write_text("raise SystemExit('not mine')")
+    monkeypatch.chdir(folder)  # what `python -c` would look into
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path, folder / "a Path, which imports pass over"])
+    (entry,) = chosen(path, batch=4)
+    assert entry.runtime == "onnxruntime"
+
+
+@pytest.mark.parametrize("none", [None, ""])
+def test_without_an_interpreter_it_says_so(none, tabular_bundle, copy_of, alone, monkeypatch):
+    monkeypatch.setattr(sys, "executable", none)
+    with pytest.raises(CompileError, match="can't be started: this is no Python interpreter"):
+        chosen(copy_of(tabular_bundle))
+
+
+def test_the_patience_for_many_rows_is_their_own():
+    asked = []
+
+    class Slow:
+        def ask(self, limit, /, **request):
+            asked.append(limit)
+
+    one = ProcessTrack(Path(), None, None, lambda: False, Path())
+    candidate = Candidate(threads=1)
+    one._processes[candidate] = Slow()
+    for rows in (1, 16, 1):
+        one._ask(candidate, "time", rows=rows, seconds=1.0)
+    assert asked == [track.FIRST, track.FIRST, track.LEAST]
 
 
 def test_one_that_hangs_is_given_up(tabular_bundle, copy_of, fake, monkeypatch):

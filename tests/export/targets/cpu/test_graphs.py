@@ -29,21 +29,22 @@ def folder(tmp_path):
 def test_a_form_is_made_once_and_the_exported_graph_is_none(graph, folder, monkeypatch):
     forms = Graphs(graph, folder)
     assert forms.reason == ""
-    assert forms.all == apply.applicable(graph) != ()
-    file = forms.file(forms.all)
+    assert forms.all["onnxruntime"] == apply.applicable(graph, "onnxruntime") != ()
+    assert forms.all["openvino"] == apply.applicable(graph, "openvino")
+    file = forms.file(forms.all["onnxruntime"])
     assert file.is_file()
     assert forms.file(()) is None
     monkeypatch.setattr(apply, "rewrite_graph", None)
-    assert forms.file(forms.all) == file
+    assert forms.file(forms.all["onnxruntime"]) == file
 
 
 def test_a_form_is_named_by_what_changed_the_graph(graph, folder, monkeypatch):
-    monkeypatch.setattr(apply, "applicable", lambda graph: ("a", "b"))
+    monkeypatch.setattr(apply, "applicable", lambda graph, runtime: ("a", "b"))
     monkeypatch.setattr(
         apply, "rewrite_graph", lambda graph, out, names: tuple(n for n in names if n != "b")
     )
     forms = Graphs(graph, folder)
-    assert forms.all == forms.form(("a", "b")) == forms.form(("a",)) == ("a",)
+    assert forms.all["openvino"] == forms.form(("a", "b")) == forms.form(("a",)) == ("a",)
     assert forms.file(("a", "b")) == forms.file(("a",))
     assert forms.form(("b",)) == ()
     assert forms.file(("b",)) is None
@@ -59,7 +60,7 @@ def test_a_rewrite_that_fails_refuses_its_candidate(graph, folder, monkeypatch):
     with pytest.raises(Refused, match="can't be rewritten: no such node"):
         forms.file(("another",))
     again = Graphs(graph, folder)
-    assert again.all == ()
+    assert not again.all
     assert again.reason == "the graph can't be rewritten: no such node"
 
 
@@ -67,7 +68,7 @@ def test_what_is_not_rewritten_says_why(graph, folder, monkeypatch):
     weights = graph.with_name("x.onnx.data")
     weights.write_bytes(b"0" * 99)
     forms = Graphs(graph, folder)
-    assert (forms.all, forms.bytes) == ((), graph.stat().st_size + 99)
+    assert (forms.all, forms.bytes) == ({}, graph.stat().st_size + 99)
     assert "weights in files of their own" in forms.reason
     weights.unlink()
     monkeypatch.setattr(module, "LARGEST", 10)
