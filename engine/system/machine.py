@@ -5,10 +5,8 @@ Only the standard library; nothing here imports a backend.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,6 +79,8 @@ def memory_bytes() -> int | None:
 
 def package_version(name: str) -> str | None:
     """The installed version of a distribution, or None; does not import it."""
+    import importlib.metadata  # which imports all of email
+
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -89,6 +89,8 @@ def package_version(name: str) -> str | None:
 
 def nvidia_gpus() -> tuple[Gpu, ...]:
     """The GPUs that the NVIDIA driver reports; empty without a driver or a GPU."""
+    import subprocess
+
     query = "--query-gpu=name,driver_version,compute_cap,memory.total"
     try:
         done = subprocess.run(
