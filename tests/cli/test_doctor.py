@@ -216,7 +216,7 @@ def test_no_driver_means_no_gpu(monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(machine.subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "run", fail)
     assert machine.nvidia_gpus() == ()
 
 
