@@ -5,7 +5,9 @@ import json
 import pytest
 from damage import snapshot
 from fake_runtime import BROKEN, put_fake
+from winners import put_winner
 
+from revstep.commands.choices import choice_table
 from revstep.engine.bundle.reader import Bundle
 from revstep.export.targets.cpu import plan, process
 
@@ -60,3 +62,26 @@ def test_the_table_says_what_was_tried_and_what_became_of_it(
         for line in reasons
     )
     assert result.stdout in cli("info", path).stdout
+
+
+def test_rows_of_the_table_fall_with_the_speed_that_they_show():
+    def row(name, ms, relative=None):
+        return {
+            "runtime": name, "precision": "fp32", "rewrites": [], "threads": 1, "ms": ms,
+            "low_ms": ms, "high_ms": ms, "relative": relative, "status": "slower",
+        }  # fmt: skip
+
+    default = row("default", 4.0, 2.0)
+    candidates = [default, row("early", 3.0), row("late", 2.0, 1.0), row("slow", 5.0)]
+    names, speeds = ([*choice_table(candidates).columns[k].cells] for k in (0, 7))
+    assert names == ["late", "early", "default", "slow"]
+    assert speeds == ["2.00", "1.33", "1.00", "0.80"]
+
+
+def test_info_lists_choices_by_rows(cli, tabular_bundle, copy_of):
+    path = copy_of(tabular_bundle)
+    for rows in (16, 1, 4):
+        put_winner(path, rows)
+    lines = cli("info", path).stdout.splitlines()
+    heads = [line.split(":")[0] for line in lines if line.startswith("batch ")]
+    assert [h for h in heads if h[6:].isdigit()] == ["batch 1", "batch 4", "batch 16"]

@@ -10,7 +10,7 @@ from revstep.export.targets.cpu.timing import Block
 
 DEFAULT = "onnxruntime"  # what runs where nothing was measured
 
-CHOSEN, SLOWER, TIED, NOT_TRIED = "chosen", "slower", "tied", "not tried"
+CHOSEN, SLOWER, TIED, FASTER, NOT_TRIED = "chosen", "slower", "tied", "faster", "not tried"
 WRONG, FAILED, CRASHED, HUNG, MISSING = "wrong", "failed", "crashed", "hung", "missing"
 BAD = (WRONG, FAILED, CRASHED, HUNG, MISSING)
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from revstep.export.targets.cpu.candidate import BAD, CHOSEN, NOT_TRIED, SLOWER, TIED, Trial
-from revstep.export.targets.cpu.timing import MIN_ROUNDS, as_fast, ratio
+from revstep.export.targets.cpu.candidate import (
+    BAD,
+    CHOSEN,
+    FASTER,
+    NOT_TRIED,
+    SLOWER,
+    TIED,
+    Trial,
+)
+from revstep.export.targets.cpu.timing import MIN_ROUNDS, as_fast, ratio, slower
 
 
 def choose(trials: Sequence[Trial], rows: int) -> Trial | None:
@@ -32,8 +40,11 @@ def status_of(trial: Trial, chosen: Trial, rows: int) -> str:
         return CHOSEN
     if trial.status in (*BAD, NOT_TRIED):
         return str(trial.status)
-    tied = trial.proven and as_fast(trial.blocks[rows], chosen.blocks[rows])
-    return TIED if tied else SLOWER
+    if not (trial.proven and as_fast(trial.blocks[rows], chosen.blocks[rows])):
+        return SLOWER
+    # the default's fp32, where bf16 alone was asked for
+    other = trial.candidate.precision != chosen.candidate.precision
+    return FASTER if other and slower(chosen.blocks[rows], trial.blocks[rows]) else TIED
 
 
 def relative(trial: Trial, other: Trial, rows: int) -> float | None:

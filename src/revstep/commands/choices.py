@@ -30,9 +30,9 @@ def choice_line(entry: CompiledEntry) -> str:
     assert choice is not None
     rewrites = f"rewritten ({', '.join(choice.rewrites)})" if choice.rewrites else "as exported"
     own = next((c for c in choice.candidates if c["status"] == "chosen"), {})
-    speed = _speed(own, choice.candidates)
+    speed = _times_as_fast(own, choice.candidates)
     what = f"{entry.runtime} {entry.version}, {entry.precision}, {_threads(choice.threads)}"
-    time = f"{_ms(choice.seconds * 1e3)} ms a call{f', {speed} x the default' if speed else ''}"
+    time = f"{_ms(choice.seconds * 1e3)} ms a call{f', {speed:.2f} x the default' if speed else ''}"
     return f"batch {entry.batch[1]}: {what}, graph {rewrites}: {time}"
 
 
@@ -49,14 +49,15 @@ def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:
     for heading in ("thr", "ms", "low", "high", "speed", "call", "run"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    timed = sorted((c for c in candidates if "ms" in c), key=_rank)
+    timed = sorted((c for c in candidates if "ms" in c), key=lambda c: _rank(c, candidates))
     every = _every(candidates)
     for c in timed:
+        speed = _times_as_fast(c, candidates)
         times = [_ms(c[name]) for name in ("ms", "low_ms", "high_ms")]
         errors = [_error(c, name) for name in ("forward", "ddim20")]
         table.add_row(
             c["runtime"], c["precision"], _form(c["rewrites"], every), str(c["threads"]), *times,
-            _speed(c, candidates) or "-", *errors, c["status"],
+            f"{speed:.2f}" if speed else "-", *errors, c["status"],
         )  # fmt: skip
     return table
 
@@ -66,7 +67,7 @@ def reasons(candidates: Sequence[dict[str, Any]]) -> list[str]:
     every = _every(candidates)
     lines = [f"rewritten: {', '.join(every)}"] if len(every) > 1 else []
     for c in candidates:
-        if c["status"] in ("chosen", "tied", "slower") or "reason" not in c:
+        if c["status"] in ("chosen", "tied", "slower", "faster") or "reason" not in c:
             continue
         parts = [c["runtime"], c["precision"]]
         if c["status"] != "missing":
@@ -79,20 +80,19 @@ def _threads(count: int) -> str:
     return f"{count} thread{'s' if count > 1 else ''}"
 
 
-def _rank(candidate: dict[str, Any]) -> tuple[bool, float]:
-    """Those that raced with the winner come first, by the time in the rounds in common."""
-    relative = candidate.get("relative")
-    return relative is None, candidate["ms"] if relative is None else relative
+def _rank(candidate: dict[str, Any], candidates: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """By the speed that is shown; where none is known, by the time."""
+    return -(_times_as_fast(candidate, candidates) or 0.0), candidate["ms"]
 
 
-def _speed(candidate: dict[str, Any], candidates: Sequence[dict[str, Any]]) -> str:
-    """How many times as fast as the default, the first of all; empty where that isn't known."""
+def _times_as_fast(candidate: dict[str, Any], candidates: Sequence[dict[str, Any]]) -> float | None:
+    """How many times as fast as the default, the first of all; None where that isn't known."""
     default = candidates[0] if candidates else {}
     for name in ("relative", "ms"):  # by rounds in common, if there are any
         own, its = candidate.get(name), default.get(name)
         if own is not None and its is not None:
-            return f"{its / own:.2f}"
-    return ""
+            return float(its / own)
+    return None
 
 
 def _every(candidates: Sequence[dict[str, Any]]) -> list[str]:

@@ -37,7 +37,7 @@ def info(
     for name, value in _rows(opened):
         table.add_row(name, value)
     out().print(table)
-    for entry in opened.compiled:
+    for entry in sorted(opened.compiled, key=lambda e: (e.batch, e.precision != "fp32")):
         if entry.choice is not None:
             print_choice(entry)
 

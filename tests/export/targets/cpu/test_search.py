@@ -242,3 +242,12 @@ def test_the_choice_is_within_five_percent_of_the_best(times, seed, noise, alive
     tried = {c: track.ms(c, 1) for c in track.opened}
     chosen = made.winner(1, "fp32").candidate
     assert tried[chosen] <= min(tried.values()) * (1.05 + 5 * noise)
+
+
+def test_what_is_faster_in_a_precision_that_was_not_asked_for_is_called_that():
+    ms = by_threads(lambda c, rows: 4.0 if c.precision == "bf16" else 1.0)
+    made = search(FakeTrack(ms), precisions=("fp32", "bf16"), rewrites=())
+    chosen, default = made.winner(1, "bf16"), made.winner(1, "fp32")
+    assert status_of(default, chosen, 1) == "faster"
+    assert status_of(chosen, default, 1) == "slower"
+    assert status_of(default, default, 1) == "chosen"
