@@ -46,7 +46,8 @@ def check_plan(arguments: CompileArguments, spec: DenoiserSpec) -> None:
         BackendError: No runtime is installed, or not the one that is needed; it names the extras.
     """
     if arguments.threads is not None:
-        check_whole(arguments.threads, "threads", 1)
+        more = ", what this process may use: load would pass over a choice of more"
+        check_whole(arguments.threads, "threads", 1, usable_threads(), more=more)
     if arguments.seconds is not None:
         check_number(arguments.seconds, "seconds", 0.0, above=True, finite=True)
     rows_of(spec, arguments.batch)

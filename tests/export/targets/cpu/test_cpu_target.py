@@ -309,6 +309,7 @@ def test_auto_says_that_there_is_no_bf16(tabular_bundle, copy_of, monkeypatch, a
     ("options", "error", "message"),
     [
         ({"threads": 0}, ValueError, "threads=0 is out of range"),
+        ({"threads": 4096}, ValueError, "1 to [0-9]+, what this process may use"),
         ({"seconds": 0.0}, ValueError, "seconds=0.0 is out of range"),
         ({"batch": 4000}, ValueError, "batch 4000 is outside"),
         ({"batch": (1, 0)}, ValueError, "batch profile|1 <= min"),
