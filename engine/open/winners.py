@@ -20,16 +20,19 @@ log = logging.getLogger("revstep")
 def winners(bundle: Bundle, precision: str | None) -> list[CompiledEntry]:
     """The choices for a precision; None: for each number of rows the fastest that was kept.
 
-    A bf16 choice is kept where it was asked for, and faster than fp32.
+    bf16 was kept where it was asked for. What was measured on this processor goes first.
     """
+    kept = [e for e in bundle.compiled if e.target == CPU and precision in (None, e.precision)]
     found: dict[int, CompiledEntry] = {}
-    for entry in bundle.compiled:
-        rows = entry.batch[1]
-        if entry.target != CPU or precision not in (None, entry.precision):
-            continue
-        if rows not in found or entry.precision != "fp32":
-            found[rows] = entry
+    for entry in sorted(kept, key=_rank):
+        found.setdefault(entry.batch[1], entry)
     return [found[rows] for rows in sorted(found)]
+
+
+def _rank(entry: CompiledEntry) -> tuple[bool, float, bool]:
+    choice = entry.choice
+    assert choice is not None
+    return choice.processor != processor(), choice.seconds, entry.precision == "fp32"
 
 
 def open_winners(
@@ -55,8 +58,7 @@ def open_winners(
             chosen[entry.batch[1]] = Chosen(denoiser, _details(entry))
     if reasons:
         log.warning(
-            "%s: %s was chosen for this network on a CPU, and is passed over: %s. Choose here "
-            "with: %s",
+            "%s: %s was chosen for this network on a CPU is passed over: %s. Choose here with: %s",
             bundle.path, "some of what" if chosen else "what", "; ".join(dict.fromkeys(reasons)),
             command(bundle, entries),
         )  # fmt: skip

@@ -92,6 +92,7 @@ def test_what_was_chosen_elsewhere_is_passed_over_with_the_command(path, said, f
     assert engine.describe()["backend"] == "onnxruntime"
     assert engine.sample(1, **RUN).x.shape == (1, 8, 2)
     assert said().count(reason) == 1
+    assert f"what was chosen for this network on a CPU is passed over: {reason}" in said()
     assert f"Choose here with: revstep compile {path} --target cpu --batch 1,8" in said()
 
 
@@ -126,6 +127,20 @@ def test_a_precision_takes_its_own_winners(path, precision, expected):
     put_winner(path, 8)
     entries = opening.winners(Bundle.open(path), precision)
     assert {e.batch[1]: e.precision for e in entries} == expected
+
+
+def test_bf16_that_was_asked_for_and_is_slower_runs_where_it_is_asked_for_again(path):
+    put_winner(path, 1, precision="bf16", runtime="openvino", choice={"seconds": 0.005})
+    put_winner(path, 1)
+    bundle = Bundle.open(path)
+    assert [e.precision for e in opening.winners(bundle, None)] == ["fp32"]
+    assert [e.precision for e in opening.winners(bundle, "bf16")] == ["bf16"]
+
+
+def test_what_was_measured_here_goes_before_what_was_faster_elsewhere(path):
+    put_winner(path, 1, choice={"processor": "PDP-11", "seconds": 1e-6})
+    put_winner(path, 1, precision="bf16", runtime="openvino")
+    assert [e.precision for e in opening.winners(Bundle.open(path), None)] == ["bf16"]
 
 
 def test_bf16_needs_no_graph_of_its_own_where_it_was_chosen(path):
