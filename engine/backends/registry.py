@@ -67,7 +67,7 @@ class Backend:
             of them will do. Empty: it runs the bundle's graph.
         package: What must be installed for ``auto`` to try it on a CPU beside what comes before.
         graphs: Precisions whose products it takes from another precision's graph -> that one.
-        check: Refuses, with a ``BackendError``, a precision that it never runs here; None: its
+        check: Refuses, with a ``BackendError``, a precision that it never runs on a CPU; None: its
             graphs decide.
         compiles: Whether it compiles for a number of rows what is bound to them.
         target: The target of ``revstep compile`` that checks it; None: of its own name.
@@ -88,15 +88,19 @@ class Backend:
         return self.graphs.get(precision, precision)
 
 
-def _onnxruntime(wanted: Wanted) -> Denoiser:
-    from revstep.engine.backends.onnx_cpu import OrtDenoiser
-
-    if wanted.precision == "bf16":
+def _check_onnxruntime(precision: str) -> None:
+    if precision == "bf16":
         raise BackendError(
             "ONNX Runtime has no bf16 products on a CPU; pip install 'revstep[openvino]', whose "
             "backend takes them from the fp32 graph, or use ",
             *(Argument("precision", "fp32"), " or ", Argument("precision", "fp16")),
         )
+
+
+def _onnxruntime(wanted: Wanted) -> Denoiser:
+    from revstep.engine.backends.onnx_cpu import OrtDenoiser
+
+    _check_onnxruntime(wanted.precision)
     graph = wanted.graph or wanted.bundle.graph(wanted.precision)
     return OrtDenoiser(graph, wanted.bundle.spec, threads=wanted.threads)
 
@@ -134,7 +138,12 @@ def _tensorrt(wanted: Wanted, device: torch.device) -> OnGpu:
 
 
 BACKENDS = {
-    "onnxruntime": Backend("ONNX Runtime", on_cpu=_onnxruntime, on_gpu=_onnxruntime_cuda),
+    "onnxruntime": Backend(
+        "ONNX Runtime",
+        on_cpu=_onnxruntime,
+        on_gpu=_onnxruntime_cuda,
+        check=_check_onnxruntime,
+    ),
     "openvino": Backend(
         "OpenVINO",
         on_cpu=_openvino,

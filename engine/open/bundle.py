@@ -121,9 +121,11 @@ def load(
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
     if not (chosen == "bf16" and winners(bundle, chosen)):  # which run the fp32 graph
         named = BACKENDS.get(backend)
-        if named is None and (device == "cpu" or (device == "auto" and not driver_gpus())):
+        cpu_only = named is not None and named.on_gpu is None
+        on_cpu = cpu_only or device == "cpu" or (device == "auto" and not driver_gpus())
+        if named is None and on_cpu:
             named = BACKENDS[candidates(bundle, "cpu", chosen)[0]]
-        if named and named.check:
+        if named and named.check and on_cpu:
             named.check(chosen)
         bundle.graph(named.graph_of(chosen) if named else chosen)
     if chosen != "fp32" and bundle.spec.prediction == "mean":

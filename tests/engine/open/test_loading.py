@@ -175,9 +175,14 @@ def test_latent_decoder_runs_after_the_loop(image_bundle):
         ({"buckets": (0, 8), "device": "cpu"}, ValueError, "outside the denoiser's batch range"),
         ({"cuda": revstep.CudaOptions(unroll=(20,)), "device": "cpu"}, ValueError, "needs a GPU"),
         (
-            {"backend": "onnxruntime", "precision": "bf16"},
+            {"backend": "tensorrt", "precision": "bf16"},
             BundleError,
             "add it with: revstep export",
+        ),
+        (
+            {"backend": "onnxruntime", "precision": "bf16", "device": "cpu"},
+            BackendError,
+            r"no bf16 products on a CPU; pip install 'revstep\[openvino\]'",
         ),
         ({"precision": "int3"}, BundleError, "allowed: fp32, fp16, bf16"),
         (
