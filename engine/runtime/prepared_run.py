@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.checks import check_mapping
-from revstep.engine.errors import ArgumentError
+from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.batch import Batch, samples_per_batch
@@ -22,6 +21,12 @@ from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.watch import Timing, Watch
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+VALUES = (
+    *("seed", "guidance", "conditions", "null_conditions"),
+    *("start", "noise", "mask", "known"),
+)
+"""What a call may change."""
 
 
 class PreparedRun:
@@ -84,6 +89,7 @@ class PreparedRun:
         noise: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         known: ArrayLike | None = None,
+        **unsupported: Never,
     ) -> Samples:
         """Draws samples. What is left out is as it was prepared.
 
@@ -96,11 +102,14 @@ class PreparedRun:
             noise: As in ``Engine.sample``.
             mask: As in ``Engine.sample``, if it was prepared with one.
             known: As in ``Engine.sample``, likewise.
+            unsupported: None; what makes the program, or follows a run's steps, stays.
 
         Raises:
             ArgumentTypeError, ArgumentError: As ``Engine.sample``; and another form than prepared.
             NonFiniteError: The network gave NaN or infinity.
         """
+        if unsupported:
+            raise _stays(unsupported)
         asked = self._request
         seed = asked.seed if seed is None else seed
         conditions = _merged(asked.conditions, conditions, "conditions")
@@ -118,6 +127,16 @@ class PreparedRun:
             **changed,
         )  # fmt: skip
         return self.draw(batch_of(self._spec, request))
+
+    def __repr__(self) -> str:
+        return f"PreparedRun({self._like.n} x {self._sampler}, {self._steps} steps)"
+
+    def __reduce__(self) -> Never:
+        """It holds buffers that are bound to a network, and belongs to its process."""
+        raise TypeError(
+            "a prepared run can't be copied or pickled: copy or send its engine, and call "
+            "prepare() on that"
+        )
 
     @property
     def length(self) -> int:
@@ -138,7 +157,8 @@ class PreparedRun:
 
     def without_values(self) -> PreparedRun:
         """The same, holding no array of the caller's."""
-        made = copy.copy(self)
+        made = object.__new__(PreparedRun)
+        vars(made).update(vars(self))
         made._request = dataclasses.replace(
             self._request, n=self._like.n, seed=None, conditions=None, null_conditions=None,
             noise=None,
@@ -188,6 +208,16 @@ class PreparedRun:
                 text = " was not among what was prepared, and the program is another with it: "
                 message = Message(Argument(name), text, "prepare a run with ", Argument(name, ...))
                 raise ArgumentError(message, name)
+
+
+def _stays(given: Mapping[str, object]) -> ArgumentTypeError:
+    name = min(given)
+    return ArgumentTypeError(
+        f"{name} is no argument of a call, which may change {', '.join(VALUES)}: what else "
+        "engine.prepare takes stays, so prepare another run for it; what follows a run's steps is "
+        "engine.sample's",
+        name,
+    )
 
 
 def _merged(

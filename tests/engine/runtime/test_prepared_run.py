@@ -1,7 +1,9 @@
 """Runs prepared for control loops, and the short way that ``sample`` takes for a form it knows."""
 
+import copy
 import gc
 import os
+import pickle
 import sys
 import threading
 import weakref
@@ -139,6 +141,23 @@ def test_what_follows_the_steps_is_refused_with_the_reason(name):
         engine().prepare(1, **{name: None})
     with pytest.raises(ArgumentTypeError, match="did you mean 'steps'"):
         engine().prepare(1, step=3)
+
+
+@pytest.mark.parametrize("name", ["steps", "n", "progress", "sede"])
+def test_a_call_says_what_it_may_change(name):
+    run = engine().prepare(1, steps=3)
+    with pytest.raises(ArgumentTypeError, match=f"^{name} is no argument of a call.*seed, guid"):
+        run(**{name: 4})
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_it_says_that_the_engine_is_to_be_copied_instead(way):
+    with pytest.raises(TypeError, match="copy or send its engine"):
+        way(engine().prepare(1))
+
+
+def test_it_shows_what_was_prepared():
+    assert repr(engine().prepare(2, steps=3)) == "PreparedRun(2 x ddim, 3 steps)"
 
 
 def test_a_network_that_gives_nan_fails_its_call_and_no_other():
