@@ -166,7 +166,7 @@ def made(monkeypatch):
 
     monkeypatch.setattr(loading, "driver_gpus", lambda: 1)
     monkeypatch.setattr(loading, "cuda_device", lambda name: torch.device("cuda", 0))
-    monkeypatch.setattr(loading, "candidates", lambda bundle, kind: ["onnxruntime"])
+    monkeypatch.setattr(loading, "candidates", lambda *asked: ["onnxruntime"])
     monkeypatch.setattr(loading, "cuda_runtime", runtime)
     monkeypatch.setattr("revstep.engine.backends.onnx_cuda.OrtCudaDenoiser", denoiser)
     return runtimes
