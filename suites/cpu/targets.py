@@ -20,7 +20,7 @@ class Target:
     Attributes:
         what: In words.
         part: Of the row.
-        row: The row's name begins so.
+        row: The row's name, or what stands before a comma in it.
         figure: Keys that lead to the figure in the row.
         at_least: More is better.
         at_most: Less is better.
@@ -84,8 +84,8 @@ def _fast(case: str, row: str, precision: str, **least: float) -> list[Target]:
 TARGETS = (
     *_fast("policy U-Net, batch 16", "policy, batch 16", "fp32", build=3.5, eager=2, compiled=2),
     *_fast("policy U-Net, batch 16", "policy, batch 16", "bf16", build=5),
-    *_fast("policy U-Net, batch 1", "policy, batch 1,", "fp32", build=1.7),
-    *_fast("policy U-Net, batch 1", "policy, batch 1,", "bf16", build=2.1),
+    *_fast("policy U-Net, batch 1", "policy, batch 1", "fp32", build=1.7),
+    *_fast("policy U-Net, batch 1", "policy, batch 1", "bf16", build=2.1),
     *_fast("bundled U-Net, guided, batch 16", "unet, batch 16", "bf16", build=1.6),
     Target(
         "bundled U-Net, 1,000 images: Fréchet distance of bf16 from fp32's", "quality", "unet",
@@ -131,7 +131,7 @@ TARGETS = (
         for sampler, steps in (("heun", 1000), ("dpmpp_3m", 1000), ("unipc", 300))
     ),
     Target(
-        "import over the last landed build's", "import", "import",
+        "import over the last landed build's", "import", "import revstep",
         ("over", "ratio"), at_most=1.05,
     ),
     *(
@@ -149,11 +149,16 @@ TARGETS = (
 def outcomes(rows: Sequence[Row]) -> Iterator[Outcome]:
     """Every target beside the last row that is about it."""
     for target in TARGETS:
-        own = [r for r in rows if r["part"] == target.part and r["name"].startswith(target.row)]
+        own = [r for r in rows if r["part"] == target.part and _is_of(target.row, r["name"])]
         if not own:
             yield Outcome(target, None, reason="not measured")
             continue
         yield _outcome(target, own[-1])
+
+
+def _is_of(row: str, name: str) -> bool:
+    """Whether ``name`` is that row's: "batch 1" begins "batch 16" too."""
+    return name == row or name.startswith(f"{row},")
 
 
 def _outcome(target: Target, row: Row) -> Outcome:

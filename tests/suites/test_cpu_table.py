@@ -33,11 +33,11 @@ def _runs(ratio=4.0, **more):
     return _row("runs", "policy, batch 16, DDIM-50", **figures)
 
 
-def _grid(batch=1):
+def _grid(batch=1, ratio=1.04):
     seconds = {name: {"p50": 1e-3 * (i + 1)} for i, name in enumerate(FORMS)}
     kinds = ("runtime", "precision", "rewrites")
     forms = {name: dict(zip(kinds, form, strict=True)) for name, form in FORMS.items()}
-    over = {"ratio": 1.04, "low": 1.0, "high": 1.1}
+    over = {"ratio": ratio, "low": 1.0, "high": 1.1}
     choice = {"fp32": {"form": "ONNX Runtime, mish", "over_best": over}}
     found = {"network": "policy", "batch": batch, "seconds": seconds, "forms": forms}
     return _row("grid", f"policy, batch {batch}", choice=choice, **found)
@@ -52,6 +52,17 @@ def test_a_target_is_judged_by_its_rows_figure_and_interval():
     assert (good.met, bad.met) == (True, False)
     assert good.interval == (3.9, 4.1)
     assert _of([_grid()], "choice for policy, batch 1, fp32").met is True
+
+
+def test_a_target_of_batch_1_is_not_judged_by_batch_16():
+    rows = [_grid(1, 1.5), _grid(16, 1.0)]
+    found = [_of(rows, f"choice for policy, batch {n}, fp32") for n in (1, 16)]
+    assert [o.value for o in found] == [1.5, 1.0]
+
+
+def test_every_target_finds_a_row_of_the_last_measurement():
+    found = outcomes(read_rows(ROOT / table.ROWS))
+    assert [o.target.what for o in found if o.reason == "not measured"] == []
 
 
 def test_a_figure_that_is_missing_has_its_own_reason():
