@@ -34,9 +34,10 @@ def test_where_nothing_passes_each_reason_has_its_line(cli, tabular_bundle, copy
     assert snapshot(path) == before
 
 
-def test_json_lists_the_winners(cli, tabular_bundle, copy_of, alone):
+@pytest.mark.parametrize("rows", ["4", "1,4"])
+def test_json_lists_the_winners_be_it_one(cli, tabular_bundle, copy_of, alone, rows):
     path = copy_of(tabular_bundle)
-    result = compiled(cli, path, "--batch", "1,4", "--json")
+    result = compiled(cli, path, "--batch", rows, "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)["compiled"]
     assert found == [e.to_dict() for e in Bundle.open(path).compiled if e.target == "cpu"]

@@ -104,7 +104,8 @@ def compile_(
         bool,
         typer.Option(
             "--json",
-            help="Print the result as JSON; of several: {compiled: [...], failed: [...], kernels}.",
+            help="Print the result as JSON; of cpu, and of several: {compiled: [...], "
+            "failed: [...], kernels}.",
         ),
     ] = False,
 ) -> None:
@@ -166,7 +167,7 @@ def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
     made = [o.made for o in outcomes if isinstance(o.made, CompiledEntry | tuple)]
     entries = [e for one in made for e in (one if isinstance(one, tuple) else (one,))]
     failed = [(str(o.job), describe(o.error)) for o in outcomes if o.error is not None]
-    if as_json and len(outcomes) == len(entries) == 1:
+    if as_json and len(outcomes) == 1 and isinstance(made[0] if made else None, CompiledEntry):
         print_json(entries[0].to_dict())
     elif as_json:
         print_json(
