@@ -274,7 +274,7 @@ class Engine:
             sampler: As in ``sample``.
             steps: As in ``sample``.
             seed: What a call has that gives none; None: drawn anew in each.
-            guidance: As in ``sample``; a call may give another, and other values of what follows.
+            guidance: What a call has that gives none.
             guidance_weight: As in ``sample``; it stays.
             conditions: What a call has of those that it doesn't give.
             null_conditions: Likewise.
@@ -282,7 +282,7 @@ class Engine:
             strength: As in ``sample``; it stays.
             mask: As ``start``.
             known: As ``start``.
-            noise: As ``start``.
+            noise: What a call has that gives none, if any.
             grid: As in ``sample``; it stays.
             compat: As in ``sample``; it stays.
             clip: As in ``sample``; it stays.

@@ -8,7 +8,7 @@ Every sampler is a table of numbers and every step is one fused kernel. ``load``
 
 An engine
     load, from_module, CudaOptions          from a bundle, or from a live PyTorch module
-    Engine: sample, invert, describe        from any thread
+    Engine: sample, prepare, invert, ...    from any thread
     PreparedRun                             ``engine.prepare(...)``: for control loops
     Request                                 what to draw, as one object: ``engine.sample(request)``
     Samples, Preview, Timing                a run's results, its steps as they run, its times
