@@ -7,6 +7,10 @@ from typing import Any
 
 from revstep.engine.spec.fields import fields_from
 
+MEASURED = ("chosen", "tied", "slower", "faster")
+"""A candidate's ``status`` where it has passed the checks that it came to: those far behind come to
+one forward pass alone."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CpuChoice:

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from revstep.commands.output import out
+from revstep.engine.bundle.choice import MEASURED
 
 if TYPE_CHECKING:
     from revstep.engine.bundle.entry import CompiledEntry
@@ -67,7 +68,7 @@ def reasons(candidates: Sequence[dict[str, Any]]) -> list[str]:
     every = _every(candidates)
     lines = [f"rewritten: {', '.join(every)}"] if len(every) > 1 else []
     for c in candidates:
-        if c["status"] in ("chosen", "tied", "slower", "faster") or "reason" not in c:
+        if c["status"] in MEASURED or "reason" not in c:
             continue
         parts = [c["runtime"], c["precision"]]
         if c["status"] != "missing":

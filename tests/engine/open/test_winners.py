@@ -217,3 +217,21 @@ def test_a_bundle_without_choices_says_nothing_of_them(path, said):
     edit_manifest(path, lambda m: m["engines"].clear())
     with pytest.raises(BackendError):
         load(path, backend="tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("figures", "checked", "text"),
+    [
+        ({"status": "slower", "parity": {"forward": {}, "ddim20": {}}}, True, ""),
+        ({"status": "slower", "parity": {"forward": {}}}, False, "for one forward pass alone"),
+        ({"status": "wrong", "parity": {"forward": {}}}, False, "has not been checked"),
+        ({"status": "slower", "parity": {"forward": {}, "ddim20": {}}, "rewrites": ["mish"]},
+         False, "has not been checked"),
+    ],
+)  # fmt: skip
+def test_what_a_choice_was_measured_against_was_checked_too(path, said, figures, checked, text):
+    pytest.importorskip("openvino")
+    one = {"runtime": "openvino", "precision": "fp32", "rewrites": [], **figures}
+    put_winner(path, 1, choice={"candidates": (one,)})
+    assert load(path, backend="openvino").describe()["checked"] is checked
+    assert (text in said()) if text else not said()
