@@ -10,9 +10,12 @@ DEMO_ARGS ?=
 BIN := $(VENV)/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 # TensorRT-RTX builds engines without a GPU, and the tests do.
-EXTRAS := cpu,openvino,export,images,bench,tensorrt-rtx,test,dev
-SOURCES := $(shell find src engine kernels export bench -type f \
-	\( -name '*.py' -o -name '*.pyi' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' \) 2>/dev/null)
+EXTRAS := cpu,openvino,export,images,bench,serve,ray,tensorrt-rtx,test,dev
+# A Triton server for its tests; never imported, and its own requirements would hold numpy below 2.
+TRITON_SERVER := nvidia-pytriton>=0.7,<0.8
+SOURCES := $(shell find src engine kernels export bench serve -type f \
+	\( -name '*.py' -o -name '*.pyi' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' \
+	-o -name '*.html' -o -name '*.js' -o -name '*.css' \) 2>/dev/null)
 
 # Tests must see the installed package, never a checkout on the path.
 unexport PYTHONPATH
@@ -53,6 +56,7 @@ $(VENV)/.revstep-torch:
 $(VENV)/.revstep-package: $(VENV)/.revstep-torch pyproject.toml CMakeLists.txt README.md $(SOURCES)
 	@echo '== 2/2: revstep with its native kernels, and what its tests need'
 	REVSTEP_REQUIRE_NATIVE=1 $(BIN)/python -m pip install '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --no-deps '$(TRITON_SERVER)'
 	@touch $@
 
 demo: env

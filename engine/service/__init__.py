@@ -1,0 +1,1 @@
+"""The service: requests that come and go share every network call of one engine."""

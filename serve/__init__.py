@@ -1,0 +1,1 @@
+"""Network faces of the service: HTTP, Ray, and Triton Inference Server's model repositories."""
