@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
+from revstep.engine.backends.protocol import CompilesRows, Denoiser, NetworkBuffers
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 
@@ -43,6 +43,14 @@ class ChosenDenoiser:
     def rows(self) -> tuple[int, ...]:
         """The numbers of rows that something was chosen for."""
         return tuple(self._chosen)
+
+    @property
+    def compiles_rows(self) -> bool:
+        """Whether any of them is compiled anew for every number of rows."""
+        return any(
+            isinstance(one.denoiser, CompilesRows) and one.denoiser.compiles_rows
+            for one in self._chosen.values()
+        )
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call of the network that was chosen for so many rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -102,6 +102,16 @@ class Denoiser(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What runs: backend, version, device, precision, threads."""
+        ...
+
+
+@runtime_checkable
+class CompilesRows(Protocol):
+    """A network that may be compiled anew for every number of rows."""
+
+    @property
+    def compiles_rows(self) -> bool:
+        """Whether it is."""
         ...
 
 

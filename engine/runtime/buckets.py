@@ -45,6 +45,15 @@ def make_buckets(batch: tuple[int, int], rows: Sequence[int] | None = None) -> t
     return tuple(sorted(buckets))
 
 
+def fine_buckets(batch: tuple[int, int]) -> tuple[int, ...]:
+    """Buckets for a network that takes any number of rows: at most an eighth of one is padding."""
+    smallest, largest = batch
+    found = [smallest]
+    while found[-1] < largest:
+        found.append(min(largest, found[-1] + max(1, found[-1] // 8)))
+    return tuple(found)
+
+
 def bucket_for(buckets: Sequence[int], rows: int) -> int:
     """The smallest bucket of at least ``rows`` rows.
 

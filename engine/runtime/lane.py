@@ -1,13 +1,15 @@
 """A lane: samples that step together, through the same network calls: admit, step, retire.
 
 Samples may come and go between any two steps, each with its own program: a slot has its own
-program counter. ``Engine.sample`` admits a batch, steps until it is done, and retires it.
+program counter. ``Engine.sample`` admits a batch and steps until it is done; ``Service`` admits,
+steps and retires many requests beside each other.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -20,8 +22,9 @@ from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS, ProgramArena
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.buckets import bucket_for, smaller_buckets
+from revstep.engine.runtime.places import Places
 from revstep.engine.runtime.prepared import Capture, Prepared
-from revstep.engine.runtime.slots import Slots
+from revstep.engine.runtime.slots import Slots, copied
 from revstep.engine.runtime.watch import Clock
 from revstep.kernels import columns as col
 from revstep.kernels.layout import HISTORY_TIERS, Array
@@ -46,6 +49,7 @@ class Admission:
         uncond_at: Those of the unconditional ones; None: no sample is guided.
         base: The program's first table row.
         fields: Of the slots, where they came alone.
+        needs: What their steps need; see ``Lane.prepare``.
     """
 
     program: StepProgram
@@ -59,6 +63,7 @@ class Admission:
     inpaint: bool
     cond_at: slice | Array
     uncond_at: slice | Array | None
+    needs: tuple[int, int, bool, bool]
     base: int = 0
     fields: NDArray[np.int32] | None = None
 
@@ -103,7 +108,10 @@ class Lane:
         self.steps = 0
         self._denoiser = denoiser
         self._network = network
-        self._residents: list[Admission] = []
+        self._residents: dict[int, Admission] = {}  # id -> admission, oldest first
+        self._needs: Counter[tuple[int, int, bool, bool]] = Counter()
+        self._slots_taken = Places(self.buckets[-1])
+        self._rows_taken = Places(self.buckets[-1])
         self._prepared: dict[tuple[int, int, bool, bool], Prepared] = {}
         self._bound: dict[int, Callable[[], None]] = {}
         self._current: Prepared | None = None
@@ -132,16 +140,17 @@ class Lane:
         """
         slots, rows = self._free(batch.n, batch.rows)
         reach = max(lowest_rows, int(rows[-1]) + 1, int(slots[-1]) + 1)
-        guided = batch.guided
+        guided, inpaint = batch.guided, batch.mask is not None
         new = Admission(
             program=program, slots=slots, rows=rows, where=self._index(slots), guided=guided,
-            reach=reach, begun=self.steps, x0=x0, inpaint=batch.mask is not None,
+            reach=reach, begun=self.steps, x0=x0, inpaint=inpaint,
             cond_at=self._index(rows[: batch.n]),
             uncond_at=self._index(rows[batch.n :]) if len(guided) else None,
+            needs=(lowest_rows, program.history, x0, inpaint),
         )  # fmt: skip
         fed = 0 if self._current is None else self._current.rows
         new.base = self.arena.acquire(program)
-        self._residents.append(new)
+        self._enter(new)
         try:
             current = self._choose()
             alone = len(self._residents) == 1
@@ -171,7 +180,7 @@ class Lane:
         """
         if len(self._residents) != 1 or self._current is None:
             return None
-        here = self._residents[0]
+        (here,) = self._residents.values()
         guided, inpaint = batch.guided, batch.mask is not None
         alike = (
             here.program is program
@@ -241,12 +250,15 @@ class Lane:
 
     def retire(self, admission: Admission) -> None:
         """Frees their slots and rows, done or not; what was read of them must be copied before."""
-        place = self._residents.index(admission)
+        if id(admission) not in self._residents:
+            raise ValueError("these samples are not here: they were retired before")
         alone = len(self._residents) == 1  # whoever comes next writes all slots and rows
         if not alone:  # first, so that they stay known where the device fails
             self.slots.clear(admission.where, len(admission.slots))
-            self._net_x[self._index(admission.rows)] = 0.0
-        del self._residents[place]
+            self._net_x[admission.cond_at] = 0.0
+            if admission.uncond_at is not None:
+                self._net_x[admission.uncond_at] = 0.0
+        self._leave(admission)
         self.arena.release(admission.program)
         if alone:
             self._current, self._calls = None, ()
@@ -257,8 +269,36 @@ class Lane:
 
     def empty(self) -> None:
         """Retires all who are here: whom an interrupt left behind, where one run has the lane."""
-        for here in tuple(self._residents):
+        for here in tuple(self._residents.values()):
             self.retire(here)
+
+    @property
+    def taken(self) -> tuple[int, int]:
+        """Slots and network rows of all who are here."""
+        return len(self._slots_taken), len(self._rows_taken)
+
+    @property
+    def rows(self) -> int:
+        """Network rows of a call now; 0: nobody is here."""
+        return 0 if self._current is None else self._current.rows
+
+    def compact(self) -> bool:
+        """Moves who is here into fewer network rows, where a smaller bucket then holds all.
+
+        Between steps; their bits may change as in any other bucket.
+        """
+        fed = self.rows
+        if fed == self.buckets[0] or not fed:
+            return False
+        lowest = max(needs[0] for needs in self._needs)
+        rows = bucket_for(self.buckets, max(lowest, *self.taken))
+        if rows >= fed:
+            return False
+        for here in self._residents.values():
+            if int(here.slots[-1]) >= rows or int(here.rows.max()) >= rows:
+                self._move(here, rows)
+        self._choose()
+        return True
 
     def trim(self, limit: int) -> None:
         """Lets go of the states, where they take more than ``limit`` bytes, and of who is here."""
@@ -266,6 +306,12 @@ class Lane:
             self.empty()
             self._prepared.clear()
             self.slots = Slots(self._denoiser.spec, self.buckets[-1], self.device)
+
+    def warm_up(self, rows: int) -> None:
+        """Prepares a bucket and calls its network once, for nobody, so that no request waits."""
+        prepared = self.prepare(rows)
+        with self.slots.all_idle():
+            prepared.warm_up(self.device, 1)
 
     def prepare(
         self, rows: int, history: int = 0, x0: bool = False, inpaint: bool = False
@@ -300,15 +346,50 @@ class Lane:
         every = self._every
         if not self._residents:
             return every[:samples], every[:rows]
-        slots = np.setdiff1d(every, np.concatenate([here.slots for here in self._residents]))
-        free = np.setdiff1d(every, np.concatenate([here.rows for here in self._residents]))
-        if len(slots) < samples or len(free) < rows:
+        slots, free = (len(every) - taken for taken in self.taken)
+        if slots < samples or free < rows:
             raise CapacityError(
                 f"{samples} samples of {rows} network rows find no room beside those that are "
-                f"here: {len(slots)} slots and {len(free)} rows of {len(every)} are free; admit "
-                "them when others have been retired"
+                f"here: {slots} slots and {free} rows of {len(every)} are free; admit them when "
+                "others have been retired"
             )
-        return slots[:samples], free[:rows]
+        return self._slots_taken.lowest_free(samples), self._rows_taken.lowest_free(rows)
+
+    def _enter(self, new: Admission) -> None:
+        self._residents[id(new)] = new
+        self._needs[new.needs] += 1
+        self._slots_taken.take(new.slots)
+        self._rows_taken.take(new.rows)
+
+    def _leave(self, here: Admission) -> None:
+        del self._residents[id(here)]
+        self._needs[here.needs] -= 1
+        if not self._needs[here.needs]:
+            del self._needs[here.needs]
+        self._slots_taken.free(here.slots)
+        self._rows_taken.free(here.rows)
+
+    def _move(self, here: Admission, below: int) -> None:
+        """Gives an admission other slots and rows, all below ``below``; there is room."""
+        old_slots, old_rows = here.slots, here.rows
+        here.slots = self._slots_taken.move_below(old_slots, below)
+        here.rows = self._rows_taken.move_below(old_rows, below)
+        n = len(here.slots)
+        self.slots.move(
+            self._index(old_slots),
+            self._index(here.slots),
+            cond_rows=here.rows[:n],
+            uncond_rows=here.rows[n:],
+            guided=here.guided,
+        )
+        source, target = self._index(old_rows), self._index(here.rows)
+        for buffer in (self._net_x, *self._network.conditions.values()):
+            buffer[target] = copied(buffer[source])  # they may overlap
+        here.where = self._index(here.slots)
+        here.cond_at = self._index(here.rows[:n])
+        here.uncond_at = self._index(here.rows[n:]) if len(here.guided) else None
+        here.reach = max(here.needs[0], int(here.rows.max()) + 1, int(here.slots[-1]) + 1)
+        here.fields = None
 
     def _choose(self) -> Prepared:
         """Takes the prepared step that all who are here need."""
@@ -318,10 +399,11 @@ class Lane:
 
     def _needed(self) -> tuple[int, int, bool, bool]:
         """What ``prepare`` is asked for by all who are here."""
-        rows, history, x0, inpaint = 1, 0, False, False
-        for here in self._residents:
-            rows, history = max(rows, here.reach), max(history, here.program.history)
-            x0, inpaint = x0 or here.x0, inpaint or here.inpaint
+        rows = max(1, self._slots_taken.reach, self._rows_taken.reach)
+        history, x0, inpaint = 0, False, False
+        for lowest, of_program, reads_x0, has_known in self._needs:  # few, of however many
+            rows, history = max(rows, lowest), max(history, of_program)
+            x0, inpaint = x0 or reads_x0, inpaint or has_known
         return bucket_for(self.buckets, rows), history, x0, inpaint
 
     def _start(self, here: Admission, batch: Batch) -> None:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -25,7 +26,7 @@ class LanePool:
     """At most ``limit`` lanes at once; idle ones are kept, the least recently used go first.
 
     Args:
-        make: Makes a lane of so many network rows.
+        make: Makes a lane of the given buckets.
         limit: Runs at the same time; further ones wait for their turn. A run that a callback
             of another begins, on its thread, takes a lane beyond the limit instead: the two would
             wait for each other.
@@ -36,7 +37,7 @@ class LanePool:
 
     def __init__(
         self,
-        make: Callable[[int], Lane],
+        make: Callable[[Sequence[int]], Lane],
         limit: int,
         kernels: str,
         buckets: Sequence[int] = (),
@@ -69,7 +70,7 @@ class LanePool:
             self._places.get()
         thread.holds = True
         try:
-            return self._idle_lane(rows) or self._make(rows), nested
+            return self._idle_lane(rows) or self._make((rows,)), nested
         except BaseException:
             self._leave(nested)
             raise
@@ -80,6 +81,11 @@ class LanePool:
             self._put_back(lane)
         finally:
             self._leave(nested)
+
+    def hold(self, buckets: Sequence[int]) -> Callable[[], contextlib.AbstractContextManager[Lane]]:
+        """What gives one lane of its own, of these buckets, each time that it is called."""
+        lane = self._make(tuple(buckets))
+        return lambda: contextlib.nullcontext(lane)
 
     def _leave(self, nested: bool) -> None:
         self._thread.holds = nested
@@ -156,6 +162,10 @@ class OneLane:
         fix = "use a smaller batch_size, or load with a lower precision"
         with self._hold(me), device.use(), device.memory_named(doing, fix):
             yield self.lane
+
+    def hold(self, buckets: Sequence[int]) -> Callable[[], contextlib.AbstractContextManager[Lane]]:
+        """What lends the lane each time that it is called: see ``lend``."""
+        return partial(self.lend, max(buckets))
 
     @contextlib.contextmanager
     def _hold(self, thread: int) -> Iterator[None]:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser, NetworkBuffers
+from revstep.engine.backends.protocol import (
+    CompilesRows,
+    Denoiser,
+    DeviceDenoiser,
+    NetworkBuffers,
+)
 from revstep.engine.devices.host import HostDevice
 from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graphs
 from revstep.engine.program.table import StepProgram
 from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.buckets import make_buckets, smaller_buckets
+from revstep.engine.runtime.buckets import (
+    bucket_for,
+    fine_buckets,
+    make_buckets,
+    smaller_buckets,
+)
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.runtime.loop import run_batch
 from revstep.engine.runtime.pool import LanePool, OneLane
@@ -91,6 +103,35 @@ class Runtime:
             lane.empty()
             lane.admit(program, batch, lowest_rows=rows)
 
+    def hold(self, rows: int, *, fixed: bool) -> Callable[[], AbstractContextManager[Lane]]:
+        """What gives a lane for requests that come and go, each time that it is called.
+
+        On the host it is the caller's own, of buckets up to ``rows``; a GPU's one lane is lent
+        while its context is entered.
+
+        Args:
+            rows: Network rows of the largest call.
+            fixed: Whether every call has so many.
+
+        Raises:
+            ValueError: ``rows`` is outside the batch range.
+        """
+        return self._lanes.hold(self.buckets(rows, fixed=fixed))
+
+    def buckets(self, rows: int, *, fixed: bool) -> tuple[int, ...]:
+        """The buckets of such a lane, ascending."""
+        lowest = self.spec.batch[0]
+        make_buckets((lowest, self.spec.batch[1]), (rows,))  # refuses what is outside
+        if isinstance(self._lanes, OneLane):
+            found = self._lanes.lane.buckets
+            largest = bucket_for(found, rows)
+            return (largest,) if fixed else tuple(b for b in found if b <= largest)
+        if fixed:
+            return (rows,)
+        if isinstance(self._denoiser, CompilesRows) and self._denoiser.compiles_rows:
+            return make_buckets((lowest, rows))
+        return fine_buckets((lowest, rows))
+
     def describe(self) -> dict[str, Any]:
         """What runs; plain JSON values."""
         return {**self._denoiser.describe(), **self._lanes.describe()}
@@ -157,7 +198,7 @@ def host_runtime(
     chosen = () if buckets is None else make_buckets(denoiser.spec.batch, buckets)
     batch = (denoiser.spec.batch[0], chosen[-1]) if chosen else None
     lanes = LanePool(
-        lambda rows: host_lane(denoiser, rows),
+        partial(host_lane, denoiser),
         runs_at_once,
         HostDevice().describe_kernels(),
         chosen,
@@ -168,12 +209,12 @@ def host_runtime(
     return Runtime(denoiser, lanes, batch=batch)
 
 
-def host_lane(denoiser: Denoiser, rows: int) -> Lane:
-    """A lane of ``rows`` network rows on numpy buffers; its arena grows with its programs."""
-    network = NetworkBuffers.allocate(denoiser.spec, rows)
+def host_lane(denoiser: Denoiser, buckets: Sequence[int]) -> Lane:
+    """A lane of these buckets on numpy buffers; its arena grows with its programs."""
+    network = NetworkBuffers.allocate(denoiser.spec, max(buckets))
     return Lane(
         denoiser,
-        (rows,),
+        buckets,
         HostDevice(),
         network,
         program_rows=HOST_PROGRAM_ROWS,

@@ -144,10 +144,39 @@ class Slots:
         """Makes ``count`` slots idle."""
         self._fields[:, where] = self._blank[:, :count]
 
+    def move(
+        self,
+        source: slice | Array,
+        target: slice | Array,
+        *,
+        cond_rows: NDArray[np.intp],
+        uncond_rows: NDArray[np.intp],
+        guided: NDArray[np.intp],
+    ) -> None:
+        """Moves k samples to other slots, which may be some of their own, and to other rows.
+
+        Args:
+            source: Where they are.
+            target: Where they go.
+            cond_rows: Network rows of their conditional halves (k,), there.
+            uncond_rows: Network rows of the guided ones' unconditional halves.
+            guided: Which those are.
+        """
+        fields = copied(self._fields[:, source])
+        k = len(cond_rows)
+        rows = self._idle[[COND_ROW, UNCOND_ROW], :k].copy()
+        rows[0], rows[1, guided] = cond_rows, uncond_rows
+        fields[[COND_ROW, UNCOND_ROW]] = self._device.upload(rows)
+        self._fields[:, source] = self._blank[:, :k]
+        self._fields[:, target] = fields
+        states = (self.x, *self._history, *(() if self._known is None else self._known))
+        for array in (self.seed, *states):
+            array[target] = copied(array[source])  # they may overlap
+
     @contextlib.contextmanager
     def all_idle(self) -> Iterator[None]:
         """Every slot is idle inside: steps change nothing."""
-        kept = self._fields + 0  # a copy, of either kind
+        kept = copied(self._fields)
         self._fields[:] = self._blank
         try:
             yield
@@ -203,3 +232,8 @@ class Slots:
         shape = (len(self.seed), elements or int(self.x.shape[1]))
         self.state_bytes += 4 * shape[0] * shape[1]
         return self._device.zeros(shape, "float32")
+
+
+def copied(array: Array) -> Array:
+    """A copy, of either kind of array."""
+    return array.copy() if isinstance(array, np.ndarray) else array.clone()

@@ -53,7 +53,7 @@ def ddim_run(
     program = build_program(spec, "ddim", min(STEPS, spec.schedule.steps))
     final = np.empty((count, *spec.shape), dtype=np.float32)
     group = min(count, spec.batch[1])
-    lane = host_lane(denoiser, max(group, spec.batch[0]))
+    lane = host_lane(denoiser, (max(group, spec.batch[0]),))
     for first in range(0, count, group):
         chosen = slice(first, min(first + group, count))
         conditions = {

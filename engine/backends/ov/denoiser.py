@@ -58,6 +58,8 @@ class OpenVinoDenoiser:
             the graph does not fit the spec.
     """
 
+    compiles_rows = True
+
     def __init__(
         self,
         graph: Path,

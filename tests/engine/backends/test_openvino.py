@@ -123,7 +123,7 @@ def test_reproducible_samples_have_the_same_bits_alone_and_in_company(engines, n
 def _in_flight(denoiser):
     """The final states of two, and of one who came two steps later with guidance."""
     spec = denoiser.spec
-    lane = host_lane(denoiser, 4)
+    lane = host_lane(denoiser, (4,))
     program = build_program(spec, "ddim", steps=5)
     null = {"label": np.full(2, 4)}
     batches = [

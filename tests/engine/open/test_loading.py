@@ -58,7 +58,7 @@ def test_golden_ddim_run_holds(engine, golden):
 
 def test_golden_state_after_five_steps_holds(demo_bundle, golden):
     bundle = Bundle.open(demo_bundle)
-    lane = host_lane(OrtDenoiser(bundle.graph("fp32"), bundle.spec, threads=1), 20)
+    lane = host_lane(OrtDenoiser(bundle.graph("fp32"), bundle.spec, threads=1), (20,))
     labels = np.arange(10)
     batch = Batch(
         seeds=np.zeros(10, np.uint64),

@@ -367,7 +367,7 @@ def test_who_could_not_be_cleared_is_here_still(make, monkeypatch):
     came = lane.admit(program_for("ddim", 4), batch_of(3, 2))
     assert came.slots.tolist() == [5, 6]  # not among those that step on
     lane.retire(leaves)
-    with pytest.raises(ValueError, match="not in list"):
+    with pytest.raises(ValueError, match="retired before"):
         lane.retire(leaves)
     while not lane.done(stays):
         lane.step()
@@ -376,7 +376,7 @@ def test_who_could_not_be_cleared_is_here_still(make, monkeypatch):
 
 def test_a_hosts_arena_grows_while_samples_run():
     denoiser = NumpyDenoiser(SPEC, network)
-    lane = host_lane(denoiser, 8)
+    lane = host_lane(denoiser, (8,))
     programs = [program_for("ddim", steps) for steps in (200, 300, 999)]
     batches = [batch_of(k, 2) for k in range(3)]
     here = []

@@ -42,7 +42,7 @@ def test_runs_inside_callbacks_of_as_many_threads_as_there_are_places_end():
 
 def test_nested_loans_keep_the_pool_bounded():
     denoiser = NumpyDenoiser(SPEC, gaussian_epsilon(SPEC))
-    pool = LanePool(lambda rows: host_lane(denoiser, rows), 1, "native")
+    pool = LanePool(lambda buckets: host_lane(denoiser, buckets), 1, "native")
     lent = []
 
     def nested():

@@ -299,7 +299,7 @@ def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
 
     spec = spec_of(shape=(3,), batch=(1, 4))
     denoiser = NumpyDenoiser(spec, gaussian_epsilon(spec))
-    pool = LanePool(lambda rows: host_lane(denoiser, rows), 1, "native")
+    pool = LanePool(lambda buckets: host_lane(denoiser, buckets), 1, "native")
     lent = pool.lend(2)
     lent.__enter__()
     pool.after_fork()
