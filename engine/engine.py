@@ -330,6 +330,25 @@ class Engine:
         except (TypeError, ValueError):  # without a hash, or an array's equality
             return None
 
+    def resolve(self, request: Request) -> tuple[PreparedRun, Batch]:
+        """A request's run and values, checked: for who runs its steps themselves.
+
+        Raises:
+            ArgumentTypeError, ArgumentError, ProgramError: As ``sample``.
+        """
+        batch = batch_of(self.spec, request)
+        return self._prepared(request, batch, None), batch
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where its batches run."""
+        return self._runtime
+
+    @property
+    def fixed_rows(self) -> int | None:
+        """Network rows of every call, if it is ``reproducible``; None: as many as needed."""
+        return self._fixed_rows
+
     def _prepared(self, request: Request, batch: Batch, batch_size: int | None) -> PreparedRun:
         """The run of a request, with its program."""
         arguments = program_arguments(self.spec, request)

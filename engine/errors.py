@@ -16,12 +16,15 @@ __all__ = [
     "Cancelled",
     "CapacityError",
     "CompileError",
+    "DeadlineError",
     "DeviceMemoryError",
     "ExportError",
     "NonFiniteError",
     "ParityError",
     "ProgramError",
+    "QueueFullError",
     "RevstepError",
+    "ServiceClosedError",
 ]
 
 
@@ -94,3 +97,27 @@ class NonFiniteError(RevstepError):
 
 class Cancelled(RevstepError):  # noqa: N818  (not an error of anybody)
     """A run that its caller cancelled."""
+
+
+class DeadlineError(RevstepError):
+    """A request that was not done by its deadline; its slots are free."""
+
+
+class ServiceClosedError(RevstepError):
+    """A service that takes no more requests: it is draining, or closed."""
+
+
+class QueueFullError(RevstepError):
+    """A service whose queue is full.
+
+    Args:
+        message: As for ``RevstepError``.
+        retry_after_s: When a place may be free, in seconds.
+
+    Attributes:
+        retry_after_s: As given.
+    """
+
+    def __init__(self, *message: str | Argument, retry_after_s: float = 1.0) -> None:
+        super().__init__(*message)
+        self.retry_after_s = retry_after_s

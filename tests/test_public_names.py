@@ -14,9 +14,9 @@ import revstep.export
 NAMES = {
     "revstep": """
         Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Engine
-        GuidanceInterval GuidanceWeight NetworkBuffers PreparedRun Preview Request RevstepError
-        Runtime Sampler Samples StepProgram TimeInput Timing __version__ build_program errors
-        from_module grids initial_noise load sampler samplers schedules slerp
+        GuidanceInterval GuidanceWeight Job NetworkBuffers PreparedRun Preview Progress Request
+        RevstepError Runtime Sampler Samples Service ServiceStats StepProgram TimeInput Timing
+        __version__ build_program errors from_module grids initial_noise load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
         BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE
@@ -35,8 +35,8 @@ NAMES = {
     """,
     "revstep.errors": """
         ArgumentError ArgumentTypeError BackendError BundleError Cancelled CapacityError
-        CompileError DeviceMemoryError ExportError NonFiniteError ParityError ProgramError
-        RevstepError
+        CompileError DeadlineError DeviceMemoryError ExportError NonFiniteError ParityError
+        ProgramError QueueFullError RevstepError ServiceClosedError
     """,
     "revstep.export": """
         BOUNDS Bounds BuildOptions Form KernelFiles OPSETS Profile Sampling Stages check_parity
@@ -48,13 +48,21 @@ NO_HOME = {  # types in signatures that no user writes
     "Argument": "inside the text of an error",
     "Batch": "inside a Runtime",
     "CudaKeywords": "deprecated arguments",
+    "JobTiming": "what a Job gives",
+    "Lane": "inside a Runtime",
     "LanePool": "inside a Runtime",
+    "Message": "the text of an error",
     "OneLane": "inside a Runtime",
+    "ProgressStream": "what Service.stream gives",
+    "RequestArguments": "of a Request, as keywords",
     "Stepping": "of samplers' compat, which takes a name",
+    "Submission": "of Service.submit, as keywords",
     "Symbol": "inside a Vector",
     "Tape": "inside a Vector",
+    "Times": "inside ServiceStats",
     "Watch": "what sample gives a PreparedRun",
     "Watcher": "inside a Runtime",
+    "X0Trace": "inside a Watch",
 }
 HELP_LINES = 150
 

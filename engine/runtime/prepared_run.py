@@ -18,7 +18,7 @@ from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of, next_batch
 from revstep.engine.runtime.runtime import Runtime, run_batches
 from revstep.engine.runtime.samples import Samples
-from revstep.engine.runtime.watch import Timing, Watch
+from revstep.engine.runtime.watch import Timing, Watch, X0Trace
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -139,6 +139,21 @@ class PreparedRun:
         )
 
     @property
+    def program(self) -> StepProgram:
+        """Its program."""
+        return self._program
+
+    @property
+    def advice(self) -> Message:
+        """What may help where the network's output is not finite."""
+        return self._watch.advice
+
+    @property
+    def decodes(self) -> bool:
+        """Whether ``samples`` runs a decoder."""
+        return self._decode is not None
+
+    @property
     def length(self) -> int:
         """Network calls of the run."""
         return self._program.length
@@ -183,7 +198,12 @@ class PreparedRun:
         x = run_batches(
             self._runtime, self._program, batch, size, self._fixed_rows, watch=watch, timing=timing
         )
-        trace = watch.trace
+        return self.samples(x, batch, watch.trace)
+
+    def samples(
+        self, x: NDArray[np.float32], batch: Batch, trace: X0Trace | None = None
+    ) -> Samples:
+        """The final states (n, *shape) of a batch of this form as samples, decoded if asked for."""
         return Samples(
             x=x,
             seeds=batch.seeds,

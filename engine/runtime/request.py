@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -135,6 +135,28 @@ class Request:
             )
         if text is not None:
             raise ArgumentError(text, next(p.name for p in text.parts if isinstance(p, Argument)))
+
+
+class RequestArguments(TypedDict, total=False):
+    """The arguments of a ``Request`` besides ``n`` and ``trace_x0``, by name; see its fields."""
+
+    sampler: str | Sampler
+    steps: int | None
+    seed: int | Sequence[int] | None
+    guidance: float | ArrayLike
+    guidance_weight: GuidanceWeight | None
+    conditions: Mapping[str, ArrayLike] | None
+    null_conditions: Mapping[str, ArrayLike] | None
+    start: ArrayLike | None
+    strength: float | None
+    mask: ArrayLike | None
+    known: ArrayLike | None
+    noise: ArrayLike | None
+    grid: str | Grid | None
+    compat: str | None
+    clip: bool | None
+    final: str | None
+    decode: bool
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Request)}

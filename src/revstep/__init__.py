@@ -20,6 +20,10 @@ What a network is
     DenoiserSpec                            its shape, prediction, schedule and limits
     Condition, TimeInput, Decoder           parts of that
 
+Many requests at once
+    Service                                 one engine, whose network calls requests share
+    Job, Progress, ServiceStats             what it gives
+
 What a run does
     sampler, Sampler                        a sampler of your own
     GuidanceWeight, GuidanceInterval        guidance over time
@@ -69,6 +73,10 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.runtime.runtime import Runtime as Runtime
     from revstep.engine.runtime.samples import Samples as Samples
     from revstep.engine.runtime.watch import Timing as Timing
+    from revstep.engine.service.job import Job as Job
+    from revstep.engine.service.job import Progress as Progress
+    from revstep.engine.service.service import Service as Service
+    from revstep.engine.service.stats import ServiceStats as ServiceStats
     from revstep.engine.spec.denoiser import Condition as Condition
     from revstep.engine.spec.denoiser import Decoder as Decoder
     from revstep.engine.spec.denoiser import DenoiserSpec as DenoiserSpec
@@ -90,14 +98,18 @@ HOMES = {  # what is public, imported when it is first asked for
     "Engine": "revstep.engine.engine",
     "GuidanceInterval": "revstep.engine.program.guidance",
     "GuidanceWeight": "revstep.engine.program.guidance",
+    "Job": "revstep.engine.service.job",
     "NetworkBuffers": "revstep.engine.backends.protocol",
     "PreparedRun": "revstep.engine.runtime.prepared_run",
     "Preview": "revstep.engine.engine",
+    "Progress": "revstep.engine.service.job",
     "Request": "revstep.engine.runtime.request",
     "RevstepError": "revstep.engine.errors",
     "Runtime": "revstep.engine.runtime.runtime",
     "Sampler": "revstep.engine.program.trace",
     "Samples": "revstep.engine.runtime.samples",
+    "Service": "revstep.engine.service.service",
+    "ServiceStats": "revstep.engine.service.stats",
     "StepProgram": "revstep.engine.program.table",
     "TimeInput": "revstep.engine.spec.denoiser",
     "Timing": "revstep.engine.runtime.watch",
