@@ -16,7 +16,8 @@ NAMES = {
         Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Engine
         GuidanceInterval GuidanceWeight Job NetworkBuffers PreparedRun Preview Progress Request
         RevstepError Runtime Sampler Samples Service ServiceStats StepProgram TimeInput Timing
-        __version__ build_program errors from_module grids initial_noise load sampler samplers schedules slerp
+        __version__ build_program errors from_module grids initial_noise load sampler samplers
+        schedules slerp
     """,
     "revstep.samplers": """
         BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE

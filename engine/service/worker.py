@@ -234,9 +234,9 @@ class Worker:
             lane.empty()
 
     def _turn(self, lane: Lane) -> None:
-        if self._deadlines:
-            self._expire()
         self._take(block=False)
+        if self._deadlines and self._expire():
+            self._take(block=False)
         if self._gone:
             self._retire_gone(lane)
         if self._waiting:
@@ -284,11 +284,13 @@ class Worker:
             self._deadlines = _without_ended(self._deadlines, 2 * self._open)
             heapq.heappush(self._deadlines, (job.deadline, next(self._numbers), job))
 
-    def _expire(self) -> None:
-        now = monotonic()
+    def _expire(self) -> bool:
+        """Fails the jobs whose deadline has passed; gives whether any did."""
+        now, expired = monotonic(), False
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].done()):
             deadline, _, job = heapq.heappop(self._deadlines)
             if not job.done():
+                expired = True
                 allowed = deadline - job.submitted
                 where = "in the queue" if job.begun is None else "while it ran"
                 job.fail(
@@ -298,6 +300,7 @@ class Worker:
                     ),
                     "expired",
                 )
+        return expired
 
     # Coming and going.
 
