@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import PIL.Image
     import torch
+
+
+GAP = 2  # pixels between the pictures of a sheet
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -93,3 +97,18 @@ def images_from(samples: NDArray[np.float32], value_range: tuple[float, float] |
     scaled = np.clip((samples - lo) / (hi - lo), 0.0, 1.0)
     pixels = np.rint(scaled * 255.0).astype(np.uint8).transpose(0, 2, 3, 1)
     return [Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p) for p in pixels]
+
+
+def sheet_of(pictures: Sequence[PIL.Image.Image], columns: int) -> PIL.Image.Image:
+    """All pictures in rows of ``columns``, two pixels apart on white."""
+    from PIL import Image
+
+    width, height = pictures[0].size
+    rows = -(-len(pictures) // columns)
+    canvas = Image.new(
+        pictures[0].mode, (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white"
+    )
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        canvas.paste(picture, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
+    return canvas

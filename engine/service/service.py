@@ -66,7 +66,7 @@ class Service:
         deterministic: Give every call the same number of rows. An engine that was loaded
             ``reproducible`` has that already, and the bits are those of its ``sample``.
         ageing_s: Seconds of waiting that are worth one level of priority.
-        warm_up: Run the network once in every bucket now, so that no request waits for that.
+        warm_up: Whether ``warm_up`` is called now.
 
     Attributes:
         engine: As given.
@@ -98,16 +98,25 @@ class Service:
         )
         self.slots = self._checked_slots(slots)
         self._ageing_s = float(check_number(ageing_s, "ageing_s", 0.0, 1e6, above=True))
-        warm_up = check_bool(warm_up, "warm_up")
+        check_bool(warm_up, "warm_up")
         self._buckets = engine.runtime.buckets(self.slots, fixed=self.deterministic)
         self._closed = self._draining = False
         self._begin()
         if warm_up:
-            with self._hold() as lane:
-                lane.empty()
-                for rows in reversed(self._buckets):
-                    lane.warm_up(rows)
+            self.warm_up()
         renew_in_children(self)
+
+    def warm_up(self) -> None:
+        """Runs the network once in every bucket, so that no request waits for that.
+
+        Before the first request: the constructor does it, unless it was told not to.
+
+        Raises:
+            BackendError: The network can't be bound, or fails.
+        """
+        with self._hold() as lane:
+            for rows in reversed(self._buckets):
+                lane.warm_up(rows)
 
     def submit(
         self,

@@ -17,6 +17,7 @@ from revstep.commands.errors import INTERRUPTED, set_debug
 from revstep.commands.export import export
 from revstep.commands.info import info
 from revstep.commands.sample import sample
+from revstep.commands.serve import serve
 
 app = typer.Typer(
     name="revstep",
@@ -43,6 +44,7 @@ EXAMPLES = (
         "revstep sample my.revstep --class 0-9 -n 100 --guidance 1.5 --seed 0 --grid -o grid.png",
     ),
     (bench, "bench", "revstep bench my.revstep --batch 1,16 --steps 20 --json > latency.json"),
+    (serve, "serve", "revstep serve my.revstep --port 8000 --token-file token.txt"),
     (doctor, "doctor", "revstep doctor"),
     (demo, "demo", "revstep demo --output demo-output"),
 )

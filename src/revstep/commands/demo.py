@@ -17,7 +17,8 @@ from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import Bars, counter, out, print_json, progress_bars
-from revstep.commands.pictures import grid_of, save_picture
+from revstep.commands.pictures import save_picture
+from revstep.engine.runtime.samples import sheet_of
 
 if TYPE_CHECKING:
     from revstep.bench.latency import Latency
@@ -184,7 +185,7 @@ def _draw(engine: Engine, labels: Condition, picture: Picture, file: Path, bars:
         conditions={labels.name: np.repeat(np.asarray(classes, np.int64), picture.each)},
         progress=counter(bars.bar(picture.name)),
     )
-    save_picture(file, grid_of(samples.pil(), picture.each))
+    save_picture(file, sheet_of(samples.pil(), picture.each))
 
 
 def _measure(engine: Engine, seconds: float, bars: Bars) -> list[Latency]:

@@ -11,13 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.runtime.samples import picture_problem
+from revstep.engine.runtime.samples import picture_problem, sheet_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-GAP = 2  # pixels between the pictures of a grid
 SUFFIXES = (".png", ".npy")
 
 
@@ -69,7 +68,7 @@ class Target:
         if self.array:
             save_array(self.path, images)
         elif self.grid:
-            save_picture(self.path, grid_of(pictures, columns))
+            save_picture(self.path, sheet_of(pictures, columns))
         else:
             for path, picture in zip(self.paths, pictures, strict=True):
                 save_picture(path, picture)
@@ -107,18 +106,3 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def grid_of(pictures: Sequence[Image], columns: int) -> Image:
-    """All pictures in rows of ``columns``, two pixels apart on white."""
-    from PIL import Image
-
-    width, height = pictures[0].size
-    rows = -(-len(pictures) // columns)
-    canvas = Image.new(
-        pictures[0].mode, (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white"
-    )
-    for i, picture in enumerate(pictures):
-        row, column = divmod(i, columns)
-        canvas.paste(picture, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
-    return canvas

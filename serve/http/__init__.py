@@ -1,0 +1,1 @@
+"""The service over HTTP: JSON in; arrays, pictures and event streams out."""

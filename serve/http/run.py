@@ -1,0 +1,84 @@
+"""A server process: uvicorn, which finishes what it has when it is told to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MIN_TOKEN = 16
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which takes no more requests from the first signal on."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drains, then does what uvicorn does."""
+        self._on_exit()
+        super().handle_exit(sig, frame)
+
+
+def run(
+    app: FastAPI,
+    *,
+    host: str,
+    port: int,
+    grace_s: int,
+    started: Callable[[str], None],
+    log_level: str = "warning",
+) -> None:
+    """Serves until SIGTERM or SIGINT; then finishes what it has, within ``grace_s`` seconds.
+
+    Args:
+        app: Of ``create_app``.
+        host: The address; ``127.0.0.1`` is seen from this machine alone.
+        port: The port; 0: a free one.
+        grace_s: Seconds that running requests get at the end.
+        started: Called with the server's URL once it listens.
+        log_level: uvicorn's.
+
+    Raises:
+        OSError: The address can't be listened on.
+    """
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level=log_level, access_log=False, lifespan="on",
+        timeout_graceful_shutdown=grace_s, server_header=False,
+    )  # fmt: skip
+    listening = config.bind_socket()
+    found = listening.getsockname()
+    shown = f"[{found[0]}]" if ":" in found[0] else found[0]
+    started(f"http://{shown}:{found[1]}")
+    server = _Server(config, app.state.models.drain)
+    try:
+        server.run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def allowed_hosts(host: str) -> list[str] | None:
+    """What a Host header may say: on loopback this machine's own names; else anything (None)."""
+    return ["localhost", "127.0.0.1", "[::1]"] if host in LOOPBACK else None
+
+
+def read_token(file: Path) -> str:
+    """The token in a file, without the line's end.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It is empty, short, or no plain text.
+    """
+    text = file.read_text(encoding="utf-8").strip()
+    if len(text) < MIN_TOKEN or not text.isascii() or any(c.isspace() for c in text):
+        raise ValueError(
+            f"{file} must hold one token of at least {MIN_TOKEN} ASCII characters without spaces, "
+            f"such as `openssl rand -hex 32` prints; got {len(text)} characters"
+        )
+    return text
