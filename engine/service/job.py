@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.samples import Samples
+
+log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +102,7 @@ class Job(Future[Samples]):
         self.latest: Progress | None = None
         self.queued = False
         self.on_end: Callable[[Job, str], None] | None = None  # the service's
+        self.on_told: Callable[[], None] | None = None
         self.on_watch: Callable[[Job], None] | None = None
         self._news = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
@@ -115,6 +120,11 @@ class Job(Future[Samples]):
         self.set_running_or_notify_cancel()  # for concurrent.futures.wait
         self._tell_end()
         return True
+
+    @property
+    def over(self) -> bool:
+        """Whether its end is decided; ``done`` says so a moment later, once the end can be read."""
+        return self._gate.locked()
 
     def running(self) -> bool:
         """Whether it has slots and has not ended."""
@@ -169,13 +179,15 @@ class Job(Future[Samples]):
     def complete(self, samples: Samples) -> None:
         """Ends it with its samples, unless it has ended; for the service."""
         if self._ends("completed"):
-            self.set_result(samples)
+            with _callbacks_errors_logged():
+                self.set_result(samples)
             self._tell_end()
 
     def fail(self, error: BaseException, outcome: str = "failed") -> None:
         """Ends it with an error, unless it has ended; for the service."""
         if self._ends(outcome):
-            self.set_exception(error)
+            with _callbacks_errors_logged():
+                self.set_exception(error)
             self._tell_end()
 
     def _watch(self) -> None:
@@ -197,10 +209,21 @@ class Job(Future[Samples]):
         with self._news:
             self._news.notify_all()
         self._call_listeners()
+        if self.on_told is not None:
+            self.on_told()
 
     def _call_listeners(self) -> None:
         for listener in tuple(self._listeners):
             listener()
+
+
+@contextlib.contextmanager
+def _callbacks_errors_logged() -> Iterator[None]:
+    """What a callback raises must not end the service's thread; a ``Future`` lets exits through."""
+    try:
+        yield
+    except BaseException:
+        log.exception("a callback of a request raised")
 
 
 class Work:

@@ -131,7 +131,7 @@ class Worker:
         self._stop = False  # the thread's own
         self._started = self._stopped = False
         self._idle = threading.Condition()
-        self._open = 0  # jobs that have not ended
+        self._open = 0  # jobs of which no end can be read
         self._queued = 0  # those of them that have had no slot
         self._decoders: ThreadPoolExecutor | None = None
         self.thread = threading.Thread(target=self._run, name="revstep-service", daemon=True)
@@ -149,14 +149,14 @@ class Worker:
                 raise ServiceClosedError("this service was closed: make another")
             if self._queued >= max_queue:
                 return False
+            if not self._started:
+                self.thread.start()  # which may fail: nothing is counted then
+                self._started = True
             self._open += 1
             self._queued += 1
             job.queued = True
-            job.on_end, job.on_watch = self._ended, self._watch
+            job.on_end, job.on_told, job.on_watch = self._ended, self._told, self._watch
             self._commands.put(("job", job))
-            if not self._started:
-                self._started = True
-                self.thread.start()
         return True
 
     def stop(self) -> None:
@@ -177,7 +177,7 @@ class Worker:
 
     def waiting_work(self) -> tuple[int, int]:
         """Samples that wait for a slot, and their network rows times steps."""
-        waiting = [job for _, _, job in tuple(self._waiting) if not job.done()]
+        waiting = [job for _, _, job in tuple(self._waiting) if not job.over]
         samples = sum(job.work.waiting for job in waiting)
         return samples, sum(sum(j.work.rows[j.work.admitted :]) * j.calls for j in waiting)
 
@@ -188,14 +188,17 @@ class Worker:
         return len(running), sum(len(p.slots) for p in parts), sum(len(p.rows) for p in parts)
 
     def _ended(self, job: Job, outcome: str) -> None:
-        """A job has ended, on whatever thread."""
+        """A job's end is decided, on whatever thread."""
         self.tally.outcome(outcome)
         self._leave_queue(job)
+        if outcome != "completed":
+            self._commands.put(("ended", job))
+
+    def _told(self) -> None:
+        """A job's end can be read."""
         with self._idle:
             self._open -= 1
             self._idle.notify_all()
-        if outcome != "completed":
-            self._commands.put(("ended", job))
 
     def _leave_queue(self, job: Job) -> None:
         with self._idle:
@@ -275,7 +278,7 @@ class Worker:
                 self._stop = True
 
     def _enqueue(self, job: Job) -> None:
-        if job.done():
+        if job.over:
             return
         job.work.lot = self._slots
         key = turn_key(job.submitted, job.priority, self._ageing_s)
@@ -287,9 +290,9 @@ class Worker:
     def _expire(self) -> bool:
         """Fails the jobs whose deadline has passed; gives whether any did."""
         now, expired = monotonic(), False
-        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].done()):
+        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].over):
             deadline, _, job = heapq.heappop(self._deadlines)
-            if not job.done():
+            if not job.over:
                 expired = True
                 allowed = deadline - job.submitted
                 where = "in the queue" if job.begun is None else "while it ran"
@@ -310,7 +313,7 @@ class Worker:
         while waiting:
             job = waiting[0][2]
             work = job.work
-            if job.done() or not work.waiting:
+            if job.over or not work.waiting:
                 heapq.heappop(waiting)
                 continue
             slots, rows = (self._slots - taken for taken in lane.taken)
@@ -381,7 +384,7 @@ class Worker:
     def _step(self, lane: Lane) -> bool:
         """One step or more; gives whether there was one: all may have ended just now."""
         ends = self._ends
-        while ends and ends[0][2].job.done():
+        while ends and ends[0][2].job.over:
             heapq.heappop(ends)
         if not ends:
             return False
@@ -449,7 +452,7 @@ class Worker:
         seen = [(part, self._preview(lane, part)) for part in self._watched.values()]
         while self._ends and self._ends[0][0] <= steps:
             part = heapq.heappop(self._ends)[2]
-            if not part.job.done():
+            if not part.job.over:
                 ends.append((part, device.download(lane.states(part.admission))))
         owners = None
         if device.ahead:
@@ -487,7 +490,7 @@ class Worker:
             self._tell(part, look.steps, x0)
         for part, states in look.ends:
             job = part.job
-            if job.done():
+            if job.over:
                 continue
             job.work.store(part.first, states, self._shape)
             if job.work.ended == job.n:
@@ -499,7 +502,7 @@ class Worker:
             owners = [(p, p.admission.slots) for parts in self._parts.values() for p in parts]
         for part, slots in owners:
             bad = np.flatnonzero(look.flags[slots])
-            if not len(bad) or part.job.done():
+            if not len(bad) or part.job.over:
                 continue
             names = ", ".join(str(part.first + int(k)) for k in bad[:8])
             part.job.fail(
@@ -512,7 +515,7 @@ class Worker:
 
     def _tell(self, part: Part, steps: int, x0: NDArray[np.float32] | None) -> None:
         job, step = part.job, part.step_at(steps)
-        if job.done():
+        if job.over:
             return
         stepping = sum(
             len(p.admission.slots) * min(p.step_at(steps), job.calls)
@@ -570,6 +573,6 @@ def _without_ended(heap: list[tuple[float, int, Job]], enough: int) -> list[tupl
     """The heap; without the jobs that have ended, once it has grown beyond ``enough`` and some."""
     if len(heap) <= enough + SPARE:
         return heap
-    left = [entry for entry in heap if not entry[2].done()]
+    left = [entry for entry in heap if not entry[2].over]
     heapq.heapify(left)
     return left

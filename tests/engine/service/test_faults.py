@@ -1,0 +1,449 @@
+"""Faults: every request gets an answer or a clean refusal, no slot is lost, no bits change."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+
+import numpy as np
+import pytest
+from serving import (
+    LIMIT_S,
+    SPEC,
+    Gate,
+    assert_same_bits,
+    engine_of,
+    network,
+    outcome,
+    service_of,
+    settle,
+    until,
+)
+
+import revstep
+from revstep.errors import NonFiniteError, QueueFullError, ServiceClosedError
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What a request gets that has an engine for itself."""
+    engine = engine_of()
+    return lambda *args, **kwargs: engine.sample(*args, **kwargs).x
+
+
+def request(k):
+    """The ``k``-th of many different requests."""
+    return {
+        "n": 1 + k % 3,
+        "sampler": ("ddim", "ddpm", "dpmpp_2m", "heun", "unipc")[k % 5],
+        "steps": 2 + k % 7,
+        "seed": 100 * k,
+        "guidance": (1.0, 2.5)[k % 2],
+        "conditions": {"shift": 0.1 * (k % 9)},
+    }
+
+
+def check_rest(jobs, alone):
+    """All jobs that were completed have the bits that they have alone; gives all outcomes."""
+    found = [outcome(job) for job in jobs]
+    for k, x in enumerate(found):
+        if not isinstance(x, str):
+            assert_same_bits(x, alone(**request(k)))
+    return [x if isinstance(x, str) else "completed" for x in found]
+
+
+# The network.
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_network_that_raises_fails_who_was_in_the_call_and_the_service_goes_on(seed, alone):
+    rng = np.random.default_rng(seed)
+    calls, bad = 0, set(rng.choice(60, 4, replace=False).tolist())
+
+    def raising(x, t, conditions):
+        nonlocal calls
+        calls += 1
+        if calls in bad:
+            raise RuntimeError(f"call {calls} fails")
+        return network(x, t, conditions)
+
+    with service_of(raising, warm_up=False) as service:
+        jobs = [service.submit(**request(k)) for k in range(40)]
+        ends = check_rest(jobs, alone)
+        assert set(ends) == {"completed", "BackendError"}
+        stats = settle(service, 40)
+        assert stats.outcomes["failed"] == ends.count("BackendError")
+        failed = jobs[ends.index("BackendError")].exception()
+        assert "fails" in str(failed)
+        assert isinstance(failed.__cause__, RuntimeError)
+
+
+def test_rows_that_turn_nan_fail_their_own_request_alone(alone):
+    def spoiling(x, t, conditions):
+        out = network(x, t, conditions)
+        out[(conditions["shift"] == 7.0) & (t < 500)] = np.nan
+        return out
+
+    with service_of(spoiling) as service:
+        jobs = []
+        for k in range(30):
+            jobs.append(service.submit(**request(k)))
+            if k % 4 == 0:
+                bad = request(k) | {"n": 3, "conditions": {"shift": [0.0, 7.0, 1.0]}, "steps": 8}
+                jobs.append(service.submit(**bad))
+        bad = [job for job in jobs if job.n == 3 and isinstance(job.exception(LIMIT_S), Exception)]
+        good = [job for job in jobs if job not in bad]
+        assert len(bad) == 8
+        for job in bad:
+            with pytest.raises(NonFiniteError, match=r"of \d+, for sample 1: "):
+                job.result()
+        assert set(check_rest(good, alone)) == {"completed"}
+        settle(service, 38)
+
+
+def test_the_network_that_gives_nan_spoils_nobody_who_takes_those_slots_later(alone):
+    spoilt = True
+
+    def spoiling(x, t, conditions):
+        out = network(x, t, conditions)
+        return np.full_like(out, np.inf) if spoilt else out
+
+    with service_of(spoiling) as service:
+        bad = [service.submit(n=4, sampler="dpmpp_3m", steps=5) for _ in range(4)]
+        assert {outcome(job) for job in bad} == {"NonFiniteError"}
+        settle(service)
+        spoilt = False
+        assert set(check_rest([service.submit(**request(k)) for k in range(12)], alone)) == {
+            "completed"
+        }
+
+
+def test_a_request_that_finds_no_memory_fails_alone(monkeypatch, alone):
+    with service_of() as service:
+        with service._hold() as lane:
+            admit = lane.admit
+
+            def short(program, batch, **options):
+                if program.length == 11:
+                    raise MemoryError("none left")
+                return admit(program, batch, **options)
+
+            monkeypatch.setattr(lane, "admit", short)
+        jobs = [service.submit(**request(k)) for k in range(6)]
+        bad = service.submit(steps=11)
+        jobs += [service.submit(**request(k)) for k in range(6, 12)]
+        assert outcome(bad) == "MemoryError"
+        assert set(check_rest(jobs, alone)) == {"completed"}
+        settle(service, 13)
+
+
+# Cancels.
+
+
+def test_cancel_storms_leave_no_slot_taken_and_no_bits_changed(alone):
+    count, rng = 300, np.random.default_rng(0)
+    marked = set(rng.choice(count, 150, replace=False).tolist())
+    with service_of(max_queue=count) as service:
+        jobs = [service.submit(**request(k)) for k in range(count)]
+        order = rng.permutation(sorted(marked)).tolist()
+
+        def storm(part):
+            for k in part:
+                jobs[k].cancel()
+
+        threads = [threading.Thread(target=storm, args=(order[i::4],)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ends = check_rest(jobs, alone)
+        stats = settle(service, count)
+        assert stats.outcomes["cancelled"] == ends.count("CancelledError")
+        assert {ends[k] for k in range(count) if k not in marked} == {"completed"}
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_a_cancel_that_is_slow_to_be_seen_loses_no_slot(monkeypatch, alone, queued):
+    """The thread that cancels may wait for its turn between the decision and its being seen."""
+    gate = Gate()
+    with service_of(gate, slots=4, warm_up=False) as service:
+        full = service.submit(n=4, steps=3, seed=1)
+        gate.wait_inside()
+        job = service.submit(n=2, sampler="heun", steps=999) if queued else full
+        seen, go = threading.Event(), threading.Event()
+        cancel = Future.cancel
+
+        def slow(future):
+            seen.set()
+            assert go.wait(LIMIT_S)
+            return cancel(future)
+
+        monkeypatch.setattr(Future, "cancel", slow)
+        thread = threading.Thread(target=job.cancel)
+        thread.start()
+        assert seen.wait(LIMIT_S)
+        gate.open.set()
+        others = [service.submit(**request(k)) for k in range(6)]
+        for other in others:
+            outcome(other)
+        gate.open.clear()
+        go.set()
+        thread.join()
+        gate.open.set()
+        assert set(check_rest(others, alone)) == {"completed"}
+        if queued:
+            assert outcome(full).shape == (4, *SPEC.shape)
+        assert job.cancelled()
+        settle(service, 8 if queued else 7)
+
+
+def test_who_is_cancelled_while_it_runs_frees_its_slots_at_the_next_step():
+    gate = Gate()
+    with service_of(gate, slots=4, warm_up=False) as service:
+        long = service.submit(n=4, steps=900)
+        gate.wait_inside()
+        next_one = service.submit(n=4, steps=2)
+        assert long.cancel()
+        assert long.cancelled()
+        assert long.cancel()  # a second time changes nothing
+        gate.open.set()
+        assert outcome(next_one).shape[0] == 4
+        assert settle(service, 2).steps < 10
+        with pytest.raises(CancelledError):
+            long.result()
+
+
+def test_who_has_ended_cannot_be_cancelled():
+    with service_of() as service:
+        job = service.submit(steps=2)
+        job.result(LIMIT_S)
+        assert not job.cancel()
+        assert settle(service, 1).outcomes["completed"] == 1
+
+
+# Deadlines, the queue.
+
+
+def test_deadlines_pass_in_the_queue_and_while_it_runs(alone):
+    gate = Gate()
+    with service_of(gate, slots=4, warm_up=False) as service:
+        runs = service.submit(n=4, steps=50, deadline_s=0.02)
+        gate.wait_inside()
+        waits = service.submit(n=1, steps=2, deadline_s=0.02)
+        patient = service.submit(**request(3) | {"deadline_s": 1000.0})
+        until(lambda: time.monotonic() > waits.deadline)
+        gate.open.set()
+        assert outcome(runs) == outcome(waits) == "DeadlineError"
+        assert "while it ran" in str(runs.exception())
+        assert "in the queue" in str(waits.exception())
+        assert_same_bits(outcome(patient), alone(**request(3)))
+        assert settle(service, 3).outcomes["expired"] == 2
+
+
+def test_a_full_queue_refuses_at_once_and_takes_again(alone):
+    gate = Gate()
+    with service_of(gate, slots=2, max_queue=3, warm_up=False) as service:
+        runs = service.submit(n=2, steps=2)
+        gate.wait_inside()
+        waiting = [service.submit(**request(k)) for k in range(3)]
+        for _ in range(5):
+            with pytest.raises(QueueFullError) as refusal:
+                service.submit(steps=2)
+            assert refusal.value.retry_after_s > 0
+        assert waiting[1].cancel()
+        waiting[1] = service.submit(**request(1))  # into its place
+        gate.open.set()
+        assert set(check_rest(waiting, alone)) == {"completed"}
+        assert outcome(runs).shape[0] == 2
+        stats = settle(service, 10)
+        assert stats.outcomes["refused"] == 5
+        assert stats.outcomes["cancelled"] == 1
+
+
+# The end.
+
+
+def test_a_drain_under_load_finishes_what_it_has_and_refuses_what_comes(alone):
+    gate = Gate()
+    with service_of(gate, warm_up=False) as service:
+        jobs = [service.submit(**request(k)) for k in range(30)]
+        gate.wait_inside()
+        assert not service.drain(timeout_s=0.01)
+        with pytest.raises(ServiceClosedError):
+            service.submit(steps=2)
+        gate.open.set()
+        assert service.drain()
+        assert all(job.done() for job in jobs)
+        assert set(check_rest(jobs, alone)) == {"completed"}
+        settle(service, 31)
+
+
+def test_a_drain_is_over_when_all_results_can_be_read(monkeypatch):
+    seen, go = threading.Event(), threading.Event()
+    set_result = Future.set_result
+
+    def slow(future, result):
+        seen.set()
+        assert go.wait(LIMIT_S)
+        set_result(future, result)
+
+    with service_of() as service:
+        monkeypatch.setattr(Future, "set_result", slow)
+        job = service.submit(steps=2)
+        assert seen.wait(LIMIT_S)
+        assert not service.drain(timeout_s=0.01)
+        go.set()
+        assert service.drain()
+        assert job.done()
+
+
+def test_a_close_under_load_answers_everybody(alone):
+    gate = Gate()
+    service = service_of(gate, warm_up=False)
+    jobs = [service.submit(**request(k)) for k in range(30)]
+    gate.wait_inside()
+    closing = threading.Thread(target=service.close)
+    closing.start()
+    until(lambda: service.closed)
+    with pytest.raises(ServiceClosedError):
+        service.submit(steps=2)
+    gate.open.set()
+    closing.join(LIMIT_S)
+    assert not closing.is_alive()
+    ends = set(check_rest(jobs, alone))
+    assert ends <= {"completed", "ServiceClosedError", "CancelledError"}
+    assert ends != {"completed"}
+    settle(service, 31)
+    service.close()
+    with pytest.raises(ServiceClosedError):
+        service.submit(steps=2)
+
+
+# What callers do.
+
+
+def test_a_callback_that_exits_its_thread_ends_nobody_elses_request(caplog, alone):
+    def leave(job):
+        raise SystemExit(3)
+
+    with service_of() as service:
+        first = service.submit(**request(0))
+        first.add_done_callback(leave)
+        jobs = [service.submit(**request(k)) for k in range(1, 20)]
+        jobs[3].add_done_callback(leave)
+        assert set(check_rest([first, *jobs], alone)) == {"completed"}
+        settle(service, 20)
+
+
+def test_a_thread_that_cannot_be_started_leaves_no_place_taken(monkeypatch, alone):
+    def fails(thread):
+        raise RuntimeError("can't start new thread")
+
+    with service_of(max_queue=2) as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fails)
+            for _ in range(3):
+                with pytest.raises(RuntimeError, match="can't start"):
+                    service.submit(steps=2)
+        assert service.stats().queued == 0
+        assert_same_bits(outcome(service.submit(**request(4))), alone(**request(4)))
+        settle(service)
+
+
+def test_many_threads_submit_at_once_and_each_gets_its_own(alone):
+    ends = {}
+
+    def client(number):
+        for k in range(number, 160, 8):
+            ends[k] = outcome(service.submit(**request(k)))
+
+    with service_of() as service:
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(ends) == 160
+        for k, x in ends.items():
+            assert_same_bits(x, alone(**request(k)))
+        assert settle(service, 160).outcomes["completed"] == 160
+
+
+def test_progress_that_nobody_reads_holds_nobody_up(alone):
+    with service_of() as service:
+        jobs = [service.submit(**request(k), previews=1) for k in range(12)]
+        unread = [job.progress() for job in jobs]
+        begun = [job.progress() for job in jobs[:4]]
+        for progress in begun:
+            next(progress)
+        assert set(check_rest(jobs, alone)) == {"completed"}
+        settle(service, 12)
+        last = [list(progress)[-1] for progress in unread]
+        for job, progress in zip(jobs, last, strict=True):
+            assert progress.done == progress.total
+            assert_same_bits(progress.samples.x, job.result().x)
+
+
+def test_who_samples_on_the_same_engine_beside_the_service_gets_the_same_bits(alone):
+    engine = engine_of()
+    with revstep.Service(engine) as service:
+        jobs = []
+        for k in range(40):
+            jobs.append(service.submit(**request(k)))
+            assert_same_bits(engine.sample(**request(k)).x, alone(**request(k)))
+        assert set(check_rest(jobs, alone)) == {"completed"}
+        settle(service, 40)
+
+
+# Event loops.
+
+
+def test_tasks_that_are_cancelled_cancel_their_requests(alone):
+    gate = Gate()
+
+    async def main(service):
+        kept = [asyncio.create_task(service.sample(**request(k))) for k in range(5)]
+        gone = [asyncio.create_task(service.sample(n=2, steps=900)) for _ in range(10)]
+        await asyncio.to_thread(gate.wait_inside)
+        for task in gone:
+            task.cancel()
+        found = await asyncio.gather(*gone, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in found)
+        gate.open.set()
+        for k, samples in enumerate(await asyncio.gather(*kept)):
+            assert_same_bits(samples.x, alone(**request(k)))
+
+    with service_of(gate, warm_up=False) as service:
+        asyncio.run(asyncio.wait_for(main(service), LIMIT_S))
+        assert settle(service, 15).outcomes["cancelled"] == 10
+
+
+def test_who_leaves_a_stream_cancels_it_and_a_slow_reader_gets_the_newest(alone):
+    async def main(service):
+        async for progress in service.stream(n=2, steps=900, previews=1):
+            assert progress.x0.shape == (2, *SPEC.shape)
+            break
+        stream = service.stream(**request(4), previews=1)
+        await asyncio.to_thread(stream.job.result, LIMIT_S)
+        found = [progress async for progress in stream]
+        assert [progress.samples is not None for progress in found] == [True]
+        assert_same_bits(found[0].samples.x, alone(**request(4)))
+
+    with service_of() as service:
+        asyncio.run(asyncio.wait_for(main(service), LIMIT_S))
+        assert settle(service, 2).outcomes["cancelled"] == 1
+
+
+def test_an_event_loop_that_ends_first_leaves_the_service_working(alone):
+    gate = Gate()
+
+    async def leave(service):
+        asyncio.ensure_future(service.sample(n=2, steps=30))  # noqa: RUF006  left on purpose
+        service.stream(n=2, steps=30).job.add_done_callback(lambda job: None)
+        await asyncio.to_thread(gate.wait_inside)
+
+    with service_of(gate, warm_up=False) as service:
+        asyncio.run(leave(service))
+        gate.open.set()
+        assert_same_bits(outcome(service.submit(**request(2))), alone(**request(2)))
+        settle(service, 3)
