@@ -1,64 +1,20 @@
-"""Services under test: a network whose steps a test holds, and what must hold once all is over."""
-
-import threading
-import time
+"""Services under test: how requests end, and what must hold once all have."""
 
 import numpy as np
 from networks import NumpyDenoiser
+from stepwise import SPEC, elementwise, until
 
-from revstep import Condition, DenoiserSpec, Engine, Service
-from revstep.schedules import VPSchedule
+from revstep import Engine, Service
 
 LIMIT_S = 60.0  # that any wait may take on a busy machine; none comes near it
 
-SPEC = DenoiserSpec(
-    shape=(2, 3),
-    schedule=VPSchedule(),
-    prediction="epsilon",
-    conditions=(Condition(name="shift", null=0.25),),
-    batch=(1, 16),
-)
 
-
-def network(x, t, conditions):
-    """Element by element, so that a row's bits don't depend on its batch."""
-    shape = (-1, 1, 1)
-    shift = 0.01 * t.reshape(shape) + conditions["shift"].reshape(shape)
-    return 0.9 * x + 0.02 * shift
-
-
-def engine_of(function=network, spec=SPEC, **options):
+def engine_of(function=elementwise, spec=SPEC, **options):
     return Engine(NumpyDenoiser(spec, function), **options)
 
 
-def service_of(function=network, spec=SPEC, **options):
+def service_of(function=elementwise, spec=SPEC, **options):
     return Service(engine_of(function, spec), **options)
-
-
-def until(condition, what="the condition"):
-    """Waits for a condition, with a limit."""
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not come"
-        time.sleep(0.001)
-
-
-class Gate:
-    """A network whose calls wait while the gate is closed; ``inside`` tells of one that waits."""
-
-    def __init__(self, function=network, *, opened=False):
-        self.function = function
-        self.open, self.inside = threading.Event(), threading.Event()
-        if opened:
-            self.open.set()
-
-    def __call__(self, x, t, conditions):
-        self.inside.set()
-        assert self.open.wait(LIMIT_S)
-        return self.function(x, t, conditions)
-
-    def wait_inside(self):
-        assert self.inside.wait(LIMIT_S)
 
 
 def outcome(job):
@@ -81,13 +37,8 @@ def settle(service, submitted=None):
 
 
 def _empty(stats):
-    return not (
-        stats.queued
-        or stats.running
-        or stats.samples_waiting
-        or stats.slots_in_use
-        or stats.rows_in_use
-    )
+    left = (stats.queued, stats.running, stats.samples_waiting, stats.slots_in_use)
+    return not any((*left, stats.rows_in_use))
 
 
 def assert_same_bits(got, want):

@@ -2,25 +2,21 @@
 
 import asyncio
 import threading
-import time
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from serving import (
     LIMIT_S,
-    SPEC,
-    Gate,
     assert_same_bits,
     engine_of,
-    network,
     outcome,
     service_of,
     settle,
-    until,
 )
+from stepwise import SPEC, Stepwise, elementwise, until
 
-import revstep
+from revstep import Engine, Service
 from revstep.errors import NonFiniteError, QueueFullError, ServiceClosedError
 
 
@@ -29,6 +25,13 @@ def alone():
     """What a request gets that has an engine for itself."""
     engine = engine_of()
     return lambda *args, **kwargs: engine.sample(*args, **kwargs).x
+
+
+def held():
+    """A network whose calls wait until they are released."""
+    network = Stepwise()
+    network.hold()
+    return network
 
 
 def request(k):
@@ -65,7 +68,7 @@ def test_a_network_that_raises_fails_who_was_in_the_call_and_the_service_goes_on
         calls += 1
         if calls in bad:
             raise RuntimeError(f"call {calls} fails")
-        return network(x, t, conditions)
+        return elementwise(x, t, conditions)
 
     with service_of(raising, warm_up=False) as service:
         jobs = [service.submit(**request(k)) for k in range(40)]
@@ -80,7 +83,7 @@ def test_a_network_that_raises_fails_who_was_in_the_call_and_the_service_goes_on
 
 def test_rows_that_turn_nan_fail_their_own_request_alone(alone):
     def spoiling(x, t, conditions):
-        out = network(x, t, conditions)
+        out = elementwise(x, t, conditions)
         out[(conditions["shift"] == 7.0) & (t < 500)] = np.nan
         return out
 
@@ -105,7 +108,7 @@ def test_the_network_that_gives_nan_spoils_nobody_who_takes_those_slots_later(al
     spoilt = True
 
     def spoiling(x, t, conditions):
-        out = network(x, t, conditions)
+        out = elementwise(x, t, conditions)
         return np.full_like(out, np.inf) if spoilt else out
 
     with service_of(spoiling) as service:
@@ -165,10 +168,10 @@ def test_cancel_storms_leave_no_slot_taken_and_no_bits_changed(alone):
 @pytest.mark.parametrize("queued", [True, False])
 def test_a_cancel_that_is_slow_to_be_seen_loses_no_slot(monkeypatch, alone, queued):
     """The thread that cancels may wait for its turn between the decision and its being seen."""
-    gate = Gate()
-    with service_of(gate, slots=4, warm_up=False) as service:
+    network = held()
+    with Service(Engine(network), slots=4, warm_up=False) as service:
         full = service.submit(n=4, steps=3, seed=1)
-        gate.wait_inside()
+        network.wait_for_call()
         job = service.submit(n=2, sampler="heun", steps=999) if queued else full
         seen, go = threading.Event(), threading.Event()
         cancel = Future.cancel
@@ -182,14 +185,14 @@ def test_a_cancel_that_is_slow_to_be_seen_loses_no_slot(monkeypatch, alone, queu
         thread = threading.Thread(target=job.cancel)
         thread.start()
         assert seen.wait(LIMIT_S)
-        gate.open.set()
+        network.release()
         others = [service.submit(**request(k)) for k in range(6)]
         for other in others:
             outcome(other)
-        gate.open.clear()
+        network.hold()
         go.set()
         thread.join()
-        gate.open.set()
+        network.release()
         assert set(check_rest(others, alone)) == {"completed"}
         if queued:
             assert outcome(full).shape == (4, *SPEC.shape)
@@ -197,54 +200,14 @@ def test_a_cancel_that_is_slow_to_be_seen_loses_no_slot(monkeypatch, alone, queu
         settle(service, 8 if queued else 7)
 
 
-def test_who_is_cancelled_while_it_runs_frees_its_slots_at_the_next_step():
-    gate = Gate()
-    with service_of(gate, slots=4, warm_up=False) as service:
-        long = service.submit(n=4, steps=900)
-        gate.wait_inside()
-        next_one = service.submit(n=4, steps=2)
-        assert long.cancel()
-        assert long.cancelled()
-        assert long.cancel()  # a second time changes nothing
-        gate.open.set()
-        assert outcome(next_one).shape[0] == 4
-        assert settle(service, 2).steps < 10
-        with pytest.raises(CancelledError):
-            long.result()
-
-
-def test_who_has_ended_cannot_be_cancelled():
-    with service_of() as service:
-        job = service.submit(steps=2)
-        job.result(LIMIT_S)
-        assert not job.cancel()
-        assert settle(service, 1).outcomes["completed"] == 1
-
-
-# Deadlines, the queue.
-
-
-def test_deadlines_pass_in_the_queue_and_while_it_runs(alone):
-    gate = Gate()
-    with service_of(gate, slots=4, warm_up=False) as service:
-        runs = service.submit(n=4, steps=50, deadline_s=0.02)
-        gate.wait_inside()
-        waits = service.submit(n=1, steps=2, deadline_s=0.02)
-        patient = service.submit(**request(3) | {"deadline_s": 1000.0})
-        until(lambda: time.monotonic() > waits.deadline)
-        gate.open.set()
-        assert outcome(runs) == outcome(waits) == "DeadlineError"
-        assert "while it ran" in str(runs.exception())
-        assert "in the queue" in str(waits.exception())
-        assert_same_bits(outcome(patient), alone(**request(3)))
-        assert settle(service, 3).outcomes["expired"] == 2
+# The queue.
 
 
 def test_a_full_queue_refuses_at_once_and_takes_again(alone):
-    gate = Gate()
-    with service_of(gate, slots=2, max_queue=3, warm_up=False) as service:
+    network = held()
+    with Service(Engine(network), slots=2, max_queue=3, warm_up=False) as service:
         runs = service.submit(n=2, steps=2)
-        gate.wait_inside()
+        network.wait_for_call()
         waiting = [service.submit(**request(k)) for k in range(3)]
         for _ in range(5):
             with pytest.raises(QueueFullError) as refusal:
@@ -252,7 +215,7 @@ def test_a_full_queue_refuses_at_once_and_takes_again(alone):
             assert refusal.value.retry_after_s > 0
         assert waiting[1].cancel()
         waiting[1] = service.submit(**request(1))  # into its place
-        gate.open.set()
+        network.release()
         assert set(check_rest(waiting, alone)) == {"completed"}
         assert outcome(runs).shape[0] == 2
         stats = settle(service, 10)
@@ -264,14 +227,14 @@ def test_a_full_queue_refuses_at_once_and_takes_again(alone):
 
 
 def test_a_drain_under_load_finishes_what_it_has_and_refuses_what_comes(alone):
-    gate = Gate()
-    with service_of(gate, warm_up=False) as service:
+    network = held()
+    with Service(Engine(network), warm_up=False) as service:
         jobs = [service.submit(**request(k)) for k in range(30)]
-        gate.wait_inside()
+        network.wait_for_call()
         assert not service.drain(timeout_s=0.01)
         with pytest.raises(ServiceClosedError):
             service.submit(steps=2)
-        gate.open.set()
+        network.release()
         assert service.drain()
         assert all(job.done() for job in jobs)
         assert set(check_rest(jobs, alone)) == {"completed"}
@@ -298,16 +261,16 @@ def test_a_drain_is_over_when_all_results_can_be_read(monkeypatch):
 
 
 def test_a_close_under_load_answers_everybody(alone):
-    gate = Gate()
-    service = service_of(gate, warm_up=False)
+    network = held()
+    service = Service(Engine(network), warm_up=False)
     jobs = [service.submit(**request(k)) for k in range(30)]
-    gate.wait_inside()
+    network.wait_for_call()
     closing = threading.Thread(target=service.close)
     closing.start()
     until(lambda: service.closed)
     with pytest.raises(ServiceClosedError):
         service.submit(steps=2)
-    gate.open.set()
+    network.release()
     closing.join(LIMIT_S)
     assert not closing.is_alive()
     ends = set(check_rest(jobs, alone))
@@ -386,7 +349,7 @@ def test_progress_that_nobody_reads_holds_nobody_up(alone):
 
 def test_who_samples_on_the_same_engine_beside_the_service_gets_the_same_bits(alone):
     engine = engine_of()
-    with revstep.Service(engine) as service:
+    with Service(engine) as service:
         jobs = []
         for k in range(40):
             jobs.append(service.submit(**request(k)))
@@ -399,21 +362,21 @@ def test_who_samples_on_the_same_engine_beside_the_service_gets_the_same_bits(al
 
 
 def test_tasks_that_are_cancelled_cancel_their_requests(alone):
-    gate = Gate()
+    network = held()
 
     async def main(service):
         kept = [asyncio.create_task(service.sample(**request(k))) for k in range(5)]
         gone = [asyncio.create_task(service.sample(n=2, steps=900)) for _ in range(10)]
-        await asyncio.to_thread(gate.wait_inside)
+        await asyncio.to_thread(network.wait_for_call)
         for task in gone:
             task.cancel()
         found = await asyncio.gather(*gone, return_exceptions=True)
         assert all(isinstance(end, asyncio.CancelledError) for end in found)
-        gate.open.set()
+        network.release()
         for k, samples in enumerate(await asyncio.gather(*kept)):
             assert_same_bits(samples.x, alone(**request(k)))
 
-    with service_of(gate, warm_up=False) as service:
+    with Service(Engine(network), warm_up=False) as service:
         asyncio.run(asyncio.wait_for(main(service), LIMIT_S))
         assert settle(service, 15).outcomes["cancelled"] == 10
 
@@ -435,15 +398,15 @@ def test_who_leaves_a_stream_cancels_it_and_a_slow_reader_gets_the_newest(alone)
 
 
 def test_an_event_loop_that_ends_first_leaves_the_service_working(alone):
-    gate = Gate()
+    network = held()
 
     async def leave(service):
         asyncio.ensure_future(service.sample(n=2, steps=30))  # noqa: RUF006  left on purpose
         service.stream(n=2, steps=30).job.add_done_callback(lambda job: None)
-        await asyncio.to_thread(gate.wait_inside)
+        await asyncio.to_thread(network.wait_for_call)
 
-    with service_of(gate, warm_up=False) as service:
+    with Service(Engine(network), warm_up=False) as service:
         asyncio.run(leave(service))
-        gate.open.set()
+        network.release()
         assert_same_bits(outcome(service.submit(**request(2))), alone(**request(2)))
         settle(service, 3)
