@@ -22,7 +22,7 @@ SECONDS = 20.0
 def elementwise(x, t, conditions):
     """So that a row's bits don't depend on its batch; NaN where the shift is NaN's stand-in, 13."""
     shape = (-1,) + (1,) * (x.ndim - 1)
-    shift = conditions["shift"].reshape(shape)
+    shift = conditions["shift"].reshape(shape).astype(np.float32)
     out = 0.9 * x + 0.0002 * t.reshape(shape) + 0.02 * shift
     return np.where(shift == 13.0, np.float32(np.nan), out)
 
@@ -54,7 +54,7 @@ class Stepwise:
                     self._allowed -= 1
                 self.rows.append(len(buffers.t))
             time.sleep(self.slow_s)
-            self.inputs.append(buffers.conditions["shift"].copy())
+            self.inputs.extend(value.copy() for value in buffers.conditions.values())
             if self.fail is not None:
                 error, self.fail = self.fail, None
                 raise error
