@@ -381,11 +381,8 @@ def test_tasks_that_are_cancelled_cancel_their_requests(alone):
         assert settle(service, 15).outcomes["cancelled"] == 10
 
 
-def test_who_leaves_a_stream_cancels_it_and_a_slow_reader_gets_the_newest(alone):
+def test_a_slow_reader_of_a_stream_gets_the_newest(alone):
     async def main(service):
-        async for progress in service.stream(n=2, steps=900, previews=1):
-            assert progress.x0.shape == (2, *SPEC.shape)
-            break
         stream = service.stream(**request(4), previews=1)
         await asyncio.to_thread(stream.job.result, LIMIT_S)
         found = [progress async for progress in stream]
@@ -394,7 +391,7 @@ def test_who_leaves_a_stream_cancels_it_and_a_slow_reader_gets_the_newest(alone)
 
     with service_of() as service:
         asyncio.run(asyncio.wait_for(main(service), LIMIT_S))
-        assert settle(service, 2).outcomes["cancelled"] == 1
+        settle(service, 1)
 
 
 def test_an_event_loop_that_ends_first_leaves_the_service_working(alone):
