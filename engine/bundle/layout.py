@@ -26,6 +26,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 PARITY = "parity.npz"
 DECODER = "decoder.onnx"
+OUTPUT = "out"  # of a graph
 PLANS = "engines/"
 KERNELS = "kernels/"
 COMPILED = (PLANS, KERNELS)  # what compile makes, and makes anew where it is damaged

@@ -42,8 +42,9 @@ def writing_bundle(path: str | Path, *, overwrite: bool = False) -> Iterator[Pat
         with owned(work):
             try:
                 yield work
-                _sync_tree(work)
-                _put_in_place(work, target, overwrite=overwrite)
+                sync_tree(work)
+                check_target(target, overwrite=overwrite)
+                put_in_place(work, target)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -117,8 +118,8 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise ExportError(f"{target} has a {MANIFEST} that is not a bundle's; name another")
 
 
-def _put_in_place(work: Path, target: Path, *, overwrite: bool) -> None:
-    check_target(target, overwrite=overwrite)
+def put_in_place(work: Path, target: Path) -> None:
+    """Gives a folder its name, in one rename; the one that has it goes to where the new one was."""
     if not target.exists():
         work.rename(target)
     elif not _exchange(work, target):
@@ -145,7 +146,8 @@ def _exchange(one: Path, other: Path) -> bool:
     return code == 0
 
 
-def _sync_tree(root: Path) -> None:
+def sync_tree(root: Path) -> None:
+    """Brings a folder's files and names to the disk."""
     for path in (*root.rglob("*"), root):
         if path.is_dir():
             sync_directory(path)

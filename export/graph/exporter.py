@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import onnx
 import torch
 
+from revstep.engine.bundle.layout import OUTPUT
 from revstep.engine.errors import ExportError
 from revstep.engine.parts.decoder import ROWS_A_CALL
 from revstep.engine.spec.denoiser import MAX_BATCH, DenoiserSpec
@@ -25,7 +26,6 @@ from revstep.export.graph.failure import failure
 from revstep.export.graph.passes import fix
 from revstep.export.module.examples import example_inputs
 
-OUTPUT = "out"
 ONNX_TYPES = {
     "float32": onnx.TensorProto.FLOAT,
     "int64": onnx.TensorProto.INT64,

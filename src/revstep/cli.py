@@ -12,6 +12,7 @@ from revstep import __version__
 from revstep.commands.bench import bench
 from revstep.commands.compile import compile_
 from revstep.commands.demo import demo
+from revstep.commands.deploy import deploy
 from revstep.commands.doctor.command import doctor
 from revstep.commands.errors import INTERRUPTED, set_debug
 from revstep.commands.export import export
@@ -45,6 +46,7 @@ EXAMPLES = (
     ),
     (bench, "bench", "revstep bench my.revstep --batch 1,16 --steps 20 --json > latency.json"),
     (serve, "serve", "revstep serve my.revstep --port 8000 --token-file token.txt"),
+    (deploy, "deploy", "revstep deploy my.revstep --triton models"),
     (doctor, "doctor", "revstep doctor"),
     (demo, "demo", "revstep demo --output demo-output"),
 )

@@ -1,0 +1,172 @@
+"""The tensors of the sampling model: what a request may hold, and what a reply does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from revstep.engine.checks import check_whole, got
+from revstep.engine.errors import ArgumentError
+from revstep.engine.program.samplers import make_sampler
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+
+CONDITIONS = ("conditions", "null_conditions")
+TYPES = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output of the model.
+
+    Attributes:
+        name: Its name: the argument's of ``Service.submit``; ``conditions.label`` for one of
+            several in a mapping.
+        type: Triton's data type.
+        dims: Its shape; -1 is any length.
+        optional: Whether a request may leave it out.
+    """
+
+    name: str
+    type: str
+    dims: tuple[int, ...]
+    optional: bool = True
+
+
+def inputs(spec: DenoiserSpec) -> tuple[Tensor, ...]:
+    """What a request may hold.
+
+    What each sample has of its own begins with an axis of samples, where a length of 1 is one value
+    for all.
+    """
+    one, each = (1,), (-1,)
+    states = (-1, *spec.shape)
+    found = [
+        Tensor("n", "INT32", one),
+        Tensor("seed", "UINT64", each),
+        Tensor("sampler", "STRING", one),
+        Tensor("sampler_options", "STRING", one),
+        Tensor("steps", "INT32", one),
+        Tensor("guidance", "FP64", each),
+        *(_condition(c, "conditions") for c in spec.conditions),
+        *(_condition(c, "null_conditions") for c in spec.conditions if spec.guidable),
+        Tensor("start", "FP32", states),
+        Tensor("strength", "FP64", one),
+        Tensor("mask", "FP32", (-1,) * len(states)),  # of any shape that broadcasts
+        Tensor("known", "FP32", states),
+        Tensor("noise", "FP32", states),
+        Tensor("grid", "STRING", one),
+        Tensor("compat", "STRING", one),
+        Tensor("clip", "BOOL", one),
+        Tensor("final", "STRING", one),
+        Tensor("priority", "INT32", one),
+        Tensor("deadline_s", "FP64", one),
+    ]
+    return tuple(found)
+
+
+def outputs(spec: DenoiserSpec) -> tuple[Tensor, ...]:
+    """What a reply holds: of these what the request asked for, or all."""
+    decoder = spec.decoder
+    states = Tensor("states", "FP32", (-1, *spec.shape))
+    samples = Tensor("samples", "FP32", (-1, *(spec.shape if decoder is None else decoder.shape)))
+    found = [samples] if decoder is None else [samples, states]
+    return (*found, Tensor("seeds", "UINT64", (-1,)), Tensor("calls", "INT32", (1,)))
+
+
+def arguments(
+    given: Mapping[str, NDArray[Any]], max_samples: int, max_steps: int | None
+) -> dict[str, Any]:
+    """The arguments of ``Service.submit`` that a request's inputs are.
+
+    Args:
+        given: Input -> array, of the types and axes of ``inputs``.
+        max_samples: Most samples of a request.
+        max_steps: Most steps, or None.
+
+    Raises:
+        ArgumentError: More than that, or texts that are none.
+    """
+    found: dict[str, Any] = {}
+    for name, array in given.items():
+        mapping, _, key = name.partition(".")
+        if mapping in CONDITIONS:
+            found.setdefault(mapping, {})[key] = _each(array)
+        else:
+            found[name] = READERS.get(name, _one)(array, name)
+        if name in PER_SAMPLE or mapping in CONDITIONS:
+            _check_samples(len(array), max_samples)
+    if "n" in found:
+        check_whole(found["n"], "n", 1)
+        _check_samples(found["n"], max_samples)
+    if max_steps is not None and found.get("steps", 0) > max_steps:
+        raise ArgumentError(
+            f"steps={found['steps']} is out of range; this model takes {max_steps} at most", "steps"
+        )
+    if "sampler_options" in found:
+        found["sampler"] = _with_options(found.pop("sampler_options"), found.get("sampler", "ddim"))
+    return found
+
+
+def _condition(condition: Condition, mapping: str) -> Tensor:
+    """A condition's input; one without a null value is needed, and Triton says so."""
+    needed = mapping == "conditions" and condition.null is None
+    kind = TYPES[condition.interface]
+    return Tensor(f"{mapping}.{condition.name}", kind, (-1, *condition.shape), optional=not needed)
+
+
+def _check_samples(count: int, most: int) -> None:
+    if count > most:
+        raise ArgumentError(
+            f"a request for {count} samples is too large; this model takes {most} at most: ask "
+            "several times",
+            "n",
+        )
+
+
+def _each(array: NDArray[Any], name: str = "") -> Any:
+    """A value for each sample, or where there is one, that one for all."""
+    return array[0] if len(array) == 1 else array
+
+
+def _one(array: NDArray[Any], name: str) -> Any:
+    """The one number."""
+    return array.item()
+
+
+def _text(array: NDArray[Any], name: str) -> str:
+    try:
+        return bytes(array.item()).decode()
+    except UnicodeDecodeError:
+        raise ArgumentError(f"{name} must be UTF-8 text; got {array.item()!r:.60}", name) from None
+
+
+def _seeds(array: NDArray[Any], name: str) -> Any:
+    return int(array[0]) if len(array) == 1 else array.tolist()
+
+
+def _with_options(text: str, sampler: str) -> Any:
+    try:
+        options = json.loads(text)
+    except ValueError as error:
+        raise ArgumentError(
+            f'sampler_options must be a JSON object such as {{"eta": 0.5}}: {error}',
+            "sampler_options",
+        ) from None
+    if not isinstance(options, dict):
+        raise ArgumentError(
+            f'sampler_options must be a JSON object such as {{"eta": 0.5}}; got {got(options)}',
+            "sampler_options",
+        )
+    return make_sampler(sampler, **options)
+
+
+READERS: dict[str, Callable[[NDArray[Any], str], Any]] = {
+    **dict.fromkeys(("sampler", "sampler_options", "grid", "compat", "final"), _text),
+    **dict.fromkeys(("guidance", "start", "known", "mask", "noise"), _each),
+    "seed": _seeds,
+}
+PER_SAMPLE = frozenset({"seed", "guidance", "start", "known", "noise"})
