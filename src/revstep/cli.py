@@ -16,6 +16,7 @@ from revstep.commands.deploy import deploy
 from revstep.commands.doctor.command import doctor
 from revstep.commands.errors import INTERRUPTED, set_debug
 from revstep.commands.export import export
+from revstep.commands.generate import generate
 from revstep.commands.info import info
 from revstep.commands.sample import sample
 from revstep.commands.serve import serve
@@ -45,6 +46,11 @@ EXAMPLES = (
         "revstep sample my.revstep --class 0-9 -n 100 --guidance 1.5 --seed 0 --grid -o grid.png",
     ),
     (bench, "bench", "revstep bench my.revstep --batch 1,16 --steps 20 --json > latency.json"),
+    (
+        generate,
+        "generate",
+        "revstep generate my.revstep -n 100000 --class 0-9 --guidance 1.5 --seed 0 -o samples",
+    ),
     (serve, "serve", "revstep serve my.revstep --port 8000 --token-file token.txt"),
     (deploy, "deploy", "revstep deploy my.revstep --triton models"),
     (doctor, "doctor", "revstep doctor"),

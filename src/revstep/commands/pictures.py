@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.runtime.samples import picture_problem, sheet_of
+from revstep.engine.system.files import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,33 +75,9 @@ class Target:
 
 def save_picture(path: Path, picture: Image) -> None:
     """Writes one PNG."""
-    _write_beside(path, lambda file: picture.save(file, format="PNG"))
+    write_whole(path, lambda file: picture.save(file, format="PNG"))
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Writes one ``.npy`` file."""
-    _write_beside(path, lambda file: np.save(file, array, allow_pickle=False))
-
-
-def _write_beside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes to a temporary file in the same folder and renames it: all or nothing."""
-    try:
-        _replace(path, write)
-    except OSError as error:  # of the hidden file, if of any; the user knows the other one
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(number, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes private files; a result is an ordinary one
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, lambda file: np.save(file, array, allow_pickle=False))

@@ -1,0 +1,178 @@
+"""``Plan``: what a bulk job draws, and what is checked before it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.checks import check_one_of, check_whole
+from revstep.engine.engine import Engine
+from revstep.engine.errors import ArgumentError
+from revstep.engine.program.samplers import make_sampler
+from revstep.engine.runtime.request import SEEDS, Request
+
+FORMATS = ("parquet", "npy")
+VERSION = 1
+RUNTIME = ("backend", "version", "device", "precision", "threads", "kernels")
+"""What of ``Engine.describe`` the bits may depend on."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shard:
+    """Samples that go into one file.
+
+    Attributes:
+        number: From 0.
+        first: Number of its first sample.
+        count: How many it has.
+    """
+
+    number: int
+    first: int
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A bulk job. Sample i has the seed (seed + i) mod 2^64 and value i mod m of each condition.
+
+    Attributes:
+        n: Samples in all.
+        seed: That of sample 0.
+        sampler: The sampler's name.
+        options: Its options.
+        steps: Steps; None: 20, or what the grid has.
+        guidance: Classifier-free guidance.
+        grid: The time grid's name; None: the spec's.
+        compat: As in ``Engine.sample``.
+        clip: As in ``Engine.sample``.
+        decode: Whether a bundle's latent decoder runs.
+        conditions: name -> (m, *shape), in turn.
+        format: ``parquet`` or ``npy``.
+        shard_size: Samples in a file.
+    """
+
+    n: int
+    seed: int = 0
+    sampler: str = "ddim"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    steps: int | None = None
+    guidance: float = 1.0
+    grid: str | None = None
+    compat: str | None = None
+    clip: bool | None = None
+    decode: bool = True
+    conditions: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+    format: str = "parquet"
+    shard_size: int = 1024
+
+    def __post_init__(self) -> None:
+        check_whole(self.n, "n", 1)
+        check_whole(self.seed, "seed", 0, SEEDS - 1)
+        check_whole(self.shard_size, "shard_size", 1)
+        check_one_of(self.format, "format", FORMATS)
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """All shards, in order."""
+        return tuple(
+            Shard(k, first, min(self.shard_size, self.n - first))
+            for k, first in enumerate(range(0, self.n, self.shard_size))
+        )
+
+    def file_name(self, shard: Shard) -> str:
+        """The name of a shard's file: the names sort as the samples do."""
+        digits = max(5, len(str(-(-self.n // self.shard_size) - 1)))
+        return f"part-{shard.number:0{digits}d}.{self.format}"
+
+    def request(self, first: int, count: int) -> Request:
+        """The request for samples ``first`` to ``first + count - 1``."""
+        index = np.arange(first, first + count)
+        return Request(
+            n=count,
+            sampler=make_sampler(self.sampler, **self.options),
+            steps=self.steps,
+            seed=(self.seed + first) % SEEDS,
+            guidance=self.guidance,
+            conditions={k: v[index % len(v)] for k, v in self.conditions.items()} or None,
+            grid=self.grid,
+            compat=self.compat,
+            clip=self.clip,
+            decode=self.decode,
+        )
+
+    def identity(self, engine: Engine, bundle: Path) -> dict[str, Any]:
+        """All that the files' bits depend on, as plain JSON values.
+
+        Args:
+            engine: What draws.
+            bundle: Its bundle.
+        """
+        manifest = Bundle.open(bundle, verify=False).manifest
+        files = {
+            name: entry["sha256"]
+            for name, entry in manifest["files"].items()
+            if "/" not in name and name.endswith((".onnx", ".data"))
+        }
+        described = engine.describe()
+        return {
+            "version": VERSION,
+            **{
+                field.name: getattr(self, field.name)
+                for field in dataclasses.fields(self)
+                if field.name != "conditions"
+            },
+            "options": dict(self.options),
+            "conditions": {
+                name: {"values": len(values), "sha256": _digest(values)}
+                for name, values in self.conditions.items()
+            },
+            "bundle": {"spec": manifest["spec"], "files": files},
+            "rows": engine.fixed_rows,
+            "runtime": {name: described[name] for name in RUNTIME if name in described},
+        }
+
+
+def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to go on with another job's files.
+
+    Args:
+        found: The identity that the folder's job has.
+        wanted: The identity of this one.
+        folder: The folder.
+
+    Raises:
+        ArgumentError: They differ; it says in what.
+    """
+    wanted = json.loads(json.dumps(wanted))  # as the file holds it
+    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    if not names:
+        return
+    differences = "; ".join(_difference(n, found.get(n), wanted.get(n)) for n in names)
+    raise ArgumentError(
+        f"{folder} holds part of another job, which differs in {differences}. Go on with the same "
+        "arguments, bundle and runtime, or take another folder",
+        "output",
+    )
+
+
+def _difference(name: str, found: object, wanted: object) -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        inner = [k for k in {**wanted, **found} if found.get(k) != wanted.get(k)]
+        return ", ".join(_difference(f"{name}.{k}", found.get(k), wanted.get(k)) for k in inner)
+    if isinstance(found, (dict, list)) or isinstance(wanted, (dict, list)):
+        return name
+    return f"{name} ({found!r} there, {wanted!r} here)"
+
+
+def _digest(values: NDArray[Any]) -> str:
+    data = np.ascontiguousarray(values)
+    return hashlib.sha256(f"{data.dtype.str}{data.shape}".encode() + data.tobytes()).hexdigest()

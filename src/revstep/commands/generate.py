@@ -1,0 +1,157 @@
+"""``revstep generate``: many samples into files, on this machine or a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from revstep.commands.conditions import class_condition, condition_values
+from revstep.commands.errors import report_errors
+from revstep.commands.extras import need
+from revstep.commands.output import counter, print_json, progress_bars
+from revstep.commands.parse import name_and_value, options
+from revstep.engine.backends.registry import NAMES
+from revstep.engine.open.bundle import DEVICES
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+
+@report_errors
+def generate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
+    n: Annotated[int, typer.Option("-n", help="Samples in all.", min=1)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A folder; a job that is there goes on.")
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", help="parquet: samples, seeds and conditions; or npy.")
+    ] = "parquet",
+    shard_size: Annotated[int, typer.Option(help="Samples per file.", min=1)] = 1024,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Sample i uses seed + i; default: drawn, or that of the job there."),
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="ddim, ddpm, dpmpp_2m, ...")] = "ddim",
+    steps: Annotated[int, typer.Option(help="Steps of the time grid.", min=1)] = 20,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
+    class_: Annotated[
+        str | None, typer.Option("--class", help="Class labels, in turn: 3, or 0,3,5, or 0-9.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="name=value, a list, a range or a .npy file, in turn; repeatable."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),
+    ] = None,
+    time_grid: Annotated[
+        str | None, typer.Option(help="trailing, leading, linspace, karras, ...")
+    ] = None,
+    compat: Annotated[str | None, typer.Option(help="diffusers: step as that library.")] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Draw on a Ray cluster, or on this machine as one.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help="With --ray: the cluster; default: Ray's own rule.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="With --ray: processes at most; default: what fits.", min=1)
+    ] = None,
+    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
+    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Draw many samples into a folder of Parquet or .npy files.
+
+    A job that was killed goes on where it was when the same command is given again. Sample i has
+    the same bits however the job is cut, run or continued: every network call has the same number
+    of rows. Sample i uses condition value i mod m of the m that are given.
+    """
+    import revstep
+    from revstep.serve.bulk.generate import generate as run
+    from revstep.serve.bulk.plan import Plan
+
+    if format_ == "parquet":
+        need("pyarrow", purpose="writing Parquet")
+    if ray:
+        need("ray", "pandas", purpose="--ray")
+    for name, given in (("--address", address), ("--workers", workers)):
+        if given is not None and not ray:
+            raise ValueError(f"{name} goes with --ray")
+    engine = revstep.load(
+        bundle, backend=backend, device=device, precision=precision, threads=threads,
+        reproducible=True,
+    )  # fmt: skip
+    plan = Plan(
+        n=n, seed=seed or 0, sampler=sampler, options=options(set_ or []), steps=steps,
+        guidance=guidance, grid=time_grid, compat=compat,
+        conditions=_in_turn(engine.spec, class_, condition or []),
+        format=format_, shard_size=shard_size,
+    )  # fmt: skip
+    folder = output.absolute()
+    begun = perf_counter()
+    with progress_bars() as bars:
+        told: dict[str, Any] = {"progress": counter(bars.bar("Samples"))}
+        if ray:
+            told["draw"] = _on_ray(engine, plan, folder, address, workers)
+        outcome = run(engine, bundle, plan, folder, draw_new_seed=seed is None, **told)
+    elapsed = perf_counter() - begun
+    if as_json:
+        print_json(
+            {
+                "folder": folder, "files": outcome.files, "written": outcome.written,
+                "n": n, "drawn": outcome.samples, "seed": outcome.seed, "seconds": elapsed,
+            }
+        )  # fmt: skip
+        return
+    there = outcome.files - outcome.written
+    before = f", {there} of them from before" if there else ""
+    typer.echo(
+        f"{folder}: {n} samples in {outcome.files} files{before}; seed {outcome.seed}, "
+        f"{elapsed:.1f} s"
+    )
+
+
+def _in_turn(spec: DenoiserSpec, class_: str | None, texts: list[str]) -> dict[str, NDArray[Any]]:
+    """The values of each condition, in turn."""
+    named = [name_and_value(text, "--condition") for text in texts]
+    if class_ is not None:
+        named.insert(0, (class_condition(spec).name, class_))
+    values: dict[str, NDArray[Any]] = {}
+    for name, text in named:
+        if name in values:
+            raise ValueError(f"condition {name!r} is given twice")
+        values[name] = np.ascontiguousarray(condition_values(spec, name, text))
+    return values
+
+
+def _on_ray(engine: Any, plan: Any, folder: Path, address: str | None, workers: int | None) -> Any:
+    """What draws on a cluster: one that is there, or one of this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    from revstep.serve.ray.bulk import draw_with_ray
+
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # there is one of ours
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    described = engine.describe()
+    gpu = str(described.get("device", "cpu")).startswith("cuda")
+    cpus = 1.0 if gpu else float(described.get("threads", 1))
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    fits = int(there.get("GPU", 0)) if gpu else int(there.get("CPU", 1) // cpus)
+    return draw_with_ray(
+        engine, plan, folder, workers=workers or max(1, fits), cpus=cpus, gpus=1.0 if gpu else 0.0
+    )
