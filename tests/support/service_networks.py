@@ -30,13 +30,13 @@ class Context(nn.Module):
 
 
 class LinearNet(nn.Module):
-    """(B, 7) rows of a table."""
+    """(B, 7) rows of a table; of a width at which OpenVINO's single row has bits of its own."""
 
-    def __init__(self):
+    def __init__(self, width=101):
         super().__init__()
-        self.context = Context(160, 1000.0)
-        self.first, self.middle = nn.Linear(7, 160), nn.Linear(160, 160)
-        self.last = nn.Linear(160, 7)
+        self.context = Context(width, 1000.0)
+        self.first, self.middle = nn.Linear(7, width), nn.Linear(width, width)
+        self.last = nn.Linear(width, 7)
 
     def forward(self, x, t, label, seen):
         h = functional.silu(self.first(x) + self.context(t, label, seen))
