@@ -89,9 +89,9 @@ class Stepwise:
             self._turn.notify_all()
 
 
-def until(condition, what="the condition"):
+def until(condition, what="the condition", seconds=SECONDS):
     """Waits until ``condition()`` holds."""
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"{what} did not come within {SECONDS} s"
+        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
         time.sleep(0.001)

@@ -1,0 +1,171 @@
+"""On a real cluster: engines in tasks, bulk jobs by Ray Data, replicas by Ray Serve."""
+
+import base64
+import logging
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray")
+httpx = pytest.importorskip("httpx")
+
+from stepwise import until  # noqa: E402
+
+import revstep  # noqa: E402
+from revstep.errors import ArgumentError  # noqa: E402
+from revstep.serve.bulk.generate import generate  # noqa: E402
+from revstep.serve.bulk.plan import Plan  # noqa: E402
+from revstep.serve.ray.bulk import draw_with_ray  # noqa: E402
+from revstep.serve.ray.deployment import Settings, build_app  # noqa: E402
+
+slow = pytest.mark.slow
+# Ray opens files and sockets that it leaves to the collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # pydantic's, of ray.serve's models
+]
+
+
+@slow
+def test_an_engine_crosses_to_a_task_by_its_bundles_path(cluster, tabular_bundle):
+    engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
+
+    @cluster.remote
+    def draw(engine, seed):
+        return engine.sample(3, steps=4, seed=seed).x
+
+    got = cluster.get([draw.remote(engine, seed) for seed in (1, 2)])
+    for seed, x in zip((1, 2), got, strict=True):
+        np.testing.assert_array_equal(x, engine.sample(3, steps=4, seed=seed).x)
+
+
+@slow
+def test_what_cannot_cross_says_so(cluster, tabular_bundle):
+    service = revstep.Service(revstep.load(tabular_bundle, threads=1))
+    with service, pytest.raises(TypeError, match="send its engine"):
+        cluster.put(service)
+
+
+@slow
+def test_a_job_on_the_cluster_has_one_processs_bits_and_goes_on(cluster, tabular_bundle, tmp_path):
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    cluster.data.DataContext.get_current().enable_progress_bars = False
+    engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
+    plan = Plan(n=95, seed=3, steps=5, shard_size=10)
+    generate(engine, tabular_bundle, plan, tmp_path / "here")
+    draw = draw_with_ray(engine, plan, tmp_path / "there", workers=2, cpus=1)
+    told = []
+    outcome = generate(
+        engine, tabular_bundle, plan, tmp_path / "there", draw=draw,
+        progress=lambda done, total: told.append(done),
+    )  # fmt: skip
+    assert (outcome.files, outcome.written) == (10, 10)
+    assert told == sorted(told)
+    assert told[-1] == 95
+    names = sorted(p.name for p in (tmp_path / "here").glob("part-*"))
+    for name in names:
+        here, there = (tmp_path / folder / name for folder in ("here", "there"))
+        assert here.read_bytes() == there.read_bytes()
+    (tmp_path / "there" / names[4]).unlink()
+    again = generate(engine, tabular_bundle, plan, tmp_path / "there", draw=draw)
+    assert (again.written, again.samples) == (1, 10)
+
+
+@pytest.fixture(scope="module")
+def deployed(cluster, tabular_bundle, image_bundle):
+    """Two bundles in one application; its URL."""
+    from ray import serve
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    bundles = {"rows": str(tabular_bundle), "pictures": str(image_bundle)}
+    settings = Settings(
+        bundles=bundles, max_queue=2, slots=2, deterministic=True, cpus=0.5,
+        max_replicas=2, target_requests=2, upscale_delay_s=1,
+    )  # fmt: skip
+    serve.run(build_app(settings), route_prefix="/")
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
+def values(reply):
+    found = reply.json()
+    return np.frombuffer(base64.b64decode(found["data"]), "<f4").reshape(found["shape"])
+
+
+@slow
+def test_a_replica_serves_several_bundles(deployed, tabular_bundle):
+    models = httpx.get(f"{deployed}/v1/models", timeout=60).json()["models"]
+    assert [model["name"] for model in models] == ["rows", "pictures"]
+    body = {"model": "rows", "n": 3, "steps": 6, "seed": 11}
+    reply = httpx.post(f"{deployed}/v1/samples", json=body, timeout=60)
+    assert reply.status_code == 200, reply.text
+    with revstep.Service(
+        revstep.load(tabular_bundle, threads=1), slots=2, deterministic=True
+    ) as here:
+        want = here.submit(3, steps=6, seed=11).result(60).x
+    np.testing.assert_array_equal(values(reply), want)
+    refused = httpx.post(f"{deployed}/v1/samples", json={"steps": 3}, timeout=60)
+    assert refused.status_code == 422
+    assert refused.json()["error"]["argument"] == "model"
+
+
+@slow
+def test_events_come_through_the_proxy_as_they_happen(deployed):
+    body = {"model": "rows", "steps": 40, "stream": True}
+    with httpx.stream("POST", f"{deployed}/v1/samples", json=body, timeout=60) as reply:
+        lines = list(reply.iter_lines())
+    names = [x.removeprefix("event: ") for x in lines if x.startswith("event: ")]
+    assert names[0] == "started"
+    assert names[-1] == "result"
+    assert set(names[1:-1]) <= {"progress"}
+
+
+@slow
+def test_a_full_replica_answers_503_and_says_when_to_come_back_and_another_one_starts(deployed):
+    from ray import serve
+
+    statuses, waits, enough = [], [], threading.Event()
+
+    def ask():
+        while not enough.is_set():
+            body = {"model": "pictures", "n": 64, "steps": 1000, "deadline_s": 3}
+            reply = httpx.post(f"{deployed}/v1/samples", json=body, timeout=120)
+            statuses.append(reply.status_code)
+            if reply.status_code == 503:
+                assert reply.json()["error"]["type"] == "QueueFullError"
+                waits.append(int(reply.headers["retry-after"]))
+                enough.wait(0.2)
+
+    def replicas():
+        (application,) = serve.status().applications.values()
+        (deployment,) = application.deployments.values()
+        return deployment.replica_states.get("RUNNING", 0)
+
+    assert replicas() == 1
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: replicas() == 2, "a second replica", seconds=90)
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join(120)
+    assert set(statuses) <= {200, 503, 504}
+    assert 503 in statuses
+    assert all(1 <= wait <= 60 for wait in waits)
+
+
+def test_settings_are_checked_before_anything_starts(tmp_path):
+    for bundles, match in (("", "at least one"), ("a/x.revstep, b/x.revstep", "one name")):
+        with pytest.raises(ArgumentError, match=match):
+            build_app(Settings(bundles=bundles))
+    with pytest.raises(ArgumentError, match="max_replicas=1 is less than"):
+        build_app(Settings(bundles="x", min_replicas=2))
+    assert Settings(bundles="a.revstep,/b/c").named_bundles().keys() == {"a", "c"}
