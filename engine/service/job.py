@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.errors import BackendError
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.samples import Samples
@@ -91,6 +93,7 @@ class Job(Future[Samples]):
     ) -> None:
         super().__init__()
         self.id = secrets.token_hex(8)
+        self._process = os.getpid()
         self.n, self.seeds, self.calls = batch.n, batch.seeds, run.length
         self.priority, self.previews = priority, previews
         self.submitted = monotonic()
@@ -114,12 +117,26 @@ class Job(Future[Samples]):
         Returns:
             Whether it is cancelled; False: it had ended before.
         """
-        if not self._ends("cancelled"):
+        if self._is_parents() or not self._ends("cancelled"):
             return self.cancelled()
         super().cancel()
         self.set_running_or_notify_cancel()  # for concurrent.futures.wait
         self._tell_end()
         return True
+
+    def result(self, timeout: float | None = None) -> Samples:
+        """Its samples, or what it failed with: see ``concurrent.futures.Future.result``.
+
+        Raises:
+            BackendError: It runs in another process, which this one was forked from.
+        """
+        self._refuse_parents()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What it failed with, or None; raises as ``result``."""
+        self._refuse_parents()
+        return super().exception(timeout)
 
     @property
     def over(self) -> bool:
@@ -146,6 +163,7 @@ class Job(Future[Samples]):
         Raises:
             Exception: What ``result`` raises.
         """
+        self._refuse_parents()
         self._watch()
         seen: Progress | None = None
         while not self.done():
@@ -189,6 +207,17 @@ class Job(Future[Samples]):
             with _callbacks_errors_logged():
                 self.set_exception(error)
             self._tell_end()
+
+    def _is_parents(self) -> bool:
+        """Whether its service runs in the process that this one was forked from."""
+        return self.ended is None and os.getpid() != self._process
+
+    def _refuse_parents(self) -> None:
+        if self._is_parents():
+            raise BackendError(
+                f"this request runs in process {self._process}, and not in this forked child of "
+                "it: submit it again here"
+            )
 
     def _watch(self) -> None:
         if not self.watched:
