@@ -159,8 +159,9 @@ class SamplingModel:
 
     def _check_numpy(self) -> None:
         """Refuses a NumPy whose arrays this Triton misreads, with no word of its own."""
-        sent = np.arange(3, dtype=np.int32)
-        if not np.array_equal(self.triton.Tensor("check", sent).as_numpy(), sent):
+        tensor, sent = self.triton.Tensor, np.arange(3, dtype=np.int32)
+        # one made of DLPack is read as one of a request: it keeps no array of NumPy's
+        if not np.array_equal(tensor.from_dlpack("b", tensor("a", sent)).as_numpy(), sent):
             raise RuntimeError(
                 f"this Triton's Python backend was built for NumPy 1, and NumPy {np.__version__} "
                 "is installed: take Triton 24.11 or later, or pip install 'numpy<2' in its "
