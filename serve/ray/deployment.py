@@ -82,7 +82,7 @@ class Settings(BaseModel):
         return {name: str(Path(path).absolute()) for name, path in given.items()}
 
 
-def build_app(settings: Settings) -> Any:
+def build_app(settings: Settings | Mapping[str, Any]) -> Any:
     """A Ray Serve application of the HTTP API: every replica has all bundles of ``settings``.
 
     ``serve run revstep.serve.ray.deployment:build_app bundles=x.revstep``, or::
@@ -94,11 +94,17 @@ def build_app(settings: Settings) -> Any:
     Bundles that should scale apart are applications apart, each with its own ``name`` and
     ``route_prefix``.
 
+    Args:
+        settings: Or its fields by name, as ``serve run`` gives them.
+
     Raises:
         ArgumentError: No bundles, or two of one name.
+        pydantic.ValidationError: A field that can't be.
     """
     from ray import serve
 
+    if not isinstance(settings, Settings):
+        settings = Settings.model_validate(settings)
     if settings.max_replicas < settings.min_replicas:
         raise ArgumentError(
             f"max_replicas={settings.max_replicas} is less than min_replicas="

@@ -1,8 +1,12 @@
 """The pages that are programs: they run, print what they show, and check under mypy."""
 
+import importlib
 import json
 import os
 import re
+import shlex
+import shutil
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +20,7 @@ import revstep
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+BUNDLE = "demo-output/fashion_mnist_unet.revstep"
 PAGES = ("tutorial.md", "own-sampler.md", "conditions.md")
 
 
@@ -38,9 +43,72 @@ def test_the_examples_of_the_readme_run_on_the_bundled_denoisers_shape(tmp_path,
     engine = revstep.Engine(NumpyDenoiser(spec, lambda x, *_: x))
     monkeypatch.setattr(revstep, "load", lambda path: engine)
     blocks = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
-    own = [block for block in blocks if "engine" in block.code and "export" not in block.code][:3]
+    own = [block for block in blocks if "engine" in block.code and "export" not in block.code][:4]
     assert "slerp" in own[2].code
+    assert "Service" in own[3].code
     exec(program_of(own), {})
+
+
+def shell_lines(text, word):
+    """The shell block of the README that has ``word``, line by line; a backslash goes on."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (block,) = (block for block in blocks if word in block)
+    return block.replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_the_readmes_server_and_request_work(demo_bundle, tmp_path):
+    pytest.importorskip("fastapi")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    serve, ask = (
+        line.replace("8000", port).replace(
+            "demo-output/fashion_mnist_unet.revstep", str(demo_bundle)
+        )
+        for line in shell_lines((ROOT / "README.md").read_text(encoding="utf-8"), "revstep serve d")
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-m", *shlex.split(serve)], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    try:
+        assert f"on http://127.0.0.1:{port}" in server.stdout.readline()
+        url = f"http://127.0.0.1:{port}/readyz"
+        subprocess.run(
+            ["curl", "-sf", "--retry", "60", "--retry-all-errors", "--retry-delay", "1", url],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        subprocess.run([*shlex.split(ask), "-sSf"], check=True, cwd=tmp_path)
+        assert (tmp_path / "four.png").read_bytes().startswith(b"\x89PNG")
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+
+
+def test_the_readmes_bulk_job_and_deployment_work(demo_bundle, tmp_path):
+    pytest.importorskip("pyarrow")
+    lines = shell_lines((ROOT / "README.md").read_text(encoding="utf-8"), "revstep generate d")
+    small = {BUNDLE: str(demo_bundle), "100000": "20",
+             " --ray": " --steps 2"}  # fmt: skip
+    for line in lines:
+        for text, other in small.items():
+            line = line.replace(text, other)
+        if line.startswith("revstep"):
+            command = [sys.executable, "-m", *shlex.split(line)]
+            subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "samples" / "part-00000.parquet").exists()
+    assert list((tmp_path / "models").glob("*/config.pbtxt"))
+
+
+def test_what_the_readme_gives_serve_run_is_an_application(monkeypatch):
+    serve = pytest.importorskip("ray.serve")
+    lines = shell_lines((ROOT / "README.md").read_text(encoding="utf-8"), "revstep generate d")
+    (line,) = (line for line in lines if line.startswith("serve run"))
+    _, _, target, *given = shlex.split(line)
+    module, _, name = target.partition(":")
+    build = getattr(importlib.import_module(module), name)
+    made = build(dict(pair.split("=") for pair in given))
+    assert isinstance(made, serve.Application)
 
 
 @pytest.mark.parametrize(
