@@ -57,6 +57,8 @@ $(VENV)/.revstep-package: $(VENV)/.revstep-torch pyproject.toml CMakeLists.txt R
 	@echo '== 2/2: revstep with its native kernels, and what its tests need'
 	REVSTEP_REQUIRE_NATIVE=1 $(BIN)/python -m pip install '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install --no-deps '$(TRITON_SERVER)'
+	$(BIN)/python -m pip install --no-deps --only-binary :all: --upgrade \
+		--target $(VENV)/triton-numpy 'numpy<2' || echo 'No NumPy 1 here: its tests skip.'
 	@touch $@
 
 demo: env

@@ -4,12 +4,14 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import triton_server
 from kserve import RefusedError, infer, tensors
+from pages import run_page
 
 import revstep
 
@@ -18,6 +20,7 @@ pytestmark = [
     pytest.mark.skipif(triton_server.missing() is not None, reason=str(triton_server.missing())),
 ]
 
+DOCS = Path(__file__).parents[3] / "docs"
 STAND_IN = '''
 import json
 from pathlib import Path
@@ -64,6 +67,7 @@ def repository(tmp_path_factory, demo_bundle, image_bundle, policy_bundle):
     free = Settings(threads=1, max_samples=8, max_queue=4)
     write_models(demo_bundle, folder, name="free", settings=free, network=False, reference=True)
     write_models(image_bundle, folder, name="image", settings=fixed, network=False)
+    write_models(demo_bundle, folder, name="fashion", network=False, reference=True)
     for name, bundle in (("demo", demo_bundle), ("image", image_bundle), ("policy", policy_bundle)):
         _stand_in(write_models(bundle, folder.parent / f"{name}-networks", name=name), folder)
     return folder
@@ -113,6 +117,14 @@ def test_the_bits_are_the_engines(url, demo, labels, binary):
     np.testing.assert_array_equal(found["seeds"], wanted.seeds, strict=True)
     assert found["calls"].tolist() == [wanted.calls]
     assert set(found) == {"samples", "seeds", "calls"}
+
+
+def test_the_page_runs_and_prints_what_it_shows(url, tmp_path):
+    page = tmp_path / "triton.md"
+    text = (DOCS / "triton.md").read_text("utf-8")
+    assert "http://127.0.0.1:8000/" in text
+    page.write_text(text.replace("http://127.0.0.1:8000", url), "utf-8")
+    assert run_page(page, tmp_path) == 1
 
 
 def test_a_request_of_nothing_is_one_sample_of_a_drawn_seed(url, demo):
