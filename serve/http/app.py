@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from revstep import __version__
 from revstep.engine.runtime.samples import Samples
@@ -79,6 +77,7 @@ def create_app(
         lifespan=_lifespan(models),
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         responses=RESPONSES,
     )
     app.state.models = models
@@ -86,10 +85,10 @@ def create_app(
     _add_samples(app, models)
     _add_state(app, models)
     if page and (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
-    app.add_middleware(Guard, token=token, body_bytes=limits.body_bytes)
-    if allowed_hosts is not None:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
+        _add_page(app)
+    app.add_middleware(
+        Guard, token=token, body_bytes=limits.body_bytes, allowed_hosts=allowed_hosts
+    )
     return app
 
 
@@ -224,10 +223,24 @@ def _add_state(app: FastAPI, models: Models) -> None:
     async def ready() -> Any:
         """Whether requests are taken: after the warm-up, and not while the server drains."""
         if (problem := models.problem) is not None:
-            return plain(503, "NotReady", problem, **{"Retry-After": "1"})
+            return plain(503, "NotReady", problem, headers={"Retry-After": "1"})
         return HealthReply(status="ready")
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(text(), media_type=PROMETHEUS)
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page's files; a mount at / would take the wrong methods of other paths too."""
+    for file in sorted(PAGE.iterdir()):
+        path = "/" if file.name == "index.html" else f"/{file.name}"
+        app.add_api_route(path, _sends(file), methods=["GET", "HEAD"], include_in_schema=False)
+
+
+def _sends(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def send() -> FileResponse:
+        return FileResponse(file)
+
+    return send

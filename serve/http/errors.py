@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from concurrent.futures import CancelledError
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -53,6 +54,7 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (TypeError, 422),
 )
 RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorReply, "description": "No JSON, nested too deep, or a foreign Host"},
     401: {"model": ErrorReply, "description": "No token, or a wrong one"},
     413: {"model": ErrorReply, "description": "The body is too large"},
     422: {"model": ErrorReply, "description": "A field that can't be"},
@@ -90,9 +92,16 @@ def answer(error: BaseException) -> JSONResponse:
     return JSONResponse(body_of(error), status, headers)
 
 
-def plain(status: int, kind: str, message: str, **headers: str) -> JSONResponse:
-    """An answer to what is no exception."""
-    body = {"error": {"type": kind, "message": message, "argument": None}}
+def plain(
+    status: int,
+    kind: str,
+    message: str,
+    argument: str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An answer to what is no exception of revstep's."""
+    body = {"error": {"type": kind, "message": message, "argument": argument}}
     return JSONResponse(body, status, headers)
 
 
@@ -101,21 +110,18 @@ def add_handlers(app: FastAPI) -> None:
 
     async def of_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        found = jsonable_encoder(error.errors(), custom_encoder={bytes: repr})
-        first = found[0]
-        where = [str(part) for part in first["loc"] if part != "body"]
+        found = error.errors()
+        where = [str(part) for part in found[0]["loc"] if part != "body"]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         name = where[0] if where and where[0].isidentifier() else None
-        path = ".".join(where) or "the body"
-        message = f"{path}: {first['msg']}{more}; see /openapi.json"
-        return JSONResponse(
-            {"error": {"type": "ValidationError", "message": message, "argument": name}}, 422
-        )
+        said = str(found[0]["msg"]).removeprefix("Value error, ")
+        message = f"{'.'.join(where) or 'the body'}: {said}{more}; see /openapi.json"
+        return plain(422, "ValidationError", message, name)
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        headers = dict(error.headers or {})
-        return plain(error.status_code, "HTTPException", str(error.detail), **headers)
+        kind = getattr(error, "kind", HTTPStatus(error.status_code).phrase.replace(" ", ""))
+        return plain(error.status_code, kind, str(error.detail), headers=error.headers)
 
     async def of_revstep(request: Request, error: Exception) -> JSONResponse:
         return answer(error)

@@ -10,7 +10,7 @@ class Limits:
     """Bounds of a request; beyond them it is refused before any work.
 
     Attributes:
-        steps: Steps of the time grid.
+        steps: Steps of the time grid, times what a sampler's option repeats them.
         samples: Samples.
         body_bytes: Bytes of the body.
         deadline_s: Seconds in which a request that names no deadline must be done; None: any time.

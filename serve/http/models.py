@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from revstep.engine.errors import ArgumentError
+from revstep.engine.errors import ArgumentError, RevstepError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.program.samplers import SAMPLERS, make_sampler
+from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.service.job import Job
@@ -27,17 +28,17 @@ from revstep.serve.http.schema import (
     LimitsReply,
     ModelReply,
     SampleRequest,
-    array_of,
 )
 
 log = logging.getLogger("revstep")
 
 SEED_BITS = 53  # of drawn seeds: every JSON reader has such whole numbers
-ARRAYS = ("start", "mask", "known", "noise")
 AS_GIVEN = (
     *("n", "steps", "guidance", "strength", "grid", "compat", "clip", "final", "decode"),
-    *("priority",),
+    *("start", "mask", "known", "noise", "conditions", "null_conditions"),
+    *("priority", "previews", "deadline_s"),
 )
+REPEATING = ("repeats", "corrections")  # of samplers: network calls for each step
 Load = Callable[[], Mapping[str, Service]]
 
 
@@ -67,6 +68,11 @@ class Models:
         except Exception as error:
             log.exception("the models could not be loaded")
             self._failed = error
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is left."""
+        return not self._jobs
 
     @property
     def problem(self) -> str | None:
@@ -120,14 +126,16 @@ class Models:
             Exception: As ``service``, ``Service.submit``; and what the limits refuse.
         """
         name, service = self.service(request.model)
-        self._check(request, service)
-        arguments = _arguments(request)
+        with _arguments_errors():
+            self._check(request, service)
+            arguments = _arguments(request)
         if arguments["deadline_s"] is None:
             arguments["deadline_s"] = self.limits.deadline_s
         with self._lock:
             if request.id is not None and request.id in self._jobs:
                 raise Conflict(f"id {request.id!r} is a request's that has not ended; give another")
-            job = service.submit(**arguments)
+            with _arguments_errors():
+                job = service.submit(**arguments)
             if request.id is not None:
                 job.id = request.id
             self._jobs[job.id] = job
@@ -148,17 +156,25 @@ class Models:
         """All that are loaded."""
         return [_describe(name, one, self.limits) for name, one in self._services.items()]
 
+    def _check_steps(self, request: SampleRequest, spec: DenoiserSpec) -> None:
+        """Steps count as often as an option of the sampler repeats them."""
+        steps = request.steps or default_steps(spec, spec.grid_of(request.grid))
+        sampler, times = _sampler(request), 1
+        for name in REPEATING:
+            if name in request.sampler_options:  # as checked, with others' defaults left alone
+                times = max(times, int(getattr(sampler, name)))
+        if steps * times > (most := self.limits.steps):
+            often = f" {times} times" if times > 1 else ""
+            raise ArgumentError(f"steps={steps}{often}; this server allows {most} at most", "steps")
+
     def _forget(self, job: Any) -> None:
         self._jobs.pop(job.id, None)
 
     def _check(self, request: SampleRequest, service: Service) -> None:
-        for field, given, most in (
-            ("steps", request.steps or 0, self.limits.steps),
-            ("n", request.n, self.limits.samples),
-        ):
-            if given > most:
-                raise ArgumentError(f"{field}={given}; this server allows {most} at most", field)
+        if request.n > (most := self.limits.samples):
+            raise ArgumentError(f"n={request.n}; this server allows {most} at most", "n")
         spec = service.engine.spec
+        self._check_steps(request, spec)
         problem = picture_problem(*_output(spec, decode=request.decode))
         if request.output == "png" and problem is not None:
             raise ArgumentError(f"output 'png' is not possible: {problem}; ask for npy", "output")
@@ -166,31 +182,30 @@ class Models:
             raise ArgumentError("previews go with stream=true: nothing else shows them", "previews")
 
 
+@contextlib.contextmanager
+def _arguments_errors() -> Iterator[None]:
+    """Names of grids, samplers' options and numbers are checked all over the engine."""
+    try:
+        yield
+    except (ArgumentError, RevstepError):
+        raise
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
+    except (ArithmeticError, MemoryError) as error:
+        text = f"the numbers of this request lead beyond what can be computed: {error}"
+        raise ArgumentError(text) from error
+
+
+def _sampler(request: SampleRequest) -> BaseSampler:
+    return make_sampler(request.sampler, **request.sampler_options)
+
+
 def _arguments(request: SampleRequest) -> dict[str, Any]:
     """What ``Service.submit`` is given."""
     found: dict[str, Any] = {name: getattr(request, name) for name in AS_GIVEN}
-    found["sampler"] = make_sampler(request.sampler, **request.sampler_options)
+    found["sampler"] = _sampler(request)
     found["seed"] = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
-    found["deadline_s"] = request.deadline_s
-    found["previews"] = request.previews
-    for name in ARRAYS:
-        value = array_of(getattr(request, name), name)
-        found[name] = None if value is None else _numbers(value, name)
-    for name in ("conditions", "null_conditions"):
-        values = getattr(request, name)
-        if values is not None:
-            values = {key: _numbers(array_of(value, key), key) for key, value in values.items()}
-        found[name] = values
     return found
-
-
-def _numbers(value: Any, name: str) -> NDArray[Any]:
-    """Nested lists as an array."""
-    try:
-        return np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        text = f"{name} is no array: its lists differ in length or depth"
-        raise ArgumentError(text, name) from error
 
 
 def _output(

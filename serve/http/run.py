@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from revstep.serve.http.models import Models
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MIN_TOKEN = 16
+ANSWERS_S = 5  # that the last answers may take to be sent
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which takes no more requests from the first signal on."""
+    """uvicorn's, which at the first signal goes on answering until its requests are done.
 
-    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+    New ones get 503 meanwhile, as /readyz does: who sends them learns it from an answer, not from
+    a connection that is cut.
+    """
+
+    def __init__(self, config: uvicorn.Config, models: Models, grace_s: float) -> None:
         super().__init__(config)
-        self._on_exit = on_exit
+        self._models, self._grace_s = models, grace_s
+        self._ends_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drains, then does what uvicorn does."""
-        self._on_exit()
+        """Drains; a second signal ends what is left, a third one the process."""
         super().handle_exit(sig, frame)
+        if self._ends_at is None:
+            self._models.drain()
+            self._ends_at, self.should_exit = monotonic() + self._grace_s, False
+        elif self._ends_at > 0.0:
+            self._ends_at, self.should_exit = 0.0, False
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ends once nothing is left to do, or the time is over."""
+        ends_at = self._ends_at
+        if ends_at is not None and (self._models.idle or monotonic() >= ends_at):
+            await asyncio.to_thread(self._models.close)  # what is left gets 503
+            self.should_exit = True
+        return await super().on_tick(counter)
 
 
 def run(
@@ -50,13 +72,13 @@ def run(
     """
     config = uvicorn.Config(
         app, host=host, port=port, log_level=log_level, access_log=False, lifespan="on",
-        timeout_graceful_shutdown=grace_s, server_header=False,
+        timeout_graceful_shutdown=ANSWERS_S, server_header=False,
     )  # fmt: skip
     listening = config.bind_socket()
     found = listening.getsockname()
     shown = f"[{found[0]}]" if ":" in found[0] else found[0]
     started(f"http://{shown}:{found[1]}")
-    server = _Server(config, app.state.models.drain)
+    server = _Server(config, app.state.models, grace_s)
     try:
         server.run(sockets=[listening])
     finally:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from typing_extensions import TypeAliasType
 
-from revstep.engine.errors import ArgumentError
+from revstep.engine.nearest import unknown_names
+from revstep.serve.http.npy import array_of_npy
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = TypeAliasType("Numbers", "bool | int | Number | list[Numbers]")
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+MAX_ENTRIES = 64  # of one field: a message for each of a million wrong ones would take minutes
 
 
 class NpyArray(BaseModel):
@@ -26,27 +33,22 @@ class NpyArray(BaseModel):
 
     npy: str = Field(description="base64 of a .npy file without pickled objects")
 
-    def array(self, name: str) -> NDArray[Any]:
-        """The array.
 
-        Raises:
-            ArgumentError: It is no .npy file.
-        """
-        try:
-            data = base64.b64decode(self.npy, validate=True)
-            found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-        except (binascii.Error, ValueError, EOFError, OSError) as error:
-            text = f"{name}'s npy is no base64 of a .npy file: {error}"
-            raise ArgumentError(text, name) from error
-        return found
-
-
-Array = Numbers | NpyArray
+def _array(value: Any, validate: ValidatorFunctionWrapHandler) -> NDArray[Any]:
+    """Numbers or a .npy file as an array; as a whole, not by one error for each number."""
+    if isinstance(value, dict) and set(value) == {"npy"} and isinstance(value["npy"], str):
+        return array_of_npy(value["npy"])
+    try:
+        found = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("its lists differ in length or depth, or nest too deep") from error
+    if found.dtype.kind not in "biuf" or not np.isfinite(found).all():
+        raise ValueError('it must be finite numbers, nested lists of such, or {"npy": base64}')
+    return found
 
 
-def array_of(value: Any, name: str) -> Any:
-    """What revstep takes for a field that was given as numbers or as a .npy file."""
-    return value.array(name) if isinstance(value, NpyArray) else value
+# pydantic's own check of the union describes it in OpenAPI, and is not run.
+Array = Annotated[Numbers | NpyArray, WrapValidator(_array)]
 
 
 EXAMPLE: dict[str, JsonValue] = {"sampler": "dpmpp_2m", "steps": 12, "seed": 7, "output": "png"}
@@ -81,10 +83,12 @@ class SampleRequest(BaseModel):
         default_factory=dict, description='The sampler\'s options, such as {"eta": 0.5}'
     )
     steps: int | None = Field(None, ge=1, description="Steps; null: 20, or the grid's own")
-    seed: Seed | list[Seed] | None = Field(
+    seed: Seed | Annotated[list[Seed], Field(fail_fast=True)] | None = Field(
         None, description="Sample i uses seed + i; or one each; null: drawn, and reported"
     )
-    guidance: Number | list[Number] = Field(1.0, description="Classifier-free guidance; 1 is off")
+    guidance: Number | Annotated[list[Number], Field(fail_fast=True)] = Field(
+        1.0, description="Classifier-free guidance; 1 is off"
+    )
     conditions: dict[str, Array] | None = Field(
         None, description="name -> one value each, or one for all"
     )
@@ -110,6 +114,19 @@ class SampleRequest(BaseModel):
     previews: int = Field(
         0, ge=0, description="With stream: a preview every so many steps; 0: none"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, value: Any) -> Any:
+        """One message for all that is too much."""
+        if not isinstance(value, dict):
+            return value
+        if unknown := [name for name in value if name not in cls.model_fields]:
+            raise ValueError(unknown_names("there is no field", unknown[:8], cls.model_fields))
+        for name, field in value.items():
+            if isinstance(field, dict) and len(field) > MAX_ENTRIES:
+                raise ValueError(f"{name} has {len(field)} entries; {MAX_ENTRIES} are allowed")
+        return value
 
 
 class SampleReply(BaseModel):
