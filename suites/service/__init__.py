@@ -1,0 +1,1 @@
+"""The service under load: in-flight batching, whole generations, and one at a time."""
