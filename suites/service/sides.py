@@ -101,7 +101,7 @@ class WholeGenerations:
                     break
                 taken.append(another)
             with self._lane() as lane:
-                answer_all(lane, taken)
+                answer_all(lane, taken, self._engine.spec.shape)
 
 
 class OneAtATime:
@@ -134,14 +134,13 @@ class OneAtATime:
                 future.set_exception(error)
 
 
-def answer_all(lane: Lane, taken: list[Queued]) -> None:
+def answer_all(lane: Lane, taken: list[Queued], shape: tuple[int, ...]) -> None:
     """Runs one batch from its first step to its last, and answers everyone then."""
-    spec = taken[0][0].spec
     try:
         admitted = [lane.admit(run.program, batch) for run, batch, _ in taken]
         try:
             lane.run(max(run.length for run, _, _ in taken))
-            states = [lane.states(here).reshape(-1, *spec.shape).copy() for here in admitted]
+            states = [lane.states(here).reshape(-1, *shape).copy() for here in admitted]
         finally:
             lane.empty()
     except Exception as error:  # of any kind: the batch's
