@@ -14,7 +14,7 @@ import numpy as np
 from revstep.bench.compare import ratio_interval
 from revstep.engine.engine import Engine
 from revstep.engine.runtime.request import Request
-from suites.service.asks import mixed_asks, poisson_arrivals
+from suites.service.asks import FEWEST, MOST, SAMPLERS, mixed_asks, poisson_arrivals
 from suites.service.cases import LOADS, Case
 from suites.service.load import Replies, closed_loop, open_loop
 from suites.service.percentiles import all_supported
@@ -78,6 +78,7 @@ def step_costs(engine: Engine, core: int, seconds: float) -> dict[int, float]:
 @contextlib.contextmanager
 def all_sides(engine: Engine, names: Sequence[str], core: int) -> Iterator[dict[str, Side]]:
     """Servers of one engine whose threads are on a core; one of them is asked at a time."""
+    trace_all(engine)
     with contextlib.ExitStack() as stack:
         sides: dict[str, Side] = {}
         for name in names:
@@ -89,6 +90,13 @@ def all_sides(engine: Engine, names: Sequence[str], core: int) -> Iterator[dict[
                 side.submit(ask).result()  # a service's thread begins with its first request
             sides[name] = side
         yield sides
+
+
+def trace_all(engine: Engine) -> None:
+    """Traces every program that is asked for: nobody pays for the first of its kind."""
+    for sampler in SAMPLERS:
+        for steps in range(FEWEST, MOST + 1):
+            engine.resolve(Request(n=1, sampler=sampler, steps=steps, seed=0))
 
 
 def saturations(
@@ -113,7 +121,7 @@ def saturation_row(
 ) -> Row:
     """Rates, ratios, and what the simulation says is possible."""
     draw = np.random.default_rng(setting.seed)
-    steps = draw.integers(10, 51, 4096).tolist()
+    steps = draw.integers(FEWEST, MOST + 1, 4096).tolist()
     limits = {name: saturation(name, steps, costs) for name in POLICIES}
     return {
         "network": case.name,
