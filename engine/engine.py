@@ -7,7 +7,8 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Never
+from types import NoneType
+from typing import Any, Never, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +28,7 @@ from revstep.engine.renamed import renamed
 from revstep.engine.runtime.batch import Batch, samples_per_batch
 from revstep.engine.runtime.buckets import fixed_rows
 from revstep.engine.runtime.prepared_run import PreparedRun
-from revstep.engine.runtime.request import Request
+from revstep.engine.runtime.request import Request, RequestArguments
 from revstep.engine.runtime.resolve import batch_of, program_arguments, with_own_values
 from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
 from revstep.engine.runtime.samples import Samples
@@ -37,9 +38,15 @@ from revstep.engine.spec.grids import Grid
 
 __all__ = ["Engine", "Preview"]
 
-PROGRAMS_KEPT = 64
-RUNS_KEPT = 32  # forms of requests, without their values
+PROGRAMS_KEPT = 256  # some samplers at every number of steps from 10 to 50
+RUNS_KEPT = 256  # forms of requests, without their values
 WATCHES = ("progress", "on_step", "trace_x0", "cancel", "timing")
+FORM = (
+    *("sampler", "steps", "guidance", "guidance_weight", "strength"),
+    *("grid", "compat", "clip", "final", "decode"),
+)
+"""Arguments of a request that say what its run is, where nothing is known of the picture."""
+RESOLVED = ("seed", "conditions", "null_conditions", "noise")
 FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
 NON_FINITE = {
     "fp16": Message(
@@ -211,10 +218,7 @@ class Engine:
                     guidance_weight, strength, type(strength), grid, compat, clip, type(clip),
                     final, batch_size, type(batch_size), decode)  # fmt: skip
             if (run := self._run_of(form)) is not None:
-                if self.spec.conditions or conditions is not None or null_conditions is not None:
-                    conditions = {} if conditions is None else conditions
-                    null_conditions = {} if null_conditions is None else null_conditions
-                return run.draw(run.next_batch(seed, conditions, null_conditions, noise))
+                return run.draw(self._batch(run, seed, conditions, null_conditions, noise))
         request = Request.of(
             n,
             sampler=sampler, steps=steps, seed=seed,
@@ -233,9 +237,7 @@ class Engine:
         samples = run.draw(batch, watch=watch, timing=timing)
         hashed = type(n) is int and type(guidance) in (float, int)  # no Request and no array
         if form is not None and hashed and _is_fixed(request):
-            self._runs[form] = run.without_values()
-            for oldest in list(self._runs)[:-RUNS_KEPT]:  # a copy: other threads add
-                self._runs.pop(oldest, None)
+            self._keep(form, run)
         return samples
 
     def prepare(
@@ -330,14 +332,52 @@ class Engine:
         except (TypeError, ValueError):  # without a hash, or an array's equality
             return None
 
-    def resolve(self, request: Request) -> tuple[PreparedRun, Batch]:
+    def _keep(self, form: tuple[Any, ...], run: PreparedRun) -> None:
+        """Has ``_run_of`` find a run; the oldest are given up."""
+        self._runs[form] = run.without_values()
+        for oldest in list(self._runs)[:-RUNS_KEPT]:  # a copy: other threads add
+            self._runs.pop(oldest, None)
+
+    def _batch(
+        self,
+        run: PreparedRun,
+        seed: int | Sequence[int] | None,
+        conditions: Mapping[str, ArrayLike] | None,
+        null_conditions: Mapping[str, ArrayLike] | None,
+        noise: ArrayLike | None,
+    ) -> Batch:
+        """The values of a request whose run is kept."""
+        if self.spec.conditions or conditions is not None or null_conditions is not None:
+            conditions = {} if conditions is None else conditions
+            null_conditions = {} if null_conditions is None else null_conditions
+        return run.next_batch(seed, conditions, null_conditions, noise)
+
+    def resolve(
+        self, n: int | Request | None = None, **arguments: Unpack[RequestArguments]
+    ) -> tuple[PreparedRun, Batch]:
         """A request's run and values, checked: for who runs its steps themselves.
+
+        Args:
+            n: As in ``sample``.
+            arguments: As in ``sample``.
 
         Raises:
             ArgumentTypeError, ArgumentError, ProgramError: As ``sample``.
         """
+        form: tuple[Any, ...] | None = None
+        given = arguments.get
+        if given("start") is None and given("mask") is None and given("known") is None:
+            form = (n, type(n), *(pair for name in FORM for pair in _typed(given(name))))
+            if (run := self._run_of(form)) is not None:
+                values = (given(name) for name in RESOLVED)
+                return run, self._batch(run, *values)
+        request = Request.of(n, **arguments)
         batch = batch_of(self.spec, request)
-        return self._prepared(request, batch, None), batch
+        run = self._prepared(request, batch, None)
+        hashed = type(n) is int and type(given("guidance")) in (float, int, NoneType)
+        if form is not None and hashed and _is_fixed(request):
+            self._keep(form, run)
+        return run, batch
 
     @property
     def runtime(self) -> Runtime:
@@ -455,6 +495,10 @@ def _is_fixed(request: Request) -> bool:
     return isinstance(request.sampler, FunctionSampler) or isinstance(
         request.resolved_sampler, FIXED
     )
+
+
+def _typed(value: object) -> tuple[object, type]:
+    return value, type(value)
 
 
 ARGUMENTS = tuple(inspect.signature(Engine.sample).parameters)[1:-1]

@@ -72,6 +72,12 @@ class ProgramArena:
         self._entries.move_to_end(program.key)
         return entry.base
 
+    def reserve(self, rows: int) -> None:
+        """Makes the capacity at least ``rows``; nobody is using a program."""
+        if self.capacity < rows:
+            self._entries.clear()
+            self.table = self._empty(rows)
+
     def release(self, program: StepProgram) -> None:
         """Ends one use."""
         entry = self._entries[program.key]

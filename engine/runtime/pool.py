@@ -19,6 +19,7 @@ from revstep.engine.runtime.buckets import bucket_for
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.system.forks import refuse_forked, renew_in_children
 
+HELD_PROGRAM_ROWS = 8192  # of a lane for mixed requests: 1 MB, which is taken as it fills
 KEPT_BYTES = 1 << 22  # of states that an idle lane keeps: what is small is fast
 
 
@@ -85,6 +86,7 @@ class LanePool:
     def hold(self, buckets: Sequence[int]) -> Callable[[], contextlib.AbstractContextManager[Lane]]:
         """What gives one lane of its own, of these buckets, each time that it is called."""
         lane = self._make(tuple(buckets))
+        lane.arena.reserve(HELD_PROGRAM_ROWS)
         return lambda: contextlib.nullcontext(lane)
 
     def _leave(self, nested: bool) -> None:

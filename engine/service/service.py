@@ -304,11 +304,11 @@ class Service:
             arguments = {k: v for k, v in arguments.items() if k in REQUESTED}
         if deadline_s is not None:
             deadline_s = float(check_number(deadline_s, "deadline_s", 0.0, numpy=True, above=True))
-        request = Request.of(n, **arguments)
-        if request.trace_x0 is not None and request.trace_x0 is not False:
+        trace = n.trace_x0 if isinstance(n, Request) else None
+        if trace is not None and trace is not False:
             text = "a service keeps no trace_x0: leave it out, and ask for previews"
             raise ArgumentError(text, "trace_x0")
-        run, batch = self.engine.resolve(request)
+        run, batch = self.engine.resolve(n, **arguments)
         if len(batch.guided) and self.slots < 2:
             text = "guidance needs 2 network rows per sample, and this service has 1 slot"
             raise ArgumentError(text, "guidance")

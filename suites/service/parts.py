@@ -13,7 +13,6 @@ import numpy as np
 
 from revstep.bench.compare import ratio_interval
 from revstep.engine.engine import Engine
-from revstep.engine.runtime.request import Request
 from suites.service.asks import FEWEST, MOST, SAMPLERS, mixed_asks, poisson_arrivals
 from suites.service.cases import LOADS, Case
 from suites.service.load import Replies, closed_loop, open_loop
@@ -58,7 +57,7 @@ def step_costs(engine: Engine, core: int, seconds: float) -> dict[int, float]:
         seconds: For each number of rows.
     """
     steps = min(50, engine.spec.schedule.steps)
-    run, batch = engine.resolve(Request(n=1, sampler="ddim", steps=steps, seed=0))
+    run, batch = engine.resolve(n=1, sampler="ddim", steps=steps, seed=0)
     found = {}
     with on_core(core), engine.runtime.hold(SLOTS, fixed=False)() as lane:
         for rows in (rows for rows in lane.buckets if rows <= SLOTS):
@@ -96,7 +95,7 @@ def trace_all(engine: Engine) -> None:
     """Traces every program that is asked for: nobody pays for the first of its kind."""
     for sampler in SAMPLERS:
         for steps in range(FEWEST, MOST + 1):
-            engine.resolve(Request(n=1, sampler=sampler, steps=steps, seed=0))
+            engine.resolve(n=1, sampler=sampler, steps=steps, seed=0)
 
 
 def saturations(
@@ -129,7 +128,8 @@ def saturation_row(
         "seconds": dict(seconds),
         "limit_per_s": limits,
         "ratios": {
-            other: ratio_interval([seconds[IN_FLIGHT]], [seconds[other]]) for other in (WHOLE, ALONE)
+            other: ratio_interval([seconds[IN_FLIGHT]], [seconds[other]])
+            for other in (WHOLE, ALONE)
         },
         "limit_ratios": {other: limits[IN_FLIGHT] / limits[other] for other in (WHOLE, ALONE)},
         "backlog": BACKLOG,
@@ -176,9 +176,7 @@ def turn(names: list[str], number: int) -> list[str]:
     return names if number % 2 == 0 else names[::-1]
 
 
-def fixed_rows_row(
-    sides: Mapping[str, Side], engine: Engine, case: Case, setting: Setting
-) -> Row:
+def fixed_rows_row(sides: Mapping[str, Side], engine: Engine, case: Case, setting: Setting) -> Row:
     """Throughput with the same bits in any company, against without."""
     seconds = saturations(sides, engine, case, setting)
     ratio = ratio_interval([seconds[FIXED_ROWS]], [seconds[IN_FLIGHT]])

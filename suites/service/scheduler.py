@@ -9,7 +9,6 @@ from typing import Any
 
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.engine import Engine
-from revstep.engine.runtime.request import Request
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
 from suites.service.asks import Ask, mixed_asks
@@ -102,7 +101,7 @@ def _each_step(side: InFlight, network: Spin, work: Callable[[], object]) -> flo
 
 
 def _lane(engine: Engine, network: Spin) -> float:
-    run, batch = engine.resolve(Request(n=1, sampler="ddim", steps=STEPS, seed=0))
+    run, batch = engine.resolve(n=1, sampler="ddim", steps=STEPS, seed=0)
     with engine.runtime.hold(SLOTS, fixed=False)() as lane:
         for _ in range(SLOTS):
             lane.admit(run.program, batch)

@@ -15,7 +15,6 @@ from revstep.engine.errors import QueueFullError
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.runtime.prepared_run import PreparedRun
-from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.samples import Samples
 from revstep.engine.service.service import Service
 from suites.service.asks import Ask
@@ -39,9 +38,7 @@ class Side(Protocol):
 class InFlight:
     """``revstep.Service``: a request steps from the next step on, and leaves when it is done."""
 
-    def __init__(
-        self, engine: Engine, slots: int = SLOTS, *, deterministic: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, slots: int = SLOTS, *, deterministic: bool = False) -> None:
         self.service = Service(
             engine, slots=slots, max_queue=MAX_QUEUE, deterministic=deterministic
         )
@@ -81,7 +78,7 @@ class WholeGenerations:
 
     def submit(self, ask: Ask) -> Future[Samples]:
         """Takes a request, checked here as a service does."""
-        run, batch = self._engine.resolve(Request(n=1, **ask.arguments()))
+        run, batch = self._engine.resolve(n=1, **ask.arguments())
         refuse_over(self._queue.qsize())
         future: Future[Samples] = Future()
         self._queue.put((run, batch, future))

@@ -109,3 +109,16 @@ def test_a_refused_run_leaves_the_engine_usable():
         engine.sample(2, steps=20, seed=0)
     for steps in range(1, 15):
         assert engine.sample(2, steps=steps, seed=0).x.shape == (2, 2)
+
+
+def test_an_arena_with_room_in_reserve_takes_many_programs_without_growing():
+    found = arena(16)
+    found.reserve(256)
+    table = found.table
+    many = [program(steps) for steps in range(2, 12)]
+    bases = [found.acquire(p) for p in many]
+    assert found.table is table
+    for base, p in zip(bases, many, strict=True):
+        assert (rows_of(found, base, p) == p.table).all()
+    found.reserve(64)
+    assert found.table is table
