@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("kernels", "engine", "export", "bench", "suites", "proofs", "src/revstep")
+FOLDERS = ("kernels", "engine", "export", "bench", "serve", "suites", "proofs", "src/revstep")
 
 
 def _rooms():
