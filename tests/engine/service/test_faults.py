@@ -1,6 +1,7 @@
 """Faults: every request gets an answer or a clean refusal, no slot is lost, no bits change."""
 
 import asyncio
+import shutil
 import threading
 from concurrent.futures import Future
 
@@ -16,7 +17,9 @@ from serving import (
 )
 from stepwise import SPEC, Stepwise, elementwise, until
 
+import revstep
 from revstep import Engine, Service
+from revstep.engine.backends.ov import library
 from revstep.errors import NonFiniteError, QueueFullError, ServiceClosedError
 
 
@@ -407,3 +410,36 @@ def test_an_event_loop_that_ends_first_leaves_the_service_working(alone):
         network.release()
         assert_same_bits(outcome(service.submit(**request(2))), alone(**request(2)))
         settle(service, 3)
+
+
+# The bundle.
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "removed"])
+def test_a_bundle_that_is_replaced_changes_nothing_for_a_running_service(
+    backend, gone, tabular_bundle, copy_of
+):
+    """Buckets that nobody has asked for yet have the same weights as those that run."""
+    pytest.importorskip("onnxruntime")
+    if backend == "openvino" and not library.installed():
+        pytest.skip("OpenVINO is not installed")
+    alone = revstep.load(tabular_bundle, backend=backend, device="cpu", threads=1)
+    other = copy_of(tabular_bundle, "other.revstep")
+    for graph in other.glob("*.onnx"):
+        graph.write_bytes(b"another one")
+    path = copy_of(tabular_bundle)
+    engine = revstep.load(path, backend=backend, device="cpu", threads=1)
+    with Service(engine, slots=8, warm_up=False) as service:
+        jobs = [service.submit(1, steps=900, seed=7)]
+        path.rename(path.with_name("old.revstep"))
+        if gone:
+            shutil.rmtree(path.with_name("old.revstep"))
+        else:
+            other.rename(path)
+        jobs += [service.submit(n, steps=9, seed=n) for n in (1, 3, 6, 12)]
+        assert all(not isinstance(outcome(job), str) for job in jobs)
+        for job in jobs:
+            want = alone.sample(job.n, steps=job.calls, seed=int(job.seeds[0])).x
+            assert np.abs(job.result().x - want).max() < 1e-4
+        settle(service, 5)
