@@ -20,6 +20,7 @@ import revstep
 from revstep.errors import DeadlineError
 
 STEPS, STRENGTH = 16, 0.5  # 16 steps for the first plan, 8 for those that start from the last one
+SPEED = 0.05  # of a velocity of 1, per tick
 Array = NDArray[np.float32]
 
 
@@ -29,7 +30,7 @@ class Drive:
 
     Attributes:
         missed: Ticks whose plan came too late: the robot drove the last plan on.
-        late: Ticks that began late.
+        late: Ticks that ended late.
         plan_ms: From the look to the plan, of the ticks that had one.
         distance: From the goal, after each tick.
     """
@@ -51,7 +52,14 @@ def moved_on(plan: Array) -> Array:
     return np.concatenate([plan[1:], plan[-1:]])
 
 
-def new_plan(
+def first_plan(service: revstep.Service, offset: Array, seed: int) -> Array:
+    """A plan (16, 2) from noise. The robot stands, so it has no deadline."""
+    conditions = {"observation": offset}
+    job = service.submit(1, sampler="dpmpp_2m", steps=STEPS, seed=seed, conditions=conditions)
+    return job.result().x[0]
+
+
+def next_plan(
     service: revstep.Service, offset: Array, last: Array, seed: int, deadline_s: float
 ) -> Array | None:
     """A plan (16, 2) from the last one; None where it would come too late."""
@@ -77,22 +85,20 @@ def drive(
 ) -> Drive:
     """Drives a robot from the origin; ``deadline_s`` is what a tick leaves for its plan."""
     found, position = Drive(), np.zeros(2, np.float32)
-    first = {"conditions": {"observation": goal_at(0)}}  # the robot stands: no deadline yet
-    plan = service.submit(1, sampler="dpmpp_2m", steps=STEPS, seed=robot, **first).result().x[0]
-    new_plan(service, goal_at(0), plan, 0, 10.0)  # a form of request is prepared when it is new
+    plan = first_plan(service, goal_at(0) - position, robot)
+    next_plan(service, goal_at(0), plan, 0, 10.0)  # a new form of request is prepared once
     begun = time.monotonic()
     for tick in range(ticks):
         looked = time.monotonic()
         offset = goal_at(tick) - position
         plan = moved_on(plan)
-        seed = ticks * robot + tick
-        newer = new_plan(service, offset, plan, seed, deadline_s)
+        newer = next_plan(service, offset, plan, ticks * robot + tick, deadline_s)
         if newer is None:
             found.missed += 1
         else:
             plan = newer
             found.plan_ms.append(1e3 * (time.monotonic() - looked))
-        position = position + plan[0]
+        position = position + SPEED * plan[0]
         found.distance.append(float(np.linalg.norm(goal_at(tick) - position)))
         wait = begun + (tick + 1) * tick_s - time.monotonic()
         found.late += wait < 0
@@ -105,7 +111,8 @@ def report(name: str, found: Drive, ticks: int) -> str:
     times = np.percentile(found.plan_ms, [50, 95, 100]) if found.plan_ms else [np.nan] * 3
     p50, p95, most = (f"{value:.2f}" for value in times)
     return (
-        f"{name}: {found.missed} of {ticks} plans missed their deadline, {found.late} ticks late; "
+        f"{name}: {found.missed} of {ticks} plans missed their deadline, "
+        f"{found.late} ticks ended late; "
         f"plan p50 {p50} ms, p95 {p95} ms, longest {most} ms; "
         f"{found.distance[-1]:.3f} from the goal"
     )

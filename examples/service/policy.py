@@ -1,8 +1,8 @@
 """A robot policy whose answers are known exactly, so that it needs no training.
 
-Plans are 16 velocities in a plane. Given where the goal lies, an expert's plans are normal: their
-mean closes 12 % of what is left at each tick, and they differ by a smooth curve. Of a normal
-distribution the denoised estimate is a formula, and this network computes it:
+A plan is 16 velocities in a plane, 1 being 0.05 a tick. Given where the goal lies, an expert's
+plans are normal: their mean closes 12 % of what is left at each tick, and they differ by a smooth
+curve. Of a normal distribution the denoised estimate is a formula, and this network computes it:
 
     E[x0 | x_t] = mean + C alpha (alpha^2 C + sigma^2 I)^-1 (x_t - alpha mean)
 
@@ -13,7 +13,8 @@ import torch
 
 import revstep
 
-HORIZON, GAIN, SPREAD, SMOOTH = 16, 0.12, 0.02, 4.0
+HORIZON, SPEED = 16, 0.05
+GAIN, SPREAD, SMOOTH = 0.12, 0.2, 4.0
 SCHEDULE = revstep.schedules.VPSchedule(steps=100, betas="squaredcos_cap_v2")
 
 
@@ -27,7 +28,7 @@ class Planner(torch.nn.Module):
         variances, basis = torch.linalg.eigh(SPREAD**2 * curve)
         alpha, sigma = map(torch.as_tensor, SCHEDULE.alpha_sigma(range(SCHEDULE.steps)))
         share = variances * alpha[:, None] / (variances * alpha[:, None] ** 2 + sigma[:, None] ** 2)
-        self.register_buffer("approach", (GAIN * (1 - GAIN) ** tick).float())
+        self.register_buffer("approach", (GAIN / SPEED * (1 - GAIN) ** tick).float())
         self.register_buffer("basis", basis.float())
         self.register_buffer("alpha", alpha.float())
         self.register_buffer("share", share.float())  # (100, 16): of each component, kept
