@@ -400,3 +400,51 @@ def test_large_states_are_let_go_of_between_runs():
         states = lane.slots.x
         lane.trim(limit)
         assert (lane.slots.x is states) == bool(limit)
+
+
+def fine(make):
+    return make(buckets=(1, 2, 3, 4, 6, 8, 12, 16))
+
+
+@pytest.mark.parametrize("make", [host, torch_host], ids=["numpy", "torch"])
+def test_who_stays_moves_into_fewer_rows_and_keeps_its_bits(make):
+    lane, denoiser = fine(make)
+    programs = [program_for(name, 12) for name in ("ddim", "dpmpp_3m", "ddpm")]
+    batches = [
+        batch_of(1, 4),
+        batch_of(2, 3, np.float32([1.0, 3.0, 1.0]), inpaint=True),
+        batch_of(3, 2, 2.0, start=True),
+    ]
+    first, *stay = [lane.admit(p, b) for p, b in zip(programs, batches, strict=True)]
+    assert lane.taken == (9, 12)
+    assert lane.rows == 12
+    for _ in range(3):
+        lane.step()
+    lane.retire(first)
+    assert lane.rows == 12  # until somebody asks
+    assert lane.compact()
+    assert lane.rows == 8
+    assert not lane.compact()
+    assert {int(r) for a in stay for r in a.rows} == set(range(8))
+    late = lane.admit(programs[0], batches[0])
+    assert lane.rows == 12
+    for _ in range(4):
+        lane.step()
+    lane.retire(late)
+    lane.compact()
+    while not lane.done(stay[0]):
+        lane.step()
+    for here, program, batch in zip(stay, programs[1:], batches[1:], strict=True):
+        assert_same(lane.states(here), eager_loop(denoiser, program, batch))
+        lane.retire(here)
+    assert lane.rows == 0
+    assert not lane.compact()
+
+
+def test_the_lowest_rows_of_a_run_are_kept_when_it_moves():
+    lane, _ = fine(host)
+    gone = lane.admit(program_for("ddim", 5), batch_of(1, 6))
+    lane.admit(program_for("ddim", 5), batch_of(2, 1), lowest_rows=4)
+    lane.retire(gone)
+    assert lane.compact()
+    assert lane.rows == 4
