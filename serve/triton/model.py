@@ -8,6 +8,7 @@ first to let a model answer so (response senders outside of decoupled models).
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -29,9 +30,11 @@ from revstep.engine.service.service import Service
 from revstep.serve.triton.settings import Settings
 from revstep.serve.triton.tensors import arguments, outputs
 
+log = logging.getLogger("revstep")
+
 LOOK_S = 0.1  # between two looks at who has cancelled
 DRAIN_S = 20.0  # less than the 30 s that Triton waits for its own exit
-REPLIES = 4  # threads that decode texts and copy samples, off the service's own
+REPLIES = 4  # threads that send responses, off the service's own
 CODES = (
     (ArgumentError, "INVALID_ARG"),
     (ProgramError, "INVALID_ARG"),
@@ -140,7 +143,10 @@ class SamplingModel:
         self._send(sender, response)
 
     def _send(self, sender: Any, response: Any) -> None:
-        sender.send(response, flags=self.triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        try:
+            sender.send(response, flags=self.triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception:  # on a thread of ours nobody else would say it
+            log.exception("a response could not be sent")
 
     def _error(self, error: BaseException) -> Any:
         kind = self.triton.TritonError

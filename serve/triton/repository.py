@@ -141,7 +141,7 @@ def _checked_name(name: str | None, bundle: Path) -> str:
     if not NAME.fullmatch(found):
         raise ArgumentError(
             f"a model's name is made of letters, digits, '_', '-' and '.', and begins with none of "
-            f"the last two; got {found!r}: give another",
+            f"the last two; got {found!r}: give another name",
             "name",
         )
     return found
@@ -164,11 +164,13 @@ def _check_target(model: Path, *, overwrite: bool) -> None:
     ours = config.is_file() and config.read_text("utf-8", errors="replace").startswith(WRITTEN)
     if not ours:
         raise FileExistsError(
-            f"{model} exists and is no model that a deploy wrote, so it is not replaced; pass "
-            "another --name"
+            f"{model} exists and is no model that a deploy wrote, so it is not replaced; give "
+            "another name"
         )
     if not overwrite:
-        raise FileExistsError(f"{model} exists; pass --overwrite to replace it, or another --name")
+        raise FileExistsError(
+            f"{model} exists; pass --overwrite (overwrite=True) to replace it, or give another name"
+        )
 
 
 @contextlib.contextmanager

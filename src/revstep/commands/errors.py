@@ -21,9 +21,10 @@ MACHINE_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOME
 
 OPTIONS = {
     name: "--" + name.replace("_", "-") for name in
-    ("backend", "batch_size", "clip", "compat", "device", "guidance", "known", "mask",
-     "memory_limit", "opset", "optimization_level", "precision", "seconds", "seed", "start",
-     "steps", "strength", "threads")
+    ("backend", "batch_size", "clip", "compat", "device", "guidance", "instances", "known", "mask",
+     "max_queue", "max_samples", "max_steps", "memory_limit", "opset",
+     "optimization_level", "precision", "seconds", "seed", "slots", "start", "steps",
+     "strength", "threads")
 } | {
     "n": "-n", "grid": "--time-grid", "output": "--module-output",
     "conditions": "--class or --condition", "gpus": "--gpu", "batch": "--batch or --dynamic",

@@ -220,6 +220,6 @@ def test_the_command(policy_bundle, tmp_path):
     shutil.rmtree(tmp_path / "models")
     wrong = run("--triton", tmp_path / "models", "--slots", 99)
     assert wrong.exit_code == 2
-    assert "slots=99 is out of range" in wrong.stderr
+    assert "--slots 99 is out of range; allowed: whole numbers, 1 to 16" in wrong.stderr
     assert not (tmp_path / "models").exists()
     assert run().exit_code == 2
