@@ -34,6 +34,14 @@ from revstep.serve.http.schema import (
 
 PAGE = Path(__file__).parent / "page"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["started", "progress", "result", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 SAMPLES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": SampleReply,
@@ -41,7 +49,7 @@ SAMPLES: dict[int | str, dict[str, Any]] = {
         "content": {
             "image/png": {"schema": {"type": "string", "format": "binary"}},
             "application/x-npy": {"schema": {"type": "string", "format": "binary"}},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": EVENT},
         },
     }
 }

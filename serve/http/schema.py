@@ -68,7 +68,7 @@ class SampleRequest(BaseModel):
     """A request for samples; the fields that ``Engine.sample`` has mean what they mean there."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [EXAMPLE, GUIDED, STREAMED]}
+        extra="forbid", strict=True, json_schema_extra={"examples": [EXAMPLE, GUIDED, STREAMED]}
     )
 
     model: str | None = Field(None, description="A name of /v1/models; needed if there are several")

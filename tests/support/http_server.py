@@ -3,7 +3,9 @@
 import contextlib
 import threading
 
+import httpx
 import uvicorn
+from serving import settle
 from stepwise import SECONDS, until
 
 
@@ -26,3 +28,15 @@ def serving(app, **options):
         thread.join(SECONDS)
         listening.close()
         assert not thread.is_alive(), "the server did not end"
+
+
+@contextlib.contextmanager
+def client_of(services, **options):
+    """A client of an app over ``services``; at the end nothing of its requests may be left."""
+    from revstep.serve.http.app import create_app
+
+    app = create_app(services, **options)
+    with serving(app) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
+        yield client
+        for service in app.state.models.services().values():
+            settle(service)
