@@ -68,7 +68,8 @@ def array_of(column: Any, field: Any) -> NDArray[Any]:
     return np.asarray(flat).reshape(len(column), *shape)
 
 
-def remove_partial(folder: Path) -> None:
-    """Removes what a killed job was writing."""
-    for left in folder.glob(f".*{PARTIAL}"):
-        left.unlink(missing_ok=True)
+def remove_partial(folder: Path, *beginnings: str) -> None:
+    """Removes what a killed process was writing, of files whose names have these beginnings."""
+    for beginning in beginnings:
+        for left in folder.glob(f".{beginning}*{PARTIAL}"):
+            left.unlink(missing_ok=True)

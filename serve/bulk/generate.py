@@ -20,7 +20,7 @@ from revstep.engine.system.files import write_whole
 from revstep.serve.bulk.files import remove_partial, write_shard
 from revstep.serve.bulk.plan import Plan, Shard, check_same
 
-JOB = "job.json"
+JOB = "_job.json"  # readers of whole folders of Parquet pass over names with _ or . before them
 LOCK = ".lock"
 
 Draw = Callable[[list[Shard]], Iterable[Shard]]
@@ -126,7 +126,6 @@ def _here(engine: Engine, plan: Plan, folder: Path) -> Draw:
 
 def _begin(engine: Engine, bundle: Path, plan: Plan, folder: Path, *, draw_new_seed: bool) -> Plan:
     """Writes down what the job is, or checks that it is the one that is there; its plan."""
-    remove_partial(folder)
     file = folder / JOB
     if file.exists():
         try:
@@ -139,6 +138,7 @@ def _begin(engine: Engine, bundle: Path, plan: Plan, folder: Path, *, draw_new_s
         if draw_new_seed:
             plan = dataclasses.replace(plan, seed=seed)
         check_same(found, plan.identity(engine, bundle), folder)
+        remove_partial(folder, "part-", JOB)  # of this job, as its file says
         return plan
     if strange := sorted(p.name for p in folder.glob("part-*")):
         raise ArgumentError(

@@ -80,6 +80,14 @@ def test_parquet_is_read_without_us(engine, image_bundle, tmp_path):
     np.testing.assert_array_equal(frame["condition.label"], np.arange(23) % 4)
 
 
+def test_the_folder_is_one_table_to_readers_of_folders(engine, image_bundle, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pandas = pytest.importorskip("pandas")
+    generate(engine, image_bundle, plan_of(format="parquet"), tmp_path)
+    np.testing.assert_array_equal(parquet.read_table(tmp_path)["index"], np.arange(23))
+    np.testing.assert_array_equal(pandas.read_parquet(tmp_path)["seed"], np.arange(5, 28))
+
+
 def test_columns_of_any_shape_keep_it():
     pytest.importorskip("pyarrow")
     values = {
@@ -179,10 +187,17 @@ def test_files_of_nobody_knows_what_are_left_alone(engine, image_bundle, tmp_pat
     (tmp_path / "part-00000.npy").write_bytes(b"mine")
     with pytest.raises(ArgumentError, match=rf"part-00000\.npy and no {JOB}"):
         generate(engine, image_bundle, plan_of(), tmp_path)
+    mine = tmp_path / ".notes.tmp"
+    mine.write_text("mine")
     (tmp_path / JOB).write_text("{")
     with pytest.raises(ArgumentError, match="can't be read"):
         generate(engine, image_bundle, plan_of(), tmp_path)
     assert (tmp_path / "part-00000.npy").read_bytes() == b"mine"
+    (tmp_path / "part-00000.npy").unlink()
+    (tmp_path / JOB).unlink()
+    for _ in range(2):  # begun, and gone on with
+        generate(engine, image_bundle, plan_of(), tmp_path)
+    assert mine.exists()
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(engine, image_bundle, tmp_path):
