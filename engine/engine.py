@@ -46,7 +46,6 @@ FORM = (
     *("grid", "compat", "clip", "final", "decode"),
 )
 """Arguments of a request that say what its run is, where nothing is known of the picture."""
-RESOLVED = ("seed", "conditions", "null_conditions", "noise")
 FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
 NON_FINITE = {
     "fp16": Message(
@@ -369,8 +368,9 @@ class Engine:
         if given("start") is None and given("mask") is None and given("known") is None:
             form = (n, type(n), *(pair for name in FORM for pair in _typed(given(name))))
             if (run := self._run_of(form)) is not None:
-                values = (given(name) for name in RESOLVED)
-                return run, self._batch(run, *values)
+                seed, conditions = arguments.get("seed"), arguments.get("conditions")
+                nulls, noise = arguments.get("null_conditions"), arguments.get("noise")
+                return run, self._batch(run, seed, conditions, nulls, noise)
         request = Request.of(n, **arguments)
         batch = batch_of(self.spec, request)
         run = self._prepared(request, batch, None)

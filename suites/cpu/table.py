@@ -15,11 +15,11 @@ from revstep.bench.rows import read_rows
 from suites.cpu.context import BASELINE, COMPILED, EAGER
 from suites.cpu.grid import FORMS, form_seconds, title_of
 from suites.cpu.targets import Outcome, outcomes
+from suites.tables import NOTHING, line, seconds_text, table
 
 Row = Mapping[str, Any]
 ROWS, PLOT = Path("bench/results/cpu.jsonl"), Path("docs/images/cpu.png")
 PAGES = (Path("README.md"), Path("docs/cpu.md"))
-NOTHING = "Not measured yet.\n"
 BLOCK = re.compile(r"(<!-- cpu (\w+): begin -->\n).*?(<!-- cpu \2: end -->)", re.DOTALL)
 
 
@@ -43,10 +43,10 @@ def runs_table(rows: Sequence[Row]) -> str:
     for row in of_part(rows, "runs"):
         for precision, ratios in row["ratios"].items():
             if precision in row["seconds"]:
-                own = _time(row["seconds"][precision]["p50"])
+                own = seconds_text(row["seconds"][precision]["p50"])
                 cells = [_ratio(ratios.get(name)) for name in (BASELINE, EAGER, COMPILED)]
-                lines.append(_line(row["name"], precision, own, *cells))
-    return _table(lines)
+                lines.append(line(row["name"], precision, own, *cells))
+    return table(lines)
 
 
 def grid_table(rows: Sequence[Row]) -> str:
@@ -57,10 +57,10 @@ def grid_table(rows: Sequence[Row]) -> str:
     ]
     for row in of_part(rows, "grid"):
         found = form_seconds(row)
-        times = [_time(found[title]) if title in found else "-" for title in FORMS.values()]
+        times = [seconds_text(found[title]) if title in found else "-" for title in FORMS.values()]
         chosen = [_choice(row, name) for name in ("fp32", "auto")]
-        lines.append(_line(row["network"], row["batch"], *times, *chosen))
-    return _table(lines)
+        lines.append(line(row["network"], row["batch"], *times, *chosen))
+    return table(lines)
 
 
 def _choice(row: Row, name: str) -> str:
@@ -78,7 +78,7 @@ def targets_table(rows: Sequence[Row]) -> str:
     lines = ["| what | target | measured | 95 % interval | met |", "|---|---:|---:|---|---|"]
     found = (outcome for outcome in outcomes(rows) if outcome.reason != "not measured")
     lines += map(_target_line, found)
-    return _table(lines)
+    return table(lines)
 
 
 def _target_line(outcome: Outcome) -> str:
@@ -87,7 +87,7 @@ def _target_line(outcome: Outcome) -> str:
         around = f"{outcome.interval[0]:.2f} to {outcome.interval[1]:.2f}"
     met = {True: "yes", False: "**no**", None: "no figure"}[outcome.met]
     shown = "-" if value is None else target.shown(value)
-    return _line(target.what, target.limit, shown, around, met)
+    return line(target.what, target.limit, shown, around, met)
 
 
 def loop_table(rows: Sequence[Row]) -> str:
@@ -98,13 +98,13 @@ def loop_table(rows: Sequence[Row]) -> str:
         if over is not None:
             names = ("sample", "prepared", f"{BASELINE}, sample")
             cells = [_ratio(over.get(name)) for name in names]
-            lines.append(_line(f"{row['name']}: over {row['steps']} bare calls", *cells))
+            lines.append(line(f"{row['name']}: over {row['steps']} bare calls", *cells))
             continue
         for what, title in (("fixed", "a run's fixed cost"), ("a step", "each step")):
             names = (what, f"prepared, {what}", f"{BASELINE}, {what}")
             seconds = [row["seconds"].get(name) for name in names]
-            lines.append(_line(title, *(_time(s["p50"]) if s else "-" for s in seconds)))
-    return _table(lines)
+            lines.append(line(title, *(seconds_text(s["p50"]) if s else "-" for s in seconds)))
+    return table(lines)
 
 
 def tracing_table(rows: Sequence[Row]) -> str:
@@ -112,8 +112,8 @@ def tracing_table(rows: Sequence[Row]) -> str:
     lines = ["| sampler | revstep | last landed build |", "|---|---:|---:|"]
     for row in of_part(rows, "tracing"):
         seconds = [row["seconds"].get(name) for name in ("revstep", BASELINE)]
-        lines.append(_line(row["name"], *(_time(s["p50"]) if s else "-" for s in seconds)))
-    return _table(lines)
+        lines.append(line(row["name"], *(seconds_text(s["p50"]) if s else "-" for s in seconds)))
+    return table(lines)
 
 
 def quality_table(rows: Sequence[Row]) -> str:
@@ -122,8 +122,8 @@ def quality_table(rows: Sequence[Row]) -> str:
     for row in of_part(rows, "quality"):
         for precision, score in row["scores"].items():
             distance, accuracy = f"{score['frechet_distance']:.2f}", f"{score['accuracy']:.3f}"
-            lines.append(_line(precision, f"{row['count']:,}", distance, accuracy))
-    return _table(lines)
+            lines.append(line(precision, f"{row['count']:,}", distance, accuracy))
+    return table(lines)
 
 
 def int8_table(rows: Sequence[Row]) -> str:
@@ -136,8 +136,8 @@ def int8_table(rows: Sequence[Row]) -> str:
         for name, score in row["scores"].items():
             distance, accuracy = f"{score['frechet_distance']:.2f}", f"{score['accuracy']:.3f}"
             fast = f"{row['as_fast_as_fp32'][name]:.2f}"
-            lines.append(_line(name, f"{row['count']:,}", distance, accuracy, fast))
-    return _table(lines)
+            lines.append(line(name, f"{row['count']:,}", distance, accuracy, fast))
+    return table(lines)
 
 
 def memory_table(rows: Sequence[Row]) -> str:
@@ -146,8 +146,8 @@ def memory_table(rows: Sequence[Row]) -> str:
     for row in of_part(rows, "memory"):
         for name, size in row["mebibytes"].items():
             ratio = row["ratios"].get(name)
-            lines.append(_line(name, f"{size:.0f}", "" if ratio is None else f"{ratio:.2f}"))
-    return _table(lines)
+            lines.append(line(name, f"{size:.0f}", "" if ratio is None else f"{ratio:.2f}"))
+    return table(lines)
 
 
 def machine_line(rows: Sequence[Row]) -> str:
@@ -161,7 +161,7 @@ def machine_line(rows: Sequence[Row]) -> str:
             f"{row['processor']}; one thread on one core; {parts}; commit {machine['commit']}, "
             f"the last landed build {row['baseline']}; {row['run'][:10]}."
         )
-    return "".join(f"{line}\n" for line in dict.fromkeys(found)) or NOTHING
+    return "".join(f"{where}\n" for where in dict.fromkeys(found)) or NOTHING
 
 
 BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
@@ -186,27 +186,8 @@ def filled(text: str, rows: Sequence[Row]) -> str:
     return BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]](rows) + found[3], text)
 
 
-def _table(lines: list[str]) -> str:
-    return "\n".join(lines) + "\n" if len(lines) > 2 else NOTHING
-
-
-def _line(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
-
-
 def _ratio(found: Row | None) -> str:
     return "-" if found is None else f"{found['ratio']:.2f}"
-
-
-def _time(seconds: float) -> str:
-    """Seconds for people: three digits."""
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * scale >= 1.0:
-            value = (
-                f"{seconds * scale:.3g}" if seconds * scale < 1000 else f"{seconds * scale:,.0f}"
-            )
-            return f"{value} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def _throughput(network: str, over: str, least: float) -> Target:
 
 
 def latency_ratio(row: Row, source: str, percentile: str, over: str) -> float | None:
-    """In-flight's percentile over another side's; None where one isn't supported.
+    """In-flight's percentile over another side's; None where one isn't supported, or no reply.
 
     Args:
         row: Of the part ``load``.
@@ -87,9 +87,8 @@ def latency_ratio(row: Row, source: str, percentile: str, over: str) -> float | 
     ours, theirs = (row[source][name] for name in (IN_FLIGHT, over))
     if source == "sides":
         ours, theirs = ours["seconds"], theirs["seconds"]
-    if percentile not in ours or percentile not in theirs:
-        return None
-    return float(ours[percentile]["value"] / theirs[percentile]["value"])
+    values = [side.get(percentile, {}).get("value") for side in (ours, theirs)]
+    return None if None in values else float(values[0] / values[1])
 
 
 def _latency(network: str, load: int, percentile: str, over: str, most: float) -> Target:

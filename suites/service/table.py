@@ -1,0 +1,160 @@
+"""The tables of docs/service.md, and the plot: `python -m suites.service.table`.
+
+A table stands between two comments that name it, and is written anew. The last row of each part and
+name counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from revstep.bench.rows import read_rows
+from suites.cpu.table import last_rows, of_part
+from suites.service.percentiles import PERCENTS, Percentile
+from suites.service.plot import PLOT, ROWS, draw
+from suites.service.sides import ALONE, IN_FLIGHT, WHOLE
+from suites.service.targets import outcomes
+from suites.tables import NOTHING, line, seconds_text, table
+
+Row = Mapping[str, Any]
+PAGE = Path("docs/service.md")
+BLOCK = re.compile(r"(<!-- service (\w+): begin -->\n).*?(<!-- service \2: end -->)", re.DOTALL)
+SIDES = (IN_FLIGHT, WHOLE, ALONE)
+
+
+def targets_table(rows: Sequence[Row]) -> str:
+    """What was to be reached, what was, and what the simulation says can be."""
+    lines = ["| what | target | measured | possible | met |", "|---|---:|---:|---:|---|"]
+    for found in outcomes(rows):
+        target = found.target
+        cells = ("-" if v is None else target.shown(v) for v in (found.value, found.possible))
+        met = {True: "yes", False: "**no**", None: "too few samples"}[found.met]
+        lines.append(line(target.what, target.asked, *cells, met))
+    return table(lines)
+
+
+def saturation_table(rows: Sequence[Row]) -> str:
+    """Requests a second with a backlog, and the ratios beside what is possible."""
+    lines = [
+        f"| network | {' | '.join(SIDES)} | over {WHOLE} | possible | over {ALONE} | possible |",
+        f"|---|{'---:|' * (len(SIDES) + 4)}",
+    ]
+    for row in of_part(rows, "saturation"):
+        rates = (f"{row['per_s'][name]:,.4g}" for name in SIDES)
+        ratios = [
+            cell
+            for other in (WHOLE, ALONE)
+            for cell in (_interval(row["ratios"][other]), f"{row['limit_ratios'][other]:.2f}")
+        ]
+        lines.append(line(row["name"], *rates, *ratios))
+    return table(lines)
+
+
+def sweep_table(rows: Sequence[Row]) -> str:
+    """Latencies at every load, as far as the arrivals support them; and what was not answered."""
+    heads = [f"{name}, {p}" for name in SIDES for p in ("p50", "p90", "p99")]
+    lines = [
+        f"| load | {' | '.join(heads)} | refused, unsent, failed |",
+        f"|---|{'---:|' * (len(heads) + 1)}",
+    ]
+    for row in of_part(rows, "load"):
+        cells = [
+            _latency(row["sides"][name]["seconds"].get(f"p{percent}"))
+            for name in SIDES
+            for percent in PERCENTS
+        ]
+        lost = [
+            ", ".join(str(row["sides"][name][what]) for what in ("refused", "unsent", "failed"))
+            for name in SIDES
+        ]
+        said = "-" if {*lost} == {"0, 0, 0"} else "; ".join(lost)
+        lines.append(line(row["name"], *cells, said))
+    return table(lines)
+
+
+def steps_table(rows: Sequence[Row]) -> str:
+    """A step at several numbers of rows, and what a batch gains on one row."""
+    sizes = ("1", "2", "4", "8", "16")
+    heads = " | ".join(f"{size} rows" for size in sizes)
+    lines = [
+        f"| network | what | runtime | {heads} | gain of 16 |",
+        f"|---|---|---|{'---:|' * (len(sizes) + 1)}",
+    ]
+    for row in of_part(rows, "steps"):
+        times = row["seconds"]
+        cells = [seconds_text(times[size]) for size in sizes]
+        gain = f"{16 * times['1'] / times['16']:.2f}"
+        lines.append(line(row["name"], row["what"], row["engine"]["backend"], *cells, gain))
+    return table(lines)
+
+
+def scheduler_table(rows: Sequence[Row]) -> str:
+    """The service's own time for a step."""
+    lines = ["| 64 slots | a step |", "|---|---:|"]
+    titles = {
+        "lane": "the lane alone: the fused step, and its call",
+        "staying": "the service, nobody comes or goes",
+        "mixed": "the service, requests of 10 to 50 steps: two come and go at every step",
+    }
+    for row in of_part(rows, "scheduler"):
+        lines += [line(title, seconds_text(row["seconds"][k])) for k, title in titles.items()]
+    return table(lines)
+
+
+def machine_line(rows: Sequence[Row]) -> str:
+    """Where and with what the rows were measured."""
+    found = []
+    for row in rows:
+        versions = row["machine"]["versions"]
+        names = ("onnxruntime", "openvino", "torch")
+        parts = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
+        server, load = row["cores"]
+        found.append(
+            f"{row['processor']}; the servers' threads on core {server}, the load on core {load}; "
+            f"seed {row['seed']}; {parts}; commit {row['machine']['commit']}; {row['run'][:10]}."
+        )
+    return "".join(f"{where}\n" for where in dict.fromkeys(found)) or NOTHING
+
+
+BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "targets": targets_table,
+    "saturation": saturation_table,
+    "sweep": sweep_table,
+    "steps": steps_table,
+    "scheduler": scheduler_table,
+    "machine": machine_line,
+}
+
+
+def filled(text: str, rows: Sequence[Row]) -> str:
+    """A page with its tables made of the rows.
+
+    Raises:
+        KeyError: The page names a table that there isn't.
+    """
+    return BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]](rows) + found[3], text)
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def _latency(found: Percentile | None) -> str:
+    if found is None:
+        return "-"
+    return "no reply" if found["value"] is None else seconds_text(found["value"])
+
+
+def main() -> None:
+    """Rewrite the tables and draw the plot, in a checkout's root."""
+    rows = last_rows(read_rows(ROWS)) if ROWS.exists() else []
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    if of_part(rows, "load"):
+        draw(of_part(rows, "load"), PLOT)
+
+
+if __name__ == "__main__":
+    main()
