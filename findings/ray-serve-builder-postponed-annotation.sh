@@ -11,7 +11,7 @@
 #     postponed: {'replicas': '2'}
 set -euo pipefail
 dir=$(mktemp -d)
-trap '"$dir/venv/bin/ray" stop --force >/dev/null 2>&1 || true; rm -rf "$dir"' EXIT
+trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q 'ray[serve]==2.60.0' pydantic==2.14.4
 cat >"$dir/written.py" <<'PY'
