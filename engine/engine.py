@@ -7,7 +7,6 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from types import NoneType
 from typing import Any, Never, Unpack
 
 import numpy as np
@@ -366,7 +365,8 @@ class Engine:
         form: tuple[Any, ...] | None = None
         given = arguments.get
         if given("start") is None and given("mask") is None and given("known") is None:
-            form = (n, type(n), *(pair for name in FORM for pair in _typed(given(name))))
+            # what is left out is not the None that a caller gives
+            form = (n, type(n), *(pair for name in FORM for pair in _typed(given(name, ...))))
             if (run := self._run_of(form)) is not None:
                 seed, conditions = arguments.get("seed"), arguments.get("conditions")
                 nulls, noise = arguments.get("null_conditions"), arguments.get("noise")
@@ -374,7 +374,7 @@ class Engine:
         request = Request.of(n, **arguments)
         batch = batch_of(self.spec, request)
         run = self._prepared(request, batch, None)
-        hashed = type(n) is int and type(given("guidance")) in (float, int, NoneType)
+        hashed = type(n) is int and type(given("guidance", 1.0)) in (float, int)
         if form is not None and hashed and _is_fixed(request):
             self._keep(form, run)
         return run, batch

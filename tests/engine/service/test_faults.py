@@ -1,6 +1,7 @@
 """Faults: every request gets an answer or a clean refusal, no slot is lost, no bits change."""
 
 import asyncio
+import re
 import shutil
 import threading
 from concurrent.futures import Future
@@ -443,3 +444,17 @@ def test_a_bundle_that_is_replaced_changes_nothing_for_a_running_service(
             want = alone.sample(job.n, steps=job.calls, seed=int(job.seeds[0])).x
             assert np.abs(job.result().x - want).max() < 1e-4
         settle(service, 5)
+
+
+# What came before.
+
+
+@pytest.mark.parametrize("name", ["sampler", "guidance"])
+def test_none_is_refused_by_a_service_whatever_came_before(name, alone):
+    with service_of() as service:
+        with pytest.raises((TypeError, ValueError)) as refused:
+            alone(2, steps=3, **{name: None})
+        for _ in range(2):
+            with pytest.raises(refused.type, match=re.escape(str(refused.value))):
+                service.submit(2, steps=3, **{name: None})
+            assert len(outcome(service.submit(2, steps=3))) == 2
