@@ -3,7 +3,7 @@
 const get = (id) => document.getElementById(id);
 const POLL_MS = 1000;
 let models = [];
-let running = null; // {abort, id}
+let running = null; // {abort, id, answered}
 
 function headers(more = {}) {
   const token = get("token").value.trim();
@@ -88,8 +88,9 @@ async function poll() {
     get("running").textContent = stats.running;
     get("rows").textContent = `${stats.rows_in_use} of ${stats.slots}`;
     get("load").value = stats.rows_in_use / stats.slots;
+    get("wait").textContent = ms(stats.queued_s.p50);
     get("p50").textContent = ms(stats.run_s.p50);
-    get("p99").textContent = ms(stats.run_s.p99);
+    get("p99").textContent = ms(stats.run_s.count < 100 ? null : stats.run_s.p99); // of fewer: the longest
     get("step").textContent = ms(stats.step_s.p50);
     get("completed").textContent = stats.outcomes.completed;
     get("state").textContent = stats.draining ? "draining" : "ready";
@@ -189,11 +190,13 @@ function handle({ name, data }) {
     say(`step ${data.step} of ${data.steps}`);
     if (data.png) showPicture(data.png, `preview after step ${data.step}`);
   } else if (name === "result") {
+    running.answered = true;
     get("progress").value = 1;
     if (data.png) showPicture(data.png, `${data.shape[0]} samples, seeds from ${data.seeds[0]}`);
     else showNumbers(data);
     say(`seed ${data.seeds[0]} · waited ${ms(data.queued_ms / 1000)} · ran ${ms(data.run_ms / 1000)}`);
   } else if (name === "error") {
+    running.answered = true;
     if (data.error.type === "Cancelled") say("cancelled");
     else fail(data.error.message);
   }
@@ -203,7 +206,7 @@ async function sample(event) {
   event.preventDefault();
   get("error").hidden = true;
   get("progress").value = 0;
-  running = { abort: new AbortController(), id: null };
+  running = { abort: new AbortController(), id: null, answered: false };
   get("go").disabled = true;
   get("cancel").disabled = false;
   try {
@@ -215,8 +218,10 @@ async function sample(event) {
     });
     if (!reply.ok) throw new Error((await reply.json()).error.message);
     for await (const one of events(reply.body.getReader())) handle(one);
+    if (!running.answered) throw new Error("the connection ended before the result");
   } catch (error) {
     if (error.name === "AbortError") say("cancelled");
+    else if (error instanceof TypeError) fail(`the server can't be reached (${error.message})`);
     else fail(error.message);
   } finally {
     running = null;

@@ -22,6 +22,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 TOKEN = "a-token-of-this-test-alone"
+SHOWN = re.compile("status of 422|ERR_CONNECTION_REFUSED")  # the page says these in words
 PICTURES = DenoiserSpec(
     shape=(1, 8, 8),
     schedule=VPSchedule(),
@@ -67,7 +68,7 @@ def page(browser, network):
         network.release()
         assert all(one.startswith((url, "data:")) for one in asked), asked  # it works offline
         context.close()
-    assert [text for text in said if "status of 422" not in text] == []  # refusals, which are shown
+    assert [text for text in said if not SHOWN.search(text)] == []
 
 
 def expect(what):
@@ -110,6 +111,8 @@ def test_the_sample_forms_and_the_service_shows_it(page, network):
     assert (width, height) == (22, 22)  # a sheet of two by two
     assert shades > 16
     expect(page.locator("#completed")).to_have_text("1")
+    expect(page.locator("#wait")).to_contain_text("ms")
+    expect(page.locator("#p99")).to_have_text("–")  # one request says nothing of it
     expect(page.locator("#rows")).to_have_text("0 of 16")
     assert sorted({int(v) for call in network.inputs[-3:] for v in call}) == [2, 3]
 
@@ -140,6 +143,22 @@ def test_a_refusal_is_shown_in_words(page):
     page.get_by_label("Guidance").fill("2")
     page.get_by_role("button", name="Sample", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("guidance without conditions")
+
+
+def test_a_lost_connection_is_shown_in_words(page):
+    sample = page.get_by_role("button", name="Sample", exact=True)
+    started = 'event: started\ndata: {"id": "0", "seeds": [0]}\n\n'
+    page.route("**/v1/samples", lambda route: route.fulfill(body=started))
+    sample.click()
+    expect(page.get_by_role("alert")).to_have_text("the connection ended before the result")
+    page.unroute("**/v1/samples")
+    page.route("**/v1/samples", lambda route: route.abort("connectionrefused"))
+    sample.click()
+    expect(page.get_by_role("alert")).to_contain_text("the server can't be reached")
+    page.unroute("**/v1/samples")
+    sample.click()
+    expect(page.locator("#said")).to_contain_text("ran")
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_what_is_no_picture_is_shown_as_numbers(page):
