@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from revstep.serve.bulk.plan import Plan, Shard, check_same
 
 JOB = "_job.json"  # readers of whole folders of Parquet pass over names with _ or . before them
 LOCK = ".lock"
+
+log = logging.getLogger("revstep")
 
 Draw = Callable[[list[Shard]], Iterable[Shard]]
 
@@ -98,7 +101,7 @@ def generate(
             "reproducible=True",
             "engine",
         )
-    engine.resolve(plan.request(0, min(plan.n, plan.shard_size)))  # refuses what can't be
+    engine.resolve(plan.request(0, min(plan.n, plan.period)))  # refuses what can't be
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         plan = _begin(engine, bundle, plan, folder, draw_new_seed=draw_new_seed)
@@ -164,9 +167,11 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ArgumentError(
                 f"another process generates into {folder}; wait for it, or take another folder",
                 "output",
             ) from error
+        except OSError as error:  # a file system without locks, as some that are shared
+            log.warning("%s can't be locked (%s): begin one job at a time there", folder, error)
         yield

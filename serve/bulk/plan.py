@@ -88,6 +88,11 @@ class Plan:
             for k, first in enumerate(range(0, self.n, self.shard_size))
         )
 
+    @property
+    def period(self) -> int:
+        """So many samples have every value of every condition among them."""
+        return max((len(values) for values in self.conditions.values()), default=1)
+
     def file_name(self, shard: Shard) -> str:
         """The name of a shard's file: the names sort as the samples do."""
         digits = max(5, len(str(-(-self.n // self.shard_size) - 1)))

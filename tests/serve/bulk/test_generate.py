@@ -1,5 +1,6 @@
 """Bulk generation: the same bits however a job is cut, killed and continued."""
 
+import errno
 import json
 import os
 import signal
@@ -183,6 +184,29 @@ def test_two_jobs_at_once_in_one_folder_are_refused(engine, image_bundle, tmp_pa
     generate(engine, image_bundle, plan_of(), tmp_path, progress=inside)
 
 
+def test_a_folder_that_cannot_be_locked_is_written_with_a_warning(
+    engine, image_bundle, tmp_path, monkeypatch, caplog
+):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert generate(engine, image_bundle, plan_of(n=7), tmp_path).written == 1
+    assert "can't be locked" in caplog.text
+
+
+def test_seeds_go_round_at_the_end_of_their_range(engine, image_bundle, tmp_path):
+    first = 2**64 - 9
+    generate(engine, image_bundle, plan_of(seed=first), tmp_path)
+    want = engine.sample(
+        23, seed=[(first + i) % 2**64 for i in range(23)], steps=3, guidance=1.5,
+        conditions={"label": np.arange(23) % 4},
+    )  # fmt: skip
+    np.testing.assert_array_equal(npy(tmp_path), want.numpy())
+
+
 def test_files_of_nobody_knows_what_are_left_alone(engine, image_bundle, tmp_path):
     (tmp_path / "part-00000.npy").write_bytes(b"mine")
     with pytest.raises(ArgumentError, match=rf"part-00000\.npy and no {JOB}"):
@@ -205,6 +229,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(engine, image_bund
     for changed, match in (
         ({"sampler": "dimm"}, "ddim"),
         ({"conditions": {"label": np.array([7])}}, "label"),
+        ({"conditions": {"label": np.array([0] * 20 + [7])}}, "label"),  # of the last file alone
         ({"conditions": {}}, "guidance without conditions"),
         ({"grid": "karas"}, "karras"),
     ):
