@@ -289,16 +289,18 @@ def test_a_close_under_load_answers_everybody(alone):
 # What callers do.
 
 
-def test_a_callback_that_exits_its_thread_ends_nobody_elses_request(caplog, alone):
+def test_a_callback_that_exits_its_thread_ends_nobody_elses_request(alone):
     def leave(job):
         raise SystemExit(3)
 
-    with service_of() as service:
-        first = service.submit(**request(0))
-        first.add_done_callback(leave)
-        jobs = [service.submit(**request(k)) for k in range(1, 20)]
-        jobs[3].add_done_callback(leave)
-        assert set(check_rest([first, *jobs], alone)) == {"completed"}
+    network = held()
+    with Service(Engine(network), warm_up=False) as service:
+        jobs = [service.submit(**request(k)) for k in range(20)]
+        network.wait_for_call()
+        for job in (jobs[0], jobs[4]):
+            job.add_done_callback(leave)
+        network.release()
+        assert set(check_rest(jobs, alone)) == {"completed"}
         settle(service, 20)
 
 
