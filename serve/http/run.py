@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -74,10 +75,10 @@ def run(
         app, host=host, port=port, log_level=log_level, access_log=False, lifespan="on",
         timeout_graceful_shutdown=ANSWERS_S, server_header=False,
     )  # fmt: skip
-    listening = config.bind_socket()
-    found = listening.getsockname()
-    shown = f"[{found[0]}]" if ":" in found[0] else found[0]
-    started(f"http://{shown}:{found[1]}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=config.backlog)
+    shown = f"[{host}]" if ":" in host else host
+    started(f"http://{shown}:{listening.getsockname()[1]}")
     server = _Server(config, app.state.models, grace_s)
     try:
         server.run(sockets=[listening])

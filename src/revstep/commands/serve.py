@@ -75,6 +75,9 @@ def serve(
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two bundles have the name {min(twice)!r}; rename one of their folders")
     token = None if token_file is None else read_token(token_file)
+    if token is None and allowed_hosts(host) is None:
+        text = f"warning: whoever reaches {host} may use this server; --token-file asks for a token"
+        typer.echo(text, err=True)
     engines = {
         name: revstep.load(
             bundle, backend=backend, device=device, precision=precision, threads=threads
