@@ -23,6 +23,7 @@ from revstep.serve.http.npy import array_of_npy
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = TypeAliasType("Numbers", "bool | int | Number | list[Numbers]")
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+Name = Annotated[str, Field(max_length=256)]
 MAX_ENTRIES = 64  # of one field: a message for each of a million wrong ones would take minutes
 
 
@@ -71,15 +72,17 @@ class SampleRequest(BaseModel):
         extra="forbid", strict=True, json_schema_extra={"examples": [EXAMPLE, GUIDED, STREAMED]}
     )
 
-    model: str | None = Field(None, description="A name of /v1/models; needed if there are several")
+    model: Name | None = Field(
+        None, description="A name of /v1/models; needed if there are several"
+    )
     id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
         description="A name for DELETE; drawn if left out",
     )
     n: int = Field(1, ge=1, description="Number of samples")
-    sampler: str = Field("ddim", description="A sampler's name, of /v1/models")
-    sampler_options: dict[str, bool | int | Number | str | None] = Field(
+    sampler: Name = Field("ddim", description="A sampler's name, of /v1/models")
+    sampler_options: dict[Name, bool | int | Number | Name | None] = Field(
         default_factory=dict, description='The sampler\'s options, such as {"eta": 0.5}'
     )
     steps: int | None = Field(None, ge=1, description="Steps; null: 20, or the grid's own")
@@ -89,10 +92,10 @@ class SampleRequest(BaseModel):
     guidance: Number | Annotated[list[Number], Field(fail_fast=True)] = Field(
         1.0, description="Classifier-free guidance; 1 is off"
     )
-    conditions: dict[str, Array] | None = Field(
+    conditions: dict[Name, Array] | None = Field(
         None, description="name -> one value each, or one for all"
     )
-    null_conditions: dict[str, Array] | None = Field(
+    null_conditions: dict[Name, Array] | None = Field(
         None, description="name -> value of the unconditional half (a negative prompt)"
     )
     start: Array | None = Field(None, description="Image-to-image: what to begin from")
@@ -100,10 +103,10 @@ class SampleRequest(BaseModel):
     mask: Array | None = Field(None, description="Inpainting: 1 keeps the known pixel, 0 fills it")
     known: Array | None = Field(None, description="The known pixels; start if null")
     noise: Array | None = Field(None, description="Standard normal, instead of the seeds' own")
-    grid: str | None = Field(None, description="The time grid's name: trailing, karras, ...")
+    grid: Name | None = Field(None, description="The time grid's name: trailing, karras, ...")
     compat: Literal["diffusers"] | None = Field(None, description="Step as that library")
     clip: bool | None = Field(None, description="Clip the estimate; null: as the bundle says")
-    final: str | None = Field(None, description="Where the run ends: clean or first")
+    final: Name | None = Field(None, description="Where the run ends: clean or first")
     decode: bool = Field(True, description="Run the bundle's latent decoder")
     priority: int = Field(0, ge=-1000, le=1000, description="Higher goes first")
     deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
@@ -121,7 +124,7 @@ class SampleRequest(BaseModel):
         """One message for all that is too much."""
         if not isinstance(value, dict):
             return value
-        if unknown := [name for name in value if name not in cls.model_fields]:
+        if unknown := [name[:64] for name in value if name not in cls.model_fields]:
             raise ValueError(unknown_names("there is no field", unknown[:8], cls.model_fields))
         for name, field in value.items():
             if isinstance(field, dict) and len(field) > MAX_ENTRIES:
