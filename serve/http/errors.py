@@ -24,6 +24,7 @@ from revstep.engine.errors import (
 )
 from revstep.serve.http.schema import ErrorReply
 
+LONGEST = 64  # of a name that is quoted
 RETRY_S = 1.0  # of a server that drains: another one may take it at once
 
 
@@ -111,7 +112,7 @@ def add_handlers(app: FastAPI) -> None:
     async def of_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         found = error.errors()
-        where = [str(part) for part in found[0]["loc"] if part != "body"]
+        where = [str(part)[:LONGEST] for part in found[0]["loc"] if part != "body"]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         name = where[0] if where and where[0].isidentifier() else None
         said = str(found[0]["msg"]).removeprefix("Value error, ")

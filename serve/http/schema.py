@@ -124,8 +124,8 @@ class SampleRequest(BaseModel):
         """One message for all that is too much."""
         if not isinstance(value, dict):
             return value
-        if unknown := [name[:64] for name in value if name not in cls.model_fields]:
-            raise ValueError(unknown_names("there is no field", unknown[:8], cls.model_fields))
+        if unknown := [name[:256] for name in value if name not in cls.model_fields]:
+            raise ValueError(unknown_names("there is no field", unknown[:4], cls.model_fields))
         for name, field in value.items():
             if isinstance(field, dict) and len(field) > MAX_ENTRIES:
                 raise ValueError(f"{name} has {len(field)} entries; {MAX_ENTRIES} are allowed")
