@@ -26,7 +26,7 @@ LOCK = ".lock"
 
 log = logging.getLogger("revstep")
 
-Draw = Callable[[list[Shard]], Iterable[Shard]]
+Draw = Callable[[Plan, list[Shard]], Iterable[Shard]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ def generate(
         folder: Made if it isn't there.
         draw_new_seed: Whether the plan's seed counts for nothing: a job that begins draws one, and
             one that goes on has its own.
-        draw: Draws shards elsewhere, and gives each once its file is there; None: one after the
-            other, here.
+        draw: Draws shards of the plan elsewhere, and gives each once its file is there; None: one
+            after the other, here.
         progress: Called with (samples there, samples in all).
 
     Raises:
@@ -110,7 +110,7 @@ def generate(
         there, written = plan.n - sum(shard.count for shard in left), 0
         if progress is not None:
             progress(there, plan.n)
-        for shard in (draw or _here(engine, plan, folder))(left):
+        for shard in (draw or _here(engine, folder))(plan, left):
             there, written = there + shard.count, written + 1
             if progress is not None:
                 progress(there, plan.n)
@@ -118,8 +118,8 @@ def generate(
     return Outcome(folder, plan.seed, len(shards), written, drawn)
 
 
-def _here(engine: Engine, plan: Plan, folder: Path) -> Draw:
-    def draw(shards: list[Shard]) -> Iterator[Shard]:
+def _here(engine: Engine, folder: Path) -> Draw:
+    def draw(plan: Plan, shards: list[Shard]) -> Iterator[Shard]:
         for shard in shards:
             draw_shard(engine, plan, shard, folder)
             yield shard
@@ -131,16 +131,9 @@ def _begin(engine: Engine, bundle: Path, plan: Plan, folder: Path, *, draw_new_s
     """Writes down what the job is, or checks that it is the one that is there; its plan."""
     file = folder / JOB
     if file.exists():
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            seed = int(found["seed"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArgumentError(
-                f"{file} can't be read: {error}; take another folder", "output"
-            ) from error
         if draw_new_seed:
-            plan = dataclasses.replace(plan, seed=seed)
-        check_same(found, plan.identity(engine, bundle), folder)
+            plan = dataclasses.replace(plan, seed=_read(file)["seed"])
+        check_begun(engine, bundle, plan, folder)
         remove_partial(folder, "part-", JOB)  # of this job, as its file says
         return plan
     if strange := sorted(p.name for p in folder.glob("part-*")):
@@ -154,6 +147,26 @@ def _begin(engine: Engine, bundle: Path, plan: Plan, folder: Path, *, draw_new_s
     text = json.dumps(plan.identity(engine, bundle), indent=2) + "\n"
     write_whole(file, lambda f: f.write(text.encode()))
     return plan
+
+
+def check_begun(engine: Engine, bundle: Path, plan: Plan, folder: Path) -> None:
+    """Checks that the job in a folder is this one, and that this machine draws the same bits.
+
+    Raises:
+        ArgumentError: It isn't; it says in what they differ.
+        OSError: There is no job.
+    """
+    check_same(_read(folder / JOB), plan.identity(engine, bundle), folder)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return {**found, "seed": int(found["seed"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(
+            f"{file} can't be read: {error}; take another folder", "output"
+        ) from error
 
 
 @contextlib.contextmanager

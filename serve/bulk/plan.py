@@ -18,10 +18,15 @@ from revstep.engine.engine import Engine
 from revstep.engine.errors import ArgumentError
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.runtime.request import SEEDS, Request
+from revstep.engine.system.machine import processor
 
 FORMATS = ("parquet", "npy")
 VERSION = 1
-RUNTIME = ("backend", "version", "device", "precision", "threads", "kernels")
+GRAPHS = (".onnx", ".data", ".plan")
+RUNTIME = (
+    *("backend", "version", "device", "gpu", "provider"),
+    *("precision", "threads", "kernels", "chosen"),
+)
 """What of ``Engine.describe`` the bits may depend on."""
 
 
@@ -125,9 +130,8 @@ class Plan:
         files = {
             name: entry["sha256"]
             for name, entry in manifest["files"].items()
-            if "/" not in name and name.endswith((".onnx", ".data"))
+            if name.endswith(GRAPHS)
         }
-        described = engine.describe()
         return {
             "version": VERSION,
             **{
@@ -142,8 +146,22 @@ class Plan:
             },
             "bundle": {"spec": manifest["spec"], "files": files},
             "rows": engine.fixed_rows,
-            "runtime": {name: described[name] for name in RUNTIME if name in described},
+            "runtime": _runtime(engine),
         }
+
+
+def _runtime(engine: Engine) -> dict[str, Any]:
+    """What draws, without how fast it was."""
+    described = engine.describe()
+    found = {name: described[name] for name in RUNTIME if name in described}
+    if "chosen" in found:
+        found["chosen"] = [
+            {key: value for key, value in one.items() if key != "measured_ms"}
+            for one in found["chosen"]
+        ]
+    if found["device"] == "cpu":
+        found["processor"] = processor()  # runtimes take other kernels on another one
+    return found
 
 
 def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:

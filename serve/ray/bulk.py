@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.engine import Engine
-from revstep.serve.bulk.generate import Draw, draw_shard
+from revstep.serve.bulk.generate import Draw, check_begun, draw_shard
 from revstep.serve.bulk.plan import Plan, Shard
 
 
 class ShardWriter:
     """A worker: loads the bundle once, then draws shards.
+
+    It refuses where its bits may differ from those of the process that began the job.
 
     Args:
         engine: Crosses to the worker as its ``load`` call.
@@ -25,23 +27,23 @@ class ShardWriter:
 
     def __init__(self, engine: Engine, plan: Plan, folder: str) -> None:
         self._engine, self._plan, self._folder = engine, plan, Path(folder)
+        check_begun(engine, Path(engine.describe()["bundle"]), plan, self._folder)
+        self._shards = plan.shards
 
     def __call__(self, batch: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
         """Writes the shards of a batch; gives their numbers."""
-        shards = self._plan.shards
         for number in batch["shard"].tolist():
-            draw_shard(self._engine, self._plan, shards[number], self._folder)
+            draw_shard(self._engine, self._plan, self._shards[number], self._folder)
         return {"shard": np.asarray(batch["shard"])}
 
 
 def draw_with_ray(
-    engine: Engine, plan: Plan, folder: Path, *, workers: int, cpus: float, gpus: float = 0.0
+    engine: Engine, folder: Path, *, workers: int, cpus: float, gpus: float = 0.0
 ) -> Draw:
     """What draws shards on the cluster that this process is connected to.
 
     Args:
         engine: Of a bundle whose path every node sees.
-        plan: The job.
         folder: Absolute; every node sees it.
         workers: Processes with an engine, at most.
         cpus: CPUs that each one takes: its network's threads.
@@ -49,7 +51,7 @@ def draw_with_ray(
     """
     import ray
 
-    def draw(shards: list[Shard]) -> Iterator[Shard]:
+    def draw(plan: Plan, shards: list[Shard]) -> Iterator[Shard]:
         if not shards:
             return
         by_number = {shard.number: shard for shard in shards}

@@ -104,7 +104,7 @@ def generate(
     with progress_bars() as bars:
         told: dict[str, Any] = {"progress": counter(bars.bar("Samples"))}
         if ray:
-            told["draw"] = _on_ray(engine, plan, folder, address, workers)
+            told["draw"] = _on_ray(engine, folder, address, workers)
         outcome = run(engine, bundle, plan, folder, draw_new_seed=seed is None, **told)
     elapsed = perf_counter() - begun
     if as_json:
@@ -136,7 +136,7 @@ def _in_turn(spec: DenoiserSpec, class_: str | None, texts: list[str]) -> dict[s
     return values
 
 
-def _on_ray(engine: Any, plan: Any, folder: Path, address: str | None, workers: int | None) -> Any:
+def _on_ray(engine: Any, folder: Path, address: str | None, workers: int | None) -> Any:
     """What draws on a cluster: one that is there, or one of this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -153,5 +153,5 @@ def _on_ray(engine: Any, plan: Any, folder: Path, address: str | None, workers: 
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     fits = int(there.get("GPU", 0)) if gpu else int(there.get("CPU", 1) // cpus)
     return draw_with_ray(
-        engine, plan, folder, workers=workers or max(1, fits), cpus=cpus, gpus=1.0 if gpu else 0.0
+        engine, folder, workers=workers or max(1, fits), cpus=cpus, gpus=1.0 if gpu else 0.0
     )

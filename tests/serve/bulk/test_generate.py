@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from stepwise import until
+from winners import put_winner
 
 import revstep
 from revstep.errors import ArgumentError
@@ -163,6 +164,20 @@ def test_another_bundle_or_runtime_is_not_mixed_in(engine, image_bundle, tmp_pat
     with pytest.raises(ArgumentError, match=r"runtime\.version \('0\.1' there") as refused:
         check_same(there, here, tmp_path)
     assert name in str(refused.value)
+
+
+def test_another_processor_or_choice_of_graph_is_another_job(
+    engine, image_bundle, copy_of, tmp_path, monkeypatch
+):
+    generate(engine, image_bundle, plan_of(), tmp_path / "job")
+    compiled = copy_of(image_bundle)
+    put_winner(compiled, 16, graph=compiled / "denoiser.fp32.onnx")
+    chosen = revstep.load(compiled, reproducible=True)
+    with pytest.raises(ArgumentError, match=r"bundle\.files\.engines/.*runtime\.chosen"):
+        generate(chosen, compiled, plan_of(), tmp_path / "job")
+    monkeypatch.setattr("revstep.serve.bulk.plan.processor", lambda: "another")
+    with pytest.raises(ArgumentError, match=r"runtime\.processor \(.* there, 'another' here\)"):
+        generate(engine, image_bundle, plan_of(), tmp_path / "job")
 
 
 def test_a_drawn_seed_is_kept_for_the_rest_of_the_job(engine, image_bundle, tmp_path):

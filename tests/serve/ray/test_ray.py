@@ -1,6 +1,7 @@
 """On a real cluster: engines in tasks, bulk jobs by Ray Data, replicas by Ray Serve."""
 
 import base64
+import dataclasses
 import logging
 import socket
 import threading
@@ -54,14 +55,15 @@ def test_a_job_on_the_cluster_has_one_processs_bits_and_goes_on(cluster, tabular
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     cluster.data.DataContext.get_current().enable_progress_bars = False
     engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
-    plan = Plan(n=95, seed=3, steps=5, shard_size=10)
-    generate(engine, tabular_bundle, plan, tmp_path / "here")
-    draw = draw_with_ray(engine, plan, tmp_path / "there", workers=2, cpus=1)
+    plan = Plan(n=95, steps=5, shard_size=10)
+    draw = draw_with_ray(engine, tmp_path / "there", workers=2, cpus=1)
     told = []
     outcome = generate(
-        engine, tabular_bundle, plan, tmp_path / "there", draw=draw,
+        engine, tabular_bundle, plan, tmp_path / "there", draw=draw, draw_new_seed=True,
         progress=lambda done, total: told.append(done),
     )  # fmt: skip
+    plan = dataclasses.replace(plan, seed=outcome.seed)
+    generate(engine, tabular_bundle, plan, tmp_path / "here")
     assert (outcome.files, outcome.written) == (10, 10)
     assert told == sorted(told)
     assert told[-1] == 95
