@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from revstep.engine.errors import ArgumentError
 from revstep.serve.http.app import create_app
 from revstep.serve.http.limits import Limits
+from revstep.serve.http.run import MIN_TOKEN, read_token
 
 SPARE = 16  # requests of a replica besides those that its services have: health, models, metrics
 
@@ -39,6 +40,7 @@ class Settings(BaseModel):
         max_steps: Steps of a request, at most.
         max_samples: Samples of a request, at most.
         token: What ``Authorization: Bearer`` must say; None: nothing is asked for.
+        token_file: A file with it, which every node sees: no process list and no log has it then.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,7 +61,8 @@ class Settings(BaseModel):
     threads: int | None = None
     max_steps: int = Field(1000, ge=1)
     max_samples: int = Field(64, ge=1)
-    token: str | None = None
+    token: str | None = Field(None, min_length=MIN_TOKEN, repr=False)
+    token_file: str | None = None
 
     def named_bundles(self) -> dict[str, str]:
         """Model name -> absolute path.
@@ -98,7 +101,8 @@ def build_app(settings: Settings | Mapping[str, Any]) -> Any:
         settings: Or its fields by name, as ``serve run`` gives them.
 
     Raises:
-        ArgumentError: No bundles, or two of one name.
+        ArgumentError: No bundles, or two of one name; or settings that don't go together.
+        OSError, ValueError: A token's file that can't be read, or holds none.
         pydantic.ValidationError: A field that can't be.
     """
     from ray import serve
@@ -111,6 +115,12 @@ def build_app(settings: Settings | Mapping[str, Any]) -> Any:
             f"{settings.min_replicas}",
             "max_replicas",
         )
+    if settings.token is not None and settings.token_file is not None:
+        raise ArgumentError("give token or token_file, not both", "token_file")
+    if settings.token_file is not None:
+        file = Path(settings.token_file).absolute()
+        read_token(file)  # refused here, not in every replica
+        settings = settings.model_copy(update={"token_file": str(file)})
     bundles = settings.named_bundles()
     actor: dict[str, Any] = {"num_cpus": settings.cpus, "num_gpus": settings.gpus}
     replica: Any = serve.deployment(
@@ -151,6 +161,9 @@ def replica_app(bundles: Mapping[str, str], settings: Settings) -> Callable[[], 
                 deterministic=settings.deterministic,
             )
         limits = Limits(settings.max_steps, settings.max_samples)
-        return create_app(services, limits=limits, token=settings.token, page=False)
+        token = settings.token
+        if settings.token_file is not None:
+            token = read_token(Path(settings.token_file))
+        return create_app(services, limits=limits, token=token, page=False)
 
     return make

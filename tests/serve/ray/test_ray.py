@@ -19,6 +19,7 @@ from revstep.errors import ArgumentError  # noqa: E402
 from revstep.serve.bulk.generate import generate  # noqa: E402
 from revstep.serve.bulk.plan import Plan  # noqa: E402
 from revstep.serve.ray.bulk import draw_with_ray  # noqa: E402
+from revstep.serve.ray.cluster import count_workers  # noqa: E402
 from revstep.serve.ray.deployment import Settings, build_app  # noqa: E402
 
 slow = pytest.mark.slow
@@ -170,4 +171,26 @@ def test_settings_are_checked_before_anything_starts(tmp_path):
             build_app(Settings(bundles=bundles))
     with pytest.raises(ArgumentError, match="max_replicas=1 is less than"):
         build_app(Settings(bundles="x", min_replicas=2))
+    short = tmp_path / "token"
+    short.write_text("short")
+    with pytest.raises(ValueError, match="at least 16"):
+        build_app(Settings(bundles="x", token_file=str(short)))
+    with pytest.raises(ArgumentError, match="not both"):
+        build_app(Settings(bundles="x", token="t" * 16, token_file=str(short)))
+    with pytest.raises(ValueError, match="at least 16"):
+        Settings(bundles="x", token="")
+    with pytest.raises(ValueError, match="max_replica"):
+        build_app({"bundles": "x", "max_replica": "2"})
+    assert build_app({"bundles": "x", "max_replicas": "2"})  # as serve run gives them
     assert Settings(bundles="a.revstep,/b/c").named_bundles().keys() == {"a", "c"}
+
+
+def test_workers_are_counted_node_by_node():
+    nodes = [{"CPU": 6.0, "GPU": 1.0}, {"CPU": 3.0}, {"memory": 1.0}]
+    assert count_workers(nodes, 1.0, 0.0) == 9
+    assert count_workers(nodes, 4.0, 0.0) == 1
+    assert count_workers(nodes, 0.5, 1.0) == 1
+    with pytest.raises(ArgumentError, match="takes 8 CPU, and no node .* has 6 CPU"):
+        count_workers(nodes, 8.0, 0.0)
+    with pytest.raises(ArgumentError, match="1 CPU and 1 GPU"):
+        count_workers([{"CPU": 8.0}], 1.0, 1.0)
