@@ -190,7 +190,7 @@ def test_workers_are_counted_node_by_node():
     assert count_workers(nodes, 1.0, 0.0) == 9
     assert count_workers(nodes, 4.0, 0.0) == 1
     assert count_workers(nodes, 0.5, 1.0) == 1
-    with pytest.raises(ArgumentError, match="takes 8 CPU, and no node .* has 6 CPU"):
+    with pytest.raises(ArgumentError, match=r"takes 8 CPU, and no node .* has 6 CPU"):
         count_workers(nodes, 8.0, 0.0)
     with pytest.raises(ArgumentError, match="1 CPU and 1 GPU"):
         count_workers([{"CPU": 8.0}], 1.0, 1.0)
