@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -138,20 +136,12 @@ def _in_turn(spec: DenoiserSpec, class_: str | None, texts: list[str]) -> dict[s
 
 def _on_ray(engine: Any, folder: Path, address: str | None, workers: int | None) -> Any:
     """What draws on a cluster: one that is there, or one of this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
     from revstep.serve.ray.bulk import draw_with_ray
+    from revstep.serve.ray.cluster import connect, workers_that_fit
 
-    if not ray.is_initialized():
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    ray.data.DataContext.get_current().enable_progress_bars = False  # there is one of ours
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    connect(address)
     described = engine.describe()
-    gpu = str(described.get("device", "cpu")).startswith("cuda")
-    cpus = 1.0 if gpu else float(described.get("threads", 1))
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    fits = int(there.get("GPU", 0)) if gpu else int(there.get("CPU", 1) // cpus)
-    return draw_with_ray(
-        engine, folder, workers=workers or max(1, fits), cpus=cpus, gpus=1.0 if gpu else 0.0
-    )
+    gpus = 1.0 if str(described.get("device", "cpu")).startswith("cuda") else 0.0
+    cpus = 1.0 if gpus else float(described.get("threads", 1))
+    workers = workers or workers_that_fit(cpus, gpus)
+    return draw_with_ray(engine, folder, workers=workers, cpus=cpus, gpus=gpus)
