@@ -1,7 +1,7 @@
 """The service under load: `python -m suites.service.measure --output bench/results/service.jsonl`.
 
 In-flight batching, whole generations and one at a time serve the same requests in turns, over one
-engine. The servers' threads are pinned to one core, the load generator's to another. Twelve minutes
+engine. The servers' threads are pinned to one core, the load generator's to another. Ten minutes
 on a quiet machine; `--quick` is a trial of two.
 """
 
