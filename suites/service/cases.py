@@ -82,18 +82,18 @@ def _mlp() -> Made:
 CASES = (
     Case(
         "policy", WHAT["policy"], "openvino", lambda: make("policy"),
-        arrivals=(300, 300, 528, 800, 528, 528), backlog=320,
+        arrivals=(160, 160, 528, 528, 528, 528), backlog=256,
     ),
     Case(
         "small policy", "the same of widths 16, 32, 64", "openvino", _small_policy,
-        arrivals=(1000, 1000, 2000, 3000, 2000, 2000), backlog=1600,
+        arrivals=(800,) * 6, backlog=1600,
     ),
     Case(
         "mlp", "an MLP for tables: four residual blocks of width 512 on 24 columns",
-        "onnxruntime", _mlp, arrivals=(2000, 2000, 3000, 5000, 3000, 3000), backlog=3200,
+        "onnxruntime", _mlp, arrivals=(1000,) * 6, backlog=3200,
     ),
     Case(
         "unet", WHAT["unet"], "onnxruntime", lambda: make("unet"),
-        arrivals=(52, 52, 52, 52, 52, 52), backlog=176, rounds=2,
+        arrivals=(28, 28, 52, 52, 52, 52), backlog=48, rounds=2,
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ from suites.service.percentiles import all_supported
 from suites.service.sides import ALONE, IN_FLIGHT, SIDES, SLOTS, WHOLE, InFlight, Side, on_core
 from suites.service.simulation import POLICIES, saturation
 
-BACKLOG = 4 * SLOTS  # requests that are queued or run at saturation
+BACKLOG = 2 * SLOTS  # requests that are queued or run at saturation
 UNCOUNTED = 2 * SLOTS
 FIXED_ROWS = "in flight, fixed rows"
 
