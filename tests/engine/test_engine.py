@@ -130,6 +130,39 @@ def test_defaults_may_be_given_beside_a_request():
     engine().sample(Request(n=1, steps=1), sampler="ddim", guidance=float("1"), decode=True)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"steps": 4},
+        {"sampler": DDIM(eta=0.5), "steps": 3, "guidance": 2.0, "clip": False, "final": "first"},
+        {"sampler": "unipc", "steps": 3, "guidance": [1.0, 3.0], "grid": "leading"},
+        {"steps": 4, "start": np.full(SHAPE, 0.2), "strength": 0.6},
+    ],
+    ids=["plain", "guided", "mixed", "start"],
+)
+def test_resolving_a_form_again_gives_its_run_with_the_new_values(form):
+    e = engine()
+    for k in range(3):
+        values = {"seed": k, "conditions": {"shift": [0.1 * k, 0.2]}, "noise": np.full(SHAPE, k)}
+        run, batch = e.resolve(2, **form, **values)
+        want = engine().sample(2, **form, **values)
+        np.testing.assert_array_equal(run.draw(batch).x, want.x)
+        np.testing.assert_array_equal(batch.seeds, want.seeds)
+        without = engine().sample(2, **form, seed=k, conditions={"shift": 0.3}).x
+        run, batch = e.resolve(2, **form, seed=k, conditions={"shift": 0.3})
+        np.testing.assert_array_equal(run.draw(batch).x, without)
+
+
+@pytest.mark.parametrize("steps", [True, 4.0, "4", 0])
+def test_what_equals_a_form_that_came_before_is_still_refused(steps):
+    e = engine()
+    for _ in range(2):
+        e.resolve(1, steps=4)
+        e.resolve(1, steps=1)
+    with pytest.raises((TypeError, ValueError), match="steps"):
+        e.resolve(1, steps=steps)
+
+
 def test_guidance_extrapolates_between_null_and_condition():
     given = spec(conditions=(Condition(name="shift", null=0.0),))
 
