@@ -114,6 +114,7 @@ def generate(
             there, written = there + shard.count, written + 1
             if progress is not None:
                 progress(there, plan.n)
+        remove_partial(folder, "part-")  # of workers that died
     drawn = sum(shard.count for shard in left)
     return Outcome(folder, plan.seed, len(shards), written, drawn)
 
