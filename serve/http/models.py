@@ -55,6 +55,7 @@ class Models:
         self._services = {} if callable(services) else dict(services)
         self._failed: Exception | None = None
         self._jobs: dict[str, Job] = {}
+        self._queueing: set[str] = set()  # ids of requests on their way to ``_jobs``
         self._lock = threading.Lock()
         self._draining = False
         self.limits = limits
@@ -131,9 +132,7 @@ class Models:
             arguments = _arguments(request)
         if arguments["deadline_s"] is None:
             arguments["deadline_s"] = self.limits.deadline_s
-        with self._lock:
-            if request.id is not None and request.id in self._jobs:
-                raise Conflict(f"id {request.id!r} is a request's that has not ended; give another")
+        with self._reserved(request.id):  # tracing a new program takes long: nobody waits for it
             with _arguments_errors():
                 job = service.submit(**arguments)
             if request.id is not None:
@@ -141,6 +140,22 @@ class Models:
             self._jobs[job.id] = job
         job.add_done_callback(self._forget)
         return name, service, job
+
+    @contextlib.contextmanager
+    def _reserved(self, name: str | None) -> Iterator[None]:
+        """The id is nobody else's while its request is being queued."""
+        if name is None:
+            yield
+            return
+        with self._lock:
+            if name in self._jobs or name in self._queueing:
+                raise Conflict(f"id {name!r} is a request's that has not ended; give another")
+            self._queueing.add(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._queueing.discard(name)
 
     def cancel(self, name: str) -> None:
         """Cancels a request.
