@@ -25,6 +25,7 @@ from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.buckets import (
     bucket_for,
+    compiled_buckets,
     fine_buckets,
     make_buckets,
     smaller_buckets,
@@ -129,7 +130,7 @@ class Runtime:
         if fixed:
             return (rows,)
         if isinstance(self._denoiser, CompilesRows) and self._denoiser.compiles_rows:
-            return make_buckets((lowest, rows))
+            return compiled_buckets((lowest, rows))
         return fine_buckets((lowest, rows))
 
     def describe(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from revstep import DenoiserSpec, Engine  # noqa: E402
 from revstep.engine.backends.module.denoiser import TorchModuleDenoiser  # noqa: E402
-from revstep.engine.runtime.buckets import bucket_for, make_buckets  # noqa: E402
+from revstep.engine.runtime.buckets import bucket_for, compiled_buckets, make_buckets  # noqa: E402
 from revstep.engine.runtime.runtime import device_runtime  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
 from suites.torch_host import TorchHost  # noqa: E402
@@ -128,6 +128,16 @@ def test_a_failing_callback_leaves_idle_slots(late):
 )
 def test_default_buckets_are_powers_of_two_and_the_ends(batch, want):
     assert make_buckets(batch) == want
+
+
+@pytest.mark.parametrize(
+    ("batch", "want"),
+    [((1, 1), (1,)), ((1, 12), (1, 2, 4, 8, 12)), ((1, 32), (1, 2, 4, 8, 12, 16, 24, 32)),
+     ((10, 20), (10, 12, 16, 20))],
+)  # fmt: skip
+def test_compiled_buckets_beyond_8_pad_a_call_by_a_third_at_most(batch, want):
+    assert compiled_buckets(batch) == want
+    assert all(bucket_for(want, rows) * 2 <= 3 * rows for rows in range(max(8, batch[0]), want[-1]))
 
 
 def test_the_smallest_bucket_that_holds_the_rows_is_taken():
