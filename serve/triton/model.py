@@ -112,8 +112,8 @@ class SamplingModel:
             self._watch.join()
 
     def _submit(self, request: Any, sender: Any) -> None:
-        # copies: Triton takes its memory back when ``execute`` returns
-        given = {tensor.name(): np.array(tensor.as_numpy()) for tensor in request.inputs()}
+        # Triton takes this memory back when ``execute`` returns; what waits is ``submit``'s copy
+        given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         wanted = request.requested_output_names() or self._outputs
         found = arguments(given, self._settings.max_samples, self._settings.max_steps)
         job = self.service.submit(**found, decode="samples" in wanted)
