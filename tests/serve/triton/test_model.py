@@ -53,16 +53,28 @@ def ask(model, *requests):
 def test_requests_keep_their_values_when_triton_takes_its_memory_back(make_model, policy_bundle):
     model = make_model(policy_bundle, deterministic=True)
     engine = revstep.load(policy_bundle, reproducible=True, threads=1)
-    observations = np.random.default_rng(0).normal(size=(6, 2, 4)).astype(np.float32)
+    # more samples than slots: most wait when Triton takes its memory back
+    rng = np.random.default_rng(0)
+    cases = [
+        {"seed": i, "steps": 3 + i, "noise": rng.normal(size=(40, 8, 2)).astype(np.float32)}
+        for i in range(3)
+    ] + [
+        {"seed": i, "steps": 6, "start": rng.normal(size=(40, 8, 2)).astype(np.float32),
+         "mask": np.tile(np.float32([1.0, 0.5]), (40, 8, 1))}
+        for i in range(3)
+    ]  # fmt: skip
+    seen = rng.normal(size=(6, 40, 4)).astype(np.float32)
+
+    def given(i):  # Triton's own memory
+        return {name: np.copy(value) for name, value in cases[i].items()}
+
     requests = [
-        fake_triton.Request(
-            **tensors(n=2, seed=i, steps=3 + i, conditions__observation=observations[i].copy())
-        )
+        fake_triton.Request(**tensors(n=40, **given(i), conditions__observation=seen[i].copy()))
         for i in range(6)
     ]
     for i, response in enumerate(ask(model, *requests)):
         assert response.error is None
-        wanted = engine.sample(2, seed=i, steps=3 + i, conditions={"observation": observations[i]})
+        wanted = engine.sample(40, **cases[i], conditions={"observation": seen[i]})
         np.testing.assert_array_equal(response.outputs["samples"], wanted.x, strict=True)
         np.testing.assert_array_equal(response.outputs["seeds"], wanted.seeds, strict=True)
         assert response.outputs["calls"].tolist() == [wanted.calls]

@@ -32,5 +32,6 @@ def test_fields_messages_lists_names_and_bools():
     "value", ['a "b" \\ c', "ä\u3042\U0001f600", "\n\r\t\x00\x1f\x7f\u200b", ""]
 )
 def test_any_text(value):
-    read = text.Parse(text_format({"name": value}), descriptor.FileDescriptorProto())
-    assert read.name == value
+    written = text_format({"name": value})
+    assert written.removesuffix("\n").isprintable()
+    assert text.Parse(written, descriptor.FileDescriptorProto()).name == value

@@ -61,7 +61,9 @@ def test_other_models_stay_and_nothing_is_overwritten_unasked(
             write_models(tabular_bundle, tmp_path / "models", name="resnet", overwrite=overwrite)
     after = {name: (tmp_path / "models" / name).read_bytes() for name in files(tmp_path / "models")}
     assert after == before
+    (tmp_path / "models/x/1/old.txt").write_text("of the old model")
     write_models(tabular_bundle, tmp_path / "models", name="x", overwrite=True)
+    assert not (tmp_path / "models/x/1/old.txt").exists()
     assert revstep.Bundle.open(tmp_path / "models/x/1/bundle.revstep").spec.name == "row"
     assert (other / "config.pbtxt").read_text() == 'backend: "python"\n'
     assert sorted(p.name for p in tmp_path.iterdir()) == ["models"]
