@@ -31,7 +31,7 @@ class Server:
         client: A client of it, which connects anew each time.
     """
 
-    def __init__(self, *arguments, cwd):
+    def __init__(self, *arguments, cwd, ready=True):
         command = [sys.executable, "-m", "revstep", "serve", *map(str, arguments)]
         self.process = subprocess.Popen(
             [*command, "--port", "0", "--threads", "1"], cwd=cwd, text=True,
@@ -44,7 +44,8 @@ class Server:
         self.client = httpx.Client(
             base_url=self.url, timeout=LIMIT_S, headers={"Connection": "close"}
         )
-        until(lambda: self.client.get("/readyz").status_code == 200, "readiness")
+        if ready:
+            until(lambda: self.client.get("/readyz").status_code == 200, "readiness")
 
     def post(self, **body):
         return self.client.post("/v1/samples", json=body)
@@ -70,8 +71,8 @@ def start(tmp_path):
     """A function that starts a server, which ends with the test."""
     servers = []
 
-    def begin(*arguments):
-        servers.append(Server(*arguments, cwd=tmp_path))
+    def begin(*arguments, **options):
+        servers.append(Server(*arguments, cwd=tmp_path, **options))
         return servers[-1]
 
     yield begin
@@ -146,6 +147,13 @@ def test_a_second_signal_waits_for_nothing(start, demo_bundle):
     server.end(signal.SIGINT)
     assert time.monotonic() - begun < SECONDS
     assert left().status_code == 503
+
+
+def test_a_server_that_is_still_warming_up_ends_too(start, tabular_bundle):
+    server = start(tabular_bundle, ready=False)
+    status, said = server.end()
+    assert status == -signal.SIGTERM
+    assert "Traceback" not in said
 
 
 def test_a_bundle_replaced_under_a_server_changes_nothing_for_it(
