@@ -22,7 +22,10 @@ async def at_once(service: revstep.Service) -> list[revstep.Samples]:
 
 
 async def watched(service: revstep.Service) -> revstep.Samples | None:
-    """Every fourth step's estimate of the denoised samples; leaving the loop would cancel."""
+    """Estimates of the denoised samples, each fourth step; leaving the loop would cancel.
+
+    A reader that is slower than the steps gets the newest only.
+    """
     samples = None
     async for progress in service.stream(
         4, steps=20, seed=0, conditions={"class_labels": 7}, previews=4
