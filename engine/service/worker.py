@@ -72,7 +72,8 @@ class Look:
         flags: int32 (slots,).
         owners: Who had which slots; None: who has them now.
         ends: Parts that are done, with their states.
-        seen: Parts that somebody watches, with their estimates where these are wanted.
+        seen: Parts that somebody watches, with the steps that their jobs have done then, and their
+            estimates where these are wanted.
         mark: When it is valid.
     """
 
@@ -80,7 +81,7 @@ class Look:
     flags: NDArray[np.int32]
     owners: list[tuple[Part, NDArray[np.intp]]] | None
     ends: list[tuple[Part, NDArray[np.float32]]]
-    seen: list[tuple[Part, NDArray[np.float32] | None]]
+    seen: list[tuple[Part, int, NDArray[np.float32] | None]]
     mark: Mark
 
 
@@ -449,7 +450,10 @@ class Worker:
         """Enqueues copies of what the turn left, and retires who is done."""
         device, steps = lane.device, lane.steps
         ends: list[tuple[Part, NDArray[np.float32]]] = []
-        seen = [(part, self._preview(lane, part)) for part in self._watched.values()]
+        seen = [
+            (part, self._done(part.job, steps), self._preview(lane, part))
+            for part in self._watched.values()
+        ]
         while self._ends and self._ends[0][0] <= steps:
             part = heapq.heappop(self._ends)[2]
             if not part.job.over:
@@ -486,8 +490,8 @@ class Worker:
             raise
         if np.count_nonzero(look.flags):
             self._fail_non_finite(look)
-        for part, x0 in look.seen:
-            self._tell(part, look.steps, x0)
+        for part, done, x0 in look.seen:
+            self._tell(part, part.step_at(look.steps), done, x0)
         for part, states in look.ends:
             job = part.job
             if job.over:
@@ -513,15 +517,19 @@ class Worker:
                 )
             )
 
-    def _tell(self, part: Part, steps: int, x0: NDArray[np.float32] | None) -> None:
-        job, step = part.job, part.step_at(steps)
+    def _done(self, job: Job, steps: int) -> int:
+        """Steps that all samples of a job have done together, when the lane has done ``steps``.
+
+        Of those that have had a slot and left it, all: their states may not be here yet.
+        """
+        here = [(len(p.admission.slots), p.step_at(steps)) for p in self._parts.get(job, ())]
+        left = job.work.admitted - sum(count for count, _ in here)
+        return left * job.calls + sum(count * min(step, job.calls) for count, step in here)
+
+    def _tell(self, part: Part, step: int, done: int, x0: NDArray[np.float32] | None) -> None:
+        job = part.job
         if job.over:
             return
-        stepping = sum(
-            len(p.admission.slots) * min(p.step_at(steps), job.calls)
-            for p in self._parts.get(job, ())
-        )
-        done = job.work.ended * job.calls + stepping
         estimates = None if x0 is None else x0.reshape(-1, *self._shape).copy()
         job.tell(Progress(done, job.n * job.calls, step, job.calls, part.first, estimates))
 

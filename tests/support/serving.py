@@ -1,10 +1,11 @@
 """Services under test: how requests end, and what must hold once all have."""
 
 import numpy as np
+import pytest
 from networks import NumpyDenoiser
 from stepwise import SPEC, elementwise, until
 
-from revstep import Engine, Service
+from revstep import Engine, NetworkBuffers, Service
 
 LIMIT_S = 60.0  # that any wait may take on a busy machine; none comes near it
 
@@ -44,3 +45,29 @@ def _empty(stats):
 def assert_same_bits(got, want):
     assert got.shape == want.shape
     np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
+
+
+def device_engine_of(function=elementwise, spec=SPEC):
+    """An engine on what stands for a GPU: tensors, buckets, graphs, and steps enqueued ahead."""
+    pytest.importorskip("torch")
+    from suites.torch_host import torch_host_runtime
+
+    return Engine(torch_host_runtime(_TensorDenoiser(spec, function), buckets=(1, 2, 4, 8, 16)))
+
+
+class _TensorDenoiser(NumpyDenoiser):
+    """The function on views of tensors on the CPU."""
+
+    stream = capturable = None
+
+    def __init__(self, spec, function):
+        import torch
+
+        super().__init__(spec, function)
+        self.dtype, self.device = torch.float32, torch.device("cpu")
+
+    def bind(self, buffers):
+        conditions = {name: value.numpy() for name, value in buffers.conditions.items()}
+        return super().bind(
+            NetworkBuffers(buffers.x.numpy(), buffers.t.numpy(), conditions, buffers.out.numpy())
+        )
