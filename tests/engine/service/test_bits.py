@@ -5,6 +5,8 @@ was loaded ``reproducible``. Without it the bits of a sample depend on the rows 
 those of ``Engine.sample`` do: within TOLERANCE.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from request_mixes import SAMPLERS, arrivals
 from service_networks import NETWORKS, export_network
-from serving import assert_same_bits, outcome, settle
+from serving import assert_same_bits, device_engine_of, engine_of, outcome, settle
 from stepwise import until
 
 import revstep
@@ -161,3 +163,24 @@ def test_without_deterministic_the_samples_are_the_engines_within_the_tolerance(
     want = [alone(engine, arrival) for arrival in mix]
     for k, x in run_mix(services(network, backend), mix, want).items():
         assert np.abs(x - want[k]).max() <= TOLERANCE * max(1.0, np.abs(want[k]).max())
+
+
+ROWS = dataclasses.replace(NETWORKS["conv"][1], shape=(2, 3), batch=(1, 16))
+
+
+def rows_alone(x, t, conditions):
+    """Element by element: a row's bits don't depend on its batch on any machine."""
+    shift = 0.001 * t + 0.1 * conditions["label"] + conditions["seen"].sum(axis=1)
+    return 0.9 * x + 0.02 * shift.reshape(-1, 1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("slots", [5, 16])
+@MIXES
+@given(data=st.data())
+def test_a_device_with_steps_enqueued_ahead_gives_the_bits_that_each_has_alone(slots, data):
+    engine = engine_of(rows_alone, ROWS)
+    mix = data.draw(arrivals(ROWS, samplers_of(engine)))
+    want = [alone(engine, arrival) for arrival in mix]
+    with revstep.Service(device_engine_of(rows_alone, ROWS), slots=slots) as service:
+        for k, x in run_mix(service, mix, want).items():
+            assert_same_bits(x, want[k])
