@@ -62,7 +62,8 @@ class Service:
     Args:
         engine: What it samples. On a GPU ``engine.sample`` waits while the service has requests.
         slots: Network rows of the largest call; None: 16, or the batch range's end, if less.
-        max_queue: Requests that may wait for their first slot; further ones are refused.
+        max_queue: Requests that may wait for their first slot or for the decoder; further ones are
+            refused.
         deterministic: Give every call the same number of rows. An engine that was loaded
             ``reproducible`` has that already, and the bits are those of its ``sample``.
         ageing_s: Seconds of waiting that are worth one level of priority.

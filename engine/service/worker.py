@@ -134,6 +134,7 @@ class Worker:
         self._idle = threading.Condition()
         self._open = 0  # jobs of which no end can be read
         self._queued = 0  # those of them that have had no slot
+        self._undecoded = 0  # jobs whose samples wait for the decoder
         self._decoders: ThreadPoolExecutor | None = None
         self.thread = threading.Thread(target=self._run, name="revstep-service", daemon=True)
 
@@ -148,7 +149,7 @@ class Worker:
         with self._idle:
             if self._stopped:
                 raise ServiceClosedError("this service was closed: make another")
-            if self._queued >= max_queue:
+            if self._queued + self._undecoded >= max_queue:
                 return False
             if not self._started:
                 self.thread.start()  # which may fail: nothing is counted then
@@ -536,11 +537,22 @@ class Worker:
     def _finish(self, job: Job) -> None:
         """All samples are there; a decoder runs beside the steps of others."""
         assert job.work.x is not None
-        if job.work.run.decodes:
-            if self._decoders is None:
-                self._decoders = ThreadPoolExecutor(1, thread_name_prefix="revstep-decode")
-            self._decoders.submit(self._complete, job)
-        else:
+        if not job.work.run.decodes:
+            self._complete(job)
+            return
+        if self._decoders is None:
+            self._decoders = ThreadPoolExecutor(1, thread_name_prefix="revstep-decode")
+        with self._idle:
+            self._undecoded += 1
+        try:
+            self._decoders.submit(self._decode, job)
+        except RuntimeError:  # the interpreter ends, and begins nothing more
+            job.fail(ServiceClosedError("the process ended before this was decoded"))
+
+    def _decode(self, job: Job) -> None:
+        with self._idle:
+            self._undecoded -= 1
+        if not job.over:  # nobody wants it then
             self._complete(job)
 
     def _complete(self, job: Job) -> None:

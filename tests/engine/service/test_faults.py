@@ -241,6 +241,33 @@ def test_a_full_queue_refuses_at_once_and_takes_again(alone):
         assert stats.outcomes["cancelled"] == 1
 
 
+def test_a_decoder_that_is_slower_than_the_steps_fills_the_queue(alone):
+    go, decoded = threading.Event(), []
+
+    def decode(x):
+        assert go.wait(LIMIT_S)
+        decoded.append(len(x))
+        return x
+
+    with Service(engine_of(decoder=decode), max_queue=4) as service:
+        jobs = []
+
+        def fill():
+            for k in range(1000):
+                jobs.append(service.submit(**request(k)))
+                until(lambda: not service.stats().running and not service.stats().queued)
+
+        with pytest.raises(QueueFullError):
+            fill()
+        assert 4 <= len(jobs) <= 6  # one is in the decoder
+        assert jobs[-1].cancel()
+        go.set()
+        assert check_rest(jobs, alone) == ["completed"] * (len(jobs) - 1) + ["CancelledError"]
+        assert len(decoded) == len(jobs) - 1  # nobody waits for the last
+        assert outcome(service.submit(**request(0))).shape[0] == 1
+        settle(service)
+
+
 # The end.
 
 

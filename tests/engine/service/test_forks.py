@@ -205,3 +205,23 @@ print("end")
 """)
     assert code == 0
     assert lines[-1] == "end"
+
+
+def test_a_process_that_exits_while_samples_wait_for_the_decoder_answers_all(run):
+    code, lines = run("""
+import atexit
+
+def decode(x):
+    time.sleep(0.002)
+    return x
+
+decoded = revstep.Engine(engine.runtime, decoder=decode)
+service = revstep.Service(decoded, max_queue=400)
+jobs = [service.submit(1, steps=50 + k % 7) for k in range(300)]
+jobs[0].result(60)
+atexit.register(lambda: print(*sorted({type(job.exception(60)).__name__ for job in jobs})))
+print("end", flush=True)
+""")
+    assert code == 0
+    assert lines[0] == "end"
+    assert set(lines[1].split()) <= {"NoneType", "ServiceClosedError"}
