@@ -2,7 +2,9 @@
 
 import base64
 import dataclasses
-import logging
+import json
+import pickle
+import shutil
 import socket
 import threading
 
@@ -13,13 +15,15 @@ pytest.importorskip("ray")
 httpx = pytest.importorskip("httpx")
 
 from stepwise import until  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 import revstep  # noqa: E402
-from revstep.errors import ArgumentError  # noqa: E402
+from revstep.cli import app  # noqa: E402
+from revstep.errors import ArgumentError, BundleError  # noqa: E402
 from revstep.serve.bulk.generate import generate  # noqa: E402
 from revstep.serve.bulk.plan import Plan  # noqa: E402
-from revstep.serve.ray.bulk import draw_with_ray  # noqa: E402
-from revstep.serve.ray.cluster import count_workers  # noqa: E402
+from revstep.serve.ray.bulk import ShardWriter, draw_with_ray  # noqa: E402
+from revstep.serve.ray.cluster import connect, count_workers  # noqa: E402
 from revstep.serve.ray.deployment import Settings, build_app  # noqa: E402
 
 slow = pytest.mark.slow
@@ -53,8 +57,7 @@ def test_what_cannot_cross_says_so(cluster, tabular_bundle):
 
 @slow
 def test_a_job_on_the_cluster_has_one_processs_bits_and_goes_on(cluster, tabular_bundle, tmp_path):
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    cluster.data.DataContext.get_current().enable_progress_bars = False
+    connect(None)  # has it already
     engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
     plan = Plan(n=95, steps=5, shard_size=10)
     draw = draw_with_ray(engine, tmp_path / "there", workers=2, cpus=1)
@@ -75,6 +78,60 @@ def test_a_job_on_the_cluster_has_one_processs_bits_and_goes_on(cluster, tabular
     (tmp_path / "there" / names[4]).unlink()
     again = generate(engine, tabular_bundle, plan, tmp_path / "there", draw=draw)
     assert (again.written, again.samples) == (1, 10)
+
+
+@slow
+def test_the_command_draws_on_the_cluster(cluster, tabular_bundle, tmp_path):
+    folder = tmp_path / "drawn"
+    command = ["generate", str(tabular_bundle), "-n", "30", "--steps", "4", "--threads", "1"]
+    command += ["--shard-size", "8", "--format", "npy", "-o", str(folder), "--ray", "--json"]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert (found["files"], found["written"]) == (4, 4)
+    engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
+    want = engine.sample(30, steps=4, seed=found["seed"]).numpy()
+    got = np.concatenate([np.load(file) for file in sorted(folder.glob("part-*"))])
+    np.testing.assert_array_equal(got, want)
+    ran = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "x"), "--threads", "3"])
+    assert ran.exit_code == 2
+    assert "a worker takes 3 CPU" in ran.stderr
+
+
+@slow
+def test_a_workers_error_is_raised_as_it_was(cluster, tabular_bundle, copy_of, tmp_path):
+    connect(None)
+    bundle = copy_of(tabular_bundle)
+    engine = revstep.load(bundle, threads=1, reproducible=True)
+    on_ray = draw_with_ray(engine, tmp_path / "job", workers=2, cpus=1)
+
+    def draw(plan, shards):
+        shutil.rmtree(bundle)  # as on a node that doesn't see it
+        return on_ray(plan, shards)
+
+    with pytest.raises(BundleError, match=str(bundle)):
+        generate(engine, bundle, Plan(n=20, shard_size=5), tmp_path / "job", draw=draw)
+    assert not list((tmp_path / "job").glob("part-*"))
+
+
+def test_a_worker_of_other_bits_draws_nothing(tabular_bundle, tmp_path):
+    engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
+    plan = Plan(n=20, seed=1, steps=3, shard_size=10)
+    generate(engine, tabular_bundle, plan, tmp_path)
+    for file in tmp_path.glob("part-*"):
+        file.unlink()
+    batch = {"shard": np.array([1])}
+    elsewhere = revstep.load(tabular_bundle, threads=2, reproducible=True)
+    result = ShardWriter(pickle.dumps(elsewhere), plan, str(tmp_path))(batch)
+    with pytest.raises(ArgumentError, match=r"runtime\.threads \(1 there, 2 here\)"):
+        raise pickle.loads(result["error"][0])
+    unseen = ShardWriter(pickle.dumps(engine), plan, str(tmp_path / "unseen"))(batch)
+    with pytest.raises(FileNotFoundError, match="_job"):
+        raise pickle.loads(unseen["error"][0])
+    assert not list(tmp_path.glob("part-*"))
+    result = ShardWriter(pickle.dumps(engine), plan, str(tmp_path))(batch)
+    assert not result["error"][0]
+    assert [file.name for file in tmp_path.glob("part-*")] == ["part-00001.parquet"]
 
 
 @pytest.fixture(scope="module")
