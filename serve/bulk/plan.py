@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from revstep.engine.runtime.request import SEEDS, Request
 from revstep.engine.system.machine import processor
 
 FORMATS = ("parquet", "npy")
+SHARD_SIZE, SHARD_BYTES = 1024, 256 << 20  # at most, where nothing else is asked for
 VERSION = 1
 GRAPHS = (".onnx", ".data", ".plan")
 RUNTIME = (
@@ -148,6 +150,14 @@ class Plan:
             "rows": engine.fixed_rows,
             "runtime": _runtime(engine),
         }
+
+
+def shard_size_for(engine: Engine) -> int:
+    """Samples per file: as memory and readers like it, in whole network calls."""
+    spec, rows = engine.spec, engine.fixed_rows or 1
+    shape = spec.shape if spec.decoder is None else spec.decoder.shape
+    size = max(1, min(SHARD_SIZE, SHARD_BYTES // (4 * math.prod(shape))))
+    return size - size % rows if size > rows else size
 
 
 def _runtime(engine: Engine) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from revstep.serve.bulk.generate import Draw, check_begun, draw_shard
 from revstep.serve.bulk.plan import Plan, Shard
 
 DEATHS = 3  # of workers that draw a shard, before the job gives up: its memory may be too small
+TASKS = 10_000  # Ray holds some kB for each
 
 log = logging.getLogger("revstep")
 
@@ -84,7 +85,8 @@ def draw_with_ray(
         by_number = {shard.number: shard for shard in shards}
         options: dict[str, Any] = {"num_gpus": gpus} if gpus else {}
         numbers = ray.data.from_items(
-            [{"shard": number} for number in by_number], override_num_blocks=len(by_number)
+            [{"shard": number} for number in by_number],
+            override_num_blocks=min(len(shards), TASKS),
         )
         written = numbers.map_batches(
             ShardWriter,

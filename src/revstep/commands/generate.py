@@ -30,7 +30,10 @@ def generate(
     format_: Annotated[
         str, typer.Option("--format", help="parquet: samples, seeds and conditions; or npy.")
     ] = "parquet",
-    shard_size: Annotated[int, typer.Option(help="Samples per file.", min=1)] = 1024,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(help="Samples per file; default: 1024, or what 256 MiB hold.", min=1),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Sample i uses seed + i; default: drawn, or that of the job there."),
@@ -78,7 +81,7 @@ def generate(
     """
     import revstep
     from revstep.serve.bulk.generate import generate as run
-    from revstep.serve.bulk.plan import Plan
+    from revstep.serve.bulk.plan import Plan, shard_size_for
 
     if format_ == "parquet":
         need("pyarrow", purpose="writing Parquet")
@@ -95,7 +98,7 @@ def generate(
         n=n, seed=seed or 0, sampler=sampler, options=options(set_ or []), steps=steps,
         guidance=guidance, grid=time_grid, compat=compat,
         conditions=_in_turn(engine.spec, class_, condition or []),
-        format=format_, shard_size=shard_size,
+        format=format_, shard_size=shard_size or shard_size_for(engine),
     )  # fmt: skip
     folder = output.absolute()
     begun = perf_counter()

@@ -1,11 +1,13 @@
 """Bulk generation: the same bits however a job is cut, killed and continued."""
 
+import dataclasses
 import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from stepwise import until
 from winners import put_winner
 
 import revstep
+from revstep import Decoder
 from revstep.errors import ArgumentError
 from revstep.serve.bulk.files import array_of, arrow_table
 from revstep.serve.bulk.generate import JOB, generate
-from revstep.serve.bulk.plan import Plan, check_same
+from revstep.serve.bulk.plan import Plan, check_same, shard_size_for
 
 LABELS = {"label": np.arange(4)}
 
@@ -51,6 +54,15 @@ def test_bits_do_not_depend_on_where_the_shards_begin(engine, image_bundle, tmp_
     generate(engine, image_bundle, plan_of(), tmp_path / "a")
     generate(engine, image_bundle, plan_of(shard_size=shard_size), tmp_path / "b")
     np.testing.assert_array_equal(npy(tmp_path / "a"), npy(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((3, 16, 16), 1024), ((3, 512, 512), 80), ((3, 2048, 2048), 5)]
+)
+def test_files_of_large_samples_hold_fewer_of_them(engine, shape, size):
+    spec = dataclasses.replace(engine.spec, decoder=Decoder(shape=shape))
+    assert engine.fixed_rows == 16
+    assert shard_size_for(SimpleNamespace(spec=spec, fixed_rows=16)) == size
 
 
 def test_names_sort_as_the_samples_do():
