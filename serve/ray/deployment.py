@@ -39,6 +39,9 @@ class Settings(BaseModel):
         threads: As in ``load``; None: as many as ``cpus``.
         max_steps: Steps of a request, at most.
         max_samples: Samples of a request, at most.
+        max_body_bytes: Bytes of a request's body, at most.
+        deadline_s: Seconds in which a request that names no deadline must be done; None: any time.
+        grace_s: Seconds that a replica's requests get when it ends.
         token: What ``Authorization: Bearer`` must say; None: nothing is asked for.
         token_file: A file with it, which every node sees: no process list and no log has it then.
     """
@@ -61,6 +64,9 @@ class Settings(BaseModel):
     threads: int | None = None
     max_steps: int = Field(1000, ge=1)
     max_samples: int = Field(64, ge=1)
+    max_body_bytes: int = Field(16 << 20, ge=1024)
+    deadline_s: float | None = Field(None, gt=0)
+    grace_s: float = Field(30.0, ge=0)
     token: str | None = Field(None, min_length=MIN_TOKEN, repr=False)
     token_file: str | None = None
 
@@ -134,6 +140,7 @@ def build_app(settings: Settings | Mapping[str, Any]) -> Any:
             "target_ongoing_requests": settings.target_requests or settings.slots,
             "upscale_delay_s": settings.upscale_delay_s,
         },
+        graceful_shutdown_timeout_s=settings.grace_s,
         ray_actor_options=actor,
     )
     return replica.bind()
@@ -141,10 +148,12 @@ def build_app(settings: Settings | Mapping[str, Any]) -> Any:
 
 def replica_app(bundles: Mapping[str, str], settings: Settings) -> Callable[[], FastAPI]:
     """What makes a replica's app, in the replica: it is ready once its networks are warm."""
+    token_file = None if settings.token_file is None else Path(settings.token_file).absolute()
 
     def make() -> FastAPI:
         import revstep
 
+        token = settings.token if token_file is None else read_token(token_file)
         services = {}
         for name, path in bundles.items():
             engine = revstep.load(
@@ -160,10 +169,9 @@ def replica_app(bundles: Mapping[str, str], settings: Settings) -> Callable[[], 
                 max_queue=settings.max_queue,
                 deterministic=settings.deterministic,
             )
-        limits = Limits(settings.max_steps, settings.max_samples)
-        token = settings.token
-        if settings.token_file is not None:
-            token = read_token(Path(settings.token_file))
+        limits = Limits(
+            settings.max_steps, settings.max_samples, settings.max_body_bytes, settings.deadline_s
+        )
         return create_app(services, limits=limits, token=token, page=False)
 
     return make

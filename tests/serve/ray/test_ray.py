@@ -24,7 +24,7 @@ from revstep.serve.bulk.generate import generate  # noqa: E402
 from revstep.serve.bulk.plan import Plan  # noqa: E402
 from revstep.serve.ray.bulk import ShardWriter, draw_with_ray  # noqa: E402
 from revstep.serve.ray.cluster import connect, count_workers  # noqa: E402
-from revstep.serve.ray.deployment import Settings, build_app  # noqa: E402
+from revstep.serve.ray.deployment import Settings, build_app, replica_app  # noqa: E402
 
 slow = pytest.mark.slow
 # Ray opens files and sockets that it leaves to the collector.
@@ -187,6 +187,24 @@ def test_events_come_through_the_proxy_as_they_happen(deployed):
 
 
 @slow
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_frees_its_slots_behind_the_proxy_too(deployed, stream):
+    def counts():
+        return httpx.get(f"{deployed}/v1/stats", timeout=60).json()["pictures"]
+
+    before = counts()["outcomes"]["cancelled"]
+    body = {"model": "pictures", "n": 64, "steps": 1000, "stream": stream}
+    if stream:
+        with httpx.stream("POST", f"{deployed}/v1/samples", json=body, timeout=60) as reply:
+            assert next(reply.iter_lines()) == "event: started"
+    else:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{deployed}/v1/samples", json=body, timeout=httpx.Timeout(60, read=0.5))
+    until(lambda: counts()["outcomes"]["cancelled"] == before + 1, "it is cancelled")
+    until(lambda: counts()["slots_in_use"] == 0, "its slots are free")
+
+
+@slow
 def test_a_full_replica_answers_503_and_says_when_to_come_back_and_another_one_starts(deployed):
     from ray import serve
 
@@ -220,6 +238,20 @@ def test_a_full_replica_answers_503_and_says_when_to_come_back_and_another_one_s
     assert set(statuses) <= {200, 503, 504}
     assert 503 in statuses
     assert all(1 <= wait <= 60 for wait in waits)
+
+
+def test_a_replica_asks_for_the_token_in_the_file_and_keeps_to_the_limits(tabular_bundle, tmp_path):
+    testclient = pytest.importorskip("starlette.testclient")
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef\n")
+    settings = Settings(bundles=str(tabular_bundle), token_file=str(file), max_body_bytes=2048)
+    app = replica_app(settings.named_bundles(), settings)()
+    right = {"Authorization": "Bearer 0123456789abcdef"}
+    with testclient.TestClient(app) as client:
+        assert client.get("/v1/models").status_code == 401
+        assert client.get("/v1/models", headers=right).status_code == 200
+        body = {"steps": 3, "id": "x" * 2048}
+        assert client.post("/v1/samples", json=body, headers=right).status_code == 413
 
 
 def test_settings_are_checked_before_anything_starts(tmp_path):
