@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.engine import Engine
+from revstep.engine.system.files import PARTIAL
 from revstep.serve.bulk.generate import Draw, check_begun, draw_shard
 from revstep.serve.bulk.plan import Plan, Shard
 
@@ -44,7 +45,7 @@ class ShardWriter:
         error = b""
         try:
             for number in batch["shard"].tolist():
-                draw_shard(self._ready(), self._plan, self._shards[number], self._folder)
+                self._write(self._shards[number])
         except Exception as raised:
             error = _pickled(raised)
         n = len(batch["shard"])
@@ -53,6 +54,21 @@ class ShardWriter:
             "error": np.array([error] * n, object),
             "node": np.array([platform.node()] * n, object),
         }
+
+    def _write(self, shard: Shard) -> None:
+        name = self._plan.file_name(shard)
+        tries = self._folder / f".{name}.tries{PARTIAL}"  # a byte each; Ray tries without end
+        if tries.exists() and tries.stat().st_size >= DEATHS:
+            raise MemoryError(
+                f"{DEATHS} workers died drawing {name}: give smaller shards, or memory"
+            )
+        engine = self._ready()
+        with tries.open("ab") as file:
+            file.write(b".")
+        try:
+            draw_shard(engine, self._plan, shard, self._folder)
+        finally:
+            tries.unlink(missing_ok=True)
 
     def _ready(self) -> Engine:
         if self._engine is None:
@@ -97,7 +113,6 @@ def draw_with_ray(
                 size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1
             ),
             num_cpus=cpus,
-            max_task_retries=DEATHS,
             **options,
         )
         for row in written.iter_rows():

@@ -129,8 +129,15 @@ def test_a_worker_of_other_bits_draws_nothing(tabular_bundle, tmp_path):
     with pytest.raises(FileNotFoundError, match="_job"):
         raise pickle.loads(unseen["error"][0])
     assert not list(tmp_path.glob("part-*"))
+    tries = tmp_path / ".part-00001.parquet.tries.tmp"
+    tries.write_bytes(b"...")  # as workers leave it that were killed
+    result = ShardWriter(pickle.dumps(engine), plan, str(tmp_path))(batch)
+    with pytest.raises(MemoryError, match="3 workers died"):
+        raise pickle.loads(result["error"][0])
+    tries.write_bytes(b"..")
     result = ShardWriter(pickle.dumps(engine), plan, str(tmp_path))(batch)
     assert not result["error"][0]
+    assert not tries.exists()
     assert [file.name for file in tmp_path.glob("part-*")] == ["part-00001.parquet"]
 
 
