@@ -124,9 +124,7 @@ def build_app(settings: Settings | Mapping[str, Any]) -> Any:
     if settings.token is not None and settings.token_file is not None:
         raise ArgumentError("give token or token_file, not both", "token_file")
     if settings.token_file is not None:
-        file = Path(settings.token_file).absolute()
-        read_token(file)  # refused here, not in every replica
-        settings = settings.model_copy(update={"token_file": str(file)})
+        read_token(Path(settings.token_file))  # refused here, not in every replica
     bundles = settings.named_bundles()
     actor: dict[str, Any] = {"num_cpus": settings.cpus, "num_gpus": settings.gpus}
     replica: Any = serve.deployment(
