@@ -62,11 +62,10 @@ class ShardWriter:
             raise MemoryError(
                 f"{DEATHS} workers died drawing {name}: give smaller shards, or memory"
             )
-        engine = self._ready()
         with tries.open("ab") as file:
             file.write(b".")
         try:
-            draw_shard(engine, self._plan, shard, self._folder)
+            draw_shard(self._ready(), self._plan, shard, self._folder)
         finally:
             tries.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import os
 import pickle
 import shutil
 import socket
@@ -114,6 +115,22 @@ def test_a_workers_error_is_raised_as_it_was(cluster, tabular_bundle, copy_of, t
     assert not list((tmp_path / "job").glob("part-*"))
 
 
+class Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+@slow
+def test_a_shard_that_kills_its_workers_ends_the_job(cluster, tabular_bundle, tmp_path):
+    connect(None)
+    engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
+    draw = draw_with_ray(Deadly(), tmp_path, workers=1, cpus=1)
+    with pytest.raises(MemoryError, match="3 workers died"):
+        generate(engine, tabular_bundle, Plan(n=5), tmp_path, draw=draw)
+
+
 def test_a_worker_of_other_bits_draws_nothing(tabular_bundle, tmp_path):
     engine = revstep.load(tabular_bundle, threads=1, reproducible=True)
     plan = Plan(n=20, seed=1, steps=3, shard_size=10)
@@ -126,7 +143,7 @@ def test_a_worker_of_other_bits_draws_nothing(tabular_bundle, tmp_path):
     with pytest.raises(ArgumentError, match=r"runtime\.threads \(1 there, 2 here\)"):
         raise pickle.loads(result["error"][0])
     unseen = ShardWriter(pickle.dumps(engine), plan, str(tmp_path / "unseen"))(batch)
-    with pytest.raises(FileNotFoundError, match="_job"):
+    with pytest.raises(FileNotFoundError, match="unseen"):
         raise pickle.loads(unseen["error"][0])
     assert not list(tmp_path.glob("part-*"))
     tries = tmp_path / ".part-00001.parquet.tries.tmp"
