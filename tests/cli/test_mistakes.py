@@ -189,7 +189,7 @@ def test_a_full_disk_is_the_machines_failure_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     (tmp_path / "x.npy").write_bytes(b"old")
-    monkeypatch.setattr("revstep.commands.pictures.os.fsync", full)
+    monkeypatch.setattr("revstep.engine.system.files.os.fsync", full)
     result = cli("sample", tabular_bundle, "-o", tmp_path / "x.npy", "--steps", "2")
     assert result.exit_code == 1
     assert f"{tmp_path / 'x.npy'}: {os.strerror(errno.ENOSPC)}" in result.stderr
