@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from time import monotonic
+from typing import Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,10 @@ class Job(Future[Samples]):
         self._news = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
         self._gate = threading.Lock()  # held for good by whoever ends it
+
+    def __reduce__(self) -> Never:
+        """It waits for a thread of its process."""
+        raise TypeError("a job can't be copied or pickled: send its result()")
 
     def cancel(self) -> bool:
         """Ends it, queued or running; its slots are free at the next step.

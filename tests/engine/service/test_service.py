@@ -470,6 +470,8 @@ def test_a_service_belongs_to_its_process(service):
     for copied in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="send its engine"):
             copied(service)
+        with pytest.raises(TypeError, match=r"send its result\(\)"):
+            copied(service.submit(1))
 
 
 def test_its_look_tells_how_it_stands(service):
