@@ -16,6 +16,10 @@ from revstep.serve.http.models import Models
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MIN_TOKEN = 16
+ONE_TOKEN = (
+    f"one token of at least {MIN_TOKEN} ASCII characters without spaces, such as "
+    "`openssl rand -hex 32` prints"
+)
 ANSWERS_S = 5  # that the last answers may take to be sent
 
 
@@ -75,8 +79,7 @@ def run(
         app, host=host, port=port, log_level=log_level, access_log=False, lifespan="on",
         timeout_graceful_shutdown=ANSWERS_S, server_header=False,
     )  # fmt: skip
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=config.backlog)
+    listening = _listening(host, port, config.backlog)
     shown = f"[{host}]" if ":" in host else host
     started(f"http://{shown}:{listening.getsockname()[1]}")
     server = _Server(config, app.state.models, grace_s)
@@ -84,6 +87,20 @@ def run(
         server.run(sockets=[listening])
     finally:
         listening.close()
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuses an address that can't be listened on, before networks are loaded.
+
+    Raises:
+        OSError: As ``run``.
+    """
+    _listening(host, port, 1).close()
+
+
+def _listening(host: str, port: int, backlog: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=backlog)
 
 
 def allowed_hosts(host: str) -> list[str] | None:
@@ -98,10 +115,10 @@ def read_token(file: Path) -> str:
         OSError: It can't be read.
         ValueError: It is empty, short, or no plain text.
     """
-    text = file.read_text(encoding="utf-8").strip()
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} holds no text: it must hold {ONE_TOKEN}") from error
     if len(text) < MIN_TOKEN or not text.isascii() or any(c.isspace() for c in text):
-        raise ValueError(
-            f"{file} must hold one token of at least {MIN_TOKEN} ASCII characters without spaces, "
-            f"such as `openssl rand -hex 32` prints; got {len(text)} characters"
-        )
+        raise ValueError(f"{file} must hold {ONE_TOKEN}; got {len(text)} characters")
     return text

@@ -67,7 +67,7 @@ def serve(
     import revstep
     from revstep.serve.http.app import create_app
     from revstep.serve.http.limits import Limits
-    from revstep.serve.http.run import allowed_hosts, read_token, run
+    from revstep.serve.http.run import allowed_hosts, check_address, read_token, run
 
     if deadline is not None and not deadline > 0.0:
         raise ValueError(f"--deadline must be above 0 seconds; got {deadline}")
@@ -78,6 +78,7 @@ def serve(
     if token is None and allowed_hosts(host) is None:
         text = f"warning: whoever reaches {host} may use this server; --token-file asks for a token"
         typer.echo(text, err=True)
+    check_address(host, port)
     engines = {
         name: revstep.load(
             bundle, backend=backend, device=device, precision=precision, threads=threads

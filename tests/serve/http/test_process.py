@@ -241,6 +241,10 @@ def test_a_server_that_cannot_start_says_why(tabular_bundle, tmp_path):
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         status, said = serve(tabular_bundle, "--port", other.getsockname()[1])
+        assert status == 1
+        assert "in use" in said
+        # before anything is loaded
+        status, said = serve(tmp_path / "none.revstep", "--port", other.getsockname()[1])
     assert status == 1
     assert "in use" in said
     status, said = serve(tmp_path / "none.revstep", "--port", 0)
