@@ -19,7 +19,7 @@ from revstep.engine.service.service import Service
 from revstep.engine.service.stream import ProgressStream
 from revstep.serve.http.errors import OF_SAMPLES, RESPONSES, add_handlers, plain
 from revstep.serve.http.events import events
-from revstep.serve.http.guard import Guard
+from revstep.serve.http.guard import OPEN, Guard
 from revstep.serve.http.limits import Limits
 from revstep.serve.http.metrics import metrics_text
 from revstep.serve.http.models import Load, Models, state_is_picture, value_range_of
@@ -34,6 +34,7 @@ from revstep.serve.http.schema import (
 
 PAGE = Path(__file__).parent / "page"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+TOLD_SEEDS = 128  # in a header: proxies and clients refuse long ones
 EVENT: dict[str, Any] = {
     "type": "object",
     "required": ["event", "data"],
@@ -92,12 +93,30 @@ def create_app(
     add_handlers(app)
     _add_samples(app, models)
     _add_state(app, models)
+    if token is not None:
+        _describe_token(app)
     if page and (PAGE / "index.html").is_file():
         _add_page(app)
     app.add_middleware(
         Guard, token=token, body_bytes=limits.body_bytes, allowed_hosts=allowed_hosts
     )
     return app
+
+
+def _describe_token(app: FastAPI) -> None:
+    """Has the OpenAPI document say which paths ask for the token, as FastAPI extends it."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        found = describe()
+        found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        found["security"] = [{"token": []}]
+        for path in OPEN:
+            for operation in found["paths"][path].values():
+                operation["security"] = []
+        return found
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _lifespan(models: Models) -> Any:
@@ -185,7 +204,9 @@ async def _finished(job: Job, request: Request) -> Samples:
 def _reply(
     body: SampleRequest, name: str, service: Service, job: Job, samples: Samples
 ) -> Response:
-    headers = {"X-Revstep-Id": job.id, "X-Revstep-Seeds": ",".join(map(str, samples.seeds))}
+    headers = {"X-Revstep-Id": job.id}
+    if len(samples.seeds) <= TOLD_SEEDS:
+        headers["X-Revstep-Seeds"] = ",".join(map(str, samples.seeds))
     values = samples.numpy()
     if body.output == "png":
         value_range = value_range_of(service, decode=body.decode)

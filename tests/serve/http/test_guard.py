@@ -62,6 +62,19 @@ def test_probes_and_the_page_need_no_token(serve, service):
         assert client.get(path).status_code == 200, path
 
 
+def test_the_description_says_what_needs_the_token(serve, service):
+    client = serve({"toy": service}, token=TOKEN)
+    found = client.get("/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    assert found["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    assert found["security"] == [{"token": []}]
+    free = {
+        path for path, ways in found["paths"].items() for way in ways.values()
+        if way.get("security") == []
+    }  # fmt: skip
+    assert free == {"/healthz", "/readyz"}
+    assert "security" not in serve({"toy": service}).get("/openapi.json").json()
+
+
 def test_tokens_are_compared_in_constant_time(serve, service, monkeypatch):
     asked = []
 
@@ -144,6 +157,13 @@ def test_a_token_file_that_holds_no_token_is_refused(tmp_path, text):
     file = tmp_path / "token"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="at least 16 ASCII characters"):
+        read_token(file)
+
+
+def test_a_token_file_of_no_text_is_refused_by_name(tmp_path):
+    file = tmp_path / "token"
+    file.write_bytes(bytes(range(128, 168)))
+    with pytest.raises(ValueError, match=r"token holds no text: .* 16 ASCII characters"):
         read_token(file)
 
 
