@@ -25,11 +25,26 @@ from revstep.engine.errors import (
 from revstep.serve.http.schema import ErrorReply
 
 LONGEST = 64  # of a name that is quoted
+MOST_SAID = 4  # of what is wrong with one field
+OBJECTS = ("sampler_options", "conditions", "null_conditions")  # fields with entries
+NO_OBJECT = ("missing", "model_attributes_type")  # no body; one of another kind, or another type
 RETRY_S = 1.0  # of a server that drains: another one may take it at once
 
 
 class NotFound(RevstepError):  # noqa: N818  (named as HTTP names it)
-    """There is no such model or request."""
+    """There is no such model or request.
+
+    Args:
+        message: As for ``RevstepError``.
+        argument: The field that it is about.
+
+    Attributes:
+        argument: As given.
+    """
+
+    def __init__(self, message: str, argument: str = "") -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 class Conflict(RevstepError):  # noqa: N818
@@ -55,7 +70,7 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (TypeError, 422),
 )
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorReply, "description": "No JSON, nested too deep, or a foreign Host"},
+    400: {"model": ErrorReply, "description": "No text, nested too deep, or a foreign Host"},
     401: {"model": ErrorReply, "description": "No token, or a wrong one"},
     413: {"model": ErrorReply, "description": "The body is too large"},
     422: {"model": ErrorReply, "description": "A field that can't be"},
@@ -106,16 +121,35 @@ def plain(
     return JSONResponse(body, status, headers)
 
 
+def _field(error: Mapping[str, Any]) -> list[str]:
+    """Which field an error of pydantic's is about, and which entry of an object.
+
+    What follows are numbers in lists, and pydantic's names of the types that a field may have.
+    """
+    where = [str(part)[:LONGEST] for part in error["loc"] if part != "body"]
+    return where[: 2 if where and where[0] in OBJECTS else 1]
+
+
 def add_handlers(app: FastAPI) -> None:
     """Has every error of the app answered in one form."""
 
     async def of_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         found = error.errors()
-        where = [str(part)[:LONGEST] for part in found[0]["loc"] if part != "body"]
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        first, where = found[0], _field(found[0])
+        if first["type"] == "json_invalid":
+            why, place = first["ctx"]["error"], first["loc"][-1]
+            message = f"the body is no JSON: {why}, at character {place}"
+            return plain(422, "ValidationError", message)
+        if not where and first["type"] in NO_OBJECT:
+            message = "the body must be a JSON object, sent with Content-Type: application/json"
+            return plain(422, "ValidationError", f"{message}; see /openapi.json")
+        # of what may be one thing or another there is an error for each
+        here = [str(one["msg"]).removeprefix("Value error, ") for one in found
+                if _field(one) == where]  # fmt: skip
+        more = f" (and {len(found) - len(here)} more)" if len(found) > len(here) else ""
+        said = "; or: ".join(list(dict.fromkeys(here))[:MOST_SAID])
         name = where[0] if where and where[0].isidentifier() else None
-        said = str(found[0]["msg"]).removeprefix("Value error, ")
         message = f"{'.'.join(where) or 'the body'}: {said}{more}; see /openapi.json"
         return plain(422, "ValidationError", message, name)
 

@@ -117,7 +117,8 @@ class Models:
                 raise ArgumentError(text, "model")
             name = next(iter(services))
         if name not in services:
-            raise NotFound(unknown_names("there is no model", [name], list(services)))
+            text = unknown_names("there is no model", [name], list(services))
+            raise NotFound(text, "model")
         return name, services[name]
 
     def submit(self, request: SampleRequest) -> tuple[str, Service, Job]:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -268,8 +269,37 @@ def test_what_is_no_json_is_refused(client, content, status):
 
 
 def test_a_body_of_another_type_is_refused(client):
-    reply = client.post("/v1/samples", content=b"{}", headers={"Content-Type": "text/plain"})
-    assert reply.status_code == 422
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):  # as curl -d has it
+        reply = client.post("/v1/samples", content=b"{}", headers={"Content-Type": kind})
+        assert reply.status_code == 422
+        assert "Content-Type: application/json" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "the body must be a JSON object, sent with Content-Type: application/json; see"),
+        ("[]", "the body must be a JSON object, sent with Content-Type: application/json; see"),
+        ('{"steps": 2,', "the body is no JSON: Expecting property name .*, at character 1"),
+        ('{"seed": -1}', "seed: Input should be greater than or equal to 0; or: Input should be a"),
+        ('{"guidance": "2"}', "guidance: Input should be a valid number; or: Input should be a"),
+        ('{"sampler_options": {"eta": [1]}}', "sampler_options.eta: Input should be a valid bool"),
+        ('{"seed": -1, "n": 0}', r"n: Input should be .* equal to 1 \(and 2 more\); see"),
+    ],
+)
+def test_a_refusal_is_in_words_of_the_api(client, content, said):
+    reply = client.post(
+        "/v1/samples", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert re.match(said, reply.json()["error"]["message"]), reply.text
+
+
+def test_seeds_are_in_a_header_while_it_is_short(serve, service):
+    client = serve({"toy": service}, limits=Limits(samples=129))
+    body = {"steps": 1, "output": "npy", "seed": 0}
+    reply = client.post("/v1/samples", json=body | {"n": 128})
+    assert reply.headers["X-Revstep-Seeds"].endswith(",127")
+    assert "X-Revstep-Seeds" not in client.post("/v1/samples", json=body | {"n": 129}).headers
 
 
 def test_millions_of_wrong_things_are_refused_with_one_message(client):
@@ -300,6 +330,7 @@ def test_of_several_models_one_is_named(serve):
     assert "toy, pictures" in error["message"]
     unknown = client.post("/v1/samples", json={"model": "tot"})
     assert unknown.status_code == 404
+    assert unknown.json()["error"]["argument"] == "model"
     assert "did you mean 'toy'" in unknown.json()["error"]["message"]
     for name, shape in {"toy": [1, 2, 3], "pictures": [1, 3, 4, 5]}.items():
         found = client.post("/v1/samples", json={"model": name, "seed": 0}).json()
