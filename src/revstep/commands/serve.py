@@ -40,9 +40,9 @@ def serve(
         int, typer.Option(help="Requests that may wait per bundle; more get 503.", min=1)
     ] = 256,
     deterministic: Annotated[bool, typer.Option("--deterministic", help=REPRODUCIBLE_HELP)] = False,
-    max_steps: Annotated[int, typer.Option(help="Steps a request.", min=1)] = 1000,
-    max_samples: Annotated[int, typer.Option(help="Samples a request.", min=1)] = 64,
-    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.", min=1024)] = 16 << 20,
+    max_steps: Annotated[int, typer.Option(help="Most steps of a request.", min=1)] = 1000,
+    max_samples: Annotated[int, typer.Option(help="Most samples of a request.", min=1)] = 64,
+    max_body: Annotated[int, typer.Option(help="Most bytes of a body.", min=1024)] = 16 << 20,
     deadline: Annotated[
         float | None,
         typer.Option(help="Seconds in which a request that names no deadline must be done."),
