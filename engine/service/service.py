@@ -181,9 +181,10 @@ class Service:
     def stats(self) -> ServiceStats:
         """Queue, slots, times and outcomes, now."""
         worker, tally = self._worker, self._tally
+        queued = worker.queued  # first: who leaves the queue meanwhile runs then
         running, slots, rows = worker.occupancy()
         return ServiceStats(
-            queued=worker.queued,
+            queued=queued,
             running=running,
             samples_waiting=worker.waiting_work()[0],
             slots=self.slots,

@@ -192,6 +192,8 @@ class Worker:
     def _ended(self, job: Job, outcome: str) -> None:
         """A job's end is decided, on whatever thread."""
         self.tally.outcome(outcome)
+        if outcome == "completed" and (timing := job.timing) is not None:
+            self.tally.run_s.add(timing.run_s)
         self._leave_queue(job)
         if outcome != "completed":
             self._commands.put(("ended", job))
@@ -350,14 +352,14 @@ class Worker:
         except Exception as error:
             job.fail(error)
             return True
-        if job.begun is None:
-            job.begun = monotonic()
-            self._leave_queue(job)
-            self.tally.queued_s.add(job.begun - job.submitted)
         work.admitted += count
         work.lot -= count
         part = Part(job, admission, first, lane.steps + work.run.length)
         self._parts.setdefault(job, []).append(part)
+        if job.begun is None:
+            job.begun = monotonic()
+            self.tally.queued_s.add(job.begun - job.submitted)
+            self._leave_queue(job)  # last: whoever looks finds it here or there
         heapq.heappush(self._ends, (part.end, next(self._numbers), part))
         if job.watched:
             self._watched[id(part)] = part
@@ -564,8 +566,6 @@ class Worker:
             job.fail(error)
             return
         job.complete(samples)
-        if (timing := job.timing) is not None:
-            self.tally.run_s.add(timing.run_s)
 
     def _fail_all(self, error: Exception) -> None:
         """Fails every job that is there."""

@@ -1,13 +1,15 @@
 """Services under test: how requests end, and what must hold once all have."""
 
+import threading
+
 import numpy as np
 import pytest
 from networks import NumpyDenoiser
-from stepwise import SPEC, elementwise, until
+from stepwise import SECONDS, SPEC, elementwise, until
 
 from revstep import Engine, NetworkBuffers, Service
 
-LIMIT_S = 60.0  # that any wait may take on a busy machine; none comes near it
+LIMIT_S = SECONDS
 
 
 def engine_of(function=elementwise, spec=SPEC, **options):
@@ -40,6 +42,20 @@ def settle(service, submitted=None):
 def _empty(stats):
     left = (stats.queued, stats.running, stats.samples_waiting, stats.slots_in_use)
     return not any((*left, stats.rows_in_use))
+
+
+def close_beside(service):
+    """Closes it in a thread, which has told the service when this returns; gives the thread."""
+    thread = threading.Thread(target=service.close, daemon=True)
+    thread.start()
+    worker = service._worker
+
+    def told():
+        with worker._idle:
+            return worker._stopped
+
+    until(told, "the end")
+    return thread
 
 
 def assert_same_bits(got, want):
