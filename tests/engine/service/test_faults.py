@@ -11,6 +11,7 @@ import pytest
 from serving import (
     LIMIT_S,
     assert_same_bits,
+    close_beside,
     device_engine_of,
     engine_of,
     outcome,
@@ -280,7 +281,7 @@ def test_a_drain_under_load_finishes_what_it_has_and_refuses_what_comes(alone):
         with pytest.raises(ServiceClosedError):
             service.submit(steps=2)
         network.release()
-        assert service.drain()
+        assert service.drain(LIMIT_S)
         assert all(job.done() for job in jobs)
         assert set(check_rest(jobs, alone)) == {"completed"}
         settle(service, 31)
@@ -301,7 +302,7 @@ def test_a_drain_is_over_when_all_results_can_be_read(monkeypatch):
         assert seen.wait(LIMIT_S)
         assert not service.drain(timeout_s=0.01)
         go.set()
-        assert service.drain()
+        assert service.drain(LIMIT_S)
         assert job.done()
 
 
@@ -310,9 +311,8 @@ def test_a_close_under_load_answers_everybody(alone):
     service = Service(Engine(network), warm_up=False)
     jobs = [service.submit(**request(k)) for k in range(30)]
     network.wait_for_call()
-    closing = threading.Thread(target=service.close)
-    closing.start()
-    until(lambda: service.closed)
+    closing = close_beside(service)
+    assert service.closed
     with pytest.raises(ServiceClosedError):
         service.submit(steps=2)
     network.release()

@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 from asking import events, in_thread, streamed
-from serving import assert_same_bits, engine_of, settle
-from stepwise import Stepwise, until
+from serving import assert_same_bits, close_beside, engine_of, settle
+from stepwise import SECONDS, Stepwise, until
 
 from revstep import Engine, Service
 from revstep.serve.http.app import create_app
@@ -131,10 +131,9 @@ def test_a_service_that_is_closed_answers_those_it_has(client, network, service,
     network.hold()
     running = in_thread((lambda: streamed(client)) if stream else lambda: post(client))
     network.wait_for_call()
-    closing = in_thread(service.close)
-    until(lambda: service.closed, "the end")
+    closing = close_beside(service)
     network.release()
-    closing()
+    closing.join(SECONDS)
     found = running()
     if stream:
         assert found[-1][0] == "error"
@@ -190,7 +189,7 @@ def test_models_that_load_are_refused_until_they_are_there(serve, network, servi
     loading = threading.Event()
 
     def load():
-        assert loading.wait(20)
+        assert loading.wait(SECONDS)
         return {"toy": service}
 
     client = serve(load)
