@@ -108,16 +108,15 @@ def test_a_body_that_never_ends_is_cut(serve, service):
     address = (client.base_url.host, client.base_url.port)
     with socket.create_connection(address, SECONDS) as connection:
         connection.sendall(head + b"Content-Type: application/json\r\n\r\n")
-        sent, got = 0, b""
+        sent = 0
         try:
             while sent < 1 << 26:
                 connection.sendall(b"3e8\r\n" + b" " * 1000 + b"\r\n")
                 sent += 1000
-        except OSError:
-            pass  # the server has closed it
+        except ConnectionError:
+            pass  # the server has closed it; a timeout is none
         else:
             pytest.fail("the server read on")
-        assert sent < 1 << 26, got
     assert client.post("/v1/samples", json={}).status_code == 200
 
 

@@ -10,12 +10,13 @@ pytest.importorskip("fastapi")
 sync_api = pytest.importorskip("playwright.sync_api")
 
 from http_server import serving  # noqa: E402
-from stepwise import Stepwise, until  # noqa: E402
+from stepwise import SECONDS, Stepwise, until  # noqa: E402
 
 from revstep import Condition, DenoiserSpec, Engine, Service  # noqa: E402
 from revstep.schedules import VPSchedule  # noqa: E402
 from revstep.serve.http.app import create_app  # noqa: E402
 
+sync_api.expect.set_options(timeout=1e3 * SECONDS)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -39,7 +40,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=FLAGS, timeout=1e3 * SECONDS
+        )
         yield chromium
         chromium.close()
 

@@ -85,8 +85,9 @@ def start(tmp_path):
 
 def test_sigterm_under_load_answers_all_that_were_taken_and_refuses_the_rest(start, demo_bundle):
     server = start(demo_bundle, "--max-queue", "64")
-    slow = [in_thread(lambda: server.post(n=8, steps=25, output="npy")) for _ in range(2)]
-    until(lambda: server.stats()["running"], "the load")
+    # half of the slots, for longer than the others take to be refused: the server stays till then
+    slow = [in_thread(lambda: server.post(n=4, steps=120, output="npy")) for _ in range(2)]
+    until(lambda: server.stats()["running"] == 2, "the load")
     found, lock = [], threading.Lock()
     signalled = threading.Event()
 
