@@ -5,9 +5,13 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import revstep  # noqa: F401  before any test imports a library that reports home
+
+hypothesis.settings.register_profile("busy", deadline=None)  # of one example's time
+hypothesis.settings.load_profile("busy")
 
 DEMO = Path(__file__).parents[1] / "examples" / "fashion_mnist_unet"
 
