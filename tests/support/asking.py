@@ -1,7 +1,10 @@
 """Clients of the HTTP service: in threads, and of event streams."""
 
 import json
+import socket
 import threading
+
+import httpx
 
 from stepwise import SECONDS
 
@@ -46,3 +49,15 @@ def in_thread(call):
         return found[0]
 
     return result
+
+
+def connected(url):
+    """A plain connection to a server, for who leaves it in ways that no client does."""
+    url = httpx.URL(url)
+    return socket.create_connection((url.host, url.port), SECONDS)
+
+
+def send(connection, body, path="/v1/samples"):
+    """Sends a request, and waits for nothing."""
+    text = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    connection.sendall(f"{text}Content-Length: {len(body)}\r\n\r\n{body}".encode())

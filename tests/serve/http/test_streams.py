@@ -8,7 +8,7 @@ import socket
 import httpx
 import numpy as np
 import pytest
-from asking import events, in_thread, streamed
+from asking import connected, events, in_thread, send, streamed
 from PIL import Image
 from serving import assert_same_bits, engine_of, settle
 from stepwise import SECONDS, Stepwise, until
@@ -119,17 +119,6 @@ def test_an_id_is_taken_until_its_request_has_ended(client, network):
     assert client.post("/v1/samples", json={"id": "mine"}).status_code == 200
 
 
-def connected(client):
-    """A plain connection to a client's server."""
-    url = client.base_url
-    return socket.create_connection((url.host, url.port), SECONDS)
-
-
-def send(connection, body, path="/v1/samples"):
-    text = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    connection.sendall(f"{text}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-
-
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("body", ["{}", '{"stream": true, "previews": 1}'])
 @pytest.mark.parametrize("queued", [False, True])
@@ -139,7 +128,7 @@ def test_a_client_that_leaves_cancels_its_request(client, network, service, body
     if queued:  # behind a request that has all slots
         ahead.append(in_thread(lambda: client.post("/v1/samples", json={"n": 16, "steps": 3})))
         network.wait_for_call()
-    connection = connected(client)
+    connection = connected(client.base_url)
     send(connection, body)
     until(lambda: service.stats().queued + service.stats().running == 1 + queued, "the request")
     if "stream" in body:
@@ -165,7 +154,7 @@ def read_until(connection, text):
 
 
 def test_a_client_that_leaves_before_its_body_is_whole_leaves_nothing(client, service):
-    connection = connected(client)
+    connection = connected(client.base_url)
     head = b"POST /v1/samples HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
     connection.sendall(head + b"{")
     connection.close()
@@ -205,7 +194,7 @@ def test_clients_killed_at_random_leave_no_slot_and_no_other_bits(client, networ
 
 
 def test_a_slow_reader_of_a_stream_holds_no_slot(client, network, service):
-    connection = connected(client)
+    connection = connected(client.base_url)
     send(connection, '{"stream": true, "previews": 1, "n": 16, "steps": 500}')
     until(lambda: service.stats().outcomes["completed"] == 1, "the end of the request")
     settle(service, 1)

