@@ -494,6 +494,24 @@ def test_stats_are_plain_values(service):
     assert found["step_s"]["count"] == 5
 
 
+def test_whoever_looks_finds_a_request_queued_running_or_counted(service, network, monkeypatch):
+    left, ended, leave = [], [], worker_module.Worker._leave_queue
+
+    def leaving(worker, job):
+        leave(worker, job)
+        left.append(service.stats())
+
+    monkeypatch.setattr(worker_module.Worker, "_leave_queue", leaving)
+    network.hold()
+    job = service.submit(steps=2)
+    job.add_done_callback(lambda _: ended.append(service.stats()))
+    network.release()
+    job.result(SECONDS)
+    until(lambda: ended)
+    assert (left[0].queued, left[0].running) == (0, 1)
+    assert (ended[0].outcomes["completed"], ended[0].run_s.count) == (1, 1)
+
+
 def test_a_decoder_runs_beside_the_steps_of_others(network):
     started, finish = threading.Event(), threading.Event()
 

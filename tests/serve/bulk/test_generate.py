@@ -275,7 +275,7 @@ def test_a_killed_command_goes_on(image_bundle, engine, tmp_path):
     folder = tmp_path / "job"
     command = [
         *(sys.executable, "-m", "revstep", "generate", str(image_bundle), "-n", "600"),
-        *("--class", "0-3", "--steps", "20", "--seed", "9", "--threads", "1"),
+        *("--class", "0-3", "--steps", "60", "--seed", "9", "--threads", "1"),
         *("--shard-size", "10", "--format", "npy", "-o", str(folder)),
     ]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -286,5 +286,5 @@ def test_a_killed_command_goes_on(image_bundle, engine, tmp_path):
     assert 3 <= there < 60
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"600 samples in 60 files, {there} of them from before; seed 9" in done.stdout
-    want = engine.sample(600, seed=9, steps=20, conditions={"label": np.arange(600) % 4}).numpy()
+    want = engine.sample(600, seed=9, steps=60, conditions={"label": np.arange(600) % 4}).numpy()
     np.testing.assert_array_equal(npy(folder), want)
