@@ -63,8 +63,9 @@ class JobTiming:
 class Job(Future[Samples]):
     """A request that a service has taken: a ``concurrent.futures.Future`` of its ``Samples``.
 
-    ``result()`` raises ``NonFiniteError``, ``DeadlineError``, ``BackendError`` or, once it was
-    cancelled, ``concurrent.futures.CancelledError``. Callbacks run on the service's thread between
+    ``result()`` raises ``NonFiniteError``, ``DeadlineError``, ``BackendError``,
+    ``ServiceClosedError`` where the service was closed before its end, or, once it was cancelled,
+    ``concurrent.futures.CancelledError``. Callbacks run on the service's thread between
     two steps: keep them short.
 
     Attributes:
@@ -124,9 +125,11 @@ class Job(Future[Samples]):
         """
         if self._is_parents() or not self._ends("cancelled"):
             return self.cancelled()
-        super().cancel()
-        self.set_running_or_notify_cancel()  # for concurrent.futures.wait
-        self._tell_end()
+        try:
+            super().cancel()
+        finally:  # a callback may exit, or be interrupted
+            self.set_running_or_notify_cancel()  # for concurrent.futures.wait
+            self._tell_end()
         return True
 
     def result(self, timeout: float | None = None) -> Samples:
@@ -136,7 +139,10 @@ class Job(Future[Samples]):
             BackendError: It runs in another process, which this one was forked from.
         """
         self._refuse_parents()
-        return super().result(timeout)
+        try:
+            return super().result(timeout)
+        finally:
+            del self  # which its error would hold by this frame, and be held by
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What it failed with, or None; raises as ``result``."""
@@ -248,7 +254,8 @@ class Job(Future[Samples]):
 
     def _call_listeners(self) -> None:
         for listener in tuple(self._listeners):
-            listener()
+            with _callbacks_errors_logged():
+                listener()
 
 
 @contextlib.contextmanager

@@ -213,7 +213,7 @@ class Service:
         return self._worker.wait_idle(timeout_s)
 
     def close(self) -> None:
-        """Cancels what is left and ends the thread. A second time it does nothing."""
+        """Ends what is left, with ``ServiceClosedError``, and the thread; twice is once."""
         self._draining = self._closed = True
         self._finalizer()
 

@@ -62,7 +62,7 @@ class ServiceStats:
     """A service at one moment.
 
     Attributes:
-        queued: Requests with samples that wait for a slot.
+        queued: Requests that have had no slot yet.
         running: Requests with samples in slots.
         samples_waiting: Samples that wait for a slot.
         slots: Network rows of the largest call, and as many slots: a guided sample takes two rows.
@@ -108,7 +108,9 @@ class Tally:
         self.step_s, self.network_s = Durations(), Durations()
         self.steps = self.rows_run = self.rows_wasted = 0
         self._outcomes = dict.fromkeys(OUTCOMES, 0)
-        self._lock = threading.Lock()
+        self._lock = (
+            threading.RLock()
+        )  # a collected stream cancels its job on any thread, even here
 
     def outcome(self, name: str) -> None:
         """Counts the end of one request."""

@@ -7,13 +7,14 @@ import heapq
 import itertools
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ class Worker:
         self._commands: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._waiting: list[tuple[float, int, Job]] = []  # a heap; jobs may have ended
         self._numbers = itertools.count()
-        self._deadlines: list[tuple[float, int, Job]] = []  # a heap
+        self._deadlines: list[tuple[float, int, weakref.ref[Job]]] = []  # a heap
         self._parts: dict[Job, list[Part]] = {}
         self._ends: list[tuple[int, int, Part]] = []  # a heap
         self._watched: dict[int, Part] = {}
@@ -219,14 +220,17 @@ class Worker:
         try:
             while not self._stop:
                 self._take(block=True)
+                if not self._waiting:  # it was about jobs that have left
+                    self._gone.clear()
+                    continue
                 try:
                     with self._hold() as lane:
                         self._serve(lane)
-                except Exception as error:
+                except BaseException as error:
                     log.exception("a service's lane failed, and with it all requests")
                     self._fail_all(error)
         finally:
-            self._stop = True
+            self.stop()  # whatever ended the thread: nobody is queued for none
             self._fail_all(ServiceClosedError("the service was closed before this was done"))
             if self._decoders is not None:
                 self._decoders.shutdown(wait=False)
@@ -237,6 +241,7 @@ class Worker:
         try:
             while not self._stop and (self._waiting or self._parts or self._looks):
                 self._turn(lane)
+            self._ends.clear()  # of jobs that ended before their steps did
         finally:
             lane.empty()
 
@@ -256,15 +261,21 @@ class Worker:
             while self._looks:
                 self._report()
             return
+        begun = perf_counter()
         try:
-            if not self._step(lane):
-                return
-        except Exception as error:
+            done = self._step(lane)
+        except BaseException as error:
             self._failed_step(lane, error)
             return
+        if not done:
+            return
+        ended = perf_counter()
         self._look(lane)
         while len(self._looks) > lane.device.ahead:
             self._report()
+        if lane.device.ahead:  # the step was only enqueued; a turn waits as long as a step takes
+            ended = perf_counter()
+        self._time(ended - begun, done)
 
     def _take(self, *, block: bool) -> None:
         """What other threads have asked for."""
@@ -289,14 +300,15 @@ class Worker:
         heapq.heappush(self._waiting, (key, next(self._numbers), job))
         if job.deadline is not None:
             self._deadlines = _without_ended(self._deadlines, 2 * self._open)
-            heapq.heappush(self._deadlines, (job.deadline, next(self._numbers), job))
+            # weak: a deadline may be far beyond the end, and a job has its samples
+            heapq.heappush(self._deadlines, (job.deadline, next(self._numbers), weakref.ref(job)))
 
     def _expire(self) -> bool:
         """Fails the jobs whose deadline has passed; gives whether any did."""
         now, expired = monotonic(), False
-        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].over):
-            deadline, _, job = heapq.heappop(self._deadlines)
-            if not job.over:
+        while self._deadlines and (self._deadlines[0][0] <= now or _is_over(self._deadlines[0][2])):
+            deadline, _, found = heapq.heappop(self._deadlines)
+            if (job := found()) is not None and not job.over:
                 expired = True
                 allowed = deadline - job.submitted
                 where = "in the queue" if job.begun is None else "while it ran"
@@ -385,17 +397,16 @@ class Worker:
 
     # Steps.
 
-    def _step(self, lane: Lane) -> bool:
-        """One step or more; gives whether there was one: all may have ended just now."""
+    def _step(self, lane: Lane) -> int:
+        """One step or more; gives how many: none where all have ended just now."""
         ends = self._ends
         while ends and ends[0][2].job.over:
             heapq.heappop(ends)
         if not ends:
-            return False
+            return 0
         timed = self._turns % TIMED == 0
         self._turns += 1
         rows, used = lane.rows, lane.taken[1]
-        begun = perf_counter()
         if timed:
             self._timed_step(lane)
             done = 1
@@ -406,14 +417,17 @@ class Worker:
                     at_once=lane.device.ahead == 0,
                 )
             )  # fmt: skip
-        each = (perf_counter() - begun) / max(1, done)
-        self._step_s += (each - self._step_s) * (STEP_WEIGHT if self._step_s else 1.0)
         tally = self.tally
-        tally.step_s.add(each, done)
         tally.steps += done
         tally.rows_run += rows * done
         tally.rows_wasted += (rows - used) * done
-        return True
+        return done
+
+    def _time(self, seconds: float, steps: int) -> None:
+        """Notes what the latest steps took."""
+        each = seconds / steps
+        self._step_s += (each - self._step_s) * (STEP_WEIGHT if self._step_s else 1.0)
+        self.tally.step_s.add(each, steps)
 
     def _timed_step(self, lane: Lane) -> None:
         clock, timing = Clock(lane.device), Timing()
@@ -430,7 +444,7 @@ class Worker:
         ]
         return min(looks, default=None)
 
-    def _failed_step(self, lane: Lane, error: Exception) -> None:
+    def _failed_step(self, lane: Lane, error: BaseException) -> None:
         """The network raised: all who were in the call have lost a step."""
         log.warning("a network call failed, and %d requests with it: %s", len(self._parts), error)
         for job in tuple(self._parts):
@@ -562,12 +576,12 @@ class Worker:
         assert work.x is not None
         try:
             samples = work.run.samples(work.x, work.batch)
-        except Exception as error:
+        except BaseException as error:  # an exit too would leave it without an end
             job.fail(error)
             return
         job.complete(samples)
 
-    def _fail_all(self, error: Exception) -> None:
+    def _fail_all(self, error: BaseException) -> None:
         """Fails every job that is there."""
         self._take(block=False)
         ended = [part.job for look in self._looks for part, _ in look.ends]
@@ -580,7 +594,7 @@ class Worker:
             job.fail(_lost(error))
 
 
-def _lost(error: Exception) -> Exception:
+def _lost(error: BaseException) -> Exception:
     """The error for one job: each raises its own, as a traceback grows with every raise."""
     if isinstance(error, ServiceClosedError):
         return ServiceClosedError(str(error))
@@ -589,10 +603,20 @@ def _lost(error: Exception) -> Exception:
     return found
 
 
-def _without_ended(heap: list[tuple[float, int, Job]], enough: int) -> list[tuple[float, int, Job]]:
+def _is_over(one: Job | weakref.ref[Job]) -> bool:
+    job = one() if isinstance(one, weakref.ref) else one
+    return job is None or job.over
+
+
+Waits = TypeVar("Waits", Job, "weakref.ref[Job]")
+
+
+def _without_ended(
+    heap: list[tuple[float, int, Waits]], enough: int
+) -> list[tuple[float, int, Waits]]:
     """The heap; without the jobs that have ended, once it has grown beyond ``enough`` and some."""
     if len(heap) <= enough + SPARE:
         return heap
-    left = [entry for entry in heap if not entry[2].over]
+    left = [entry for entry in heap if not _is_over(entry[2])]
     heapq.heapify(left)
     return left
