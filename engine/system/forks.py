@@ -6,12 +6,20 @@ ever, and a library's worker threads are gone.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import threading
 import weakref
+from collections.abc import Iterator
+from time import monotonic, sleep
 from typing import Protocol
 
 from revstep.engine.errors import BackendError
+
+WAIT_S = 10.0  # of a fork for the calls that are inside
+POLL_S = 50e-6
+ASLEEP_S = 0.02  # until a library's worker threads have found nothing to do
 
 
 class Renewed(Protocol):
@@ -28,6 +36,68 @@ _renewed: weakref.WeakSet[Renewed] = weakref.WeakSet()
 def renew_in_children(thing: Renewed) -> None:
     """Calls ``thing.after_fork()`` in every child that this process forks, while it lives."""
     _renewed.add(thing)
+
+
+class HeldAtForks:
+    """Calls into a library whose locks a child would find held: none of them is inside at a fork.
+
+    A fork waits for those that are inside, ``WAIT_S`` at most, and a moment longer, until the
+    library's own threads sleep; who comes meanwhile waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._forking = threading.Lock()
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._after, after_in_child=self._in_child
+            )
+
+    def enter(self, me: object) -> None:
+        """A call begins; ``me`` is nobody else's while it runs."""
+        self._used = True
+        self._inside.add(me)
+        while not self._open.is_set():
+            self._inside.discard(me)
+            self._open.wait()
+            self._inside.add(me)
+
+    def leave(self, me: object) -> None:
+        """The call of ``me`` has ended."""
+        self._inside.discard(me)
+
+    @contextlib.contextmanager
+    def call(self) -> Iterator[None]:
+        """A call, as a context."""
+        me = object()
+        self.enter(me)
+        try:
+            yield
+        finally:
+            self.leave(me)
+
+    def _renew(self) -> None:
+        self._inside: set[object] = set()
+        self._used = False
+        self._open = threading.Event()
+        self._open.set()
+
+    def _before(self) -> None:
+        self._forking.acquire()
+        self._open.clear()
+        end = monotonic() + WAIT_S
+        while self._inside and monotonic() < end:
+            sleep(POLL_S)  # which lets them have Python's lock
+        if self._used:
+            sleep(ASLEEP_S)
+
+    def _after(self) -> None:
+        self._open.set()
+        self._forking.release()
+
+    def _in_child(self) -> None:
+        self._forking = threading.Lock()
+        self._renew()
 
 
 def keep_for_ever(thing: object) -> None:

@@ -52,7 +52,8 @@ class GraphModels:
         self.after_fork()
         try:
             data = graph.read_bytes()
-            self._model = library.core().read_model(data)
+            with library.CALLS.call():
+                self._model = library.core().read_model(data)
         except (OSError, RuntimeError) as error:
             raise BackendError(
                 f"OpenVINO {library.version()} can't load {graph}: {error}"

@@ -101,17 +101,24 @@ class OpenVinoDenoiser:
             BackendError: OpenVINO can't compile or run the graph.
         """
         bound, forks = self._bind(buffers), self._forks
+        me = object()  # a lane is one thread's at a time
+        enter, leave = library.CALLS.enter, library.CALLS.leave
 
         def call() -> None:
             nonlocal bound, forks
-            if forks != self._forks:
-                log.warning("OpenVINO runs on one thread in a forked child, which has no others")
-                bound, forks = self._bind(buffers), self._forks
+            enter(me)
             try:
+                if forks != self._forks:
+                    log.warning(
+                        "OpenVINO runs on one thread in a forked child, which has no others"
+                    )
+                    bound, forks = self._bind(buffers), self._forks
                 for infer in bound.infers:
                     infer()
             except RuntimeError as error:  # OpenVINO's errors have no class of their own
                 raise self._failed(error) from error
+            finally:
+                leave(me)
 
         return call
 
@@ -126,6 +133,10 @@ class OpenVinoDenoiser:
         }
 
     def _bind(self, buffers: NetworkBuffers) -> _Bound:
+        with library.CALLS.call():
+            return self._bind_now(buffers)
+
+    def _bind_now(self, buffers: NetworkBuffers) -> _Bound:
         begun = perf_counter()
         inputs = buffers.inputs(self.spec)
         compiled = self._models.compile({n: a.shape for n, a in inputs.items()}, self.threads)

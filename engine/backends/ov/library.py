@@ -8,11 +8,13 @@ from typing import Any
 
 from revstep.engine.errors import BackendError
 from revstep.engine.message import Argument
-from revstep.engine.system.forks import keep_for_ever, renew_in_children
+from revstep.engine.system.forks import HeldAtForks, keep_for_ever, renew_in_children
 from revstep.engine.system.machine import cpu_name, has_bf16
 from revstep.engine.system.telemetry import quiet_openvino
 
 DEVICE = "CPU"
+CALLS = HeldAtForks()
+"""All calls that compile or run: each takes a lock of the whole library (2026.4.1)."""
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 """``precision`` as OpenVINO names it: what it would take by itself is bf16 on many CPUs."""
 FIRST_GOOD_BF16 = (2026, 3)  # 2025.4 to 2026.2 give NaN for small convolutions in bf16

@@ -291,6 +291,35 @@ def test_cuda_in_a_child_of_a_process_that_used_it_is_named(monkeypatch):
         cuda_device("cuda")
 
 
+def test_a_fork_waits_for_calls_that_are_inside_and_newcomers_wait_for_it():
+    lines = _run("""
+from revstep.engine.system.forks import HeldAtForks
+calls, seen, begun = HeldAtForks(), [], threading.Event()
+def slow():
+    with calls.call():
+        begun.set()
+        time.sleep(0.2)
+        seen.append("call ended")
+def late():
+    begun.wait()
+    time.sleep(0.05)  # while the fork waits
+    with calls.call():
+        seen.append("came later")
+threads = [threading.Thread(target=slow), threading.Thread(target=late)]
+for thread in threads:
+    thread.start()
+begun.wait()
+pid = os.fork()
+if pid == 0:
+    with calls.call():  # the child has nobody inside, and no lock
+        os._exit(0 if seen == ["call ended"] else 4)
+for thread in threads:
+    thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), *seen)
+""")
+    assert lines == ["0 call ended came later"]
+
+
 def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
     from networks import NumpyDenoiser, gaussian_epsilon
 
