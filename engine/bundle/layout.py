@@ -35,6 +35,11 @@ CHUNK = 1 << 20
 AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
 
 
+def bundle_name(path: Path) -> str:
+    """What the bundle at ``path`` is called: its folder, without ``.revstep``."""
+    return path.stem if path.suffix == ".revstep" else path.name
+
+
 def bad_manifest(path: Path, found: str, fix: str = AGAIN) -> BundleError:
     """The error of a bundle at ``path`` whose manifest was ``found`` to be wrong."""
     return BundleError(f"{path / MANIFEST}: {found}; {fix}")

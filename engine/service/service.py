@@ -186,7 +186,7 @@ class Service:
         return ServiceStats(
             queued=queued,
             running=running,
-            samples_waiting=worker.waiting_work()[0],
+            samples_waiting=worker.samples_waiting,
             slots=self.slots,
             slots_in_use=slots,
             rows_in_use=rows,
@@ -340,7 +340,7 @@ class Service:
         tally = self._tally
         spent = tally.step_s.times().total
         rate = (tally.rows_run - tally.rows_wasted) / spent if spent else 0.0
-        wait = retry_after_s(worker.waiting_work()[1], rate)
+        wait = retry_after_s(worker.waiting_row_steps(), rate)
         return QueueFullError(
             f"{self.max_queue} requests wait already, which is all that this service takes: try "
             f"again in {wait:.0f} s, or make it with a larger max_queue",

@@ -28,7 +28,7 @@ from revstep.engine.errors import (
 )
 from revstep.engine.runtime.lane import Admission, Lane
 from revstep.engine.runtime.watch import Clock, Timing
-from revstep.engine.service.job import Job, Progress
+from revstep.engine.service.job import Job, Progress, Work
 from revstep.engine.service.schedule import fitting, steps_ahead, turn_key
 from revstep.engine.service.stats import Tally
 
@@ -178,11 +178,18 @@ class Worker:
         """Jobs that have had no slot yet."""
         return self._queued
 
-    def waiting_work(self) -> tuple[int, int]:
-        """Samples that wait for a slot, and their network rows times steps."""
-        waiting = [job for _, _, job in tuple(self._waiting) if not job.over]
-        samples = sum(job.work.waiting for job in waiting)
-        return samples, sum(sum(j.work.rows[j.work.admitted :]) * j.calls for j in waiting)
+    @property
+    def samples_waiting(self) -> int:
+        """Samples that wait for a slot."""
+        return sum(work.waiting for work, _ in self._still_waiting())
+
+    def waiting_row_steps(self) -> int:
+        """Network rows times steps of those."""
+        return sum(sum(work.rows[work.admitted :]) * calls for work, calls in self._still_waiting())
+
+    def _still_waiting(self) -> list[tuple[Work, int]]:
+        """What waits, and its network calls."""
+        return [(job.work, job.calls) for _, _, job in tuple(self._waiting) if not job.over]
 
     def occupancy(self) -> tuple[int, int, int]:
         """Jobs that run, their slots, their network rows."""
@@ -475,13 +482,7 @@ class Worker:
             part = heapq.heappop(self._ends)[2]
             if not part.job.over:
                 ends.append((part, device.download(lane.states(part.admission))))
-        owners = None
-        if device.ahead:
-            if self._owners is None:
-                self._owners = [
-                    (p, p.admission.slots) for parts in self._parts.values() for p in parts
-                ]
-            owners = self._owners
+        owners = self._who() if device.ahead else None
         flags = device.download(lane.slots.flags)
         self._looks.append(Look(steps, flags, owners, ends, seen, device.mark()))
         if not device.ahead:
@@ -517,11 +518,14 @@ class Worker:
             if job.work.ended == job.n:
                 self._finish(job)
 
+    def _who(self) -> list[tuple[Part, NDArray[np.intp]]]:
+        """Who has which slots now; kept until that changes."""
+        if self._owners is None:
+            self._owners = [(p, p.admission.slots) for parts in self._parts.values() for p in parts]
+        return self._owners
+
     def _fail_non_finite(self, look: Look) -> None:
-        owners = look.owners
-        if owners is None:
-            owners = [(p, p.admission.slots) for parts in self._parts.values() for p in parts]
-        for part, slots in owners:
+        for part, slots in self._who() if look.owners is None else look.owners:
             bad = np.flatnonzero(look.flags[slots])
             if not len(bad) or part.job.over:
                 continue

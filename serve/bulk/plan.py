@@ -79,7 +79,7 @@ class Plan:
     decode: bool = True
     conditions: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
     format: str = "parquet"
-    shard_size: int = 1024
+    shard_size: int = SHARD_SIZE
 
     def __post_init__(self) -> None:
         check_whole(self.n, "n", 1)

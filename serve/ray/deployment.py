@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from revstep.engine.bundle.layout import bundle_name
 from revstep.engine.errors import ArgumentError
 from revstep.serve.http.app import create_app
 from revstep.serve.http.limits import Limits
@@ -81,7 +82,7 @@ class Settings(BaseModel):
             given = [part.strip() for part in given.split(",") if part.strip()]
         if isinstance(given, list):
             paths = [Path(one).absolute() for one in given]
-            names = [p.stem if p.suffix == ".revstep" else p.name for p in paths]
+            names = list(map(bundle_name, paths))
             if len(set(names)) != len(names):
                 text = f"two bundles have one name, of {', '.join(names)}; give name: path"
                 raise ArgumentError(text, "bundles")
