@@ -11,8 +11,7 @@ from revstep.commands.errors import report_errors
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import counter, out, print_json, progress_bars
 from revstep.commands.parse import options, whole_numbers
-from revstep.engine.backends.registry import NAMES
-from revstep.engine.open.bundle import DEVICES
+from revstep.commands.shared_options import AsJson, Backend, Device, Guidance, Precision
 
 
 @report_errors
@@ -21,15 +20,15 @@ def bench(
     batch: Annotated[str, typer.Option(help="Samples per run, comma-separated.")] = "1,16",
     sampler: Annotated[str, typer.Option(help="The sampler's name.")] = "ddim",
     steps: Annotated[int, typer.Option(help="Steps per run.")] = 20,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
+    guidance: Guidance = 1.0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Sampler option, name=value; repeatable.")
     ] = None,
     runs: Annotated[int, typer.Option(help="Max runs per batch size.", min=3)] = 100,
     seconds: Annotated[float, typer.Option(help="Max seconds per batch size.", min=0.1)] = 30.0,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
-    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -38,7 +37,7 @@ def bench(
             min=1,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure whole runs: p50, p90, p99, and the time outside the network.
 

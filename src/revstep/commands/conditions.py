@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.commands.input_files import load_array
-from revstep.commands.parse import numbers
+from revstep.commands.parse import name_and_value, numbers
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 
@@ -33,6 +33,25 @@ def class_condition(spec: DenoiserSpec) -> Condition:
             "Use --condition name=value"
         )
     return labels[0]
+
+
+def given_conditions(
+    spec: DenoiserSpec, class_: str | None, texts: list[str]
+) -> dict[str, NDArray[Any]]:
+    """What ``--class`` and every ``--condition`` give: name -> ``condition_values``.
+
+    Raises:
+        ValueError: One is given twice, or as the others.
+    """
+    named = [name_and_value(text, "--condition") for text in texts]
+    if class_ is not None:
+        named.insert(0, (class_condition(spec).name, class_))
+    values: dict[str, NDArray[Any]] = {}
+    for name, text in named:
+        if name in values:
+            raise ValueError(f"condition {name!r} is given twice")
+        values[name] = condition_values(spec, name, text)
+    return values
 
 
 def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from revstep.commands.extras import need
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import Bars, counter, out, print_json, progress_bars
 from revstep.commands.pictures import save_picture
+from revstep.commands.shared_options import AsJson, Threads
 from revstep.engine.runtime.samples import sheet_of
 
 if TYPE_CHECKING:
@@ -71,10 +72,8 @@ def demo(
     seconds: Annotated[
         float, typer.Option(help="Seconds of latency measurement per batch size.", min=0.1)
     ] = 15.0,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole way once: PyTorch module, ONNX, compiled bundle, pictures, latencies."""
     begun = time.perf_counter()

@@ -9,7 +9,7 @@ import typer
 
 from revstep.commands.errors import report_errors
 from revstep.commands.output import print_json
-from revstep.engine.backends.registry import NAMES
+from revstep.commands.shared_options import AsJson, Backend, Precision, Threads
 from revstep.engine.open.bundle import DEVICES
 
 
@@ -48,11 +48,9 @@ def deploy(
         int,
         typer.Option(help="Processes on each device, each with the network loaded.", min=1),
     ] = 1,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
-    ] = None,
+    backend: Backend = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
     slots: Annotated[
         int | None, typer.Option(help="Network rows of the largest call; default: 16.", min=1)
     ] = None,
@@ -67,7 +65,7 @@ def deploy(
         bool,
         typer.Option("--deterministic", help="A request's bits are the same in any company."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a bundle into a model repository of Triton Inference Server."""
     from revstep.serve.triton.repository import write_models

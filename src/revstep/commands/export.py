@@ -12,6 +12,7 @@ from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.output import print_json, progress_bars, size
 from revstep.commands.parse import names
+from revstep.commands.shared_options import AsJson
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export import OPSETS
@@ -50,7 +51,7 @@ def export(
     ] = "fp32",
     opset: Annotated[int, typer.Option(help="ONNX opset.", min=OPSETS[0], max=OPSETS[-1])] = 20,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export a PyTorch denoiser to a bundle: ONNX graphs, the spec, reference vectors."""
     if (factory is None) == (diffusers is None):

@@ -6,18 +6,25 @@ from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from revstep.commands.conditions import class_condition, condition_values
+from revstep.commands.conditions import given_conditions
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.output import counter, print_json, progress_bars
-from revstep.commands.parse import name_and_value, options
-from revstep.engine.backends.registry import NAMES
-from revstep.engine.open.bundle import DEVICES
-from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.commands.parse import options
+from revstep.commands.shared_options import (
+    AsJson,
+    Backend,
+    Compat,
+    Device,
+    Guidance,
+    Precision,
+    SamplerName,
+    SamplerOptions,
+    Threads,
+    TimeGrid,
+)
 
 
 @report_errors
@@ -38,9 +45,9 @@ def generate(
         int | None,
         typer.Option(help="Sample i uses seed + i; default: drawn, or that of the job there."),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="ddim, ddpm, dpmpp_2m, ...")] = "ddim",
+    sampler: SamplerName = "ddim",
     steps: Annotated[int, typer.Option(help="Steps of the time grid.", min=1)] = 20,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
+    guidance: Guidance = 1.0,
     class_: Annotated[
         str | None, typer.Option("--class", help="Class labels, in turn: 3, or 0,3,5, or 0-9.")
     ] = None,
@@ -48,14 +55,9 @@ def generate(
         list[str] | None,
         typer.Option(help="name=value, a list, a range or a .npy file, in turn; repeatable."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),
-    ] = None,
-    time_grid: Annotated[
-        str | None, typer.Option(help="trailing, leading, linspace, karras, ...")
-    ] = None,
-    compat: Annotated[str | None, typer.Option(help="diffusers: step as that library.")] = None,
+    set_: SamplerOptions = None,
+    time_grid: TimeGrid = None,
+    compat: Compat = None,
     ray: Annotated[
         bool, typer.Option("--ray", help="Draw on a Ray cluster, or on this machine as one.")
     ] = False,
@@ -65,13 +67,11 @@ def generate(
     workers: Annotated[
         int | None, typer.Option(help="With --ray: processes at most; default: what fits.", min=1)
     ] = None,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
-    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw many samples into a folder of Parquet or .npy files.
 
@@ -97,7 +97,7 @@ def generate(
     plan = Plan(
         n=n, seed=seed or 0, sampler=sampler, options=options(set_ or []), steps=steps,
         guidance=guidance, grid=time_grid, compat=compat,
-        conditions=_in_turn(engine.spec, class_, condition or []),
+        conditions=given_conditions(engine.spec, class_, condition or []),
         format=format_, shard_size=shard_size or shard_size_for(engine),
     )  # fmt: skip
     folder = output.absolute()
@@ -122,19 +122,6 @@ def generate(
         f"{folder}: {n} samples in {outcome.files} files{before}; seed {outcome.seed}, "
         f"{elapsed:.1f} s"
     )
-
-
-def _in_turn(spec: DenoiserSpec, class_: str | None, texts: list[str]) -> dict[str, NDArray[Any]]:
-    """The values of each condition, in turn."""
-    named = [name_and_value(text, "--condition") for text in texts]
-    if class_ is not None:
-        named.insert(0, (class_condition(spec).name, class_))
-    values: dict[str, NDArray[Any]] = {}
-    for name, text in named:
-        if name in values:
-            raise ValueError(f"condition {name!r} is given twice")
-        values[name] = np.ascontiguousarray(condition_values(spec, name, text))
-    return values
 
 
 def _on_ray(engine: Any, folder: Path, address: str | None, workers: int | None) -> Any:

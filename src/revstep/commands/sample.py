@@ -12,15 +12,25 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from revstep.commands.conditions import class_condition, condition_values
+from revstep.commands.conditions import given_conditions
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.input_files import read_input
 from revstep.commands.output import counter, print_json, progress_bars, size
-from revstep.commands.parse import name_and_value, options
+from revstep.commands.parse import options
 from revstep.commands.pictures import Target
-from revstep.engine.backends.registry import NAMES
-from revstep.engine.open.bundle import DEVICES
+from revstep.commands.shared_options import (
+    AsJson,
+    Backend,
+    Compat,
+    Device,
+    Guidance,
+    Precision,
+    SamplerName,
+    SamplerOptions,
+    Threads,
+    TimeGrid,
+)
 from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.machine import memory_bytes
@@ -41,12 +51,12 @@ def sample(
     n: Annotated[
         int | None, typer.Option("-n", help="Samples; default: one for each condition value.")
     ] = None,
-    sampler: Annotated[str, typer.Option(help="ddim, ddpm, dpmpp_2m, ...")] = "ddim",
+    sampler: SamplerName = "ddim",
     steps: Annotated[int, typer.Option(help="Steps of the time grid.")] = 20,
     seed: Annotated[
         int | None, typer.Option(help="Sample i uses seed + i; default: random, and printed.")
     ] = None,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")] = 1.0,
+    guidance: Guidance = 1.0,
     class_: Annotated[
         str | None, typer.Option("--class", help="Class labels: 3, or 0,3,5, or 0-9.")
     ] = None,
@@ -54,15 +64,10 @@ def sample(
         list[str] | None,
         typer.Option(help="name=value, a list, a range or a .npy file; repeatable."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),
-    ] = None,
-    time_grid: Annotated[
-        str | None, typer.Option(help="trailing, leading, linspace, karras, ...")
-    ] = None,
+    set_: SamplerOptions = None,
+    time_grid: TimeGrid = None,
     spacing: Annotated[str | None, typer.Option(hidden=True)] = None,  # its old name
-    compat: Annotated[str | None, typer.Option(help="diffusers: step as that library.")] = None,
+    compat: Compat = None,
     clip: Annotated[
         bool | None, typer.Option("--clip/--no-clip", help="Clip the estimate; default: the spec.")
     ] = None,
@@ -85,13 +90,11 @@ def sample(
     batch_size: Annotated[
         int | None, typer.Option(help="Samples per network call; default: as many as fit.")
     ] = None,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
-    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw samples: a PNG, numbered PNGs, a grid, or a .npy array.
 
@@ -187,14 +190,7 @@ def _conditions(
     spec: DenoiserSpec, class_: str | None, texts: list[str], n: int | None
 ) -> tuple[dict[str, NDArray[Any]], int, int]:
     """Values per sample, the number of samples, and of groups of equal values."""
-    named = [name_and_value(text, "--condition") for text in texts]
-    if class_ is not None:
-        named.insert(0, (class_condition(spec).name, class_))
-    values: dict[str, NDArray[Any]] = {}
-    for name, text in named:
-        if name in values:
-            raise ValueError(f"condition {name!r} is given twice")
-        values[name] = condition_values(spec, name, text)
+    values = given_conditions(spec, class_, texts)
     groups = max((len(v) for v in values.values()), default=1)
     count = groups if n is None else n
     if count % groups:

@@ -10,8 +10,8 @@ import typer
 
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
-from revstep.engine.backends.registry import NAMES
-from revstep.engine.open.bundle import DEVICES
+from revstep.commands.shared_options import Backend, Device, Precision, Threads
+from revstep.engine.bundle.layout import bundle_name
 
 if TYPE_CHECKING:
     from revstep.engine.service.service import Service
@@ -51,12 +51,10 @@ def serve(
         int, typer.Option(help="Seconds that running requests get at SIGTERM.", min=0)
     ] = 30,
     page: Annotated[bool, typer.Option("--page/--no-page", help="A web page at /.")] = True,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")] = "auto",
-    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="Which graph; default: the best.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
-    ] = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
 ) -> None:
     """Serve bundles over HTTP, until SIGTERM or Ctrl-C.
 
@@ -71,7 +69,7 @@ def serve(
 
     if deadline is not None and not deadline > 0.0:
         raise ValueError(f"--deadline must be above 0 seconds; got {deadline}")
-    names = [_name(bundle) for bundle in bundles]
+    names = [bundle_name(bundle.resolve()) for bundle in bundles]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two bundles have the name {min(twice)!r}; rename one of their folders")
     token = None if token_file is None else read_token(token_file)
@@ -116,8 +114,3 @@ def serve(
         grace_s=grace,
         started=lambda url: typer.echo(f"serving {', '.join(names)} on {url}"),
     )
-
-
-def _name(bundle: Path) -> str:
-    path = bundle.resolve()
-    return path.stem if path.suffix == ".revstep" else path.name

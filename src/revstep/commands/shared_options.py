@@ -1,0 +1,27 @@
+"""Options that several commands have, each with the same words everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from revstep.engine.backends.registry import NAMES
+from revstep.engine.open.bundle import DEVICES
+
+Backend = Annotated[str, typer.Option(help=f"{', '.join(NAMES)}.")]
+Device = Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")]
+Precision = Annotated[str | None, typer.Option(help="Which graph; default: the best.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
+]
+
+Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")]
+SamplerName = Annotated[str, typer.Option(help="ddim, ddpm, dpmpp_2m, ...")]
+SamplerOptions = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),
+]
+TimeGrid = Annotated[str | None, typer.Option(help="trailing, leading, linspace, karras, ...")]
+Compat = Annotated[str | None, typer.Option(help="diffusers: step as that library.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
