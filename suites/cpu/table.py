@@ -6,7 +6,6 @@ name counts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from revstep.bench.rows import read_rows
 from suites.cpu.context import BASELINE, COMPILED, EAGER
 from suites.cpu.grid import FORMS, form_seconds, title_of
 from suites.cpu.targets import Outcome, outcomes
-from suites.tables import NOTHING, line, seconds_text, table
+from suites.tables import NOTHING, block_of, fill, line, seconds_text, table
 
 Row = Mapping[str, Any]
 ROWS, PLOT = Path("bench/results/cpu.jsonl"), Path("docs/images/cpu.png")
 PAGES = (Path("README.md"), Path("docs/cpu.md"))
-BLOCK = re.compile(r"(<!-- cpu (\w+): begin -->\n).*?(<!-- cpu \2: end -->)", re.DOTALL)
+BLOCK = block_of("cpu")
 
 
 def last_rows(rows: Sequence[Row]) -> list[Row]:
@@ -178,12 +177,8 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
 
 
 def filled(text: str, rows: Sequence[Row]) -> str:
-    """A page with its tables made of the rows.
-
-    Raises:
-        KeyError: The page names a table that there isn't.
-    """
-    return BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]](rows) + found[3], text)
+    """A page with its tables made of the rows: see ``fill``."""
+    return fill(text, BLOCK, BLOCKS, rows)
 
 
 def _ratio(found: Row | None) -> str:

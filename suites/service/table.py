@@ -6,7 +6,6 @@ name counts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from suites.service.percentiles import PERCENTS, Percentile
 from suites.service.plot import PLOT, ROWS, draw
 from suites.service.sides import ALONE, IN_FLIGHT, WHOLE
 from suites.service.targets import outcomes
-from suites.tables import NOTHING, line, seconds_text, table
+from suites.tables import NOTHING, block_of, fill, line, seconds_text, table
 
 Row = Mapping[str, Any]
 PAGE = Path("docs/service.md")
-BLOCK = re.compile(r"(<!-- service (\w+): begin -->\n).*?(<!-- service \2: end -->)", re.DOTALL)
+BLOCK = block_of("service")
 SIDES = (IN_FLIGHT, WHOLE, ALONE)
 
 
@@ -130,12 +129,8 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
 
 
 def filled(text: str, rows: Sequence[Row]) -> str:
-    """A page with its tables made of the rows.
-
-    Raises:
-        KeyError: The page names a table that there isn't.
-    """
-    return BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]](rows) + found[3], text)
+    """A page with its tables made of the rows: see ``fill``."""
+    return fill(text, BLOCK, BLOCKS, rows)
 
 
 def _interval(found: Mapping[str, float]) -> str:

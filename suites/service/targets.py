@@ -93,7 +93,7 @@ def latency_ratio(row: Row, source: str, percentile: str, over: str) -> float | 
 
 def _latency(network: str, load: int, percentile: str, over: str, most: float) -> Target:
     return Target(
-        f"{network}: {percentile} at {load} % over {over}'s", "load", f"{network}, {load}%",
+        f"{network}: {percentile} at {load} % over that of {over}", "load", f"{network}, {load}%",
         lambda row: latency_ratio(row, "sides", percentile, over), at_most=most,
         limit=lambda row: latency_ratio(row, "simulated", percentile, over),
     )  # fmt: skip
