@@ -9,15 +9,17 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
+from forked import CHILD
 from service_networks import export_network
 
 from revstep.engine.backends.ov import library
 
-# what every process begins with; ``child`` gives how a forked one ended: its exit code or signal
+# what every process begins with, after ``CHILD``
 BEGIN = """
-import gc, os, sys, threading, time
+import functools, gc
 import numpy as np
-import revstep
+
+child = functools.partial(child, seconds=60.0)
 
 engine = revstep.load({bundle!r}, device="cpu", backend={backend!r}, threads={threads})
 CONDITIONS = {{"label": 1}}
@@ -26,26 +28,6 @@ want = engine.sample(2, steps=3, seed=0, conditions=CONDITIONS).x
 def check(service):
     got = service.submit(2, steps=3, seed=0, conditions=CONDITIONS).result(60).x
     assert np.abs(got - want).max() < 1e-5
-
-def child(work, leave=os._exit):
-    pid = os.fork()
-    if pid == 0:
-        code = 3
-        try:
-            work()
-            code = 0
-        except BaseException as error:
-            print(repr(error), flush=True)
-        leave(code)
-    end = time.monotonic() + 60.0
-    while time.monotonic() < end:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return str(os.waitstatus_to_exitcode(status))
-        time.sleep(0.01)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return "HANGS"
 """
 
 
@@ -69,7 +51,7 @@ def run(bundle, backend, tmp_path, monkeypatch):
     def run(code, threads=1):
         begin = BEGIN.format(bundle=str(bundle), backend=backend, threads=threads)
         done = subprocess.run(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", begin + code],
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CHILD + begin + code],
             capture_output=True,
             text=True,
             timeout=180,

@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from forked import CHILD
 from specs import spec_of
 
 from revstep.engine.backends.ov.library import installed
@@ -14,38 +15,10 @@ from revstep.errors import BackendError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-# how a child ended: "0", its exit code or signal, or "HANGS"
-HOW = """
-import os, sys, threading, time
-import revstep
-
-def child(work, leave=os._exit):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            code = 0
-        except revstep.errors.BackendError as error:
-            print("refused:", error, flush=True)
-            code = 7
-        except BaseException as error:
-            print(repr(error), flush=True)
-            code = 3
-        leave(code)
-    for _ in range(200):
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return str(os.waitstatus_to_exitcode(status))
-        time.sleep(0.05)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return "HANGS"
-"""
-
 
 def _run(code):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", HOW + code],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CHILD + code],
         capture_output=True,
         text=True,
         timeout=120,

@@ -12,6 +12,7 @@ import pytest
 import triton_server
 from kserve import RefusedError, infer, tensors
 from pages import run_page
+from stepwise import until
 
 import revstep
 
@@ -312,7 +313,7 @@ def test_a_model_that_goes_answers_what_it_has(home, demo_bundle, tmp_path, how)
             jobs = [
                 pool.submit(infer, url, "demo", tensors(n=2, seed=i, steps=60)) for i in range(8)
             ]
-            _until(lambda: _taken(url) == 8)
+            until(lambda: _taken(url) == 8)
             if how == "unload":
                 answer = httpx.post(f"{url}/v2/repository/models/demo/unload", json={}, timeout=60)
                 assert answer.status_code == 200, answer.text
@@ -327,13 +328,6 @@ def _taken(url):
     """Requests that the model was given."""
     (found,) = httpx.get(f"{url}/v2/models/demo/stats").json()["model_stats"]
     return found["execution_count"]
-
-
-def _until(true, seconds=30):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_a_wrong_setting_is_named_when_the_model_loads(home, demo_bundle, tmp_path):
