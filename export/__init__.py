@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.export.parity.check import check_parity as check_parity
     from revstep.export.parity.vectors import make_parity as make_parity
     from revstep.export.progress import Stages as Stages
+    from revstep.export.sources.checkpoint import Checkpoint as Checkpoint
     from revstep.export.sources.diffusers_folder import export_diffusers as export_diffusers
     from revstep.export.sources.diffusers_folder import load_diffusers as load_diffusers
     from revstep.export.sources.diffusers_schedule import Sampling as Sampling
@@ -33,6 +34,7 @@ HOMES = {
     "BOUNDS": "revstep.export.parity.bounds",
     "Bounds": "revstep.export.parity.bounds",
     "BuildOptions": "revstep.export.targets.options",
+    "Checkpoint": "revstep.export.sources.checkpoint",
     "Form": "revstep.export.module.form",
     "KernelFiles": "revstep.engine.bundle.kernels",
     "OPSETS": "revstep.export.sources.module",

@@ -13,11 +13,11 @@ import revstep.export
 
 NAMES = {
     "revstep": """
-        Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Engine
-        GuidanceInterval GuidanceWeight Job NetworkBuffers PreparedRun Preview Progress Request
-        RevstepError Runtime Sampler Samples Service ServiceStats StepProgram TimeInput Timing
-        __version__ build_program errors from_module grids initial_noise load sampler samplers
-        schedules slerp
+        Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Encoder
+        Engine GuidanceInterval GuidanceWeight Job NetworkBuffers PictureEncoder PreparedRun Preview
+        Progress Request RevstepError Runtime Sampler Samples Service ServiceStats StepProgram
+        TimeInput Timing Tokenizer __version__ build_program errors from_module grids initial_noise
+        load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
         BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE
@@ -40,9 +40,9 @@ NAMES = {
         ProgramError QueueFullError RevstepError ServiceClosedError
     """,
     "revstep.export": """
-        BOUNDS Bounds BuildOptions Form KernelFiles OPSETS Profile Sampling Stages check_parity
-        compile_bundle compile_kernels export_diffusers export_module load_diffusers load_factory
-        make_parity read_scheduler
+        BOUNDS Bounds BuildOptions Checkpoint Form KernelFiles OPSETS Profile Sampling Stages
+        check_parity compile_bundle compile_kernels export_diffusers export_module load_diffusers
+        load_factory make_parity read_scheduler
     """,
 }
 NO_HOME = {  # types in signatures that no user writes

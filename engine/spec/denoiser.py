@@ -19,7 +19,8 @@ from revstep.engine.checks import (
     wrong_type,
 )
 from revstep.engine.renamed import renamed, renamed_fields
-from revstep.engine.spec.fields import SHAPE, fields_from, keyed
+from revstep.engine.spec.encoder import Encoder, PictureEncoder, check_encoders
+from revstep.engine.spec.fields import LATER, SHAPE, fields_from, keyed
 from revstep.engine.spec.grids import Grid, KarrasGrid, grid_from_value, resolve_grid
 from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
 from revstep.engine.spec.prediction import PREDICTIONS
@@ -32,6 +33,7 @@ INDEX_TIME = TimeInput()
 TUPLES = {
     "shape": SHAPE,
     "conditions": "a tuple of Condition, as (Condition(...),) with a comma",
+    "encoders": "a tuple of Encoder, as (Encoder(...),) with a comma",
     "batch": "(min, max) network rows per call, as (1, 64)",
     "value_range": "(lo, hi), as (-1.0, 1.0), or None",
 }
@@ -62,6 +64,8 @@ class DenoiserSpec:
             ``first_ddim``: index 0 for DDIM and PNDM, clean for other samplers, as diffusers has it
             with ``set_alpha_to_one=False``.
         decoder: The latent decoder's description, if the bundle has one.
+        encoders: Networks that give some of the conditions, once a request.
+        picture_encoder: The encoder of pictures to latents, if the bundle has one.
         batch: (min, max) network rows per call.
     """
 
@@ -80,6 +84,8 @@ class DenoiserSpec:
     grid_offset: int = 0
     final: str = "clean"
     decoder: Decoder | None = None
+    encoders: tuple[Encoder, ...] = ()
+    picture_encoder: PictureEncoder | None = None
     batch: tuple[int, int] = (1, 64)
 
     @classmethod
@@ -127,6 +133,11 @@ class DenoiserSpec:
             raise TypeError(f"time must be a TimeInput; got {got(time)}{hint}")
         if self.decoder is not None:
             check_type(self.decoder, "decoder", Decoder, "a Decoder or None")
+        for encoder in self.encoders:
+            check_type(encoder, "encoders", Encoder, TUPLES["encoders"])
+        if self.picture_encoder is not None:
+            allowed = "a PictureEncoder or None"
+            check_type(self.picture_encoder, "picture_encoder", PictureEncoder, allowed)
         for value in self.batch:
             check_whole(value, "batch")
         for value in self.value_range or ():
@@ -144,6 +155,9 @@ class DenoiserSpec:
         check_identifier(self.name, "the state's name")
         if len(set(names)) != len(names):
             raise ValueError(f"input names must differ; got {', '.join(names)}")
+        check_encoders(self.encoders, self.conditions)
+        if self.picture_encoder is not None and self.decoder is None:
+            raise ValueError("a picture_encoder needs a decoder, whose scale and range it shares")
         low, high = (*self.batch, 0, 0)[:2]
         if len(self.batch) != 2 or not 1 <= low <= high <= MAX_BATCH:
             raise ValueError(
@@ -201,8 +215,14 @@ class DenoiserSpec:
 
     @property
     def guidable(self) -> bool:
-        """Whether classifier-free guidance is possible: every condition has a null value."""
-        return bool(self.conditions) and all(c.null is not None for c in self.conditions)
+        """Whether classifier-free guidance is possible: every condition has a null value.
+
+        Its own, or what its encoder gives for the null values of its inputs.
+        """
+        encoded = {name for e in self.encoders if e.nullable for name in e.conditions}
+        return bool(self.conditions) and all(
+            c.null is not None or c.name in encoded for c in self.conditions
+        )
 
     @renamed(spacing="grid")
     def grid_of(self, grid: str | Grid | None = None) -> Grid:
@@ -220,6 +240,12 @@ class DenoiserSpec:
         values = dataclasses.asdict(self)
         values["schedule"] = self.schedule.to_dict()
         values["conditions"] = tuple(c.to_dict() for c in self.conditions)
+        values["encoders"] = tuple(e.to_dict() for e in self.encoders)
+        if self.decoder is not None:
+            values["decoder"] = self.decoder.to_dict()
+        for name in LATER["DenoiserSpec"]:  # earlier versions read specs that don't have them
+            if not values[name]:
+                del values[name]
         if isinstance(self.grid, Grid):
             values["grid"] = self.grid.to_dict()
         return keyed(values)
@@ -239,4 +265,8 @@ class DenoiserSpec:
         fields["conditions"] = tuple(Condition.from_dict(c) for c in fields["conditions"])
         if fields["decoder"] is not None:
             fields["decoder"] = Decoder(**fields_from(Decoder, fields["decoder"], "the decoder"))
+        fields["encoders"] = tuple(Encoder.from_dict(e) for e in fields.get("encoders", ()))
+        if (found := fields.get("picture_encoder")) is not None:
+            what = "the picture encoder"
+            fields["picture_encoder"] = PictureEncoder(**fields_from(PictureEncoder, found, what))
         return cls(**fields)

@@ -18,6 +18,8 @@ LATER: dict[str, tuple[str, ...]] = {
     "ExponentialGrid": ("ends",),
     "BetaGrid": ("ends",),
     "Condition": ("limits", "example"),
+    "Decoder": ("tile", "overlap"),
+    "DenoiserSpec": ("encoders", "picture_encoder"),
     "CompiledEntry": ("tuned", "choice"),
 }
 KEYS = {"grid": "spacing", "grid_offset": "spacing_offset"}  # where JSON has another name

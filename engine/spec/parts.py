@@ -235,12 +235,17 @@ class Decoder:
         scale: The latent scale that training multiplied latents by.
         shift: Added after the division.
         value_range: (lo, hi) of the decoded samples, for images.
+        tile: (rows, columns) of latents that one call decodes, where that is less than all: tiles
+            overlap, and are blended. None: all at once.
+        overlap: The part of a tile that the next one has too, from 0 to 1/2.
     """
 
     shape: tuple[int, ...]
     scale: float = 1.0
     shift: float = 0.0
     value_range: tuple[float, float] = (-1.0, 1.0)
+    tile: tuple[int, int] | None = None
+    overlap: float = 0.25
 
     def __post_init__(self) -> None:
         shape = check_sequence(self.shape, "the decoder's shape", SHAPE)
@@ -256,3 +261,25 @@ class Decoder:
         if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
             raise ValueError(f"the decoder's value_range must be (lo, hi) with lo < hi; got {ends}")
         object.__setattr__(self, "value_range", tuple(float(v) for v in ends))
+        self._check_tile()
+
+    def _check_tile(self) -> None:
+        check_number(self.overlap, "the decoder's overlap", 0.0, 0.5)
+        if self.tile is not None:
+            tile = check_sequence(self.tile, "the decoder's tile", "(rows, columns) of latents")
+            check_shape(tile, "the decoder's tile", empty=False)
+            if len(tile) != 2 or len(self.shape) != 3:
+                raise ValueError(
+                    f"the decoder's tile is (rows, columns) of pictures (C, H, W); got {tile} for "
+                    f"{self.shape}"
+                )
+            object.__setattr__(self, "tile", tile)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decoder as plain JSON values; without tiles as earlier versions write it."""
+        values = dataclasses.asdict(self)
+        return (
+            values
+            if self.tile is not None
+            else {k: v for k, v in values.items() if k not in ("tile", "overlap")}
+        )

@@ -19,6 +19,7 @@ An engine
 What a network is
     DenoiserSpec                            its shape, prediction, schedule and limits
     Condition, TimeInput, Decoder           parts of that
+    Encoder, Tokenizer, PictureEncoder      networks that run once a request
 
 Many requests at once
     Service                                 one engine, whose network calls requests share
@@ -81,6 +82,9 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.spec.denoiser import Decoder as Decoder
     from revstep.engine.spec.denoiser import DenoiserSpec as DenoiserSpec
     from revstep.engine.spec.denoiser import TimeInput as TimeInput
+    from revstep.engine.spec.encoder import Encoder as Encoder
+    from revstep.engine.spec.encoder import PictureEncoder as PictureEncoder
+    from revstep.engine.spec.encoder import Tokenizer as Tokenizer
 
 _keep_quiet()  # nothing above imports a library that reports home, and all below come later
 
@@ -95,11 +99,13 @@ HOMES = {  # what is public, imported when it is first asked for
     "Decoder": "revstep.engine.spec.denoiser",
     "Denoiser": "revstep.engine.backends.protocol",
     "DenoiserSpec": "revstep.engine.spec.denoiser",
+    "Encoder": "revstep.engine.spec.encoder",
     "Engine": "revstep.engine.engine",
     "GuidanceInterval": "revstep.engine.program.guidance",
     "GuidanceWeight": "revstep.engine.program.guidance",
     "Job": "revstep.engine.service.job",
     "NetworkBuffers": "revstep.engine.backends.protocol",
+    "PictureEncoder": "revstep.engine.spec.encoder",
     "PreparedRun": "revstep.engine.runtime.prepared_run",
     "Preview": "revstep.engine.engine",
     "Progress": "revstep.engine.service.job",
@@ -113,6 +119,7 @@ HOMES = {  # what is public, imported when it is first asked for
     "StepProgram": "revstep.engine.program.table",
     "TimeInput": "revstep.engine.spec.denoiser",
     "Timing": "revstep.engine.runtime.watch",
+    "Tokenizer": "revstep.engine.spec.encoder",
     "build_program": "revstep.engine.program.table",
     "errors": "revstep.errors",
     "from_module": "revstep.engine.open.module",
