@@ -75,5 +75,5 @@ def test_tokenizers_that_do_not_fit_are_refused(tokenizers, said):
 
 
 def test_a_tokenizers_file_is_inside_the_bundle():
-    with pytest.raises(ValueError, match="named tokenizer.json"):
+    with pytest.raises(ValueError, match=r"named tokenizer\.json"):
         Tokenizer(file="../tokenizer.json", ids="tokens", length=8, pad=0)
