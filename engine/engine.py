@@ -14,8 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.checks import check_whole
+from revstep.engine.encoding import Plan, RequestEncoder
 from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
+from revstep.engine.parts.encoders import Encoders
+from revstep.engine.parts.pictures import LatentEncoder
 from revstep.engine.program.guidance import GuidanceWeight
 from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
 from revstep.engine.program.kept import kept_program
@@ -27,7 +30,7 @@ from revstep.engine.renamed import renamed
 from revstep.engine.runtime.batch import Batch, samples_per_batch
 from revstep.engine.runtime.buckets import fixed_rows
 from revstep.engine.runtime.prepared_run import PreparedRun
-from revstep.engine.runtime.request import Request, RequestArguments
+from revstep.engine.runtime.request import RAW, Request, RequestArguments
 from revstep.engine.runtime.resolve import batch_of, program_arguments, with_own_values
 from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
 from revstep.engine.runtime.samples import Samples
@@ -46,6 +49,7 @@ FORM = (
 )
 """Arguments of a request that say what its run is, where nothing is known of the picture."""
 FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
+LATER = (*RAW, "start", "known")  # what may have to be encoded
 NON_FINITE = {
     "fp16": Message(
         "fp16 ends at 65504: use ",
@@ -65,6 +69,8 @@ class Engine:
     Args:
         denoiser: The network, which runs on the CPU; or a ``Runtime``, which brings its device.
         decoder: Decodes final states (n, *shape) to (n, *decoder shape); optional.
+        encoders: Give conditions of raw inputs and prompts; optional.
+        picture_encoder: Gives latents of pictures; optional.
         reproducible: Pad every network call to one fixed number of rows, so that a sample's bits
             don't depend on what else is in its batch.
         details: Further lines for ``describe``.
@@ -77,12 +83,15 @@ class Engine:
         denoiser: Denoiser | Runtime,
         *,
         decoder: Decode | None = None,
+        encoders: Encoders | None = None,
+        picture_encoder: LatentEncoder | None = None,
         reproducible: bool = False,
         details: Mapping[str, Any] | None = None,
         again: Callable[[], Engine] | None = None,
     ) -> None:
         self._runtime = denoiser if isinstance(denoiser, Runtime) else host_runtime(denoiser)
         self._decoder = decoder
+        self._encoder = RequestEncoder(self.spec, encoders, picture_encoder)
         self._again = again
         self._details = dict(details or {})
         self._fixed_rows = fixed_rows(self.spec.batch) if reproducible else None
@@ -133,6 +142,12 @@ class Engine:
         guidance_weight: GuidanceWeight | None = None,
         conditions: Mapping[str, ArrayLike] | None = None,
         null_conditions: Mapping[str, ArrayLike] | None = None,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        null_inputs: Mapping[str, ArrayLike] | None = None,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
         start: ArrayLike | None = None,
         strength: float | None = None,
         mask: ArrayLike | None = None,
@@ -169,8 +184,16 @@ class Engine:
                 null value, where it has one.
             null_conditions: name -> value of the unconditional half (a negative prompt), instead
                 of the spec's null value.
+            inputs: What the bundle's encoders take: name -> (n, *input shape), or one value for
+                all. They run once, before the steps; a condition is given or encoded, not both.
+            null_inputs: Likewise, of the unconditional half.
+            prompt: Text for encoders that take text: one for all samples, or one for each.
+            negative_prompt: Likewise, of the unconditional half; the empty prompt if None.
+            height: Of the pictures; a bundle's are of one size.
+            width: Likewise.
             start: Image-to-image: y of shape (n, *shape) or (*shape); the run starts at
-                alpha y + sigma z.
+                alpha y + sigma z. A bundle with a picture encoder takes pictures too, as arrays of
+                the decoder's range or PIL images; likewise ``known``, and masks of their size.
             strength: With ``start``: only the last ceil(strength * steps) steps run; 0.8 if None.
                 With ``compat="diffusers"`` int(strength * steps), which must not be 0, as in that
                 library's image-to-image pipelines (on flow schedules ceil, as in SD3's).
@@ -210,6 +233,8 @@ class Engine:
             refuse_unknown("sample has no argument", unsupported, ARGUMENTS)
         form: tuple[Any, ...] | None = None
         plain = start is None and mask is None and known is None
+        raw = (inputs, null_inputs, prompt, negative_prompt, height, width)
+        plain = plain and not self._encoder.always and all(value is None for value in raw)
         unwatched = progress is None and on_step is None and cancel is None and timing is None
         if plain and unwatched and trace_x0 is None:
             form = (n, type(n), sampler, steps, type(steps), guidance, type(guidance),
@@ -222,11 +247,14 @@ class Engine:
             sampler=sampler, steps=steps, seed=seed,
             guidance=guidance, guidance_weight=guidance_weight,
             conditions=conditions, null_conditions=null_conditions,
+            inputs=inputs, null_inputs=null_inputs,
+            prompt=prompt, negative_prompt=negative_prompt, height=height, width=width,
             start=start, strength=strength, mask=mask, known=known, noise=noise,
             grid=grid, compat=compat, clip=clip, final=final,
             decode=decode, trace_x0=trace_x0,
         )  # fmt: skip
         watch = Watch(self._advice, progress, on_step, cancel)
+        request = self._encoder.encode(request)
         batch = batch_of(self.spec, request)
         run = self._prepared(request, batch, batch_size)
         if request.trace_x0 is not None and request.trace_x0 is not False:
@@ -249,6 +277,12 @@ class Engine:
         guidance_weight: GuidanceWeight | None = None,
         conditions: Mapping[str, ArrayLike] | None = None,
         null_conditions: Mapping[str, ArrayLike] | None = None,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        null_inputs: Mapping[str, ArrayLike] | None = None,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
         start: ArrayLike | None = None,
         strength: float | None = None,
         mask: ArrayLike | None = None,
@@ -278,6 +312,12 @@ class Engine:
             guidance_weight: As in ``sample``; it stays.
             conditions: What a call has of those that it doesn't give.
             null_conditions: Likewise.
+            inputs: What a call has of those that it doesn't give.
+            null_inputs: Likewise.
+            prompt: What a call has that gives none.
+            negative_prompt: Likewise.
+            height: As in ``sample``.
+            width: As in ``sample``.
             start: Likewise; with one, a call may give others.
             strength: As in ``sample``; it stays.
             mask: As ``start``.
@@ -309,12 +349,15 @@ class Engine:
             sampler=sampler, steps=steps, seed=seed,
             guidance=guidance, guidance_weight=guidance_weight,
             conditions=conditions, null_conditions=null_conditions,
+            inputs=inputs, null_inputs=null_inputs,
+            prompt=prompt, negative_prompt=negative_prompt, height=height, width=width,
             start=start, strength=strength, mask=mask, known=known, noise=noise,
             grid=grid, compat=compat, clip=clip, final=final, decode=decode,
         )  # fmt: skip
         if request.trace_x0 is not None and request.trace_x0 is not False:
             text = "trace_x0 follows a run's steps: leave it out of a request that is prepared"
             raise ArgumentError(text, "trace_x0")
+        request = self._encoder.encode(request)
         batch = batch_of(self.spec, request)
         run = self._prepared(with_own_values(request), batch, batch_size)
         run.warm_up()
@@ -364,6 +407,8 @@ class Engine:
         """
         form: tuple[Any, ...] | None = None
         given = arguments.get
+        if self._encoder.always or any(given(name) is not None for name in RAW):
+            return self._resolved(self._encoder.encode(Request.of(n, **arguments)))
         if given("start") is None and given("mask") is None and given("known") is None:
             # what is left out is not the None that a caller gives
             form = (n, type(n), *(pair for name in FORM for pair in _typed(given(name, ...))))
@@ -371,13 +416,44 @@ class Engine:
                 seed, conditions = arguments.get("seed"), arguments.get("conditions")
                 nulls, noise = arguments.get("null_conditions"), arguments.get("noise")
                 return run, self._batch(run, seed, conditions, nulls, noise)
-        request = Request.of(n, **arguments)
-        batch = batch_of(self.spec, request)
-        run = self._prepared(request, batch, None)
+        request = self._encoder.encode(Request.of(n, **arguments))
+        run, batch = self._resolved(request)
         hashed = type(n) is int and type(given("guidance", 1.0)) in (float, int)
         if form is not None and hashed and _is_fixed(request):
             self._keep(form, run)
         return run, batch
+
+    def plan(
+        self, n: int | Request | None = None, **arguments: Unpack[RequestArguments]
+    ) -> tuple[PreparedRun, Batch, Callable[[], Batch] | None]:
+        """``resolve``, but what encoders make is made later, by a call of the third value.
+
+        Returns:
+            The run; its values, with others of their shapes in the place of what is encoded; what
+            encodes, and gives the values. None: there is nothing to encode.
+
+        Raises:
+            ArgumentTypeError, ArgumentError, ProgramError: As ``sample``.
+        """
+        raw = self._encoder.always or any(arguments.get(name) is not None for name in LATER)
+        if not raw and not isinstance(n, Request):
+            return *self.resolve(n, **arguments), None
+        request = Request.of(n, **arguments)
+        if not self._encoder.concerns(request):
+            return *self.resolve(n, **arguments), None
+        plan = self._encoder.plan(request)
+        if not plan:
+            return *self._resolved(plan.run()), None
+        run, batch = self._resolved(plan.placeholders())
+        return run, batch, partial(self._encoded, plan, batch)
+
+    def _encoded(self, plan: Plan, like: Batch) -> Batch:
+        request = dataclasses.replace(plan.run(), n=like.n, seed=tuple(map(int, like.seeds)))
+        return batch_of(self.spec, request)
+
+    def _resolved(self, request: Request) -> tuple[PreparedRun, Batch]:
+        batch = batch_of(self.spec, request)
+        return self._prepared(request, batch, None), batch
 
     @property
     def runtime(self) -> Runtime:
@@ -403,7 +479,58 @@ class Engine:
             fixed_rows=self._fixed_rows,
             watch=Watch(self._advice),
             decode=self._decoder if request.decode else None,
+            encode=self._encoder,
         )
+
+    def encode(
+        self,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        *,
+        prompt: str | Sequence[str] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """The conditions that the bundle's encoders give, for ``sample(conditions=...)``.
+
+        Args:
+            inputs: As in ``sample``.
+            prompt: As in ``sample``.
+
+        Returns:
+            name -> (n, *condition shape); (*condition shape) where all is one value for all.
+
+        Raises:
+            ArgumentTypeError, ArgumentError: As ``sample``; and nothing to encode.
+            NonFiniteError: An encoder gave NaN or infinity.
+        """
+        if inputs is None and prompt is None:
+            names = [c.name for e in self.spec.encoders for c in e.inputs]
+            raise ArgumentError(
+                "there is nothing to encode: pass inputs={...} or prompt=...; this bundle's "
+                f"encoders take: {', '.join(names) or 'there are none'}",
+                "inputs",
+            )
+        return self._encoder.conditions(inputs, prompt)
+
+    def encode_pictures(self, pictures: Any) -> NDArray[np.float32]:
+        """Latents of pictures, as ``start``, ``known`` and ``invert`` take them.
+
+        Args:
+            pictures: Floats (n, C, H, W) or (C, H, W) in the decoder's value range, bytes
+                (n, H, W, C) or (H, W, C), a PIL image or a list of such.
+
+        Returns:
+            float32 (n, *shape), or (*shape) of one without an axis for rows.
+
+        Raises:
+            ArgumentTypeError, ArgumentError: Of another shape; or the bundle has no such encoder.
+            NonFiniteError: The encoder gave NaN or infinity.
+        """
+        if self._encoder.pictures is None:
+            raise ArgumentError(
+                "this engine has no picture encoder: export a bundle with one "
+                "(Checkpoint(picture_encoder=...)), or pass latents",
+                "pictures",
+            )
+        return self._encoder.pictures(pictures)
 
     @renamed(spacing="grid")
     def invert(

@@ -6,6 +6,9 @@ Layout, version 1::
     denoiser.<precision>.onnx  the network: inputs named by the spec, output ``out``, fp32 I/O
     parity.npz                 inputs, the given module's outputs, and the end of a DDIM-20 run
     decoder.onnx               latents to images, where the spec has a decoder
+    picture_encoder.onnx       images to latents, where the spec has a picture encoder
+    encoder.<name>.<precision>.onnx   conditions of raw inputs, for each encoder of the spec
+    tokenizer.json, ...        what the encoders' tokenizers name
     engines/<key>.plan         compiled networks, each with its entry in ``engines``
     engines/<key>.onnx         rewritten graphs of such entries
     kernels/<key>/             compiled kernels of the step, with their index ``kernels.json``
@@ -26,6 +29,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 PARITY = "parity.npz"
 DECODER = "decoder.onnx"
+PICTURE_ENCODER = "picture_encoder.onnx"
 OUTPUT = "out"  # of a graph
 PLANS = "engines/"
 KERNELS = "kernels/"
@@ -38,6 +42,11 @@ AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
 def bundle_name(path: Path) -> str:
     """What the bundle at ``path`` is called: its folder, without ``.revstep``."""
     return path.stem if path.suffix == ".revstep" else path.name
+
+
+def encoder_file(name: str, precision: str) -> str:
+    """The file of an encoder's graph."""
+    return f"encoder.{name}.{precision}.onnx"
 
 
 def bad_manifest(path: Path, found: str, fix: str = AGAIN) -> BundleError:

@@ -18,9 +18,11 @@ from revstep.engine.bundle.layout import (
     KERNELS,
     MANIFEST,
     PARITY,
+    PICTURE_ENCODER,
     PLANS,
     VERSION,
     bad_manifest,
+    encoder_file,
     file_damage,
     inside,
     kernels_command,
@@ -187,8 +189,16 @@ def check_parts(
             raise bad_manifest(path, f"{what}, which is not in 'files'")
     if PARITY not in files:
         raise bad_manifest(path, f"{PARITY!r} is not in 'files'")
-    if (DECODER in files) != (spec.decoder is not None):
-        which = "a decoder file but no decoder in the spec"
-        if spec.decoder is not None:
-            which = f"a decoder in the spec but no {DECODER}"
-        raise bad_manifest(path, f"has {which}")
+    for name, what, part in (
+        (DECODER, "decoder", spec.decoder),
+        (PICTURE_ENCODER, "picture encoder", spec.picture_encoder),
+    ):
+        if (name in files) != (part is not None):
+            which = f"a {what} file but no {what} in the spec"
+            if part is not None:
+                which = f"a {what} in the spec but no {name}"
+            raise bad_manifest(path, f"has {which}")
+    wanted = [encoder_file(e.name, precision) for e in spec.encoders for precision in graphs]
+    wanted += [t.file for e in spec.encoders for t in e.tokenizers]
+    if missing := [name for name in wanted if name not in files]:
+        raise bad_manifest(path, f"has encoders in the spec but no {', '.join(missing)}")

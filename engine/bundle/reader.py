@@ -15,14 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.bundle.entry import CompiledEntry, compiled_entry
-from revstep.engine.bundle.layout import AGAIN, DECODER, PARITY, bad_manifest
+from revstep.engine.bundle.layout import (
+    AGAIN,
+    DECODER,
+    PARITY,
+    PICTURE_ENCODER,
+    bad_manifest,
+    encoder_file,
+)
 from revstep.engine.bundle.manifest import check_parts, checked_files, read_manifest
 from revstep.engine.errors import BundleError
 from revstep.engine.nearest import unknown
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.precisions import PRECISIONS
 
-BY_SPEC = "by the spec's shape, learned_variance, conditions and decoder"
+BY_SPEC = "by the spec's shape, learned_variance, conditions, encoders and decoder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +98,26 @@ class Bundle:
         """The decoder's ONNX file, or None."""
         return self.path / DECODER if DECODER in self.manifest["files"] else None
 
+    def picture_encoder(self) -> Path | None:
+        """The picture encoder's ONNX file, or None."""
+        has = PICTURE_ENCODER in self.manifest["files"]
+        return self.path / PICTURE_ENCODER if has else None
+
+    def encoder(self, name: str, precision: str) -> Path:
+        """The ONNX file of an encoder in a precision that the bundle has.
+
+        Raises:
+            BundleError: There is none of that precision, as of ``graph``.
+        """
+        self.graph(precision)
+        return self.path / encoder_file(name, precision)
+
     def parity(self) -> dict[str, NDArray[Any]]:
         """The reference vectors: ``x``, ``t``, ``out``, ``cond.*``, ``ddim20.*``, ``decoder.out``.
 
-        Bundles of today's export have ``edge.x``, ``edge.t``, ``edge.out`` and ``edge.cond.*`` too.
+        Bundles of today's export have ``edge.x``, ``edge.t``, ``edge.out`` and ``edge.cond.*`` too;
+        with encoders ``encoder.<name>.in.<input>`` and ``encoder.<name>.out.<condition>``, and with
+        a picture encoder ``picture_encoder.in`` and ``picture_encoder.out``.
 
         Raises:
             BundleError: Not a plain npz (a pickle, say), or arrays that don't fit the spec.
@@ -140,6 +163,18 @@ def _parity_shapes(
     yield "ddim20.final", "ddim20.final", spec.shape, "float32"
     if spec.decoder is not None:
         yield "decoder.out", "ddim20.final", spec.decoder.shape, "float32"
+    if spec.picture_encoder is not None:
+        pictures = spec.picture_encoder.shape
+        yield "picture_encoder.in", "picture_encoder.in", pictures, "float32"
+        yield "picture_encoder.out", "picture_encoder.in", spec.shape, "float32"
+    given = {c.name: c for c in spec.conditions}
+    for e in spec.encoders:
+        first = f"encoder.{e.name}.in.{e.inputs[0].name}"
+        for c in e.inputs:
+            yield f"encoder.{e.name}.in.{c.name}", first, c.shape, c.interface
+        for name in e.conditions:
+            out = given[name]
+            yield f"encoder.{e.name}.out.{name}", first, out.shape, out.interface
     for c in spec.conditions:
         yield f"ddim20.cond.{c.name}", "ddim20.final", c.shape, c.interface
 

@@ -28,8 +28,8 @@ from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError, BundleError
 from revstep.engine.open.checked import warn_unless_checked
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
+from revstep.engine.open.parts import open_decoder, open_encoders, open_picture_encoder
 from revstep.engine.open.winners import open_winners, winners
-from revstep.engine.parts.decoder import LatentDecoder
 from revstep.engine.runtime.buckets import fixed_rows, make_buckets
 from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
 
@@ -65,6 +65,7 @@ def load(
     reproducible: bool = False,
     threads: int | None = None,
     buckets: Sequence[int] | None = None,
+    keep_encodings: int = 0,
     cuda: CudaOptions | None = None,
     **older: Unpack[CudaKeywords],
 ) -> Engine:
@@ -95,6 +96,8 @@ def load(
         buckets: Network rows that are prepared, to which calls are padded; None: on CUDA powers of
             two in the bundle's batch range, or what its TensorRT plans were built for; on a CPU no
             call is padded.
+        keep_encodings: How many results of the bundle's encoders are kept by the content of their
+            inputs, such as prompts that come again; the oldest are given up.
         cuda: How it runs on a GPU; None: ``CudaOptions()``.
         **older: The options of ``CudaOptions``, which were arguments once; deprecated.
 
@@ -141,7 +144,11 @@ def load(
         chosen = runtime.describe()["precision"]
     return Engine(
         runtime,
-        decoder=_decoder(bundle, threads, where),
+        decoder=open_decoder(bundle, threads, where),
+        encoders=open_encoders(
+            bundle, chosen, threads, where, keep=keep_encodings, alone=reproducible
+        ),
+        picture_encoder=open_picture_encoder(bundle, threads, where),
         reproducible=reproducible,
         details={"bundle": str(path), "precision": chosen, "checked": checked},
         again=LoadCall(
@@ -155,6 +162,7 @@ def load(
                 "reproducible": reproducible,
                 "threads": threads,
                 "buckets": buckets,
+                "keep_encodings": keep_encodings,
                 "cuda": cuda,
             },
         ),
@@ -299,17 +307,3 @@ def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: 
     if options.cuda.warm_up and network.keep is not None:
         network.keep()
     return runtime
-
-
-def _decoder(
-    bundle: Bundle, threads: int | None, where: torch.device | None
-) -> LatentDecoder | None:
-    graph, spec = bundle.decoder(), bundle.spec.decoder
-    if graph is None or spec is None:
-        return None
-    if where is not None:
-        try:
-            return LatentDecoder(graph, spec, gpu=where.index)
-        except BackendError as error:
-            log.warning("the latent decoder runs on the CPU: %s", error)
-    return LatentDecoder(graph, spec, threads=threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Never
+from typing import Any, Never, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,12 +21,27 @@ from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.watch import Timing, Watch, X0Trace
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Conditions = dict[str, NDArray[Any]]
 
+RAW = ("inputs", "null_inputs", "prompt", "negative_prompt")
 VALUES = (
     *("seed", "guidance", "conditions", "null_conditions"),
+    *RAW,
     *("start", "noise", "mask", "known"),
 )
 """What a call may change."""
+
+
+class Encode(Protocol):
+    """What makes conditions of raw inputs, and latents of pictures."""
+
+    def encode(self, request: Request) -> Request:
+        """The request, with what encoders make of it."""
+        ...
+
+    def given(self, raw: Mapping[str, Any], *, guided: bool) -> tuple[Conditions, Conditions]:
+        """Conditions and null conditions of those of ``RAW`` that a call gives; no others."""
+        ...
 
 
 class PreparedRun:
@@ -51,6 +66,7 @@ class PreparedRun:
         fixed_rows: Rows of every network call, where they are fixed.
         watch: What is said where the network's output is not finite.
         decode: Decodes final states (n, *shape); None: they are not decoded.
+        encode: Makes conditions of a request's raw inputs, and latents of its pictures.
     """
 
     def __init__(
@@ -65,11 +81,12 @@ class PreparedRun:
         fixed_rows: int | None,
         watch: Watch,
         decode: Decode | None,
+        encode: Encode,
     ) -> None:
         self._runtime, self._spec = runtime, runtime.spec
         self._request, self._program = request, program
         self._batch_size, self._fixed_rows = batch_size, fixed_rows
-        self._watch, self._decode = watch, decode
+        self._watch, self._decode, self._encode = watch, decode, encode
         self._like = batch
         self._size = samples_per_batch(self._spec, batch, batch_size, fixed_rows)
         asked = request.sampler
@@ -85,6 +102,10 @@ class PreparedRun:
         guidance: float | ArrayLike | None = None,
         conditions: Mapping[str, ArrayLike] | None = None,
         null_conditions: Mapping[str, ArrayLike] | None = None,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        null_inputs: Mapping[str, ArrayLike] | None = None,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
         start: ArrayLike | None = None,
         noise: ArrayLike | None = None,
         mask: ArrayLike | None = None,
@@ -98,6 +119,11 @@ class PreparedRun:
             guidance: As in ``Engine.sample``.
             conditions: Those that change, by name; others stay.
             null_conditions: Likewise.
+            inputs: Of the encoders: as in ``Engine.sample``; what they give changes those
+                conditions.
+            null_inputs: Likewise, of the null conditions.
+            prompt: Likewise.
+            negative_prompt: Likewise.
             start: As in ``Engine.sample``, if it was prepared with one.
             noise: As in ``Engine.sample``.
             mask: As in ``Engine.sample``, if it was prepared with one.
@@ -114,6 +140,13 @@ class PreparedRun:
         seed = asked.seed if seed is None else seed
         conditions = _merged(asked.conditions, conditions, "conditions")
         null_conditions = _merged(asked.null_conditions, null_conditions, "null_conditions")
+        given = (inputs, null_inputs, prompt, negative_prompt)
+        if any(value is not None for value in given):
+            raw = dict(zip(RAW, given, strict=True))
+            guided = guidance is not None or len(self._like.guided) > 0
+            made, nulls = self._encode.given(raw, guided=guided)
+            conditions = {**(conditions or asked.conditions or {}), **made}
+            null_conditions = {**(null_conditions or asked.null_conditions or {}), **nulls}
         if guidance is start is mask is known is None:
             return self.draw(self.next_batch(seed, conditions, null_conditions, noise))
         others = {"guidance": guidance, "start": start, "noise": noise, "mask": mask,
@@ -126,7 +159,7 @@ class PreparedRun:
             null_conditions=asked.null_conditions if null_conditions is None else null_conditions,
             **changed,
         )  # fmt: skip
-        return self.draw(batch_of(self._spec, request))
+        return self.draw(batch_of(self._spec, self._encode.encode(request)))
 
     def __repr__(self) -> str:
         return f"PreparedRun({self._like.n} x {self._sampler}, {self._steps} steps)"

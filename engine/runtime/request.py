@@ -28,6 +28,14 @@ from revstep.engine.renamed import renamed_fields
 from revstep.engine.spec.grids import Grid, resolve_grid
 
 SEEDS = 1 << 64
+RAW = ("inputs", "null_inputs", "prompt", "negative_prompt", "height", "width")
+"""What encoders are for; a run itself takes what they make of it."""
+MAPPINGS = {
+    "conditions": "{'label': [0, 1]}",
+    "null_conditions": "{'label': [0, 1]}",
+    "inputs": "{'image': pixels}",
+    "null_inputs": "{'image': pixels}",
+}
 
 
 @renamed_fields(spacing="grid")
@@ -56,6 +64,12 @@ class Request:
     guidance_weight: GuidanceWeight | None = None
     conditions: Mapping[str, ArrayLike] | None = None
     null_conditions: Mapping[str, ArrayLike] | None = None
+    inputs: Mapping[str, ArrayLike] | None = None
+    null_inputs: Mapping[str, ArrayLike] | None = None
+    prompt: str | Sequence[str] | None = None
+    negative_prompt: str | Sequence[str] | None = None
+    height: int | None = None
+    width: int | None = None
     start: ArrayLike | None = None
     strength: float | None = None
     mask: ArrayLike | None = None
@@ -90,9 +104,9 @@ class Request:
         self._check_counts()
         self._check_names()
         self._check_pairs()
-        for name in ("conditions", "null_conditions"):
+        for name, example in MAPPINGS.items():
             if (given := getattr(self, name)) is not None:
-                self._set(name, check_mapping(given, name, "{'label': [0, 1]}"))
+                self._set(name, check_mapping(given, name, example))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -100,6 +114,9 @@ class Request:
     def _check_counts(self) -> None:
         if self.n is not None:
             self._set("n", check_whole(self.n, "n", 1, numpy=True))
+        for name in ("height", "width"):
+            if (value := getattr(self, name)) is not None:
+                self._set(name, check_whole(value, name, 1, numpy=True))
         if self.steps is not None:
             self._set("steps", check_whole(self.steps, "steps", numpy=True))
         if self.strength is not None:
@@ -147,6 +164,12 @@ class RequestArguments(TypedDict, total=False):
     guidance_weight: GuidanceWeight | None
     conditions: Mapping[str, ArrayLike] | None
     null_conditions: Mapping[str, ArrayLike] | None
+    inputs: Mapping[str, ArrayLike] | None
+    null_inputs: Mapping[str, ArrayLike] | None
+    prompt: str | Sequence[str] | None
+    negative_prompt: str | Sequence[str] | None
+    height: int | None
+    width: int | None
     start: ArrayLike | None
     strength: float | None
     mask: ArrayLike | None

@@ -19,6 +19,7 @@ from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.inpainting import known_pixels
 from revstep.engine.runtime.request import Request, checked_seed, sample_seeds
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+from revstep.engine.spec.encoder import Encoder
 
 MAX = float(np.finfo(np.float32).max)
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
@@ -134,7 +135,7 @@ def with_own_values(request: Request) -> Request:
 
     names = ("start", "mask", "known", "noise")
     changed: dict[str, Any] = {name: own(name, getattr(request, name)) for name in names}
-    for name in ("conditions", "null_conditions"):
+    for name in ("conditions", "null_conditions", "inputs", "null_inputs"):
         if (given := getattr(request, name)) is not None:
             changed[name] = {key: own(key, value) for key, value in given.items()}
     if not isinstance(request.guidance, int | float):
@@ -146,6 +147,12 @@ def _conditions(
     spec: DenoiserSpec, asked: Arrays, nulls: Arrays, n: int
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """The conditions and null conditions of n samples."""
+    for encoder in spec.encoders:
+        missing = [c for c in spec.conditions if c.name in encoder.conditions and c.null is None
+                   and asked.get(c.name) is None]  # fmt: skip
+        if missing:
+            text = f"condition {missing[0].name!r} is missing, which encoder {encoder.name!r} gives"
+            raise ArgumentError(Message(text, "; pass ", *_ways(encoder, "inputs")), "inputs")
     conditions = {c.name: _condition(c, asked.get(c.name), n) for c in spec.conditions}
     null_conditions = {  # without a null value nobody reads them; but they fill rows to spare
         c.name: conditions[c.name]
@@ -154,6 +161,14 @@ def _conditions(
         for c in spec.conditions
     }
     return conditions, null_conditions
+
+
+def _ways(encoder: Encoder, what: str) -> tuple[str | Argument, ...]:
+    """The arguments that have an encoder run: its inputs, or a prompt."""
+    named = Argument(what, {c.name: ... for c in encoder.inputs})
+    if not encoder.tokenizers:
+        return (named,)
+    return (Argument("prompt" if what == "inputs" else "negative_prompt"), ", or ", named)
 
 
 def _check_names(spec: DenoiserSpec, names: Arrays, what: str) -> None:
@@ -217,6 +232,10 @@ def _guidance(
     none, one = Argument("null_conditions", {}), Argument("guidance", 1)
     if missing:
         said = f"guidance needs a null value for {', '.join(missing)}; the spec has none: pass "
+        for encoder in spec.encoders:
+            if missing[0] in encoder.conditions:
+                text = Message(said, *_ways(encoder, "null_inputs"), ", or ", one)
+                raise ArgumentError(text, "null_inputs")
         raise ArgumentError(Message(said, none, ", or ", one), "null_conditions")
     if not conditions:
         said = "guidance without conditions changes nothing; pass "

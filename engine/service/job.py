@@ -92,6 +92,7 @@ class Job(Future[Samples]):
         deadline_s: float | None = None,
         previews: int = 0,
         watched: bool = False,
+        encode: Callable[[], Batch] | None = None,
     ) -> None:
         super().__init__()
         self.id = secrets.token_hex(8)
@@ -102,7 +103,7 @@ class Job(Future[Samples]):
         self.deadline = None if deadline_s is None else self.submitted + deadline_s
         self.begun: float | None = None
         self.ended: float | None = None
-        self.work = Work(run, batch)
+        self.work = Work(run, batch, encode)
         self.watched = watched or previews > 0
         self.latest: Progress | None = None
         self.queued = False
@@ -273,6 +274,7 @@ class Work:
     Args:
         run: Its run.
         batch: Its values.
+        encode: Gives the values that encoders make; ``batch`` has others in their place until then.
 
     Attributes:
         run, batch: As given.
@@ -283,8 +285,8 @@ class Work:
         lot: Samples that may still be admitted before others' turn comes.
     """
 
-    def __init__(self, run: PreparedRun, batch: Batch) -> None:
-        self.run, self.batch = run, batch
+    def __init__(self, run: PreparedRun, batch: Batch, encode: Callable[[], Batch] | None) -> None:
+        self.run, self.batch, self._encode = run, batch, encode
         self.rows = [1] * batch.n
         for guided in batch.guided.tolist():
             self.rows[guided] = 2
@@ -296,6 +298,11 @@ class Work:
     def waiting(self) -> int:
         """Samples that have had no slot yet."""
         return len(self.rows) - self.admitted
+
+    def encode(self) -> None:
+        """Makes what encoders make, once; raises what they raise."""
+        if self._encode is not None:
+            self.batch, self._encode = self._encode(), None
 
     def store(self, first: int, states: NDArray[np.float32], shape: tuple[int, ...]) -> None:
         """Keeps the final states (k, D) of the samples from ``first`` on."""

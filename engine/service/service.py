@@ -137,8 +137,10 @@ class Service:
             deadline_s: Seconds from now in which it must be done; else it fails with
                 ``DeadlineError``, and its slots are free at the next step.
             arguments: Those of ``Engine.sample`` that a ``Request`` has: sampler, steps, seed,
-                guidance, guidance_weight, conditions, null_conditions, start, strength, mask,
-                known, noise, grid, compat, clip, final, decode.
+                guidance, guidance_weight, conditions, null_conditions, inputs, null_inputs,
+                prompt, negative_prompt, height, width, start, strength, mask, known, noise, grid,
+                compat, clip, final, decode. What is to be encoded is, between two steps, when
+                the request gets its first slot.
 
         Raises:
             ArgumentTypeError, ArgumentError, ProgramError: As ``Engine.sample``, at once.
@@ -310,7 +312,7 @@ class Service:
         if trace is not None and trace is not False:
             text = "a service keeps no trace_x0: leave it out, and ask for previews"
             raise ArgumentError(text, "trace_x0")
-        run, batch = self.engine.resolve(n, **arguments)
+        run, batch, encode = self.engine.plan(n, **arguments)
         if len(batch.guided) and self.slots < 2:
             text = "guidance needs 2 network rows per sample, and this service has 1 slot"
             raise ArgumentError(text, "guidance")
@@ -321,6 +323,7 @@ class Service:
             deadline_s=deadline_s,
             previews=check_whole(previews, "previews", 0, numpy=True),
             watched=watched,
+            encode=encode,
         )
         worker = self._worker
         if not worker.put(job, self.max_queue):

@@ -357,6 +357,7 @@ class Worker:
         try:
             if self._before is not None:
                 self._before()
+            work.encode()
             admission = lane.admit(
                 work.run.program,
                 work.batch.part(first, first + count),

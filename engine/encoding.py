@@ -1,0 +1,181 @@
+"""What a request leaves to the encoders: raw inputs, prompts and pictures to what a run takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Never
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from revstep.engine.errors import ArgumentError
+from revstep.engine.parts.encoders import Encoders, Encoding, Raw
+from revstep.engine.parts.pictures import LatentEncoder
+from revstep.engine.runtime.request import RAW, Request
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+NOTHING: dict[str, Any] = dict.fromkeys(RAW)
+STATES = ("start", "known")
+
+
+class RequestEncoder:
+    """Makes of a request one that has conditions and latents alone.
+
+    Args:
+        spec: The denoiser's spec.
+        encoders: Its encoders; None: it has none.
+        pictures: Its picture encoder; None: it has none.
+    """
+
+    def __init__(
+        self, spec: DenoiserSpec, encoders: Encoders | None, pictures: LatentEncoder | None
+    ) -> None:
+        self._spec = spec
+        self.encoders = encoders or Encoders(spec, {}, _none)
+        self.pictures = pictures
+        self.always = bool(spec.encoders)  # also where a request leaves all out
+
+    def concerns(self, request: Request) -> bool:
+        """Whether there is anything to encode, or to refuse."""
+        return (
+            self.always
+            or any(getattr(request, name) is not None for name in RAW)
+            or (self.pictures is not None and any(map(self.pictures.takes, self._states(request))))
+        )
+
+    def plan(self, request: Request) -> Plan:
+        """What is to be encoded, checked.
+
+        Raises:
+            ArgumentTypeError, ArgumentError: As ``Engine.sample``.
+        """
+        check_size(self._spec, request)
+        conditions, nulls = request.conditions or {}, request.null_conditions or {}
+        raw = Raw(
+            inputs=request.inputs,
+            null_inputs=request.null_inputs,
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            given=conditions,
+            given_null=nulls,
+            guided=bool(np.any(np.asarray(request.guidance) != 1.0)),
+        )
+        pictures = [
+            name for name in STATES
+            if self.pictures is not None and self.pictures.takes(getattr(request, name))
+        ]  # fmt: skip
+        return Plan(request, self.encoders.plan(raw), self.pictures, tuple(pictures))
+
+    def encode(self, request: Request) -> Request:
+        """The request, encoded; raises as ``Engine.sample``."""
+        return self.plan(request).run() if self.concerns(request) else request
+
+    def conditions(
+        self, inputs: Mapping[str, ArrayLike] | None, prompt: str | Sequence[str] | None
+    ) -> dict[str, NDArray[Any]]:
+        """What the encoders give of inputs and a prompt; raises as ``Engine.encode``."""
+        return self.encoders.given(Raw(inputs=inputs, prompt=prompt)).run()[0]
+
+    def given(
+        self, raw: Mapping[str, Any], *, guided: bool
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """The conditions and null conditions of what is given, and no others.
+
+        Args:
+            raw: ``inputs``, ``null_inputs``, ``prompt`` and ``negative_prompt``, or None for each.
+            guided: Whether null conditions are needed.
+
+        Raises:
+            ArgumentTypeError, ArgumentError, NonFiniteError: As ``Engine.sample``.
+        """
+        return self.encoders.given(Raw(**raw, guided=guided)).run()
+
+    def _states(self, request: Request) -> list[ArrayLike | None]:
+        return [getattr(request, name) for name in STATES]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A request whose conditions and latents are still to be made.
+
+    Attributes:
+        request: As it was asked.
+        encoding: What the encoders make.
+        pictures: The picture encoder.
+        states: Which of its arguments are pictures.
+    """
+
+    request: Request
+    encoding: Encoding
+    pictures: LatentEncoder | None
+    states: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether a network has to run."""
+        return bool(self.encoding) or bool(self.states)
+
+    def placeholders(self) -> Request:
+        """The request with valid values of the right shapes in the place of what is to come."""
+        latents = {name: self._shape(getattr(self.request, name)) for name in self.states}
+        return self._request(self.encoding.placeholders(), latents)
+
+    def run(self) -> Request:
+        """The request with what the networks make.
+
+        Raises:
+            NonFiniteError: NaN or infinity.
+            BackendError: A network failed.
+        """
+        latents = {}
+        for name in self.states:
+            assert self.pictures is not None
+            latents[name] = self.pictures(getattr(self.request, name), name)
+        return self._request(self.encoding.run(), latents)
+
+    def _shape(self, pictures: Any) -> NDArray[np.float32]:
+        assert self.pictures is not None
+        return self.pictures.blank(pictures)
+
+    def _request(self, made: tuple[dict[str, Any], dict[str, Any]], latents: Any) -> Request:
+        request, (conditions, nulls) = self.request, made
+        changed = {**NOTHING, **latents}
+        if conditions:
+            changed["conditions"] = {**(request.conditions or {}), **conditions}
+        if nulls:
+            changed["null_conditions"] = {**(request.null_conditions or {}), **nulls}
+        if self.pictures is not None and request.mask is not None:
+            changed["mask"] = self.pictures.mask(request.mask)
+        return dataclasses.replace(request, **changed)
+
+
+def check_size(spec: DenoiserSpec, request: Request) -> None:
+    """Refuses a height or width other than the bundle's pictures have.
+
+    Raises:
+        ArgumentError: It is another, or the samples are no pictures.
+    """
+    shape = spec.shape if spec.decoder is None else spec.decoder.shape
+    for name, axis in (("height", -2), ("width", -1)):
+        value = getattr(request, name)
+        if value is None:
+            continue
+        if len(shape) < 3:
+            raise ArgumentError(
+                f"{name} is for pictures; this bundle's samples are of shape {shape}", name
+            )
+        if value != shape[axis]:
+            raise ArgumentError(
+                f"{name}={value}, and this bundle makes pictures of {shape[-2]} x {shape[-1]} "
+                "(height x width), which its compiled networks are fixed to: leave it out, or "
+                f"export a bundle of that size (revstep export ... --size {_size(shape, request)})",
+                name,
+            )
+
+
+def _size(shape: tuple[int, ...], request: Request) -> str:
+    return f"{request.height or shape[-2]}x{request.width or shape[-1]}"
+
+
+def _none(file: str) -> Never:
+    raise AssertionError(f"no encoder names {file}")

@@ -1,0 +1,357 @@
+"""The encoders of an engine: raw inputs and prompts to conditions, once a request."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from revstep.engine.checks import check_mapping, check_whole, wrong_type
+from revstep.engine.errors import ArgumentError, NonFiniteError
+from revstep.engine.message import Argument, Message
+from revstep.engine.nearest import unknown_names
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.encoder import Encoder
+from revstep.engine.spec.parts import Condition
+from revstep.engine.system.forks import renew_in_children
+
+Arrays = dict[str, NDArray[Any]]
+
+Network = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
+"""An encoder's inputs by name, (rows, *shape) each, to its outputs, (rows, *shape) each."""
+
+
+class Tokenize(Protocol):
+    """What makes inputs of prompts."""
+
+    def encode(self, prompts: Sequence[str]) -> Arrays:
+        """The inputs by name, int64 (prompts, length) each."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """What a request says of conditions that encoders give; the arguments of ``Engine.sample``.
+
+    Attributes:
+        inputs, null_inputs, prompt, negative_prompt: As there.
+        given: Names of the conditions that the request has.
+        given_null: Names of its null conditions.
+        guided: Whether the unconditional half is needed.
+    """
+
+    inputs: Mapping[str, ArrayLike] | None = None
+    null_inputs: Mapping[str, ArrayLike] | None = None
+    prompt: str | Sequence[str] | None = None
+    negative_prompt: str | Sequence[str] | None = None
+    given: Collection[str] = ()
+    given_null: Collection[str] = ()
+    guided: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """What one encoder is to encode.
+
+    Attributes:
+        encoder: The encoder.
+        inputs: (rows, *shape) each; None: the null values of its inputs.
+        for_all: Whether it is one row for all samples.
+    """
+
+    encoder: Encoder
+    inputs: Arrays | None
+    for_all: bool
+
+
+class Encoders:
+    """The encoders of one bundle. Thread-safe.
+
+    Args:
+        spec: The denoiser's spec.
+        networks: By the encoders' names.
+        tokenizer: Gives the tokenizer of a file's name.
+        keep: How many encodings are kept by the content of their inputs; 0: none.
+        alone: Whether each row is encoded in a call of its own, so that its bits don't depend on
+            others.
+    """
+
+    def __init__(
+        self,
+        spec: DenoiserSpec,
+        networks: Mapping[str, Network],
+        tokenizer: Callable[[str], Tokenize],
+        *,
+        keep: int = 0,
+        alone: bool = False,
+    ) -> None:
+        self._spec, self._networks, self._tokenizer = spec, networks, tokenizer
+        self._keep = check_whole(keep, "keep_encodings", 0)
+        self._alone = alone
+        self._conditions = {c.name: c for c in spec.conditions}
+        self._inputs = {c.name: (e, c) for e in spec.encoders for c in e.inputs}
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[bytes, tuple[NDArray[Any], ...]] = OrderedDict()
+        self._nulls: dict[str, Arrays] = {}
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """A lock that another thread held stays held in a forked child."""
+        self._lock = threading.Lock()
+
+    def plan(self, raw: Raw) -> Encoding:
+        """What a request has encoded, its inputs checked and its prompts tokenised.
+
+        Raises:
+            ArgumentTypeError, ArgumentError: An unknown name, or a value that its input can't have.
+        """
+        given = self._given(raw.inputs, raw.prompt, "inputs", "prompt")
+        nulls = self._given(raw.null_inputs, raw.negative_prompt, "null_inputs", "negative_prompt")
+        for name in given:
+            if twice := sorted(set(self._inputs[name][0].conditions) & set(raw.given)):
+                raise ArgumentError(
+                    f"the condition {twice[0]!r} is given, and {name!r}, of which an encoder makes "
+                    "it; leave one out",
+                    "inputs",
+                )
+        half: list[Piece] = []
+        other: list[Piece] = []
+        for encoder in self._spec.encoders:
+            own = {c.name: given[c.name] for c in encoder.inputs if c.name in given}
+            missing = [c for c in encoder.conditions if c not in raw.given]
+            if own or (missing and self._must_encode(encoder, missing)):
+                half.append(self._piece(encoder, own, "inputs"))
+            if not raw.guided:
+                continue
+            own = {c.name: nulls[c.name] for c in encoder.inputs if c.name in nulls}
+            missing = [c for c in encoder.conditions if c not in raw.given_null]
+            if own or (missing and self._must_encode(encoder, missing)):
+                other.append(self._piece(encoder, own, "null_inputs"))
+        return Encoding(self, half, other)
+
+    def given(self, raw: Raw) -> Encoding:
+        """As ``plan``, of the encoders whose inputs are given; the others are left out."""
+        asked = self.plan(raw)
+        half, null_half = (
+            [piece for piece in pieces if piece.inputs is not None]
+            for pieces in (asked.half, asked.null_half)
+        )
+        return Encoding(self, half, null_half)
+
+    def _must_encode(self, encoder: Encoder, missing: Sequence[str]) -> bool:
+        """Whether null inputs stand in for conditions that have no null value of their own."""
+        return encoder.nullable and any(self._conditions[c].null is None for c in missing)
+
+    def run(self, pieces: Sequence[Piece]) -> Arrays:
+        """The conditions that the pieces give, (rows, *shape), or (*shape) for all samples.
+
+        Raises:
+            NonFiniteError: An encoder gave NaN or infinity.
+            BackendError: It failed.
+        """
+        found: Arrays = {}
+        for piece in pieces:
+            if piece.inputs is None:
+                found |= self._null(piece.encoder)
+                continue
+            values = self._encode(piece.encoder, piece.inputs)
+            found |= {k: v[0] for k, v in values.items()} if piece.for_all else values
+        return found
+
+    def placeholders(self, pieces: Sequence[Piece]) -> Arrays:
+        """Valid values of the same shapes, before anything is encoded."""
+        found: Arrays = {}
+        for piece in pieces:
+            rows = () if piece.for_all else (len(next(iter((piece.inputs or {}).values()))),)
+            for name in piece.encoder.conditions:
+                c = self._conditions[name]
+                found[name] = np.broadcast_to(c.filler, (*rows, *c.shape))
+        return found
+
+    def _given(
+        self,
+        inputs: Mapping[str, ArrayLike] | None,
+        prompt: str | Sequence[str] | None,
+        what: str,
+        prompt_name: str,
+    ) -> Arrays:
+        """The inputs that are given, in their dtypes; those of a prompt among them."""
+        if inputs is None and prompt is None:
+            return {}
+        named = check_mapping(inputs or {}, what, "{'image': pixels}")
+        if others := set(named) - set(self._inputs):
+            raise ArgumentError(
+                unknown_names(f"unknown name in {what}:", others, self._inputs), what
+            )
+        values = {}
+        for name, value in named.items():
+            c = self._inputs[name][1]
+            try:
+                values[name] = _rows(c, c.values(value, f"input {name!r}"))
+            except ArgumentError as error:
+                error.argument = what
+                raise
+        if prompt is not None:
+            values |= self._tokens(prompt, prompt_name, values)
+        return values
+
+    def _tokens(self, prompt: object, name: str, values: Arrays) -> Arrays:
+        prompts: list[str] | None
+        one = isinstance(prompt, str)
+        prompts = (
+            [cast(str, prompt)]
+            if one
+            else list(cast(Any, prompt))
+            if isinstance(prompt, list | tuple)
+            else None
+        )
+        if prompts is None or not prompts or not all(isinstance(p, str) for p in prompts):
+            raise wrong_type(prompt, name, "a text, or a list of texts, one for each sample")
+        tokens: Arrays = {}
+        for encoder in self._spec.encoders:
+            for t in encoder.tokenizers:
+                tokens |= self._tokenizer(t.file).encode(prompts)
+        if not tokens:
+            raise ArgumentError(
+                f"{name} is text, and no encoder of this bundle takes any; its encoders take: "
+                f"{', '.join(self._inputs) or 'there are none'}",
+                name,
+            )
+        if both := sorted(set(tokens) & set(values)):
+            raise ArgumentError(
+                f"{name} gives the input {both[0]!r}, which is given too; leave one out", name
+            )
+        return {k: v[0] if one else v for k, v in tokens.items()}
+
+    def _piece(self, encoder: Encoder, own: Arrays, what: str) -> Piece:
+        """An encoder's inputs, all of as many rows; null values where some are left out."""
+        if not own:
+            return Piece(encoder, None, True)
+        counts = {len(v) for c in encoder.inputs if (v := own.get(c.name)) is not None
+                  and v.shape != c.shape}  # fmt: skip
+        if len(counts) > 1:
+            sizes = ", ".join(f"{c.name} {own[c.name].shape}" for c in encoder.inputs
+                              if c.name in own)  # fmt: skip
+            raise ArgumentError(
+                f"the inputs of encoder {encoder.name!r} have different numbers of rows: {sizes}",
+                what,
+            )
+        rows = counts.pop() if counts else 1
+        values: Arrays = {}
+        for c in encoder.inputs:
+            value = own.get(c.name)
+            if value is None:
+                if c.null is None:
+                    needed = Argument(what, {c.name: ...})
+                    text = f"encoder {encoder.name!r} needs its input {c.name!r} too; pass "
+                    raise ArgumentError(Message(text, needed), what)
+                value = c.filler
+            values[c.name] = np.ascontiguousarray(
+                value if value.shape != c.shape else np.broadcast_to(value, (rows, *c.shape))
+            )
+        return Piece(
+            encoder, values, not any(own[n].shape != self._inputs[n][1].shape for n in own)
+        )
+
+    def _null(self, encoder: Encoder) -> Arrays:
+        """What the null values of an encoder's inputs give, (*shape) each; computed once."""
+        found = self._nulls.get(encoder.name)
+        if found is None:
+            values = self._run_network(encoder, {c.name: c.filler[None] for c in encoder.inputs})
+            found = dict(zip(encoder.conditions, (v[0] for v in values), strict=True))
+            self._nulls[encoder.name] = found
+        return found
+
+    def _encode(self, encoder: Encoder, inputs: Arrays) -> Arrays:
+        if not self._keep:
+            values: Sequence[NDArray[Any]] = self._run_network(encoder, inputs)
+        else:
+            values = self._kept_or_run(encoder, inputs)
+        return dict(zip(encoder.conditions, values, strict=True))
+
+    def _kept_or_run(self, encoder: Encoder, inputs: Arrays) -> Sequence[NDArray[Any]]:
+        rows = len(next(iter(inputs.values())))
+        keys = [_content(encoder.name, {n: v[row] for n, v in inputs.items()})
+                for row in range(rows)]  # fmt: skip
+        with self._lock:
+            found = {key: self._kept[key] for key in keys if key in self._kept}
+            for key in found:
+                self._kept.move_to_end(key)
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in found}
+        if first:
+            wanted = sorted(first.values())
+            made = self._run_network(encoder, {n: v[wanted] for n, v in inputs.items()})
+            for place, row in enumerate(wanted):
+                found[keys[row]] = tuple(v[place].copy() for v in made)
+            with self._lock:
+                self._kept.update((keys[row], found[keys[row]]) for row in wanted)
+                while len(self._kept) > self._keep:
+                    self._kept.popitem(last=False)
+        return [np.stack(values) for values in zip(*(found[key] for key in keys), strict=True)]
+
+    def _run_network(self, encoder: Encoder, inputs: Arrays) -> Sequence[NDArray[Any]]:
+        network = self._networks[encoder.name]
+        rows = len(next(iter(inputs.values())))
+        if self._alone and rows > 1:
+            parts = [network({n: v[row : row + 1] for n, v in inputs.items()})
+                     for row in range(rows)]  # fmt: skip
+            values: Sequence[NDArray[Any]] = [np.concatenate(p) for p in zip(*parts, strict=True)]
+        else:
+            values = network(inputs)
+        for name, value in zip(encoder.conditions, values, strict=True):
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise NonFiniteError(
+                    f"encoder {encoder.name!r} gave NaN or infinity for the condition {name!r}: "
+                    "check its inputs' range"
+                )
+        return values
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """What a request has encoded: the conditional half, and the unconditional one."""
+
+    encoders: Encoders
+    half: Sequence[Piece]
+    null_half: Sequence[Piece]
+
+    def __bool__(self) -> bool:
+        return bool(self.half or self.null_half)
+
+    def placeholders(self) -> tuple[Arrays, Arrays]:
+        """Conditions and null conditions of the right shapes, before they are computed."""
+        return self.encoders.placeholders(self.half), self.encoders.placeholders(self.null_half)
+
+    def run(self) -> tuple[Arrays, Arrays]:
+        """Conditions and null conditions; raises as ``Encoders.run``."""
+        return self.encoders.run(self.half), self.encoders.run(self.null_half)
+
+
+def _rows(c: Condition, array: NDArray[Any]) -> NDArray[Any]:
+    """(rows, *shape), or (*shape) of one value for all samples.
+
+    Raises:
+        ArgumentError: Another shape.
+    """
+    if set(c.shape) == {1} and array.ndim == 1 and array.shape != c.shape:
+        return array.reshape(-1, *c.shape)
+    if array.shape == c.shape or (array.shape[1:] == c.shape and array.ndim and len(array)):
+        return array
+    raise ArgumentError(
+        f"input {c.name!r} has shape {array.shape}; allowed: (n, *{c.shape}), or {c.shape} for all "
+        "samples",
+        "inputs",
+    )
+
+
+def _content(name: str, row: Arrays) -> bytes:
+    digest = hashlib.blake2b(name.encode(), digest_size=16)
+    for key in sorted(row):
+        digest.update(np.ascontiguousarray(row[key]).tobytes())
+    return digest.digest()

@@ -1,0 +1,118 @@
+"""Pictures to latents: the picture encoder of a bundle, and what callers give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.arrays import array_from, floats
+from revstep.engine.errors import ArgumentError, NonFiniteError
+from revstep.engine.spec.denoiser import DenoiserSpec
+
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class LatentEncoder:
+    """latents = (encode(pictures) - shift) * scale.
+
+    Args:
+        spec: The denoiser's spec, with a picture encoder and a decoder.
+        network: (n, *picture shape) float32 in the decoder's range, to (n, *latent shape).
+    """
+
+    def __init__(self, spec: DenoiserSpec, network: Network) -> None:
+        assert spec.picture_encoder is not None
+        assert spec.decoder is not None
+        self.shape = spec.picture_encoder.shape
+        self._latents, self._decoder, self._network = spec.shape, spec.decoder, network
+
+    def __call__(self, pictures: object, what: str = "pictures") -> NDArray[np.float32]:
+        """Latents (n, *shape) of n pictures, or (*shape) of one without an axis for rows.
+
+        Args:
+            pictures: Floats (n, C, H, W) or (C, H, W) in the decoder's value range, bytes
+                (n, H, W, C) or (H, W, C), a PIL image or a list of such.
+            what: The argument's name, for errors.
+
+        Raises:
+            ArgumentTypeError, ArgumentError: Of another shape, or no numbers.
+            NonFiniteError: The network gave NaN or infinity.
+        """
+        pixels = self._pixels(pictures, what)
+        one = pixels.ndim == len(self.shape)
+        rows = pixels[None] if one else pixels
+        latents = (self._network(np.ascontiguousarray(rows)) - self._decoder.shift) * np.float32(
+            self._decoder.scale
+        )
+        if not np.isfinite(latents).all():
+            raise NonFiniteError(f"the picture encoder gave NaN or infinity for {what}")
+        return np.asarray(latents[0] if one else latents, np.float32)
+
+    def takes(self, value: Any) -> bool:
+        """Whether a caller's value is pictures, not latents, by its shape or kind."""
+        if value is None:
+            return False
+        if _is_image(value) or (isinstance(value, list | tuple) and any(map(_is_image, value))):
+            return True
+        shape = np.shape(value)
+        channels, *size = self.shape
+        bytes_shape = (*size, channels)
+        is_bytes = getattr(value, "dtype", None) == np.uint8 and shape[-3:] == bytes_shape
+        return bool(is_bytes) or (shape[-len(self.shape) :] == self.shape != self._latents)
+
+    def blank(self, pictures: object) -> NDArray[np.float32]:
+        """Latents of the shape that these pictures give, zeros."""
+        image = _is_image(pictures)
+        listed = isinstance(pictures, list | tuple) and any(map(_is_image, pictures))
+        one = image or (not listed and np.ndim(cast(Any, pictures)) == len(self.shape))
+        rows = () if one else (len(cast(Any, pictures)),)
+        return np.zeros((*rows, *self._latents), np.float32)
+
+    def mask(self, mask: Any) -> Any:
+        """A mask of the pictures' size brought to the latents', by its nearest pixels."""
+        if _is_image(mask):
+            mask = np.asarray(mask.convert("L"), np.float32) / 255.0
+        array = array_from(mask, "mask")
+        size, small = self.shape[-2:], self._latents[-2:]
+        if array.shape[-2:] != size or size == small:
+            return mask
+        rows, columns = (np.arange(n) * m // n for n, m in zip(small, size, strict=True))
+        return array[..., rows[:, None], columns]
+
+    def _pixels(self, pictures: Any, what: str) -> NDArray[np.float32]:
+        low, high = self._decoder.value_range
+        if _is_image(pictures):
+            pictures = self._bytes(pictures, what)
+        elif isinstance(pictures, list | tuple) and any(map(_is_image, pictures)):
+            pictures = np.stack([self._bytes(p, what) for p in pictures])
+        array = array_from(pictures, what)
+        if array.dtype == np.uint8:
+            array = np.moveaxis(array, -1, -3).astype(np.float32) / 255.0 * (high - low) + low
+        array = floats(array, what)
+        if array.shape[-len(self.shape) :] != self.shape or array.ndim > len(self.shape) + 1:
+            raise ArgumentError(
+                f"{what} has shape {array.shape}; pictures are (n, *{self.shape}) or {self.shape} "
+                f"of {low:g} to {high:g}, or PIL images of {self.shape[-1]} x {self.shape[-2]}",
+                what,
+            )
+        return array
+
+    def _bytes(self, image: Any, what: str) -> NDArray[np.uint8]:
+        channels, height, width = self.shape
+        if image.size != (width, height):
+            raise ArgumentError(
+                f"{what} is a picture of {image.size[0]} x {image.size[1]}; this bundle takes "
+                f"{width} x {height}: resize it",
+                what,
+            )
+        return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(
+            height, width, channels
+        )
+
+
+def _is_image(value: object) -> bool:
+    """Whether it is a PIL image, without importing PIL."""
+    return hasattr(value, "convert") and hasattr(value, "getbands")
