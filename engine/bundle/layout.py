@@ -31,6 +31,7 @@ PARITY = "parity.npz"
 DECODER = "decoder.onnx"
 PICTURE_ENCODER = "picture_encoder.onnx"
 OUTPUT = "out"  # of a graph
+PICTURE, LATENT = "picture", "latent"  # of a picture encoder's graph
 PLANS = "engines/"
 KERNELS = "kernels/"
 COMPILED = (PLANS, KERNELS)  # what compile makes, and makes anew where it is damaged

@@ -18,7 +18,9 @@ from revstep.engine.bundle.entry import CompiledEntry, compiled_entry
 from revstep.engine.bundle.layout import (
     AGAIN,
     DECODER,
+    LATENT,
     PARITY,
+    PICTURE,
     PICTURE_ENCODER,
     bad_manifest,
     encoder_file,
@@ -117,7 +119,7 @@ class Bundle:
 
         Bundles of today's export have ``edge.x``, ``edge.t``, ``edge.out`` and ``edge.cond.*`` too;
         with encoders ``encoder.<name>.in.<input>`` and ``encoder.<name>.out.<condition>``, and with
-        a picture encoder ``picture_encoder.in`` and ``picture_encoder.out``.
+        a picture encoder ``picture_encoder.in.picture`` and ``picture_encoder.out.latent``.
 
         Raises:
             BundleError: Not a plain npz (a pickle, say), or arrays that don't fit the spec.
@@ -165,8 +167,9 @@ def _parity_shapes(
         yield "decoder.out", "ddim20.final", spec.decoder.shape, "float32"
     if spec.picture_encoder is not None:
         pictures = spec.picture_encoder.shape
-        yield "picture_encoder.in", "picture_encoder.in", pictures, "float32"
-        yield "picture_encoder.out", "picture_encoder.in", spec.shape, "float32"
+        first = f"picture_encoder.in.{PICTURE}"
+        yield first, first, pictures, "float32"
+        yield f"picture_encoder.out.{LATENT}", first, spec.shape, "float32"
     given = {c.name: c for c in spec.conditions}
     for e in spec.encoders:
         first = f"encoder.{e.name}.in.{e.inputs[0].name}"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from revstep.engine.backends.onnx_cpu import CpuSession, onnx_session
 from revstep.engine.backends.signature import check_dims
 from revstep.engine.errors import NonFiniteError
+from revstep.engine.parts.network import ROWS_A_CALL
 from revstep.engine.spec.denoiser import Decoder
 
 WHO = "the bundle's latent decoder, whatever runs its denoiser,"
-ROWS_A_CALL = 8  # decoders are large; a few images at once bound the memory
 
 
 class LatentDecoder:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.onnx_cpu import TYPES, CpuSession, onnx_session
 from revstep.engine.backends.signature import check_dims
+from revstep.engine.bundle.layout import LATENT, PICTURE
 from revstep.engine.errors import BackendError
 from revstep.engine.parts.pictures import LatentEncoder
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -19,7 +20,6 @@ from revstep.engine.spec.encoder import Encoder
 
 ROWS_A_CALL = 8  # such networks are large; a few rows at once bound the memory
 
-PICTURE, LATENT = "picture", "latent"  # of a picture encoder's graph
 WHO = "whatever runs its denoiser,"
 
 Values = Sequence[tuple[str, str, tuple[int, ...]]]

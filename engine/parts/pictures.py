@@ -94,7 +94,7 @@ class LatentEncoder:
         array = floats(array, what)
         if array.shape[-len(self.shape) :] != self.shape or array.ndim > len(self.shape) + 1:
             raise ArgumentError(
-                f"{what} has shape {array.shape}; pictures are (n, *{self.shape}) or {self.shape} "
+                f"{what} has shape {array.shape}; pictures are {self.shape}, or n of such, "
                 f"of {low:g} to {high:g}, or PIL images of {self.shape[-1]} x {self.shape[-2]}",
                 what,
             )

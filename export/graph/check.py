@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from numpy.typing import NDArray
@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 from revstep.engine.errors import BackendError, ExportError, ParityError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.line import line_of_node
+from revstep.export.module.part import Part
 from revstep.export.parity.bounds import Bounds, finding
 from revstep.export.parity.check import check_decoder_parity, check_forward
+from revstep.export.parity.parts import check_part_parity
+
+if TYPE_CHECKING:
+    from revstep.engine.parts.network import PartNetwork
 
 UNLOADABLE = "the exporter wrote a graph that no runtime loads; nothing was exported"
 
@@ -90,6 +95,27 @@ def check_decoder_runs(
 
             decode = LatentDecoder(path, spec.decoder, threads=threads)
             check_decoder_parity(decode, parity, limit)
+
+
+def check_part_runs(
+    path: Path, spec: DenoiserSpec, part: Part, parity: Mapping[str, NDArray[Any]], limit: Bounds
+) -> None:
+    """``check_runs`` of the graph of another part.
+
+    Raises:
+        ExportError: As ``check_runs``.
+    """
+    with _running(path) as threads:
+        if threads is not None:
+            check_part_parity(open_part(path, part, threads), part, parity, limit)
+
+
+def open_part(path: Path, part: Part, threads: int | None = None) -> PartNetwork:
+    """A part's graph in ONNX Runtime on the CPU; raises as ``PartNetwork``."""
+    from revstep.engine.parts.network import PartNetwork
+
+    inputs = [(c.name, c.interface, c.shape) for c in part.inputs]
+    return PartNetwork(path, part.what, inputs, part.outputs, threads=threads)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import torch
 
 from revstep.engine.bundle.layout import OUTPUT
 from revstep.engine.errors import ExportError
-from revstep.engine.parts.decoder import ROWS_A_CALL
+from revstep.engine.parts.network import ROWS_A_CALL
 from revstep.engine.spec.denoiser import MAX_BATCH, DenoiserSpec
 from revstep.export.graph.attention import masks_as_given, translations
 from revstep.export.graph.batch_range import FREE_BATCH
@@ -25,6 +25,7 @@ from revstep.export.graph.exact_constants import exact_constants
 from revstep.export.graph.failure import failure
 from revstep.export.graph.passes import fix
 from revstep.export.module.examples import example_inputs
+from revstep.export.module.part import Part, Value
 
 ONNX_TYPES = {
     "float32": onnx.TensorProto.FLOAT,
@@ -33,9 +34,6 @@ ONNX_TYPES = {
     "bool": onnx.TensorProto.BOOL,
 }
 LOGGERS = ("torch", "onnxscript", "onnx_ir")
-
-Value = tuple[str, str, tuple[int, ...]]
-"""Name, dtype and shape without the batch."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +71,41 @@ def export_graph(
     if spec.conditions:  # *conditions is one nested entry, and none at all when it is empty
         shapes = (*shapes, tuple(batch for _ in spec.conditions))
     others = _export(
-        _Float32Output(module).eval(), example, path, opset, names, OUTPUT, shapes, spec.batch
+        _Float32Output(module).eval(), example, path, opset, names, [OUTPUT], shapes, spec.batch
     )
-    _check_graph(path, inputs, (OUTPUT, "float32", spec.output_shape))
+    _check_graph(path, inputs, [(OUTPUT, "float32", spec.output_shape)])
     return set(others)
+
+
+class _TypedOutputs(torch.nn.Module):
+    """A module whose outputs have the dtypes of a part's, whatever it returns."""
+
+    def __init__(self, module: torch.nn.Module, part: Part) -> None:
+        super().__init__()
+        self.module = module
+        self.dtypes = [getattr(torch, dtype) for _, dtype, _ in part.outputs]
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.module(*inputs)
+        outputs = (found,) if isinstance(found, torch.Tensor) else found
+        return tuple(o.to(dtype) for o, dtype in zip(outputs, self.dtypes, strict=True))
+
+
+def export_part(module: torch.nn.Module, part: Part, path: Path, *, opset: int) -> None:
+    """Writes the graph of a float32 module beside the denoiser: the part's inputs and outputs.
+
+    Raises:
+        ExportError: As ``export_graph``.
+    """
+    example = tuple(torch.from_numpy(i) for i in part.examples(2))
+    batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    names, outputs = part.names, [name for name, _, _ in part.outputs]
+    shapes = (tuple(batch for _ in names),)  # *inputs is one nested entry
+    typed = _TypedOutputs(module, part).eval()
+    if _export(typed, example, path, opset, names, outputs, shapes, (1, ROWS_A_CALL)):
+        raise ExportError(f"{part.what} takes another way in batches up to 8; {FREE_BATCH}")
+    inputs = [(c.name, c.interface, c.shape) for c in part.inputs]
+    _check_graph(path, inputs, list(part.outputs))
 
 
 def export_decoder(decoder: torch.nn.Module, spec: DenoiserSpec, path: Path, *, opset: int) -> None:
@@ -89,10 +118,10 @@ def export_decoder(decoder: torch.nn.Module, spec: DenoiserSpec, path: Path, *, 
     example = (torch.from_numpy(example_inputs(spec, 2)[0]),)
     batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     wanted = (1, ROWS_A_CALL)
-    if _export(decoder, example, path, opset, ["latent"], "image", (batch,), wanted):
+    if _export(decoder, example, path, opset, ["latent"], ["image"], (batch,), wanted):
         raise ExportError(f"the decoder takes another way in batches up to 8; {FREE_BATCH}")
     _check_graph(
-        path, [("latent", "float32", spec.shape)], ("image", "float32", spec.decoder.shape)
+        path, [("latent", "float32", spec.shape)], [("image", "float32", spec.decoder.shape)]
     )
 
 
@@ -102,7 +131,7 @@ def _export(
     path: Path,
     opset: int,
     names: list[str],
-    output: str,
+    outputs: list[str],
     shapes: tuple[object, ...],
     rows: tuple[int, int],
 ) -> list[int]:
@@ -111,7 +140,7 @@ def _export(
         "dynamo": True,
         "opset_version": opset,
         "input_names": names,
-        "output_names": [output],
+        "output_names": outputs,
         "custom_translation_table": translations(),
         "verbose": False,
     }
@@ -230,8 +259,8 @@ def _quiet() -> Iterator[None]:
             logger.debug("exporter: %s", warning.message)
 
 
-def _check_graph(path: Path, inputs: list[Value], output: Value) -> None:
-    """Compares the written graph's inputs and output with the spec, and runs onnx's checker."""
+def _check_graph(path: Path, inputs: list[Value], wanted_outputs: list[Value]) -> None:
+    """Compares the written graph's inputs and outputs with the spec, and runs onnx's checker."""
     check_loads(path)
     graph = onnx.load(str(path), load_external_data=False).graph
     found = [_value(v) for v in graph.input]
@@ -241,9 +270,9 @@ def _check_graph(path: Path, inputs: list[Value], output: Value) -> None:
             f"{', '.join(n for n, _, _ in inputs)}: the module must take every input as a tensor"
         )
     outputs = [_value(v) for v in graph.output]
-    if len(outputs) != 1:
-        raise ExportError(f"the graph has {len(outputs)} outputs, expected 1")
-    wanted = [*inputs, output]
+    if len(outputs) != len(wanted_outputs):
+        raise ExportError(f"the graph has {len(outputs)} outputs, expected {len(wanted_outputs)}")
+    wanted = [*inputs, *wanted_outputs]
     symbols = set()
     for (name, kind, dims), (_, dtype, shape) in zip([*found, *outputs], wanted, strict=True):
         if kind != ONNX_TYPES[dtype]:

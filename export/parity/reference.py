@@ -87,7 +87,7 @@ def make_reference(
     form = _form(given, lambda form: run_module(given, inputs, spec, form), "the module")
     if form is None:
         given, form = copy, Form()
-    own = _bounds_of({p.dtype for p in given.parameters()})
+    own = bounds_of({p.dtype for p in given.parameters()})
     with DtypeWatch() as watch:
         run_module(given, inputs, spec, form)
     limits = {p: wider(BOUNDS[p], own) for p in ("fp32", *precisions)}
@@ -100,7 +100,7 @@ def make_reference(
         figures = check_forward(GivenDenoiser(copy, spec, Form()), parity, limits["fp32"])
     except ParityError as error:
         raise ExportError(_differs("the module", module, finding(error))) from error
-    inner = wider(limits["fp32"], _bounds_of(watch.seen))
+    inner = wider(limits["fp32"], bounds_of(watch.seen))
     return Reference(parity, limits, inner, run_in, figures)
 
 
@@ -117,7 +117,7 @@ def make_decoder_reference(
     if form is None:
         given, form = copy, Form()
     images = decoder_images(given, spec, final, form)
-    limit = _bounds_of({p.dtype for p in given.parameters()})
+    limit = bounds_of({p.dtype for p in given.parameters()})
     error = relative_error(decoder_images(copy, spec, final, Form()), images)
     if not error <= limit.forward:
         found = f"by {error:.3g} of its RMS, the bound is {limit.forward:g}"
@@ -140,7 +140,7 @@ def _form(module: torch.nn.Module, run: Callable[[Form], object], what: str) -> 
     return None
 
 
-def _bounds_of(dtypes: set[torch.dtype]) -> Bounds:
+def bounds_of(dtypes: set[torch.dtype]) -> Bounds:
     """The bounds of the narrowest of some dtypes."""
     found = BOUNDS["fp32"]
     for dtype in dtypes:

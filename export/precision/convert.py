@@ -16,22 +16,18 @@ import functools
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 import torch
-from numpy.typing import NDArray
 from onnxscript.version_converter import convert_version
 
-from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.message import Argument
-from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.check import check_loads
 from revstep.export.parity.bounds import Bounds, finding
-from revstep.export.parity.check import check_parity
 from revstep.export.precision.nodes import Kept, can_turn, keep, products
-from revstep.export.precision.ranges import RangeDenoiser, add_ranges
+from revstep.export.precision.ranges import add_ranges
+from revstep.export.precision.trial import Trial
 from revstep.export.precision.types import emulate, reduce_types, save_graph
 from revstep.export.progress import Stages
 
@@ -39,7 +35,6 @@ TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 OPSETS = {ir.DataType.BFLOAT16: 22}  # the first that has bfloat16 in Conv
 SHARE = 0.8  # of the bound: a runtime sums in another order
 EIGHTHS = 8
-WIDE = Bounds(1e30, 1e30)  # the float32 graph is held to its own bound elsewhere
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +54,7 @@ class Reduced:
 
 def reduced_graphs(
     source: Path,
-    spec: DenoiserSpec,
-    reference: Mapping[str, NDArray[Any]],
+    trial: Trial,
     bounds: Mapping[str, Bounds],
     targets: Mapping[str, Path],
     stages: Stages,
@@ -68,8 +62,8 @@ def reduced_graphs(
 ) -> dict[str, Reduced]:
     """Writes the graph of each reduced precision, with as few float32 nodes as its bound allows.
 
-    ``targets`` has the file of each precision's graph, which stays float32 at its inputs and
-    outputs; a precision counts ``units`` of the progress.
+    ``trial`` says what is measured. ``targets`` has the file of each precision's graph, which stays
+    float32 at its inputs and outputs; a precision counts ``units`` of the progress.
 
     Raises:
         ExportError: The bound allows no product in 16 bits, or the graph is not sound.
@@ -79,7 +73,7 @@ def reduced_graphs(
         return {}
     made = {}
     with tempfile.TemporaryDirectory(prefix=".precision", dir=source.parent) as folder:
-        passes = _Passes(source, spec, reference, Path(folder), torch.get_num_threads())
+        passes = _Passes(source, trial, Path(folder), torch.get_num_threads())
         for precision, target in targets.items():
             stages.start(f"choosing nodes for {precision}")
             made[precision] = passes.reduce(target, precision, bounds[precision])
@@ -92,8 +86,7 @@ class _Passes:
     """A float32 graph, what it does on the parity data, and the graphs made of it."""
 
     source: Path
-    spec: DenoiserSpec
-    reference: Mapping[str, NDArray[Any]]
+    trial: Trial
     scratch: Path
     threads: int
 
@@ -109,7 +102,7 @@ class _Passes:
             )
             try:
                 emulated = self._emulated(target, low)
-                figures = check_parity(emulated, self.reference, precision, bounds)
+                figures = self.trial.figures(emulated, precision, bounds, self.threads)
             except ParityError as error:
                 found = finding(error)
                 continue
@@ -128,16 +121,15 @@ class _Passes:
         names = add_ranges(model.graph)
         path = self.scratch / "ranges.onnx"
         save_graph(model, path)
-        denoiser = RangeDenoiser(path, names, self.spec, self.threads)
-        check_parity(denoiser, self.reference, "fp32", WIDE)
+        found = self.trial.ranges(path, names, self.threads)
         remove_graph(path)
-        return denoiser.ranges
+        return found
 
     def _choices(self, low: ir.DataType) -> Iterator[tuple[ir.Model, Kept]]:
         """A fresh graph and the nodes that stay float32, more of them each time."""
         for level in range(EIGHTHS + 1):
             model = _loaded(self.source, OPSETS.get(low, 0))
-            kept = keep(model.graph, self._ranges, low, self.spec.name)
+            kept = keep(model.graph, self._ranges, low, self.trial.states)
             heavy = products(model.graph, kept)
             if level:
                 ends = sorted(range(len(heavy)), key=lambda i: min(i, len(heavy) - 1 - i))
@@ -148,13 +140,13 @@ class _Passes:
                 kept |= {n: "accuracy" for n in can_turn(model.graph, kept, low) if n not in left}
             yield model, kept
 
-    def _emulated(self, target: Path, low: ir.DataType) -> OrtDenoiser:
+    def _emulated(self, target: Path, low: ir.DataType) -> Path:
         model = ir.load(target)
         emulate(model.graph, low)
         path = self.scratch / "emulated.onnx"
         remove_graph(path)
         save_graph(model, path)
-        return OrtDenoiser(path, self.spec, threads=self.threads)
+        return path
 
 
 def _loaded(path: Path, opset: int = 0) -> ir.Model:

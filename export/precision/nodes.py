@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -45,17 +45,19 @@ NAMES = {ir.DataType.FLOAT16: "tensor(float16)", ir.DataType.BFLOAT16: "tensor(b
 FLOAT = ir.DataType.FLOAT
 
 
-def keep(graph: ir.Graph, ranges: Mapping[str, float], low: ir.DataType, state: str) -> Kept:
+def keep(
+    graph: ir.Graph, ranges: Mapping[str, float], low: ir.DataType, states: Collection[str]
+) -> Kept:
     """The nodes that stay float32, by what they are and by what was measured.
 
     The graph is sorted, with types of all values; ``ranges`` has the largest finite absolute value
-    met of each, and ``state`` names the input that is the noisy state.
+    met of each, and ``states`` names the inputs that are more than a time or a condition.
 
     Returns:
         The reason of every node that has a float32 result of float32 inputs and stays so.
     """
     kept: Kept = {}
-    embedding = _embedding(graph, state)
+    embedding = _embedding(graph, states)
     for node in graph:
         if not _floats(node.inputs) or not _floats(node.outputs):
             continue
@@ -153,13 +155,13 @@ def _constant_fits(tensor: ir.TensorProtocol, low: ir.DataType) -> bool:
     return size <= LARGEST[low] and not flushed
 
 
-def _embedding(graph: ir.Graph, state: str) -> set[ir.Node]:
+def _embedding(graph: ir.Graph, states: Collection[str]) -> set[ir.Node]:
     """The nodes computed from times, conditions and constants alone: float32 costs little there.
 
     Up to products that would cost: over tokens or pixels, and a block's own projection of an
     embedding that another product made (a third of a DiT's weights); what follows is ordinary.
     """
-    touched = {v for v in graph.inputs if v.name == state}
+    touched = {v for v in graph.inputs if v.name in states}
     for node in graph:
         if node.op_type not in SHAPES and any(v in touched for v in node.inputs):
             touched.update(node.outputs)

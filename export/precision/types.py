@@ -119,8 +119,9 @@ def _outputs(graph: ir.Graph) -> None:
         if value.dtype in (FLOAT, None) or value.producer() is None:
             continue
         name, shape = value.name, value.shape
+        value.name = f"{name}/{value.dtype.name.lower()}"  # first: the cast is named after it
         out = _cast_after(graph, value, FLOAT)
-        value.name, out.name, out.shape = f"{name}/{value.dtype.name.lower()}", name, shape
+        out.name, out.shape = name, shape
         graph.outputs[number] = out
 
 

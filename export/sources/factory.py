@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from revstep.engine.errors import ExportError
 from revstep.engine.nearest import nearest
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.sources.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +21,21 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 DEBUG = "run with revstep --debug for the traceback"
-RETURNS = "a factory returns (module, spec) or (module, spec, decoder)"
+RETURNS = "a factory returns (module, spec), (module, spec, decoder) or a Checkpoint"
 
 
 def load_factory(name: str) -> tuple[torch.nn.Module, DenoiserSpec, torch.nn.Module | None]:
-    """The (module, spec, decoder or None) that the factory ``package.module:factory`` returns.
+    """The (module, spec, decoder or None) of the factory ``package.module:factory``.
+
+    Raises:
+        ValueError, ExportError: As ``load_checkpoint``.
+    """
+    found = load_checkpoint(name)
+    return found.module, found.spec, found.decoder
+
+
+def load_checkpoint(name: str) -> Checkpoint:
+    """What the factory ``package.module:factory`` returns.
 
     The current directory is put on ``sys.path``, as ``python -m`` does.
 
@@ -81,11 +92,11 @@ def _where(error: Exception) -> str:
     return ""
 
 
-def _checked(
-    name: str, result: object
-) -> tuple[torch.nn.Module, DenoiserSpec, torch.nn.Module | None]:
+def _checked(name: str, result: object) -> Checkpoint:
     import torch
 
+    if isinstance(result, Checkpoint):
+        return result
     if not isinstance(result, tuple) or len(result) not in (2, 3):
         found = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
         raise ExportError(f"{name}() returned {found}; {RETURNS}")
@@ -98,4 +109,4 @@ def _checked(
                 f"{name}() returned {type(value).__name__} as the {part}, expected {expected}; "
                 f"{RETURNS}"
             )
-    return module, spec, decoder
+    return Checkpoint(module=module, spec=spec, decoder=decoder)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.writer import check_target, seal, writing_bundle
-from revstep.engine.checks import check_type, wrong_value
+from revstep.engine.checks import wrong_value
 from revstep.engine.errors import ExportError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export.progress import Progress, Stages
+from revstep.export.sources.checkpoint import Checkpoint
 from revstep.export.turns import TURNS
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def export_module(
     precisions: Sequence[str] = ("fp32",),
     opset: int = 20,
     decoder: torch.nn.Module | None = None,
+    encoders: Mapping[str, torch.nn.Module] | None = None,
+    picture_encoder: torch.nn.Module | None = None,
+    files: Mapping[str, str | Path] | None = None,
     output: str | int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -62,6 +66,12 @@ def export_module(
         precisions: Of ``fp32``, ``fp16``, ``bf16``; one graph each.
         opset: ONNX opset, 18 to 22; 20 runs everywhere.
         decoder: Latents (B, *spec.shape) to images (B, *spec.decoder.shape), float32.
+        encoders: ``Encoder.name`` -> a module of the encoder's inputs (B, *shape), in their order,
+            which returns the tensor of its one condition or a tuple of tensors (B, *shape). What
+            they give for the inputs' examples is what the denoiser is tried with.
+        picture_encoder: Pictures (B, *spec.picture_encoder.shape) to latents (B, *spec.shape),
+            without scale and shift.
+        files: ``Tokenizer.file`` -> the tokenizer's file, which is copied.
         output: Which of the module's outputs, where it returns several: a name
             (``output="sample"``) or an index; the one tensor that there is needs none.
         overwrite: Replace an existing bundle.
@@ -78,21 +88,21 @@ def export_module(
     for name in ("torch", "onnx", "onnxscript"):
         if find_spec(name) is None:
             raise ExportError(MISSING.format(name=name))
-    from revstep.export.module.checks import check_kind
     from revstep.export.provenance import provenance, revstep_version
     from revstep.export.sources.parts import Job, count_units, make_parts
 
     precisions = check_arguments(path, precisions, opset, overwrite)
     if precisions != ("fp32",) and find_spec("onnxruntime") is None:
         raise ExportError(MEASURED)
-    check_kind(module, "the module")
-    if decoder is not None:
-        check_kind(decoder, "the decoder")
-    check_type(spec, "spec", DenoiserSpec, "a DenoiserSpec")
-    stages = Stages(progress, count_units(precisions, decoder=decoder is not None))
+    given = Checkpoint(
+        module=module, spec=spec, decoder=decoder, encoders=dict(encoders or {}),
+        picture_encoder=picture_encoder, files={k: Path(v) for k, v in (files or {}).items()},
+    )  # fmt: skip
+    given.check()
+    stages = Stages(progress, count_units(precisions, spec))
     with TURNS, _threads(module), writing_bundle(path, overwrite=overwrite) as work:
         job = Job(spec, precisions, opset, work, stages)
-        made = make_parts(job, module, decoder, output)
+        made = make_parts(job, given, output)
         stages.start("writing the bundle")
         origin = provenance(module, opset=opset, source=source)
         if nodes := made.pop("precision"):

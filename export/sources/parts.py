@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from revstep.engine.bundle.layout import DECODER, PARITY
+from revstep.engine.bundle.layout import DECODER, PARITY, PICTURE_ENCODER, encoder_file
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.batch_range import check_batch
-from revstep.export.graph.check import check_decoder_runs, check_runs
-from revstep.export.graph.exporter import export_decoder, export_graph
+from revstep.export.graph.check import check_decoder_runs, check_part_runs, check_runs
+from revstep.export.graph.exporter import export_decoder, export_graph, export_part
 from revstep.export.graph.index_limits import check_limits, with_limits
 from revstep.export.module.checks import (
     called_module,
@@ -28,6 +30,7 @@ from revstep.export.module.unsupported import (
     no_autocast,
 )
 from revstep.export.parity.bounds import Bounds
+from revstep.export.parity.parts import part_limits
 from revstep.export.parity.reference import (
     Reference,
     float32_copy,
@@ -36,7 +39,10 @@ from revstep.export.parity.reference import (
 )
 from revstep.export.parity.runs import STEPS
 from revstep.export.precision.convert import Reduced, reduced_graphs, remove_graph
+from revstep.export.precision.trial import DenoiserTrial, PartTrial
 from revstep.export.progress import Stages
+from revstep.export.sources.checkpoint import Checkpoint
+from revstep.export.sources.others import Other, checked_parts, with_encoded_examples
 
 GRAPH_UNITS = 10  # of a progress bar on which one reference step is 1
 CHECKING, GRAPH, DECODING = "checking the module", "exporting the graph", "exporting the decoder"
@@ -56,6 +62,10 @@ class Job:
         """The file of a graph."""
         return self.work / f"denoiser.{precision}.onnx"
 
+    def encoder(self, name: str, precision: str) -> Path:
+        """The file of an encoder's graph."""
+        return self.work / encoder_file(name, precision)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
@@ -65,15 +75,15 @@ class Pair:
     copy: torch.nn.Module
 
 
-def count_units(precisions: tuple[str, ...], *, decoder: bool) -> int:
+def count_units(precisions: tuple[str, ...], spec: DenoiserSpec) -> int:
     """Units of an export's progress."""
-    graphs = 1 + sum(p != "fp32" for p in precisions) + decoder
+    each = 1 + sum(p != "fp32" for p in precisions)
+    graphs = each * (1 + len(spec.encoders))
+    graphs += (spec.decoder is not None) + (spec.picture_encoder is not None)
     return 3 + STEPS + GRAPH_UNITS * graphs
 
 
-def make_parts(
-    job: Job, module: torch.nn.Module, decoder: torch.nn.Module | None, output: str | int | None
-) -> dict[str, Any]:
+def make_parts(job: Job, given: Checkpoint, output: str | int | None) -> dict[str, Any]:
     """Writes every file of a bundle but its manifest.
 
     Returns:
@@ -84,10 +94,12 @@ def make_parts(
         ExportError: The module or the decoder can't be exported.
     """
     job.stages.start(CHECKING)
-    network = _checked_module(module, job.spec, output)
-    images = _checked_decoder(decoder, job.spec)
+    others = checked_parts(given)
+    job = dataclasses.replace(job, spec=with_encoded_examples(others, job.spec))
+    network = _checked_module(given.module, job.spec, output)
+    images = _checked_decoder(given.decoder, job.spec)
     job.stages.advance(CHECKING)
-    reference, limit = _write_reference(job, network, images)
+    reference, limit = _write_reference(job, network, images, others)
     spec, fp32 = _write_graph(job, network.copy, reference)
     reduced = _write_reduced(job, spec, reference)
     bounds = {p: reference.limits[p] for p in job.precisions}
@@ -97,6 +109,11 @@ def make_parts(
         _write_decoder(job, images.copy, reference, limit)
         bounds["decoder"] = limit
     figures = {f"graph.{p}": r.figures for p, r in reduced.items()}
+    for other in others:
+        bounds[other.part.key] = other.limit
+        figures |= _write_part(job, other, reference)
+    for name, file in given.files.items():
+        shutil.copyfile(file, job.work / name)
     return {
         "spec": spec.to_dict(),
         "graphs": {p: job.graph(p).name for p in job.precisions},
@@ -134,7 +151,7 @@ def _checked_decoder(decoder: torch.nn.Module | None, spec: DenoiserSpec) -> Pai
 
 
 def _write_reference(
-    job: Job, network: Pair, images: Pair | None
+    job: Job, network: Pair, images: Pair | None, others: Sequence[Other]
 ) -> tuple[Reference, Bounds | None]:
     """The reference, and the decoder's bounds."""
     with naming_nested(network.copy):
@@ -146,6 +163,8 @@ def _write_reference(
         final = reference.parity["ddim20.final"]
         out, limit = make_decoder_reference(images.given, images.copy, job.spec, final)
         reference.parity["decoder.out"] = out
+    for other in others:
+        reference.parity.update(other.arrays)
     np.savez(job.work / PARITY, **reference.parity)  # type: ignore[arg-type]
     return reference, limit
 
@@ -173,8 +192,9 @@ def _write_reduced(job: Job, spec: DenoiserSpec, reference: Reference) -> dict[s
     source = job.graph("fp32")
     targets = {p: job.graph(p) for p in job.precisions if p != "fp32"}
     reduced = reduced_graphs(
-        source, spec, reference.parity, reference.limits, targets, job.stages, GRAPH_UNITS
-    )
+        source, DenoiserTrial(spec, reference.parity), reference.limits, targets, job.stages,
+        GRAPH_UNITS,
+    )  # fmt: skip
     if "fp32" not in job.precisions:
         remove_graph(source)
     return reduced
@@ -186,3 +206,22 @@ def _write_decoder(job: Job, decoder: torch.nn.Module, reference: Reference, lim
     export_decoder(decoder, job.spec, path, opset=job.opset)
     check_decoder_runs(path, job.spec, reference.parity, limit)
     job.stages.advance(DECODING, GRAPH_UNITS)
+
+
+def _write_part(job: Job, other: Other, reference: Reference) -> dict[str, Any]:
+    """The graphs of an encoder in every precision, or of the picture encoder; their figures."""
+    part, stages = other.part, job.stages
+    stages.start(f"exporting {part.what}")
+    source = job.work / PICTURE_ENCODER if other.name is None else job.encoder(other.name, "fp32")
+    export_part(other.copy, part, source, opset=job.opset)
+    check_part_runs(source, job.spec, part, reference.parity, other.limit)
+    stages.advance(f"exporting {part.what}", GRAPH_UNITS)
+    if other.name is None:
+        return {}
+    targets = {p: job.encoder(other.name, p) for p in job.precisions if p != "fp32"}
+    limits = part_limits(other.limit, reference.limits)
+    trial = PartTrial(part, reference.parity)
+    reduced = reduced_graphs(source, trial, limits, targets, stages, GRAPH_UNITS)
+    if "fp32" not in job.precisions:
+        remove_graph(source)
+    return {f"{part.key}.{p}": r.figures for p, r in reduced.items()}

@@ -138,7 +138,8 @@ def _kept(bundle: Bundle, parity: dict[str, NDArray[Any]], precision: str, work:
     denoiser = RangeDenoiser(work / "ranges.onnx", names, bundle.spec, 1)
     forward_rows(denoiser, parity, parity["x"], parity["t"])
     graph = ir.load(bundle.graph("fp32")).graph
-    return [str(n.name) for n in keep(graph, denoiser.ranges, TYPES[precision], bundle.spec.name)]
+    states = (bundle.spec.name,)
+    return [str(n.name) for n in keep(graph, denoiser.ranges, TYPES[precision], states)]
 
 
 def _row(bundle: Bundle, graph: Path, precision: str, work: Path) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def export(
     need("torch", "onnx", "onnxscript", purpose="export")
 
     from revstep.engine.bundle.writer import check_target
-    from revstep.export import export_diffusers, export_module, load_factory
+    from revstep.export import export_diffusers, export_module
+    from revstep.export.sources.factory import load_checkpoint
 
     check_target(output.expanduser().resolve(), overwrite=overwrite)  # before the user's own work
 
@@ -86,14 +87,17 @@ def export(
             )
         else:
             assert factory is not None
-            module, spec, decoder = load_factory(factory)
+            found = load_checkpoint(factory)
             bundle = export_module(
-                module,
-                spec,
+                found.module,
+                found.spec,
                 output,
                 precisions=precisions,
                 opset=opset,
-                decoder=decoder,
+                decoder=found.decoder,
+                encoders=found.encoders,
+                picture_encoder=found.picture_encoder,
+                files=found.files,
                 overwrite=overwrite,
                 progress=report,
                 output=_output(module_output),
