@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.checks import check_whole
-from revstep.engine.encoding import Plan, RequestEncoder
+from revstep.engine.encoding.requests import Plan, RequestEncoder
 from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
 from revstep.engine.parts.encoders import Encoders

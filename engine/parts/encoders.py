@@ -344,8 +344,8 @@ def _rows(c: Condition, array: NDArray[Any]) -> NDArray[Any]:
     if array.shape == c.shape or (array.shape[1:] == c.shape and array.ndim and len(array)):
         return array
     raise ArgumentError(
-        f"input {c.name!r} has shape {array.shape}; allowed: (n, {', '.join(map(str, c.shape))}), or "
-        f"{c.shape} for all samples",
+        f"input {c.name!r} has shape {array.shape}; allowed: {c.shape} for all samples, or "
+        f"(n, {', '.join(map(str, c.shape))})",
         "inputs",
     )
 
