@@ -65,13 +65,13 @@ def entries_of(
 
 
 def default_entry(
-    bundle: Bundle, search: Search, plan: Plan, decoder: dict[str, Any] | None
+    bundle: Bundle, search: Search, plan: Plan, parts: dict[str, Any]
 ) -> list[CompiledEntry]:
     """The entry of the target ``onnxruntime``, which the search has checked on its way; or none."""
     trial = search.trials.get(Candidate(threads=plan.threads[0]))
     if trial is None or not trial.proven:
         return []
-    figures = trial.parity if decoder is None else {**trial.parity, "decoder": decoder}
+    figures = {**trial.parity, **parts}
     return [checked_entry(bundle, "fp32", str(trial.version), figures)]
 
 

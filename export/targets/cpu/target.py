@@ -25,7 +25,8 @@ from revstep.export.targets.cpu.plan import (
 )
 from revstep.export.targets.cpu.protocol import Report
 from revstep.export.targets.cpu.search import Search
-from revstep.export.targets.cpu.track import ProcessTrack, decoder_figures
+from revstep.export.targets.cpu.track import ProcessTrack, figures_of_parts
+from revstep.export.targets.parts import has_parts
 from revstep.export.targets.target import CompileArguments, Target
 
 PARTS = 1000  # of the progress
@@ -45,7 +46,7 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
     precisions = precisions_of(arguments.precision)
     with tempfile.TemporaryDirectory(prefix="revstep-") as folder:
         graphs, cache = Graphs(graph, Path(folder)), Path(folder) / "cache"
-        decoder = _decoder(bundle, arguments, cache)
+        parts = _parts(bundle, arguments, cache)
         plan = make_plan(arguments, bundle.spec, graphs)
         cancelled = arguments.cancelled or _never
         track = ProcessTrack(bundle.path, graphs, _bounds(arguments.bounds), cancelled, cache)
@@ -57,7 +58,7 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
         others = passed_over(arguments, plan, graphs)
         entries, files = entries_of(bundle, search, plan, graphs, precisions, others)
     report(WRITING, 1.0)
-    default = default_entry(bundle, search, plan, decoder)
+    default = default_entry(bundle, search, plan, parts)
     record_all(
         bundle, [*default, *entries], files,
         instead_of=lambda old: (
@@ -70,19 +71,20 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
     return tuple(entries)
 
 
-def _decoder(bundle: Bundle, arguments: CompileArguments, cache: Path) -> dict[str, Any] | None:
-    """The figures of the bundle's decoder; None: it has none, or nothing here runs it.
+def _parts(bundle: Bundle, arguments: CompileArguments, cache: Path) -> dict[str, Any]:
+    """The figures of the networks beside the denoiser; none where nothing here runs them.
 
     Raises:
         CompileError: It fails, or differs from PyTorch's.
     """
-    if bundle.decoder() is None or DEFAULT not in installed():
-        return None
+    if not has_parts(bundle) or DEFAULT not in installed():
+        return {}
     try:
-        return decoder_figures(bundle.path, arguments.cancelled or _never, cache)
+        return figures_of_parts(bundle.path, arguments.cancelled or _never, cache)
     except Refused as refused:
         kind = ParityError if refused.status == WRONG else CompileError
-        raise kind(f"the decoder: {refused.reason}; the bundle is unchanged") from refused
+        text = f"a network beside the denoiser: {refused.reason}; the bundle is unchanged"
+        raise kind(text) from refused
 
 
 def _bounds(bounds: Bounds | Mapping[str, float] | None) -> dict[str, float] | None:

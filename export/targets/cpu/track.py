@@ -94,15 +94,15 @@ class ProcessTrack:
             self.close(candidate)
 
 
-def decoder_figures(path: Path, cancelled: Never, cache: Path) -> dict[str, Any]:
-    """The figures of the bundle's decoder, checked in a process of its own; as ``ProcessTrack``.
+def figures_of_parts(path: Path, cancelled: Never, cache: Path) -> dict[str, Any]:
+    """Those of the networks beside the denoiser, in a process of its own; as ``ProcessTrack``.
 
     Raises:
         Refused: It is wrong, or fails.
     """
     process = Process(cancelled, cache)
     try:
-        found: dict[str, Any] = process.ask(FIRST, bundle=str(path), do="decoder")
+        found: dict[str, Any] = process.ask(FIRST, bundle=str(path), do="parts")
     finally:
         process.close()
     return found

@@ -24,9 +24,9 @@ from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.backends.registry import BACKENDS, Wanted
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import ParityError
-from revstep.engine.parts.decoder import LatentDecoder
-from revstep.export.parity.bounds import Bounds, finding, recorded, resolve_bounds
-from revstep.export.parity.check import check_decoder_parity, check_forward, check_run
+from revstep.export.parity.bounds import Bounds, finding, resolve_bounds
+from revstep.export.parity.check import check_forward, check_run
+from revstep.export.targets.parts import part_figures
 
 REPLY = "revstep: "  # begins a line that is an answer
 ANY_ERROR = 1e30  # a forward bound that refuses infinity alone
@@ -98,13 +98,9 @@ class Worker:
             "calls": len(times), "seconds": whole,
         }  # fmt: skip
 
-    def decoder(self) -> dict[str, Any]:
-        """Checks the bundle's decoder: its figures."""
-        graph, spec = self._bundle.decoder(), self._bundle.spec.decoder
-        assert graph is not None
-        assert spec is not None
-        limit = recorded(self._bundle.manifest, "decoder")
-        return check_decoder_parity(LatentDecoder(graph, spec), self._parity, limit)
+    def parts(self) -> dict[str, Any]:
+        """Checks the networks beside the denoiser: their figures."""
+        return dict(part_figures(self._bundle, self._parity, "fp32"))
 
     def _bound(self, rows: int) -> Callable[[], None]:
         """The network on buffers with the reference's inputs, over and over; called once."""

@@ -1,4 +1,4 @@
-"""``--class`` and ``--condition`` as arrays."""
+"""``--class``, ``--condition`` and ``--input`` as arrays."""
 
 from __future__ import annotations
 
@@ -54,6 +54,26 @@ def given_conditions(
     return values
 
 
+def given_inputs(spec: DenoiserSpec, texts: list[str]) -> dict[str, NDArray[Any]]:
+    """What every ``--input`` gives to the bundle's encoders: name -> (m, *shape).
+
+    Raises:
+        ValueError: One is given twice, or as ``condition_values``.
+    """
+    known = {c.name: c for encoder in spec.encoders for c in encoder.inputs}
+    values: dict[str, NDArray[Any]] = {}
+    for text in texts:
+        name, value = name_and_value(text, "--input")
+        if name in values:
+            raise ValueError(f"input {name!r} is given twice")
+        if name not in known:
+            if not known:
+                raise ValueError(f"this bundle has no encoder, so no input {name!r}")
+            raise ValueError(unknown_names("this bundle has no input", [repr(name)], known))
+        values[name] = _values(known[name], value, f"input {name!r}")
+    return values
+
+
 def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
     """The values of one condition: (m, *shape) in its dtype, one for each group of samples.
 
@@ -68,8 +88,10 @@ def condition_values(spec: DenoiserSpec, name: str, text: str) -> NDArray[Any]:
         if not known:
             raise ValueError(f"this denoiser has no condition {name!r}: it is unconditional")
         raise ValueError(unknown_names("this denoiser has no condition", [repr(name)], known))
-    condition = known[name]
-    what = f"condition {name!r}"
+    return _values(known[name], text, f"condition {name!r}")
+
+
+def _values(condition: Condition, text: str, what: str) -> NDArray[Any]:
     if text.endswith(".npy"):
         array = load_array(Path(text), what)
     else:

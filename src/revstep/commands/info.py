@@ -17,6 +17,7 @@ from revstep.commands.output import out, print_json, size
 if TYPE_CHECKING:
     from revstep.engine.bundle.reader import Bundle
     from revstep.engine.spec.denoiser import Condition
+    from revstep.engine.spec.encoder import Encoder
 
 
 @report_errors
@@ -55,6 +56,8 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     for c in spec.conditions:
         classes = f", {c.classes} classes" if c.classes is not None else _limits(c)
         null = "no null value" if c.null is None else f"null {c.null}"
+        by = next((e.name for e in spec.encoders if c.name in e.conditions), None)
+        null = null if by is None else f"by encoder {by}" + ("" if c.null is None else f", {null}")
         rows.append(("condition", f"{c.name} {_shape(c.shape)} {c.dtype}{classes}, {null}"))
     learned = ", learned variance" if spec.learned_variance else ""
     schedule = ", ".join(f"{k} {v}" for k, v in spec.schedule.to_dict().items())
@@ -66,8 +69,14 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     if spec.value_range is not None:
         rows.append(("values", f"{spec.value_range[0]:g} to {spec.value_range[1]:g}"))
+    rows += [("encoder", _encoder(e)) for e in spec.encoders]
     if spec.decoder is not None:
-        rows.append(("decoder", f"to {_shape(spec.decoder.shape)}, scale {spec.decoder.scale:g}"))
+        tile = spec.decoder.tile
+        tiles = "" if tile is None else f", in tiles of {tile[0]} x {tile[1]} latents"
+        scale = f"scale {spec.decoder.scale:g}"
+        rows.append(("decoder", f"to {_shape(spec.decoder.shape)}, {scale}{tiles}"))
+    if spec.picture_encoder is not None:
+        rows.append(("picture encoder", f"of {_shape(spec.picture_encoder.shape)}"))
     kernels = KernelFiles.of(bundle)
     for name, file in manifest["files"].items():
         if kernels is not None and name in kernels.names:
@@ -89,6 +98,16 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     if not bundle.compiled:
         rows.append(("compiled", f"nothing yet: revstep compile {bundle.path}"))
     return rows
+
+
+def _encoder(encoder: Encoder) -> str:
+    """``text: tokens (77) int64, from a prompt -> encoder_hidden_states``."""
+    prompted = {name for t in encoder.tokenizers for name in (t.ids, t.mask)}
+    inputs = [
+        f"{c.name} {_shape(c.shape)} {c.dtype}{', from a prompt' if c.name in prompted else ''}"
+        for c in encoder.inputs
+    ]
+    return f"{encoder.name}: {', '.join(inputs)} -> {', '.join(encoder.conditions)}"
 
 
 def _nodes(found: dict[str, Any]) -> str:

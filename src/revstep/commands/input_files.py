@@ -33,12 +33,21 @@ def load_array(path: Path, what: str) -> NDArray[Any]:
 def read_input(path: Path, name: str, spec: DenoiserSpec) -> NDArray[np.float32]:
     """The array of the option ``start``, ``known`` or ``mask``.
 
+    Where the bundle encodes pictures, those are given, or arrays of its latents.
+
     Raises:
         ValueError: As ``read_mask`` and ``read_state``.
     """
+    shape, value_range = spec.shape, spec.value_range
+    if spec.picture_encoder is not None and spec.decoder is not None:
+        latents = (
+            path.suffix.lower() == ".npy" and load_array(path, f"--{name}").shape[-3:] == shape
+        )
+        if not latents:
+            shape, value_range = spec.picture_encoder.shape, spec.decoder.value_range
     if name == "mask":
-        return read_mask(path, "--mask", spec.shape)
-    return read_state(path, f"--{name}", spec.shape, spec.value_range)
+        return read_mask(path, "--mask", shape)
+    return read_state(path, f"--{name}", shape, value_range)
 
 
 def read_state(

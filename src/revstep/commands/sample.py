@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from revstep.commands.conditions import given_conditions
+from revstep.commands.conditions import given_conditions, given_inputs
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.input_files import read_input
@@ -63,6 +63,19 @@ def sample(
     condition: Annotated[
         list[str] | None,
         typer.Option(help="name=value, a list, a range or a .npy file; repeatable."),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Text for the bundle's text encoder; repeatable.")
+    ] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="With --guidance: what to lead away from; default: empty.")
+    ] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="name=value, a list or a .npy file for the bundle's encoders; repeatable.",
+        ),
     ] = None,
     set_: SamplerOptions = None,
     time_grid: TimeGrid = None,
@@ -123,14 +136,18 @@ def sample(
         bundle, backend=backend, device=device, precision=precision, threads=threads
     )
     spec = engine.spec
-    conditions, n, groups = _conditions(spec, class_, condition or [], n)
+    values = {
+        "conditions": given_conditions(spec, class_, condition or []),
+        "inputs": given_inputs(spec, input_ or []),
+    }
+    given, n, groups = _shared(spec, values, prompt or [], n)
     shown = spec.decoder if spec.decoder is not None else spec
     shape, value_range = shown.shape, shown.value_range
     if output is None:
         output = _default_output(shape, value_range, sheet)
     target = Target(output, count=n, grid=sheet, shape=shape, value_range=value_range)
     inputs: dict[str, Any] = {name: read_input(path, name, spec) for name, path in paths.items()}
-    request = dataclasses.replace(request, n=n, conditions=conditions, **inputs)
+    request = dataclasses.replace(request, n=n, negative_prompt=negative_prompt, **given, **inputs)
 
     begun = perf_counter()
     try:
@@ -186,22 +203,34 @@ def _check_memory(spec: DenoiserSpec, n: int) -> None:
         )
 
 
-def _conditions(
-    spec: DenoiserSpec, class_: str | None, texts: list[str], n: int | None
-) -> tuple[dict[str, NDArray[Any]], int, int]:
-    """Values per sample, the number of samples, and of groups of equal values."""
-    values = given_conditions(spec, class_, texts)
-    groups = max((len(v) for v in values.values()), default=1)
+def _shared(
+    spec: DenoiserSpec,
+    values: dict[str, dict[str, NDArray[Any]]],
+    prompts: list[str],
+    n: int | None,
+) -> tuple[dict[str, Any], int, int]:
+    """The request's values, one for each sample; the number of samples, and of groups of equals.
+
+    ``values`` has conditions and inputs of encoders, by name.
+    """
+    named = {f"{kind[:-1]} {name!r}": v for kind, of in values.items() for name, v in of.items()}
+    groups = max([len(v) for v in named.values()] + [len(prompts), 1])
     count = groups if n is None else n
     if count % groups:
-        raise ValueError(f"-n {count} must be a multiple of the {groups} condition value(s) given")
+        raise ValueError(f"-n {count} must be a multiple of the {groups} value(s) given")
     _check_memory(spec, count)  # before n rows of anything are made
-    repeated: dict[str, NDArray[Any]] = {}
-    for name, v in values.items():
-        if len(v) not in (1, groups):
+    for what, length in [(k, len(v)) for k, v in named.items()] + [("--prompt", len(prompts) or 1)]:
+        if length not in (1, groups):
             raise ValueError(
-                f"condition {name!r} has {len(v)} values and another {groups}; "
-                "give equally many, or one"
+                f"{what} has {length} values and another {groups}; give equally many, or one"
             )
-        repeated[name] = np.repeat(v, count // len(v), axis=0)
-    return repeated, count, groups
+    found: dict[str, Any] = {
+        kind: {name: np.repeat(v, count // len(v), axis=0) for name, v in of.items()} or None
+        for kind, of in values.items()
+    }
+    if prompts:
+        each = count // len(prompts)
+        found["prompt"] = [text for text in prompts for _ in range(each)]
+        if len(prompts) == 1:
+            found["prompt"] = prompts[0]
+    return found, count, groups
