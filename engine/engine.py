@@ -31,12 +31,18 @@ from revstep.engine.runtime.batch import Batch, samples_per_batch
 from revstep.engine.runtime.buckets import fixed_rows
 from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.request import RAW, Request, RequestArguments
-from revstep.engine.runtime.resolve import batch_of, program_arguments, with_own_values
+from revstep.engine.runtime.resolve import (
+    batch_of,
+    program_arguments,
+    with_own_values,
+    with_sampler,
+)
 from revstep.engine.runtime.runtime import Runtime, host_runtime, run_batches
 from revstep.engine.runtime.samples import Samples
 from revstep.engine.runtime.watch import Preview, Timing, Watch, X0Trace
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
+from revstep.engine.spec.sampler_choice import SamplerChoice
 
 __all__ = ["Engine", "Preview"]
 
@@ -135,7 +141,7 @@ class Engine:
         self,
         n: int | Request | None = None,
         *,
-        sampler: str | Sampler = "ddim",
+        sampler: str | Sampler | SamplerChoice | None = None,
         steps: int | None = None,
         seed: int | Sequence[int] | None = None,
         guidance: float | ArrayLike = 1.0,
@@ -174,7 +180,8 @@ class Engine:
                 watches the run go with it.
             sampler: A name of ``revstep.samplers.SAMPLERS`` (``ddim``, ``unipc``, ...), a sampler
                 with options such as ``revstep.samplers.UniPC(order=3)``, or a function of a ``Run``
-                (docs/own-sampler.md).
+                (docs/own-sampler.md). None: the spec's own (``DenoiserSpec.sampler``, with its
+                compat), and ``ddim`` where it has none.
             steps: 1 to the schedule's training steps; None: 20, or what a given grid has.
             seed: An int S (sample i uses (S + i) mod 2^64), one int per sample, or None: drawn, and
                 reported in the result.
@@ -270,7 +277,7 @@ class Engine:
         self,
         n: int | Request | None = None,
         *,
-        sampler: str | Sampler = "ddim",
+        sampler: str | Sampler | SamplerChoice | None = None,
         steps: int | None = None,
         seed: int | Sequence[int] | None = None,
         guidance: float | ArrayLike = 1.0,
@@ -467,6 +474,7 @@ class Engine:
 
     def _prepared(self, request: Request, batch: Batch, batch_size: int | None) -> PreparedRun:
         """The run of a request, with its program."""
+        request = with_sampler(self.spec, request)
         arguments = program_arguments(self.spec, request)
         program = (self._program if _is_fixed(request) else self._build)(**arguments)
         return PreparedRun(
@@ -554,7 +562,7 @@ class Engine:
         """The noise from which DDIM of the same arguments gives ``x0`` back: its inversion.
 
             noise = engine.invert(x0, steps=50)
-            again = engine.sample(noise=noise, steps=50).x
+            again = engine.sample(sampler="ddim", noise=noise, steps=50).x
 
         The way back ends near ``x0``; the difference falls with ``steps`` and ``iterations``.
 
@@ -590,7 +598,7 @@ class Engine:
             raise ArgumentTypeError("x0 is the data to invert; got None", "x0")
         iterations = check_whole(iterations, "iterations", 0, MAX_ITERATIONS, numpy=True)
         request = Request(
-            seed=0, start=x0, noise=np.zeros(self.spec.shape, np.float32),
+            sampler="ddim", seed=0, start=x0, noise=np.zeros(self.spec.shape, np.float32),
             steps=steps, strength=1.0 if strength is None else strength, guidance=guidance,
             conditions=conditions, null_conditions=null_conditions,
             grid=grid, compat=compat, clip=clip,

@@ -18,8 +18,11 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.export.parity.vectors import make_parity as make_parity
     from revstep.export.progress import Stages as Stages
     from revstep.export.sources.checkpoint import Checkpoint as Checkpoint
-    from revstep.export.sources.diffusers_folder import export_diffusers as export_diffusers
-    from revstep.export.sources.diffusers_folder import load_diffusers as load_diffusers
+    from revstep.export.sources.diffusers.folder import export_diffusers as export_diffusers
+    from revstep.export.sources.diffusers.folder import load_diffusers as load_diffusers
+    from revstep.export.sources.diffusers.folder import (
+        load_diffusers_checkpoint as load_diffusers_checkpoint,
+    )
     from revstep.export.sources.diffusers_schedule import Sampling as Sampling
     from revstep.export.sources.diffusers_schedule import read_scheduler as read_scheduler
     from revstep.export.sources.factory import load_factory as load_factory
@@ -44,9 +47,10 @@ HOMES = {
     "check_parity": "revstep.export.parity.check",
     "compile_bundle": "revstep.export.targets.compile",
     "compile_kernels": "revstep.export.targets.kernels",
-    "export_diffusers": "revstep.export.sources.diffusers_folder",
+    "export_diffusers": "revstep.export.sources.diffusers.folder",
     "export_module": "revstep.export.sources.module",
-    "load_diffusers": "revstep.export.sources.diffusers_folder",
+    "load_diffusers": "revstep.export.sources.diffusers.folder",
+    "load_diffusers_checkpoint": "revstep.export.sources.diffusers.folder",
     "load_factory": "revstep.export.sources.factory",
     "make_parity": "revstep.export.parity.vectors",
     "read_scheduler": "revstep.export.sources.diffusers_schedule",

@@ -15,9 +15,9 @@ NAMES = {
     "revstep": """
         Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Encoder
         Engine GuidanceInterval GuidanceWeight Job NetworkBuffers PictureEncoder PreparedRun Preview
-        Progress Request RevstepError Runtime Sampler Samples Service ServiceStats StepProgram
-        TimeInput Timing Tokenizer __version__ build_program errors from_module grids initial_noise
-        load sampler samplers schedules slerp
+        Progress Request RevstepError Runtime Sampler SamplerChoice Samples Service ServiceStats
+        StepProgram TimeInput Timing Tokenizer __version__ build_program errors from_module grids
+        initial_noise load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
         BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE
@@ -42,7 +42,7 @@ NAMES = {
     "revstep.export": """
         BOUNDS Bounds BuildOptions Checkpoint Form KernelFiles OPSETS Profile Sampling Stages
         check_parity compile_bundle compile_kernels export_diffusers export_module load_diffusers
-        load_factory make_parity read_scheduler
+        load_diffusers_checkpoint load_factory make_parity read_scheduler
     """,
 }
 NO_HOME = {  # types in signatures that no user writes

@@ -17,13 +17,14 @@ from typing import Any
 from revstep.engine.program.table import StepProgram
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.frozen_array import FrozenArray
+from revstep.engine.spec.sampler_choice import Options
 from revstep.engine.system.forks import renew_in_children
 
 SPECS_KEPT = 64
 KEPT_PROGRAMS = 256
 KEPT_BYTES = 32 << 20  # some 64 programs of 1000 rows, as many as one engine keeps
 POINT_BYTES = 256  # a row's point, with its numbers
-PLAIN = {type(None), bool, int, float, str, FrozenArray}
+PLAIN = {type(None), bool, int, float, str, FrozenArray, Options}
 OURS = __name__.partition(".")[0] + "."
 
 Build = Callable[..., StepProgram]

@@ -24,9 +24,9 @@ from revstep.engine.renamed import renamed, renamed_fields
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 from revstep.engine.spec.prediction import edm_input_scale
+from revstep.engine.spec.sampler_choice import COMPAT
 from revstep.kernels import columns as col
 
-COMPAT = ("diffusers",)
 FINALS = ("clean", "first")
 FINITE_COLUMNS = [c for c in range(col.COLUMNS) if c not in (col.LO, col.HI)]
 

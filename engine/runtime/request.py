@@ -22,12 +22,14 @@ from revstep.engine.errors import ArgumentError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
 from revstep.engine.program.samplers import BaseSampler, resolve_sampler
-from revstep.engine.program.table import COMPAT, FINALS
+from revstep.engine.program.table import FINALS
 from revstep.engine.program.trace import Sampler
 from revstep.engine.renamed import renamed_fields
 from revstep.engine.spec.grids import Grid, resolve_grid
+from revstep.engine.spec.sampler_choice import COMPAT, SamplerChoice
 
 SEEDS = 1 << 64
+DEFAULT_SAMPLER = "ddim"  # where neither the caller nor the spec names one
 RAW = ("inputs", "null_inputs", "prompt", "negative_prompt", "height", "width")
 """What encoders are for; a run itself takes what they make of it."""
 MAPPINGS = {
@@ -57,7 +59,7 @@ class Request:
     """
 
     n: int | None = None
-    sampler: str | Sampler = "ddim"
+    sampler: str | Sampler | SamplerChoice | None = None
     steps: int | None = None
     seed: int | Sequence[int] | None = None
     guidance: float | ArrayLike = 1.0
@@ -128,7 +130,10 @@ class Request:
         check_guidance_weight(self.guidance_weight)  # before a program is kept under its hash
 
     def _check_names(self) -> None:
-        self._set("resolved_sampler", resolve_sampler(self.sampler))
+        if isinstance(choice := self.sampler, SamplerChoice):
+            self._set("sampler", resolve_sampler(choice) if choice.options else choice.name)
+            self._set("compat", choice.compat if self.compat is None else self.compat)
+        self._set("resolved_sampler", resolve_sampler(self.sampler or DEFAULT_SAMPLER))
         if self.grid is not None:
             resolve_grid(self.grid)
         for name, allowed in (("compat", COMPAT), ("final", FINALS)):
@@ -157,7 +162,7 @@ class Request:
 class RequestArguments(TypedDict, total=False):
     """The arguments of a ``Request`` besides ``n`` and ``trace_x0``, by name; see its fields."""
 
-    sampler: str | Sampler
+    sampler: str | Sampler | SamplerChoice | None
     steps: int | None
     seed: int | Sequence[int] | None
     guidance: float | ArrayLike

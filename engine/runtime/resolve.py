@@ -17,7 +17,12 @@ from revstep.engine.nearest import unknown_names
 from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.inpainting import known_pixels
-from revstep.engine.runtime.request import Request, checked_seed, sample_seeds
+from revstep.engine.runtime.request import (
+    DEFAULT_SAMPLER,
+    Request,
+    checked_seed,
+    sample_seeds,
+)
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.encoder import Encoder
 
@@ -25,6 +30,13 @@ MAX = float(np.finfo(np.float32).max)
 DEFAULT_STRENGTH = 0.8  # of image-to-image, as diffusers has it
 
 Arrays = Mapping[str, ArrayLike]
+
+
+def with_sampler(spec: DenoiserSpec, request: Request) -> Request:
+    """The request, with the spec's own sampler where it names none."""
+    if request.sampler is not None:
+        return request
+    return dataclasses.replace(request, sampler=spec.sampler or DEFAULT_SAMPLER)
 
 
 def program_arguments(spec: DenoiserSpec, request: Request) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from revstep.engine.spec.fields import LATER, SHAPE, fields_from, keyed
 from revstep.engine.spec.grids import Grid, KarrasGrid, grid_from_value, resolve_grid
 from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
 from revstep.engine.spec.prediction import PREDICTIONS
+from revstep.engine.spec.sampler_choice import SamplerChoice
 from revstep.engine.spec.schedule import Schedule, VESchedule, schedule_from_dict
 
 __all__ = ["MAX_BATCH", "Condition", "Decoder", "DenoiserSpec", "TimeInput"]
@@ -66,6 +67,7 @@ class DenoiserSpec:
         decoder: The latent decoder's description, if the bundle has one.
         encoders: Networks that give some of the conditions, once a request.
         picture_encoder: The encoder of pictures to latents, if the bundle has one.
+        sampler: What ``Engine.sample`` runs where its caller names no sampler; None: ``ddim``.
         batch: (min, max) network rows per call.
     """
 
@@ -86,6 +88,7 @@ class DenoiserSpec:
     decoder: Decoder | None = None
     encoders: tuple[Encoder, ...] = ()
     picture_encoder: PictureEncoder | None = None
+    sampler: SamplerChoice | None = None
     batch: tuple[int, int] = (1, 64)
 
     @classmethod
@@ -138,6 +141,8 @@ class DenoiserSpec:
         if self.picture_encoder is not None:
             allowed = "a PictureEncoder or None"
             check_type(self.picture_encoder, "picture_encoder", PictureEncoder, allowed)
+        if self.sampler is not None:
+            check_type(self.sampler, "sampler", SamplerChoice, "a SamplerChoice or None")
         for value in self.batch:
             check_whole(value, "batch")
         for value in self.value_range or ():
@@ -241,6 +246,7 @@ class DenoiserSpec:
         values["schedule"] = self.schedule.to_dict()
         values["conditions"] = tuple(c.to_dict() for c in self.conditions)
         values["encoders"] = tuple(e.to_dict() for e in self.encoders)
+        values["sampler"] = None if self.sampler is None else self.sampler.to_dict()
         if self.decoder is not None:
             values["decoder"] = self.decoder.to_dict()
         for name in LATER["DenoiserSpec"]:  # earlier versions read specs that don't have them
@@ -269,4 +275,6 @@ class DenoiserSpec:
         if (found := fields.get("picture_encoder")) is not None:
             what = "the picture encoder"
             fields["picture_encoder"] = PictureEncoder(**fields_from(PictureEncoder, found, what))
+        if (found := fields.get("sampler")) is not None:
+            fields["sampler"] = SamplerChoice.from_dict(found)
         return cls(**fields)

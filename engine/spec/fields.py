@@ -19,7 +19,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "BetaGrid": ("ends",),
     "Condition": ("limits", "example"),
     "Decoder": ("tile", "overlap"),
-    "DenoiserSpec": ("encoders", "picture_encoder"),
+    "DenoiserSpec": ("encoders", "picture_encoder", "sampler"),
     "CompiledEntry": ("tuned", "choice"),
 }
 KEYS = {"grid": "spacing", "grid_offset": "spacing_offset"}  # where JSON has another name

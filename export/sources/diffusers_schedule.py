@@ -16,13 +16,16 @@ from typing import Any
 from revstep.engine.errors import ExportError
 from revstep.engine.program.reductions import REDUCTIONS
 from revstep.engine.program.samplers import BaseSampler
+from revstep.engine.program.samplers.choice import choice_of
 from revstep.engine.spec.grids import Grid, KarrasGrid
+from revstep.engine.spec.sampler_choice import SamplerChoice
 from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
 from revstep.export.sources.diffusers_grid import flow_grid, flow_sigmas_grid, vp_grid
 from revstep.export.sources.diffusers_sampler import KEYS, SAMPLERS, scheduler_sampler
 
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+OF_TRAINING = ("DDPMScheduler", "DDPMParallelScheduler")
 VP_SCHEDULERS = tuple(n for n in SAMPLERS if n not in (*FLOW_SCHEDULERS, *EDM_SCHEDULERS))
 CARRIED = {
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
@@ -71,12 +74,17 @@ class Sampling:
         learned_variance: Whether the config says that the network predicts a variance.
         sampler: The scheduler itself: ``engine.sample(sampler=..., compat="diffusers")`` is its
             run. None where there is no such sampler here, which a warning says.
+        choice: The same as a spec's ``sampler``. None for DDPM's schedulers too, whose configs say
+            how a network was trained, and not how it is best drawn with.
+        time_scale: The network is fed so many times what ``time_kind`` says.
     """
 
     spec_fields: dict[str, Any]
     time_kind: str
     learned_variance: bool
     sampler: BaseSampler | None = None
+    choice: SamplerChoice | None = None
+    time_scale: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec_fields", SpecFields(self.spec_fields))
@@ -118,7 +126,11 @@ def read_scheduler(config: dict[str, Any]) -> Sampling:
         )
     name = config["_class_name"]
     try:
-        return dataclasses.replace(_read(name, values), sampler=scheduler_sampler(name, values))
+        sampler = scheduler_sampler(name, values)
+        chosen = None
+        if sampler is not None and name not in OF_TRAINING:
+            chosen = choice_of(sampler, "diffusers")
+        return dataclasses.replace(_read(name, values), sampler=sampler, choice=chosen)
     except (TypeError, ValueError) as error:
         raise ExportError(f"the scheduler's config is not valid: {error}") from error
 

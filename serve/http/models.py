@@ -13,14 +13,15 @@ import numpy as np
 
 from revstep.engine.errors import ArgumentError, RevstepError
 from revstep.engine.nearest import unknown_names
-from revstep.engine.program.samplers import SAMPLERS, make_sampler
-from revstep.engine.program.samplers.base import BaseSampler
+from revstep.engine.program.samplers import SAMPLERS, resolve_sampler
+from revstep.engine.program.samplers.choice import DEFAULT, chosen_sampler
 from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.service.job import Job
 from revstep.engine.service.service import Service
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.grids import GRIDS
+from revstep.engine.spec.sampler_choice import SamplerChoice
 from revstep.serve.http.errors import Conflict, NotFound, NotReady
 from revstep.serve.http.limits import Limits
 from revstep.serve.http.schema import (
@@ -130,7 +131,7 @@ class Models:
         name, service = self.service(request.model)
         with _arguments_errors():
             self._check(request, service)
-            arguments = _arguments(request)
+            arguments = _arguments(request, service.engine.spec)
         if arguments["deadline_s"] is None:
             arguments["deadline_s"] = self.limits.deadline_s
         with self._reserved(request.id):  # tracing a new program takes long: nobody waits for it
@@ -175,7 +176,7 @@ class Models:
     def _check_steps(self, request: SampleRequest, spec: DenoiserSpec) -> None:
         """Steps count as often as an option of the sampler repeats them."""
         steps = request.steps or default_steps(spec, spec.grid_of(request.grid))
-        sampler, times = _sampler(request), 1
+        sampler, times = resolve_sampler(_sampler(request, spec)), 1
         for name in REPEATING:
             if name in request.sampler_options:  # as checked, with others' defaults left alone
                 times = max(times, int(getattr(sampler, name)))
@@ -212,14 +213,14 @@ def _arguments_errors() -> Iterator[None]:
         raise ArgumentError(text) from error
 
 
-def _sampler(request: SampleRequest) -> BaseSampler:
-    return make_sampler(request.sampler, **request.sampler_options)
+def _sampler(request: SampleRequest, spec: DenoiserSpec) -> SamplerChoice:
+    return chosen_sampler(request.sampler, request.sampler_options, spec.sampler)
 
 
-def _arguments(request: SampleRequest) -> dict[str, Any]:
+def _arguments(request: SampleRequest, spec: DenoiserSpec) -> dict[str, Any]:
     """What ``Service.submit`` is given."""
     found: dict[str, Any] = {name: getattr(request, name) for name in AS_GIVEN}
-    found["sampler"] = _sampler(request)
+    found["sampler"] = _sampler(request, spec)
     found["seed"] = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     return found
 
@@ -255,6 +256,7 @@ def _describe(name: str, service: Service, limits: Limits) -> ModelReply:
         slots=service.slots,
         image=picture_problem(shape, value_range) is None,
         conditions=[_condition(c) for c in spec.conditions],
+        sampler=(spec.sampler or DEFAULT).name,
         samplers=sorted(SAMPLERS),
         grids=sorted(GRIDS),
         default_steps=default_steps(spec, spec.grid_of(None)),

@@ -81,7 +81,9 @@ class SampleRequest(BaseModel):
         description="A name for DELETE; drawn if left out",
     )
     n: int = Field(1, ge=1, description="Number of samples")
-    sampler: Name = Field("ddim", description="A sampler's name, of /v1/models")
+    sampler: Name | None = Field(
+        None, description="A sampler's name, of /v1/models; null: the model's own"
+    )
     sampler_options: dict[Name, bool | int | Number | Name | None] = Field(
         default_factory=dict, description='The sampler\'s options, such as {"eta": 0.5}'
     )
@@ -190,6 +192,7 @@ class ModelReply(BaseModel):
     slots: int = Field(description="Network rows of the service's largest call")
     image: bool = Field(description="Whether output png is possible")
     conditions: list[ConditionReply]
+    sampler: str = Field(description="The model's own sampler, where a request names none")
     samplers: list[str]
     grids: list[str]
     default_steps: int

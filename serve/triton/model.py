@@ -115,7 +115,8 @@ class SamplingModel:
         # Triton takes this memory back when ``execute`` returns; what waits is ``submit``'s copy
         given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         wanted = request.requested_output_names() or self._outputs
-        found = arguments(given, self._settings.max_samples, self._settings.max_steps)
+        limits = (self._settings.max_samples, self._settings.max_steps)
+        found = arguments(given, *limits, self.service.engine.spec.sampler)
         job = self.service.submit(**found, decode="samples" in wanted)
         with self._lock:
             self._open[job] = sender

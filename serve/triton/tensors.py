@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from revstep.engine.checks import check_whole, got
 from revstep.engine.errors import ArgumentError
-from revstep.engine.program.samplers import make_sampler
+from revstep.engine.program.samplers.choice import chosen_sampler
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
+from revstep.engine.spec.sampler_choice import SamplerChoice
 
 CONDITIONS = ("conditions", "null_conditions")
 TYPES = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
@@ -78,7 +79,10 @@ def outputs(spec: DenoiserSpec) -> tuple[Tensor, ...]:
 
 
 def arguments(
-    given: Mapping[str, NDArray[Any]], max_samples: int, max_steps: int | None
+    given: Mapping[str, NDArray[Any]],
+    max_samples: int,
+    max_steps: int | None,
+    choice: SamplerChoice | None = None,
 ) -> dict[str, Any]:
     """The arguments of ``Service.submit`` that a request's inputs are.
 
@@ -86,6 +90,7 @@ def arguments(
         given: Input -> array, of the types and axes of ``inputs``.
         max_samples: Most samples of a request.
         max_steps: Most steps, or None.
+        choice: The spec's own sampler.
 
     Raises:
         ArgumentError: More than that, or texts that are none.
@@ -107,7 +112,8 @@ def arguments(
             f"steps={found['steps']} is out of range; this model takes {max_steps} at most", "steps"
         )
     if "sampler_options" in found:
-        found["sampler"] = _with_options(found.pop("sampler_options"), found.get("sampler", "ddim"))
+        options = _options(found.pop("sampler_options"))
+        found["sampler"] = chosen_sampler(found.get("sampler"), options, choice)
     return found
 
 
@@ -148,7 +154,7 @@ def _seeds(array: NDArray[Any], name: str) -> Any:
     return int(array[0]) if len(array) == 1 else array.tolist()
 
 
-def _with_options(text: str, sampler: str) -> Any:
+def _options(text: str) -> dict[str, Any]:
     try:
         options = json.loads(text)
     except ValueError as error:
@@ -161,7 +167,7 @@ def _with_options(text: str, sampler: str) -> Any:
             f'sampler_options must be a JSON object such as {{"eta": 0.5}}; got {got(options)}',
             "sampler_options",
         )
-    return make_sampler(sampler, **options)
+    return options
 
 
 READERS: dict[str, Callable[[NDArray[Any], str], Any]] = {

@@ -19,6 +19,7 @@ An engine
 What a network is
     DenoiserSpec                            its shape, prediction, schedule and limits
     Condition, TimeInput, Decoder           parts of that
+    SamplerChoice                           its own sampler: ``engine.sample(sampler=None)``
     Encoder, Tokenizer, PictureEncoder      networks that run once a request
 
 Many requests at once
@@ -85,6 +86,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.spec.encoder import Encoder as Encoder
     from revstep.engine.spec.encoder import PictureEncoder as PictureEncoder
     from revstep.engine.spec.encoder import Tokenizer as Tokenizer
+    from revstep.engine.spec.sampler_choice import SamplerChoice as SamplerChoice
 
 _keep_quiet()  # nothing above imports a library that reports home, and all below come later
 
@@ -113,6 +115,7 @@ HOMES = {  # what is public, imported when it is first asked for
     "RevstepError": "revstep.engine.errors",
     "Runtime": "revstep.engine.runtime.runtime",
     "Sampler": "revstep.engine.program.trace",
+    "SamplerChoice": "revstep.engine.spec.sampler_choice",
     "Samples": "revstep.engine.runtime.samples",
     "Service": "revstep.engine.service.service",
     "ServiceStats": "revstep.engine.service.stats",

@@ -98,7 +98,7 @@ def _policy(run: Run) -> tuple[str, torch.nn.Module, DenoiserSpec]:
 
 def _cifar(run: Run) -> tuple[str, torch.nn.Module, DenoiserSpec]:
     library = _diffusers()
-    from revstep.export.sources.unet_module import UNetModule
+    from revstep.export.sources.diffusers.modules import UNetModule
 
     blocks = run.pick((128, 256, 256, 256), (32, 32, 32, 32))
     side = run.pick(32, 16)

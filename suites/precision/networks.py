@@ -14,7 +14,7 @@ from torch import nn
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput
 from revstep.engine.spec.schedule import VPSchedule
-from revstep.export.sources.diffusers_folder import export_diffusers
+from revstep.export.sources.diffusers.folder import export_diffusers
 from revstep.export.sources.module import export_module
 
 ALL = ("fp32", "fp16", "bf16")

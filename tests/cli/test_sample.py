@@ -191,7 +191,7 @@ def test_inpainting_from_arrays_and_pictures(cli, image_bundle, tabular_bundle, 
     [
         (("--mask", "m.npy"), "--mask needs the pixels that it keeps: pass --known, or --start"),
         (("--known", "m.npy"), "--known goes with --mask"),
-        (("--set", "eta=much"), "eta must be a number; got str 'much'"),
+        (("--sampler", "ddim", "--set", "eta=much"), "eta must be a number; got str 'much'"),
         (
             ("--sampler", "dpmpp_2m", "--set", "lower_order_final=maybe"),
             "must be True or False; got str",

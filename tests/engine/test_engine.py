@@ -127,7 +127,7 @@ def test_nothing_is_drawn_beside_a_request(argument):
 
 
 def test_defaults_may_be_given_beside_a_request():
-    engine().sample(Request(n=1, steps=1), sampler="ddim", guidance=float("1"), decode=True)
+    engine().sample(Request(n=1, steps=1), sampler=None, guidance=float("1"), decode=True)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ from revstep.engine.program.samplers.linear_multistep import IPNDM, LMS, PNDM
 from revstep.engine.program.samplers.repaint import RePaint
 from revstep.engine.program.samplers.unipc import UniPC
 from revstep.engine.program.trace import Sampler
+from revstep.engine.spec.sampler_choice import SamplerChoice
 
 __all__ = [
     "DDIM",
@@ -128,10 +129,12 @@ def make_sampler(name: str, **options: Any) -> BaseSampler:
     return cls(**{k: v for k, v in plain.items() if k in known})  # others are off
 
 
-def resolve_sampler(sampler: str | Sampler) -> BaseSampler:
-    """A name, a sampler, or a plain function of a ``Run``, as a sampler."""
+def resolve_sampler(sampler: str | Sampler | SamplerChoice) -> BaseSampler:
+    """A name, a sampler, a choice, or a plain function of a ``Run``, as a sampler."""
     if isinstance(sampler, str):
         return make_sampler(sampler)
+    if isinstance(sampler, SamplerChoice):
+        return make_sampler(sampler.name, **sampler.options)
     if isinstance(sampler, BaseSampler):
         return sampler
     if isinstance(sampler, type) or not callable(sampler):

@@ -55,7 +55,7 @@ function showConditions() {
 function showModel() {
   const chosen = model();
   showConditions();
-  const sampler = get("sampler").value || "ddim";
+  const sampler = get("sampler").value || chosen.sampler;
   get("sampler").replaceChildren(...chosen.samplers.map((name) => option(name)));
   get("sampler").value = sampler;
   get("grid").replaceChildren(option("", "default"), ...chosen.grids.map((g) => option(g)));
@@ -107,7 +107,7 @@ function asked() {
   const body = {
     model: get("model").value,
     n,
-    sampler: get("sampler").value,
+    sampler: get("sampler").value === model().sampler ? null : get("sampler").value,
     steps,
     guidance: Number(get("guidance").value || 1),
     stream: true,

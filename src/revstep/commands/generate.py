@@ -45,7 +45,7 @@ def generate(
         int | None,
         typer.Option(help="Sample i uses seed + i; default: drawn, or that of the job there."),
     ] = None,
-    sampler: SamplerName = "ddim",
+    sampler: SamplerName = None,
     steps: Annotated[int, typer.Option(help="Steps of the time grid.", min=1)] = 20,
     guidance: Guidance = 1.0,
     class_: Annotated[
@@ -80,6 +80,7 @@ def generate(
     of rows. Sample i uses condition value i mod m of the m that are given.
     """
     import revstep
+    from revstep.engine.program.samplers.choice import chosen_sampler
     from revstep.serve.bulk.generate import generate as run
     from revstep.serve.bulk.plan import Plan, shard_size_for
 
@@ -94,9 +95,10 @@ def generate(
         bundle, backend=backend, device=device, precision=precision, threads=threads,
         reproducible=True,
     )  # fmt: skip
+    chosen = chosen_sampler(sampler, options(set_ or []), engine.spec.sampler)
     plan = Plan(
-        n=n, seed=seed or 0, sampler=sampler, options=options(set_ or []), steps=steps,
-        guidance=guidance, grid=time_grid, compat=compat,
+        n=n, seed=seed or 0, sampler=chosen.name, options=dict(chosen.options), steps=steps,
+        guidance=guidance, grid=time_grid, compat=compat or chosen.compat,
         conditions=given_conditions(engine.spec, class_, condition or []),
         format=format_, shard_size=shard_size or shard_size_for(engine),
     )  # fmt: skip

@@ -51,7 +51,7 @@ def sample(
     n: Annotated[
         int | None, typer.Option("-n", help="Samples; default: one for each condition value.")
     ] = None,
-    sampler: SamplerName = "ddim",
+    sampler: SamplerName = None,
     steps: Annotated[int, typer.Option(help="Steps of the time grid.")] = 20,
     seed: Annotated[
         int | None, typer.Option(help="Sample i uses seed + i; default: random, and printed.")
@@ -115,7 +115,7 @@ def sample(
     shows ten of each class, one class per row.
     """
     import revstep
-    from revstep.engine.program.samplers import make_sampler
+    from revstep.engine.program.samplers.choice import chosen_sampler
 
     if columns is not None and not sheet:
         raise ValueError("--columns goes with --grid")
@@ -125,8 +125,9 @@ def sample(
         typer.echo("WARNING: --spacing is now --time-grid", err=True)
     paths = {k: p for k, p in {"start": start, "known": known, "mask": mask}.items() if p}
     unread: dict[str, Any] = dict.fromkeys(paths, 0.0)  # read below, where the shape is known
+    own = options(set_ or [])
     request = revstep.Request(  # what needs no bundle is checked before one is loaded
-        n=n, sampler=make_sampler(sampler, **options(set_ or [])), steps=steps, seed=seed,
+        n=n, sampler=sampler and chosen_sampler(sampler, own, None), steps=steps, seed=seed,
         guidance=guidance, strength=strength, grid=spacing or time_grid, compat=compat, clip=clip,
         **unread,
     )  # fmt: skip
@@ -147,7 +148,10 @@ def sample(
         output = _default_output(shape, value_range, sheet)
     target = Target(output, count=n, grid=sheet, shape=shape, value_range=value_range)
     inputs: dict[str, Any] = {name: read_input(path, name, spec) for name, path in paths.items()}
-    request = dataclasses.replace(request, n=n, negative_prompt=negative_prompt, **given, **inputs)
+    chosen = chosen_sampler(sampler, own, spec.sampler)
+    request = dataclasses.replace(
+        request, n=n, sampler=chosen, negative_prompt=negative_prompt, **given, **inputs
+    )
 
     begun = perf_counter()
     try:
@@ -166,7 +170,7 @@ def sample(
             "n": n,
             "shape": list(samples.numpy().shape[1:]),
             "seeds": samples.seeds,
-            "sampler": sampler,
+            "sampler": chosen.name,
             "steps": samples.steps,
             "network_calls": samples.calls,
             "guidance": guidance,
@@ -179,7 +183,7 @@ def sample(
     if len(target.paths) > 1:
         what += f" ... {target.paths[-1].name}"
     count = "1 sample" if n == 1 else f"{n} samples"
-    typer.echo(f"{what}: {count}, {sampler}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
+    typer.echo(f"{what}: {count}, {chosen.name}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
 
 
 def _default_output(

@@ -17,7 +17,9 @@ Threads = Annotated[
 ]
 
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")]
-SamplerName = Annotated[str, typer.Option(help="ddim, ddpm, dpmpp_2m, ...")]
+SamplerName = Annotated[
+    str | None, typer.Option(help="ddim, ddpm, dpmpp_2m, ...; default: the bundle's own, or ddim.")
+]
 SamplerOptions = Annotated[
     list[str] | None,
     typer.Option("--set", help="Sampler option, name=value (eta=0.5); repeatable."),

@@ -201,7 +201,7 @@ def test_a_field_that_the_scheduler_ignores_is_ignored():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_class_name": "UNet2DConditionModel"}, "'UNet2DConditionModel', expected 'UNet2DModel'"),
+        ({"_class_name": "UVit2DModel"}, "'UVit2DModel'; carried are UNet2DModel, "),
         ({"rope_theta": 1e4}, "'rope_theta'.*would be ignored"),
         ({"sample_size": None}, "no sample_size"),
         ({"out_channels": 3}, "1 channels in and 3 out"),
@@ -302,12 +302,6 @@ def test_bad_configs_are_refused(folder, part, text, message):
         load_diffusers(folder, null_class=10)
 
 
-def test_a_latent_pipeline_is_sent_to_a_factory(folder):
-    (folder / "vae").mkdir()
-    with pytest.raises(ExportError, match=r"has a vae/.*factory"):
-        load_diffusers(folder)
-
-
 def test_what_is_no_folder_is_named(tmp_path):
     with pytest.raises(ExportError, match="does not exist"):
         load_diffusers(tmp_path / "none")
@@ -324,7 +318,7 @@ def test_a_missing_precision_names_the_folder_and_the_null_class(demo_bundle):
 
 
 def test_the_schedulers_sampler_is_written_down(demo_folder, tmp_path, monkeypatch):
-    from revstep.export.sources import diffusers_folder as diffusers_import
+    from revstep.export.sources.diffusers import folder as diffusers_import
 
     monkeypatch.setattr(diffusers_import, "export_module", lambda *args, source, **more: source)
     source = diffusers_import.export_diffusers(demo_folder, tmp_path / "x.revstep", null_class=10)

@@ -1,0 +1,1 @@
+"""Diffusers folders: an adapter for each class of denoiser."""

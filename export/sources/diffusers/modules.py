@@ -1,0 +1,152 @@
+"""Networks of diffusers as modules of (x, t, *conditions) that return a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+
+class UNetModule(torch.nn.Module):
+    """A ``UNet2DModel``, called positionally.
+
+    Args:
+        network: The network.
+        whole_times: Times are int64, as of learned embeddings.
+        time_scale: The network is fed so many times t.
+    """
+
+    def __init__(self, network: Any, *, whole_times: bool = False, time_scale: float = 1.0) -> None:
+        super().__init__()
+        self.network = network
+        self.whole_times = whole_times
+        self.time_scale = time_scale
+
+    def forward(
+        self, x: torch.Tensor, t: torch.Tensor, class_labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The network's output for x (B, C, H, W), t (B,) and int64 class labels (B,)."""
+        if self.time_scale != 1.0:
+            t = self.time_scale * t
+        if self.whole_times:
+            t = t.round().to(torch.int64)
+        out: torch.Tensor = self.network(x, t, class_labels, return_dict=False)[0]
+        return out
+
+
+class NetworkModule(torch.nn.Module):
+    """A network that takes its state, ``timestep`` and conditions by name.
+
+    Args:
+        network: The network.
+        state: The state's name.
+        conditions: The conditions' names, in order.
+        added: Those of them that it takes together, as ``added_cond_kwargs``.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        state: str,
+        conditions: Sequence[str],
+        added: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.state = state
+        self.conditions = tuple(conditions)
+        self.added = tuple(added)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
+        """The network's output for x (B, *shape), t (B,) and a tensor for each condition."""
+        named: dict[str, Any] = dict(zip(self.conditions, conditions, strict=True))
+        if self.added:
+            named["added_cond_kwargs"] = {name: named.pop(name) for name in self.added}
+        return self.call(x, t, named)
+
+    def call(self, x: torch.Tensor, t: torch.Tensor, named: Mapping[str, Any]) -> torch.Tensor:
+        """The network's output, where conditions are what it takes by name."""
+        inputs = {self.state: x, "timestep": t, **named}
+        out: torch.Tensor = self.network(**inputs, return_dict=False)[0]
+        return out
+
+
+class GuidedModule(NetworkModule):
+    """A latent consistency model, which takes guidance as an embedding, ``timestep_cond``.
+
+    Args:
+        network: The network.
+        conditions: The conditions' names, with ``guidance``.
+        added: As ``NetworkModule``.
+        width: Of the embedding.
+    """
+
+    def __init__(
+        self, network: Any, conditions: Sequence[str], added: Sequence[str], width: int
+    ) -> None:
+        super().__init__(network, "sample", conditions, added)
+        half = width // 2
+        rates = torch.exp(torch.arange(half) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
+        self.register_buffer("rates", rates, persistent=False)
+        self.odd = width % 2
+
+    def call(self, x: torch.Tensor, t: torch.Tensor, named: Mapping[str, Any]) -> torch.Tensor:
+        """Embeds w = guidance - 1 (Kingma et al. 2021, "Variational diffusion models")."""
+        named = dict(named)
+        angles = (1000.0 * (named.pop("guidance") - 1.0))[:, None] * self.get_buffer("rates")[
+            None, :
+        ]
+        parts = [torch.sin(angles), torch.cos(angles)]
+        if self.odd:
+            parts.append(torch.zeros_like(angles[:, :1]))
+        return super().call(x, t, {**named, "timestep_cond": torch.cat(parts, dim=1)})
+
+
+class FluxModule(NetworkModule):
+    """A ``FluxTransformer2DModel`` on latents (B, C, H, W), which it sees in patches of 2 x 2.
+
+    Args:
+        network: The network; its rotary embedding is replaced by that of this size.
+        conditions: The conditions' names.
+        size: (H, W).
+        text: Length of the text.
+    """
+
+    def __init__(
+        self, network: Any, conditions: Sequence[str], size: tuple[int, int], text: int
+    ) -> None:
+        super().__init__(network, "hidden_states", conditions)
+        rows, columns = size[0] // 2, size[1] // 2
+        places = torch.zeros(rows, columns, 3)
+        places[..., 1] += torch.arange(rows)[:, None]
+        places[..., 2] += torch.arange(columns)[None, :]
+        ids = torch.cat([torch.zeros(text, 3), places.reshape(-1, 3)])
+        network.pos_embed = FixedEmbedding(*network.pos_embed(ids))
+        self.rows, self.columns, self.text = rows, columns, text
+
+    def call(self, x: torch.Tensor, t: torch.Tensor, named: Mapping[str, Any]) -> torch.Tensor:
+        """Packs, calls the network with t in [0, 1], and unpacks."""
+        b, c = x.shape[0], x.shape[1]
+        patches = x.reshape(b, c, self.rows, 2, self.columns, 2).permute(0, 2, 4, 1, 3, 5)
+        # places and length of the text lie in the fixed embedding
+        ids = {"img_ids": x.new_zeros(1, 3), "txt_ids": x.new_zeros(1, 3)}
+        out = super().call(
+            patches.reshape(b, self.rows * self.columns, 4 * c), t / 1000.0, {**named, **ids}
+        )
+        out = out.reshape(b, self.rows, self.columns, c, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        return out.reshape(b, c, 2 * self.rows, 2 * self.columns)
+
+
+class FixedEmbedding(torch.nn.Module):
+    """Cosines and sines of places that don't change, in place of the network that gives them."""
+
+    def __init__(self, cos: torch.Tensor, sin: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(cos, sin), whatever the ids are."""
+        del ids
+        return self.get_buffer("cos"), self.get_buffer("sin")
