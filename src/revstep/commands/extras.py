@@ -12,6 +12,8 @@ _EXTRAS = {
     "onnxscript": "export",
     "diffusers": "export",
     "safetensors": "export",
+    "transformers": "export",
+    "tokenizers": "text",
     "PIL": "images",
     "matplotlib": "images",
     "fastapi": "serve",
