@@ -46,6 +46,7 @@ class StepBuffers:
         x0: float32 [B, D] or None: the denoised estimate, written in the same pass.
         mask: float32 [B, D] or None: 1 where the sample is known (inpainting).
         known: float32 [B, D] or None: the known sample y; given with `mask` or not at all.
+        net_t2: float32 [N] or None: the second times of a network of two, written by `begin_step`.
         learned_variance: The output's second half is the variance of improved DDPM.
 
     Raises:
@@ -72,6 +73,7 @@ class StepBuffers:
     x0: Array | None = None
     mask: Array | None = None
     known: Array | None = None
+    net_t2: Array | None = None
     learned_variance: bool = False
 
     def __post_init__(self) -> None:

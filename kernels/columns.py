@@ -42,28 +42,30 @@ LOG_BETA_TILDE: Final = 23
 KNOWN_ALPHA: Final = 24  # inpainting: alpha, sigma at the next time (both 0: none)
 KNOWN_SIGMA: Final = 25
 ACTIVE: Final = 26  # 1, or 0 for the identity row
+TIME_2: Final = 27  # second time given to a network of two times
 
 NAMES: Final[tuple[str, ...]] = (
     "time", "c_in", "p_x", "p_m", "lo", "hi", "c_x", "c_m", "c_0", "h_1", "h_2", "h_3", "s", "w",
     "k_x", "k_m", "k_0", "kh_1", "kh_2", "kh_3", "store", "noise", "log_beta", "log_beta_tilde",
-    "known_alpha", "known_sigma", "active", "spare_27", "spare_28", "spare_29", "spare_30",
+    "known_alpha", "known_sigma", "active", "time_2", "spare_28", "spare_29", "spare_30",
     "spare_31",
 )  # fmt: skip
 
 NOISE_LIMIT: Final = 1 << 24  # noise indices are exact in float32 below this
 
 
-def identity_row(time: float, c_in: float) -> NDArray[np.float32]:
+def identity_row(time: float, c_in: float, time_2: float = 0.0) -> NDArray[np.float32]:
     """The row after a program's last: it leaves state, history and flags untouched.
 
     Args:
         time: Time still given to the network for a finished sample (any valid one).
         c_in: Input scaling that the last active row's network input is written with.
+        time_2: Second time still given to a network of two times.
 
     Returns:
         float32 [32]: c_x = 1, clip off, nothing stored, active 0.
     """
     row = np.zeros(COLUMNS, np.float32)
-    row[TIME], row[C_IN], row[C_X] = time, c_in, 1.0
+    row[TIME], row[C_IN], row[C_X], row[TIME_2] = time, c_in, 1.0, time_2
     row[LO], row[HI], row[STORE] = -np.inf, np.inf, -1.0
     return row

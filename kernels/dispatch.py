@@ -68,7 +68,7 @@ class StepKernel:
     may run in parallel threads, and large steps release the GIL.
 
     Attributes:
-        begin: Chooses each slot's table row, writes `net_t`, counts the step.
+        begin: Chooses each slot's table row, writes `net_t` and `net_t2`, counts the step.
         step: Runs the row of every slot: state, history, flags, x0 and `net_x` in place; gives
             whether it met a non-finite output. Raises ValueError, before anything is written, if
             maps or programs were changed to leave the table, the history or the network's batch.

@@ -33,6 +33,7 @@ FIELDS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "net_x": ("network", ("N", "D")),
     "output": ("net_x", ("N", "M")),  # M = D, or 2 D with learned variance
     "net_t": ("float32", ("N",)),
+    "net_t2": ("float32", ("N",)),
     "table": ("float32", ("R", col.COLUMNS)),
     **dict.fromkeys(_INTEGERS, ("int32", ("B",))),
     "seed": ("seed", ("B",)),
@@ -42,7 +43,9 @@ FIELDS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "mask": _STATE,
     "known": _STATE,
 }
-OPTIONAL = frozenset({"x0", "mask", "known", *(f"history[{k}]" for k in range(MAX_HISTORY))})
+OPTIONAL = frozenset(
+    {"net_t2", "x0", "mask", "known", *(f"history[{k}]" for k in range(MAX_HISTORY))}
+)
 WRITTEN = OPTIONAL - {"mask", "known"} | {"counter", "current", "x", "net_x", "net_t", "flags"}
 
 

@@ -102,6 +102,8 @@ def begin_step(buf: StepBuffers) -> None:
         for network_row in (buf.cond_row[b], buf.uncond_row[b]):
             if network_row >= 0:
                 buf.net_t[network_row] = buf.table[row, col.TIME]
+                if buf.net_t2 is not None:
+                    buf.net_t2[network_row] = buf.table[row, col.TIME_2]
 
 
 def fused_step(buf: StepBuffers) -> bool:

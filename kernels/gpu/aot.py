@@ -38,7 +38,7 @@ _POINTERS = {
     "table": "*i64", "base": "*i32", "length": "*i32", "counter": "*i32", "current": "*i32",
     "seed": "*i64", "guidance": "*fp32", "cond_row": "*i32", "uncond_row": "*i32", "flags": "*i32",
     "x": "*fp32", "q1": "*fp32", "q2": "*fp32", "q3": "*fp32", "x0_out": "*fp32", "mask": "*fp32",
-    "known": "*fp32", "net_t": "*fp32", "out": "*fp32", "index_of": "*i32",
+    "known": "*fp32", "net_t": "*fp32", "net_t2": "*fp32", "out": "*fp32", "index_of": "*i32",
 }  # fmt: skip
 _ALIGNED = frozenset(
     {"table", "x", "output", "net_x", "q1", "q2", "q3", "x0_out", "mask", "known", "out"}
@@ -58,6 +58,7 @@ class Variant:
         inpaint: There is a mask.
         learned: The network gives a variance.
         calls: Philox calls of a block.
+        two_times: The network takes a second time.
     """
 
     kernel: str = "fused_step"
@@ -68,12 +69,13 @@ class Variant:
     inpaint: bool = False
     learned: bool = False
     calls: int = SMALL_CALLS
+    two_times: bool = False
 
     @property
     def name(self) -> str:
         """Name of the variant's files."""
         if self.kernel == "begin_step":
-            return self.kernel
+            return f"{self.kernel}-two_times" if self.two_times else self.kernel
         parts = [self.kernel]
         if self.kernel == "fused_step":
             parts += [_ELEMENT[self.dtype], f"h{self.history}"]
@@ -84,7 +86,7 @@ class Variant:
     def constants(self) -> dict[str, Any]:
         """The kernel's compile-time constants."""
         if self.kernel == "begin_step":
-            return {"SLOTS": BEGIN_SLOTS}
+            return {"SLOTS": BEGIN_SLOTS, "SECOND": self.two_times}
         if self.kernel == "normal_fill":
             return {"ALIGNED": self.aligned, "PER_SAMPLE": False, "CALLS": self.calls}
         return {
@@ -155,18 +157,21 @@ def compile_variant(variant: Variant, capability: int) -> Code:
     )
 
 
-def variants_for(dtype: str, elements: int, *, learned: bool) -> Iterator[Variant]:
+def variants_for(
+    dtype: str, elements: int, *, learned: bool, two_times: bool = False
+) -> Iterator[Variant]:
     """The variants that a bundle's buffers can need.
 
     Args:
         dtype: The network's dtype.
         elements: D, the elements of a sample.
         learned: The network gives a variance.
+        two_times: The network takes a second time.
     """
     if dtype not in _ELEMENT:
         raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(_ELEMENT)}")
     aligned = elements % 4 == 0
-    yield Variant("begin_step")
+    yield Variant("begin_step", two_times=two_times)
     yield Variant("normal_fill", aligned=aligned)
     for history, x0, inpaint in itertools.product(HISTORY_TIERS, (False, True), (False, True)):
         sizes = (SMALL_CALLS, LARGE_CALLS) if history <= LARGE_HISTORY else (SMALL_CALLS,)
@@ -180,6 +185,7 @@ def write_kernels(
     elements: int,
     *,
     learned: bool = False,
+    two_times: bool = False,
     capabilities: Sequence[int] = CAPABILITIES,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[str]:
@@ -190,6 +196,7 @@ def write_kernels(
         dtypes: The network's dtypes ("float32", "float16", "bfloat16").
         elements: D, the elements of a sample.
         learned: The network gives a variance.
+        two_times: The network takes a second time.
         capabilities: GPUs to make machine code for (80: 8.0); the portable PTX is always written.
         progress: Called with (the kernel's name, done, total).
 
@@ -208,7 +215,11 @@ def write_kernels(
             f"{', '.join(f'sm_{c}' for c in KNOWN)} (the portable PTX runs on all later GPUs)"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    variants = {v for dtype in dtypes for v in variants_for(dtype, elements, learned=learned)}
+    variants = {
+        variant
+        for dtype in dtypes
+        for variant in variants_for(dtype, elements, learned=learned, two_times=two_times)
+    }
     entries: dict[str, Any] = {}
     files: list[str] = []
     for done, variant in enumerate(sorted(variants, key=lambda v: v.name)):

@@ -76,7 +76,7 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 def chosen_target(index: dict[str, Any], capability: tuple[int, int]) -> str:
     """What of an index runs on a GPU: "sm_90" (machine code), or "ptx" (compiled by the driver)."""
-    files: dict[str, str] = index["kernels"]["begin_step"]["files"]
+    files: dict[str, str] = next(iter(index["kernels"].values()))["files"]
     chosen = choose_file(files, capability)
     return next(target for target, file in files.items() if file == chosen)
 
@@ -104,7 +104,8 @@ class CubinStep:
         index = read_index(folder)
         variant, launch = self._step_variant(buffers, index)
         self.buffers = buffers
-        begin = _load(folder, index, aot.Variant("begin_step"), buffers.device)
+        first = aot.Variant("begin_step", two_times=buffers.net_t2 is not None)
+        begin = _load(folder, index, first, buffers.device)
         step = _load(folder, index, variant, buffers.device)
         self._launches = ((begin, begin_launch(buffers)), (step, launch))
         self._begin, self._step = (kernel.bind(launch) for kernel, launch in self._launches)

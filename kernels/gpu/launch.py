@@ -56,9 +56,10 @@ def begin_launch(buffers: StepBuffers) -> Launch:
     b = buffers
     arguments = (
         b.table.view(torch.int64), b.base, b.length, b.counter, b.current, b.cond_row,
-        b.uncond_row, b.net_t, b.slots,
+        b.uncond_row, b.net_t, b.net_t if b.net_t2 is None else b.net_t2, b.slots,
     )  # fmt: skip
-    return Launch(arguments, {"SLOTS": BEGIN_SLOTS}, (-(-b.slots // BEGIN_SLOTS), 1))
+    constants = {"SLOTS": BEGIN_SLOTS, "SECOND": b.net_t2 is not None}
+    return Launch(arguments, constants, (-(-b.slots // BEGIN_SLOTS), 1))
 
 
 def step_launch(buffers: StepBuffers, calls: int, history: int | None = None) -> Launch:

@@ -46,8 +46,10 @@ def begin_step_kernel(
     cond_row,
     uncond_row,
     net_t,
+    net_t2,
     slots,
     SLOTS: tl.constexpr,
+    SECOND: tl.constexpr,  # the network takes a second time
 ):
     """`reference.begin_step`; one thread per slot."""
     b = tl.program_id(0) * SLOTS + tl.arange(0, SLOTS)
@@ -62,6 +64,10 @@ def begin_step_kernel(
     uncond = tl.load(uncond_row + b, mask=inside, other=-1)
     tl.store(net_t + cond, time, mask=cond >= 0)
     tl.store(net_t + uncond, time, mask=uncond >= 0)
+    if SECOND:
+        time = second(tl.load(table + row.to(tl.int64) * 16 + 13, mask=inside, other=0))
+        tl.store(net_t2 + cond, time, mask=cond >= 0)
+        tl.store(net_t2 + uncond, time, mask=uncond >= 0)
 
 
 @triton.jit(do_not_specialize=["size"], do_not_specialize_on_alignment=SMALL_ARRAYS)

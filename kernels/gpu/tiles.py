@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 SMALL_ARRAYS = ["base", "length", "counter", "current", "seed", "guidance", "cond_row"]
-SMALL_ARRAYS += ["uncond_row", "flags", "net_t", "index_of"]  # their alignment may vary
+SMALL_ARRAYS += ["uncond_row", "flags", "net_t", "net_t2", "index_of"]  # their alignment may vary
 
 
 @triton.jit

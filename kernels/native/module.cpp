@@ -69,6 +69,7 @@ class Step {
     for (nb::handle q : nb::cast<nb::tuple>(buffers.attr("history"))) {
       b_.history[b_.histories++] = nb::cast<Array<float>>(q, false).data();
     }
+    if (!buffers.attr("net_t2").is_none()) b_.net_t2 = take<float>("net_t2").data();
     if (!buffers.attr("x0").is_none()) b_.x0 = take<float>("x0").data();
     if (!buffers.attr("mask").is_none()) {
       b_.mask = take<const float>("mask").data();

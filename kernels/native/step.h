@@ -15,6 +15,7 @@ enum Column : int {
   kTime = 0, kCIn = 1, kPX = 2, kPM = 3, kLo = 4, kHi = 5, kCX = 6, kCM = 7, kC0 = 8, kH1 = 9,
   kS = 12, kW = 13, kKX = 14, kKM = 15, kK0 = 16, kKH1 = 17, kStore = 20, kNoise = 21,
   kLogBeta = 22, kLogBetaTilde = 23, kKnownAlpha = 24, kKnownSigma = 25, kActive = 26,
+  kTime2 = 27,
   kColumns = 32
 };
 
@@ -39,6 +40,7 @@ struct Buffers {
   float* x0 = nullptr;
   const float* mask = nullptr;
   const float* known = nullptr;
+  float* net_t2 = nullptr;
 };
 
 // Both throw std::invalid_argument before anything is written if a row, a slot or a network row

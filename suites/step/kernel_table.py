@@ -23,6 +23,7 @@ TABLE = Path("bench") / "results" / "kernel_table.json"
 PAGE = Path("docs") / "kernels.md"
 VARIANTS = (
     Variant("begin_step"),
+    Variant("begin_step", two_times=True),
     Variant("normal_fill"),
     Variant(dtype="float32", history=0),
     Variant(dtype="float16", history=0),

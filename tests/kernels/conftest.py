@@ -44,6 +44,7 @@ def make_step(
     inpaint=False,
     x0=False,
     bad=False,
+    two_times=False,
 ):
     """Random buffers: own program, counter, seed, guidance and network rows for every slot."""
     dtype = np.dtype(dtype)
@@ -59,6 +60,8 @@ def make_step(
         table[r] = _random_row(rng, history)
         if r % (STEPS + 1) == STEPS:
             table[r] = col.identity_row(table[r, col.TIME], table[r, col.C_IN])
+    if two_times:
+        table[:, col.TIME_2] = rng.uniform(-1, 1000, len(table))
     halves = rng.random(B) < 0.6
     N = B + int(halves.sum()) + 1  # one network row that no slot uses
     rows = rng.permutation(N).astype(np.int32)
@@ -89,6 +92,7 @@ def make_step(
         x0=normal(B, D) if x0 else None,
         mask=rng.choice([0.0, 0.25, 1.0], (B, D)).astype(np.float32) if inpaint else None,
         known=normal(B, D) if inpaint else None,
+        net_t2=normal(N) if two_times else None,
         learned_variance=learned,
     )
 

@@ -51,6 +51,7 @@ def test_step_equals_reference_for_every_feature(
             inpaint=bool(trial & 2),
             x0=bool(trial & 4),
             bad=bool(trial & 8),
+            two_times=bool(trial & 5),
         )
         _run_both(buf, isa, copy_step, assert_same_bits)
 

@@ -140,7 +140,7 @@ def test_identity_row_touches_nothing(make_step, copy_step, arrays_of):
 
 
 def test_begin_counts_to_the_identity_row_and_writes_times(make_step):
-    buf = make_step(np.random.default_rng(5), B=3)
+    buf = make_step(np.random.default_rng(5), B=3, two_times=True)
     buf.counter[:] = [0, 1, 2]
     for expected, after in (([0, 1, 2], [1, 2, 2]), ([1, 2, 2], [2, 2, 2])):
         reference.begin_step(buf)
@@ -150,6 +150,7 @@ def test_begin_counts_to_the_identity_row_and_writes_times(make_step):
             for row in (buf.cond_row[b], buf.uncond_row[b]):
                 if row >= 0:
                     assert buf.net_t[row] == buf.table[buf.current[b], col.TIME]
+                    assert buf.net_t2[row] == buf.table[buf.current[b], col.TIME_2]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

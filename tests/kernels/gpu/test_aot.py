@@ -29,6 +29,7 @@ COMMITTED = Path(__file__).parents[3] / kernel_table.TABLE
     "variant",
     [
         aot.Variant("begin_step"),
+        aot.Variant("begin_step", two_times=True),
         aot.Variant(dtype="float16", history=1),
         aot.Variant(dtype="float32", history=3, x0=True, inpaint=True, learned=True),
         aot.Variant(dtype="float16", history=1, aligned=False),

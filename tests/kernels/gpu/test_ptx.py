@@ -77,11 +77,15 @@ def test_ptx_equals_reference(
 ):
     rng = np.random.default_rng([D, len(dtype)])
     for trial in range(4):
-        buf = make_step(rng, B=3, D=D, dtype=DTYPES[dtype], bad=bool(trial % 2), **options)
+        two = trial > 1
+        buf = make_step(
+            rng, B=3, D=D, dtype=DTYPES[dtype], bad=bool(trial % 2), two_times=two, **options
+        )
         buf.counter[:2] = 0
         want, device = copy_step(buf), tensors_of(buf)
         for _ in range(2):
-            _emulate(aot.Variant("begin_step"), begin_launch(device), capability)
+            begin = aot.Variant("begin_step", two_times=two)
+            _emulate(begin, begin_launch(device), capability)
             reference.begin_step(want)
             _step(device, capability)
             reference.fused_step(want)

@@ -40,6 +40,7 @@ def test_step_equals_reference_for_every_feature(
             inpaint=bool(trial & 2),
             x0=bool(trial & 4),
             bad=bool(rng.integers(2)),
+            two_times=bool(trial & 5),
         )
         want, device = copy_step(buf), tensors_of(buf, "cuda")
         kernel = TritonStep(device, calls=calls)
