@@ -23,6 +23,8 @@ def natural_time(spec: DenoiserSpec, time: float) -> float:
             return float(spec.schedule.from_index(time))
         case ("unit", "flow") | ("sigma", "ve"):
             return time
+        case "angle", "trigflow":
+            return time
         case "thousand", "flow":
             return time / 1000.0
         case "log_sigma", "ve":
@@ -44,10 +46,13 @@ def prediction_of(spec: DenoiserSpec, x: Float64, x0: Float64, eps: Float64, t: 
             return eps - x0
         case "score":
             return -eps / sigma
-        case "edm":  # F of D = c_skip x + c_out F(c_in x)
-            data = spec.sigma_data
-            norm = math.hypot(sigma, data)
-            return (x0 - (data / norm) ** 2 * x) / (sigma * data / norm)
+        case "edm" | "edm_v":
+            data, sign = spec.sigma_data, 1.0 if spec.prediction == "edm" else -1.0
+            if alpha == 0.0:
+                return sign * x0 / data
+            y, level = x / alpha, sigma / alpha  # F of D = c_skip y + c_out F(c_in y)
+            norm = math.hypot(level, data)
+            return sign * (x0 - (data / norm) ** 2 * y) / (level * data / norm)
     # mean of q(x_s | x_t, x0), s one training step before t (Ho et al. 2020, eq. 7)
     index = max(float(spec.schedule.index(t)) - spec.training_step, -1.0)
     alpha_s, sigma_s = (

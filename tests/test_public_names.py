@@ -32,7 +32,8 @@ NAMES = {
         flow_shift
     """,
     "revstep.schedules": """
-        ContinuousVPSchedule FlowSchedule NearlyZeroSNR Schedule VESchedule VPSchedule
+        ContinuousVPSchedule FlowSchedule NearlyZeroSNR Schedule TrigFlowSchedule VESchedule
+        VPSchedule
     """,
     "revstep.errors": """
         ArgumentError ArgumentTypeError BackendError BundleError Cancelled CapacityError

@@ -30,6 +30,7 @@ from revstep.engine.spec.grids import (
     resolve_grid,
 )
 from revstep.engine.spec.grids.base import Float64
+from revstep.engine.spec.prediction import PRECONDITIONED
 from revstep.engine.spec.schedule import NearlyZeroSNR, VPSchedule
 from revstep.engine.spec.schedule.float32_levels import float32_levels
 
@@ -77,10 +78,9 @@ class Stepping:
 
     def start(self, spec: DenoiserSpec, grid: str | Grid | None, first: Point) -> float:
         """Deviation of the initial noise, in the state's coordinates."""
-        if spec.prediction == "edm":
-            return math.hypot(first.sigma, 1.0)
         if spec.schedule.kind == "ve":
-            return first.sigma
+            edm = spec.prediction in PRECONDITIONED
+            return math.hypot(first.sigma, 1.0) if edm else first.sigma
         leading = isinstance(_index_grid(spec, grid), LeadingGrid)
         return first.sigma if self.scaled and spec.schedule.kind == "vp" and not leading else 1.0
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import LEVEL_KINDS
+from revstep.engine.spec.schedule.base import UnitTimeSchedule
 
 Float64 = NDArray[np.float64]
 
@@ -89,14 +90,16 @@ def training_end(spec: DenoiserSpec, t: float) -> tuple[float, float]:
 def _network_times(spec: DenoiserSpec, times: Float64) -> list[float]:
     """What the network is fed at natural times, none of them the clean end."""
     schedule, kind = spec.schedule, spec.time.kind
+    if kind == "angle":
+        return _numbers(schedule.angle(times))
     if kind == "log_snr":
         ends = zip(*map(_numbers, schedule.alpha_sigma(times)), strict=True)
         return [2.0 * math.log(a / s) if a > 0.0 else -math.inf for a, s in ends]
     if kind in LEVEL_KINDS:
         levels = _numbers(schedule.level(times))
         return levels if kind == "sigma" else [math.log(level) / 4.0 for level in levels]
-    if schedule.unit_time and kind != "index":
-        return [t if kind == "unit" else 1000.0 * t for t in _numbers(times)]
+    if isinstance(schedule, UnitTimeSchedule) and kind != "index":
+        return [t if kind == "unit" else 1000.0 * t for t in _numbers(schedule.unit(times))]
     indices = [network_index(spec, index) for index in _numbers(schedule.index(times))]
     if kind == "index":
         return indices

@@ -23,7 +23,7 @@ from revstep.engine.program.warn import warn_of_program
 from revstep.engine.renamed import renamed, renamed_fields
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
-from revstep.engine.spec.prediction import edm_input_scale
+from revstep.engine.spec.prediction import input_scale
 from revstep.engine.spec.sampler_choice import COMPAT
 from revstep.kernels import columns as col
 
@@ -191,7 +191,7 @@ def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> list[
 
 
 def _c_in(spec: DenoiserSpec, at: Point) -> float:
-    return edm_input_scale(at.sigma, spec.sigma_data) if spec.prediction == "edm" else 1.0
+    return input_scale(spec.prediction, at.alpha, at.sigma, spec.sigma_data)
 
 
 def _check_finite(table: NDArray[np.float32], rows: Sequence[Row]) -> None:

@@ -23,9 +23,9 @@ from revstep.engine.spec.encoder import Encoder, PictureEncoder, check_encoders
 from revstep.engine.spec.fields import LATER, SHAPE, fields_from, keyed
 from revstep.engine.spec.grids import Grid, KarrasGrid, grid_from_value, resolve_grid
 from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
-from revstep.engine.spec.prediction import PREDICTIONS
+from revstep.engine.spec.prediction import PRECONDITIONED, PREDICTIONS
 from revstep.engine.spec.sampler_choice import SamplerChoice
-from revstep.engine.spec.schedule import Schedule, VESchedule, schedule_from_dict
+from revstep.engine.spec.schedule import Schedule, TrigFlowSchedule, VESchedule, schedule_from_dict
 
 __all__ = ["MAX_BATCH", "Condition", "Decoder", "DenoiserSpec", "TimeInput"]
 
@@ -55,7 +55,7 @@ class DenoiserSpec:
         learned_variance: The output has twice the channels: (2 C, ...), mean part first (Nichol &
             Dhariwal 2021).
         training_step: For ``mean``: length of the training step, in training indices.
-        sigma_data: For ``edm``.
+        sigma_data: Standard deviation of the data: for ``edm`` and ``edm_v``.
         value_range: (lo, hi) of the data, for clipping and for conversion to images; None where
             data has no bounds.
         clip: Whether samplers clip the denoised estimate to ``value_range`` by default.
@@ -117,6 +117,23 @@ class DenoiserSpec:
         }
         return cls(shape=shape, **(own | fields))
 
+    @classmethod
+    def trigflow(
+        cls, shape: tuple[int, ...], *, sigma_data: float = 0.5, **fields: Any
+    ) -> DenoiserSpec:
+        """The spec of a TrigFlow network (Lu & Song 2024, eq. 6).
+
+        The network is the F of D = cos(t) x - sin(t) sigma_data F(x / sigma_data, t): it is fed
+        x / sigma_data and the angle t. ``fields`` are further fields of the spec, and change these.
+        """
+        own: dict[str, Any] = {
+            "schedule": TrigFlowSchedule(sigma_data=sigma_data),
+            "prediction": "edm_v",
+            "sigma_data": sigma_data,
+            "time": TimeInput(kind="angle"),
+        }
+        return cls(shape=shape, **(own | fields))
+
     def __post_init__(self) -> None:
         self._check_types()
         self._check_inputs()
@@ -173,17 +190,21 @@ class DenoiserSpec:
         if not isinstance(self.schedule, Schedule):
             raise wrong_type(self.schedule, "schedule", "a Schedule")
         check_one_of(self.prediction, "prediction", PREDICTIONS)
-        if self.prediction == "edm" and self.schedule.kind != "ve":
-            raise ValueError("prediction 'edm' needs a VESchedule, as VESchedule.edm()")
         self._check_fed_level()
         if not (math.isfinite(self.training_step) and self.training_step > 0.0):
             raise ValueError(f"training_step must be positive; got {self.training_step}")
         if not (math.isfinite(self.sigma_data) and self.sigma_data > 0.0):
             raise ValueError(f"sigma_data must be positive; got {self.sigma_data}")
+        own = getattr(self.schedule, "sigma_data", self.sigma_data)
+        if self.prediction in PRECONDITIONED and own != self.sigma_data:
+            raise ValueError(
+                f"the spec has sigma_data={self.sigma_data:g} and its TrigFlowSchedule {own:g}; "
+                "give both the standard deviation of the data"
+            )
 
     def _check_fed_level(self) -> None:
         """Refuses a time input that has no finite number for the last training index."""
-        if self.time.kind not in LEVEL_KINDS:
+        if self.time.kind not in LEVEL_KINDS or self.time.kind == "angle":
             return
         kind, schedule = self.time.kind, self.schedule
         alpha, _ = schedule.alpha_sigma(schedule.from_index(schedule.steps - 1))

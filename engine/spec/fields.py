@@ -11,6 +11,7 @@ from revstep.engine.nearest import unknown_names
 
 # Fields that a manifest may lack, at their defaults: bundles were written before there were any.
 LATER: dict[str, tuple[str, ...]] = {
+    "VPSchedule": ("snr_shift",),
     "VESchedule": ("levels", "rho", "sigmas"),
     "TrailingGrid": ("first",),
     "LeadingGrid": ("first",),

@@ -23,7 +23,7 @@ from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.fields import SHAPE, fields_from
 from revstep.engine.spec.frozen_array import FrozenArray
 
-LEVEL_KINDS = ("sigma", "log_sigma", "log_snr")
+LEVEL_KINDS = ("sigma", "log_sigma", "log_snr", "angle")
 TIME_KINDS = ("index", "unit", "thousand", *LEVEL_KINDS)
 INTEGERS = ("int32", "int64")
 CONDITION_DTYPES = {  # what the module takes -> what revstep's interface and the graph hold
@@ -47,9 +47,11 @@ class TimeInput:
     ``sigma``      sigma / alpha             sigma                t
     ``log_sigma``  log(sigma / alpha) / 4    log(sigma) / 4       log(t) / 4
     ``log_snr``    log(alpha² / sigma²)      -2 log(sigma)        refused
+    ``angle``      atan(sigma / alpha)       atan(sigma)          atan(t / (1 - t))
     =============  ========================  ===================  =========================
 
-    A ``ContinuousVPSchedule`` has flow's first three rows and VP's last three.
+    A ``ContinuousVPSchedule`` has flow's first three rows and VP's last four; so has a
+    ``TrigFlowSchedule``, with 2 t / pi for flow's t, and t itself as its ``angle``.
 
     ``sigma`` is the noise level that grids are written in (``Schedule.level``): the sigma of
     k-diffusion, EDM and diffusers' Euler, not VP's sqrt(1 - abar). ``log_sigma`` is EDM's c_noise,
@@ -59,8 +61,8 @@ class TimeInput:
     Attributes:
         name: The input's name.
         kind: A row of the table.
-        fractions: Whether the first three may be fed times between training indices; the last
-            three always may.
+        fractions: Whether the first three may be fed times between training indices; the others
+            always may.
     """
 
     name: str = "timestep"

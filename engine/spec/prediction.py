@@ -10,13 +10,18 @@ prediction          p_x                         p_m
 ``score``           1 / alpha                   sigma² / alpha
 ``mean``            -B / A                      1 / A
 ``edm``             c_skip                      c_out
+``edm_v``           c_skip                      -c_out
 ==================  ==========================  ==========================
 
 ``flow`` is eps - x0; ``score`` is grad log p; ``mean`` is E[x_s | x_t] for the *training* step
 t -> s, with r = alpha_t / alpha_s, v = sigma_t² - r² sigma_s², A = alpha_s v / sigma_t²,
-B = r sigma_s² / sigma_t²; ``edm`` is the raw output F of a preconditioned network fed c_in x.
+B = r sigma_s² / sigma_t²; ``edm`` is the raw output F of a preconditioned network fed c_in x, with
+n = sqrt(alpha² sigma_data² + sigma²): c_in = 1 / n, c_skip = alpha sigma_data² / n²,
+c_out = sigma sigma_data / n, which is Karras' table of y = x / alpha at level sigma / alpha.
+``edm_v`` is -F: the v of TrigFlow and of Stable Audio, and ``v_prediction`` where n = 1.
 
-References: Ho et al. 2020 (eq. 7, 15); Salimans & Ho 2022 (v); Karras et al. 2022 (table 1).
+References: Ho et al. 2020 (eq. 7, 15); Salimans & Ho 2022 (v); Karras et al. 2022 (table 1); Lu &
+Song 2024, arXiv:2410.11081 (TrigFlow).
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ import math
 from revstep.engine.errors import ProgramError
 from revstep.engine.nearest import unknown
 
-PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm")
+PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm", "edm_v")
+PRECONDITIONED = ("edm", "edm_v")  # fed c_in x
 
 
 def x0_coefficients(
@@ -44,7 +50,7 @@ def x0_coefficients(
         alpha: Signal scale at the network's time.
         sigma: Noise scale at the network's time.
         training_end: (alpha_s, sigma_s) at the end of the training step; ``mean`` only.
-        sigma_data: Standard deviation of the data; ``edm`` only.
+        sigma_data: Standard deviation of the data; ``edm`` and ``edm_v`` only.
 
     Raises:
         ProgramError: The denoised estimate is not determined there (epsilon at alpha = 0, say).
@@ -66,18 +72,19 @@ def x0_coefficients(
             return 1.0 / (alpha + sigma), -sigma / (alpha + sigma)
         case "mean":
             return _mean_coefficients(alpha, sigma, training_end)
-        case "edm":
-            if alpha != 1.0:
-                raise ProgramError(f"'edm' needs a VE schedule (alpha = 1); got alpha = {alpha:g}")
-            norm = sigma**2 + sigma_data**2
-            return sigma_data**2 / norm, sigma * sigma_data / math.sqrt(norm)
+        case "edm" | "edm_v":
+            norm = sigma**2 + (alpha * sigma_data) ** 2
+            c_out = sigma * sigma_data / math.sqrt(norm)
+            return alpha * sigma_data**2 / norm, c_out if prediction == "edm" else -c_out
         case _:
             raise ValueError(unknown("prediction", prediction, PREDICTIONS))
 
 
-def edm_input_scale(sigma: float, sigma_data: float) -> float:
-    """c_in = 1 / sqrt(sigma² + sigma_data²) (Karras et al. 2022, table 1)."""
-    return 1.0 / math.sqrt(sigma**2 + sigma_data**2)
+def input_scale(prediction: str, alpha: float, sigma: float, sigma_data: float) -> float:
+    """c_in, the network's factor of the state: 1 / n for ``edm`` and ``edm_v``, 1 for others."""
+    if prediction not in PRECONDITIONED:
+        return 1.0
+    return 1.0 / math.sqrt(sigma**2 + (alpha * sigma_data) ** 2)
 
 
 def _mean_coefficients(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.program.points import point
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
-from revstep.engine.spec.prediction import edm_input_scale
+from revstep.engine.spec.prediction import input_scale
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
@@ -23,10 +23,8 @@ def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
     indices = np.unique(np.round(np.linspace(0, spec.schedule.steps - 1, rows))).astype(int)
     times = spec.schedule.from_index(indices[np.arange(rows) % len(indices)])
     at = [point(spec, float(t)) for t in times]
-    edm = spec.prediction == "edm"
-    scales = [
-        (p.alpha, p.sigma, edm_input_scale(p.sigma, spec.sigma_data) if edm else 1.0) for p in at
-    ]
+    fed = (input_scale(spec.prediction, p.alpha, p.sigma, spec.sigma_data) for p in at)
+    scales = [(p.alpha, p.sigma, c_in) for p, c_in in zip(at, fed, strict=True)]
     alpha, sigma, c_in = np.array(scales).T.reshape(3, -1, *(1 for _ in spec.shape))
     y, z = rng.standard_normal((2, rows, *spec.shape))
     x = (c_in * (alpha * 0.5 * y + sigma * z)).astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 
 from proofs.predictions import Float64, natural_time, prediction_of
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.prediction import PRECONDITIONED
 
 __all__ = ["SHAPE", "Float64", "TestNetwork"]
 
@@ -41,7 +42,7 @@ class TestNetwork:
         t = natural_time(self.spec, float(time))
         alpha, sigma = (float(v) for v in self.spec.schedule.alpha_sigma(t))
         x = fed
-        if self.spec.prediction == "edm":
-            x = fed * math.hypot(sigma, self.spec.sigma_data)
+        if self.spec.prediction in PRECONDITIONED:
+            x = fed * math.hypot(sigma, alpha * self.spec.sigma_data)
         x0, eps = self.estimate(x, alpha, sigma)
         return prediction_of(self.spec, x, x0, eps, t)

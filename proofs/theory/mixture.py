@@ -9,7 +9,7 @@ import numpy as np
 
 from proofs.predictions import Float64, natural_time, prediction_of
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.prediction import edm_input_scale
+from revstep.engine.spec.prediction import PRECONDITIONED, input_scale
 
 __all__ = ["Float64", "Mixture", "MixtureNetwork", "three_modes", "training_points"]
 
@@ -112,8 +112,8 @@ class MixtureNetwork:
         """The network's output m, (N, D), for c_in x and the time that the row holds."""
         t = natural_time(self.spec, time)
         alpha, sigma = (float(v) for v in self.spec.schedule.alpha_sigma(t))
-        if self.spec.prediction == "edm":
-            x = x / edm_input_scale(sigma, self.spec.sigma_data)
+        if self.spec.prediction in PRECONDITIONED:
+            x = x / input_scale(self.spec.prediction, alpha, sigma, self.spec.sigma_data)
         x0 = self.mixture.denoised(x, alpha, sigma)
         return prediction_of(self.spec, x, x0, (x - alpha * x0) / sigma, t)
 

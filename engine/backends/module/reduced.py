@@ -24,6 +24,7 @@ from revstep.engine.backends.module.denoiser import DTYPES, NAMES, prepare_modul
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.program.points import point
 from revstep.engine.spec.precisions import FORWARD_BOUNDS
+from revstep.engine.spec.prediction import PRECONDITIONED
 
 if TYPE_CHECKING:
     from revstep.engine.spec.denoiser import DenoiserSpec
@@ -131,7 +132,7 @@ def _inputs(
     points = [point(spec, float(t)) for t in spec.schedule.from_index(np.array(indices))]
     buffers.t[:] = [p.time for p in points]
     noise = np.random.default_rng(0).standard_normal((2, rows, *spec.shape)).astype(np.float32)
-    if spec.prediction != "edm":  # whose input has a spread of 1
+    if spec.prediction not in PRECONDITIONED:  # whose input has a spread of 1
         size = [math.hypot(0.5 * p.alpha, p.sigma) for p in points]
         noise *= np.array(size, np.float32).reshape(-1, *(1 for _ in spec.shape))
     rest = [buffers.t, *(buffers.conditions[c.name] for c in spec.conditions)]

@@ -31,12 +31,15 @@ class Consistency(BaseSampler):
     .. math:: x_s = \alpha_s f(x_t, t) + \sqrt{\sigma_s^2 - \sigma_{min}^2}\, z
 
     f is the network's x_0. For a network of ``edm`` prediction it has the paper's boundary, with
-    d = sigma_data and F the network:
+    d = sigma_data, u = sigma - alpha sigma_min and F the network:
 
     .. math::
         f = c_{skip}\, x + c_{out} F, \quad
-        c_{skip} = \frac{d^2}{(t - \sigma_{min})^2 + d^2}, \quad
-        c_{out} = \frac{(t - \sigma_{min})\, d}{\sqrt{t^2 + d^2}}
+        c_{skip} = \frac{\alpha d^2}{u^2 + \alpha^2 d^2}, \quad
+        c_{out} = \frac{u\, d}{\sqrt{\sigma^2 + \alpha^2 d^2}}
+
+    With ``sigma_min=0`` it is also the few-step sampling of flows (FlowMatchLCM) and of TrigFlow
+    networks (sCM, SANA-Sprint).
 
     Attributes:
         sigma_min: The noise level where f is the identity.
@@ -59,9 +62,10 @@ class Consistency(BaseSampler):
     def _boundary(self, spec: DenoiserSpec, now: Point) -> tuple[float, float] | None:
         if spec.prediction != "edm":
             return None
-        data, shifted = spec.sigma_data, now.sigma - self.sigma_min
-        norm = shifted**2 + data**2
-        return data**2 / norm, shifted * data / math.hypot(now.sigma, data)
+        alpha, data = now.alpha, spec.sigma_data
+        shifted = now.sigma - alpha * self.sigma_min
+        norm = shifted**2 + (alpha * data) ** 2
+        return alpha * data**2 / norm, shifted * data / math.hypot(now.sigma, alpha * data)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ schedule           natural time                   (alpha, sigma)
 ``vp_continuous``  t in [0, 1]                    (sqrt(abar(t)), sqrt(1 - abar(t)))
 ``ve``             sigma itself                   (1, t)
 ``flow``           t in [0, 1]                    (1 - t, t)
+``trigflow``       t in [0, pi/2]                 (cos t, sigma_data sin t)
 =================  =============================  ====================================
 
 The clean end (alpha = 1, sigma = 0) is ``schedule.clean``: index -1, sigma 0, t = 0. EDM is the
@@ -16,7 +17,7 @@ The clean end (alpha = 1, sigma = 0) is ``schedule.clean``: index -1, sigma 0, t
 
 References: Ho et al. 2020 (VP, eq. 4); Nichol & Dhariwal 2021 (squared cosine, eq. 17); Lin et al.
 2023 (zero terminal SNR, algorithm 1); Song et al. 2021 (VE); Karras et al. 2022 (EDM); Lipman et
-al. 2023 (flow).
+al. 2023 (flow); Lu & Song 2024 (TrigFlow).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.schedule.base import Schedule
 from revstep.engine.spec.schedule.continuous import ContinuousVPSchedule
 from revstep.engine.spec.schedule.flow import FlowSchedule
+from revstep.engine.spec.schedule.trigflow import TrigFlowSchedule
 from revstep.engine.spec.schedule.ve import VESchedule
 from revstep.engine.spec.schedule.vp import NearlyZeroSNR, VPSchedule
 
@@ -36,13 +38,15 @@ __all__ = [
     "FlowSchedule",
     "NearlyZeroSNR",
     "Schedule",
+    "TrigFlowSchedule",
     "VESchedule",
     "VPSchedule",
 ]
 
-SCHEDULES: dict[
-    str, type[VPSchedule] | type[ContinuousVPSchedule] | type[VESchedule] | type[FlowSchedule]
-] = {cls.kind: cls for cls in (VPSchedule, ContinuousVPSchedule, VESchedule, FlowSchedule)}
+SCHEDULES: dict[str, type[Schedule]] = {
+    cls.kind: cls
+    for cls in (VPSchedule, ContinuousVPSchedule, VESchedule, FlowSchedule, TrigFlowSchedule)
+}
 
 
 def schedule_from_dict(values: dict[str, Any]) -> Schedule:

@@ -26,7 +26,7 @@ class Schedule(ABC):
     clean: ClassVar[float]
     """The natural time of the clean end, where alpha = 1 and sigma = 0."""
     unit_time: ClassVar[bool] = False
-    """Whether the natural time runs from 0 to 1 and is what a network of ``unit`` time is fed."""
+    """Whether a network of ``unit`` time is fed ``unit(t)``; else its index's share of T - 1."""
 
     @abstractmethod
     def alpha_sigma(self, t: ArrayLike) -> tuple[Float64, Float64]:
@@ -49,6 +49,11 @@ class Schedule(ABC):
         alpha, sigma = self.alpha_sigma(t)
         with np.errstate(divide="ignore"):
             return np.asarray(sigma / alpha, dtype=np.float64)
+
+    def angle(self, t: ArrayLike) -> Float64:
+        """atan(sigma / alpha), from 0 to pi/2; TrigFlow's t."""
+        alpha, sigma = self.alpha_sigma(t)
+        return np.asarray(np.arctan2(sigma, alpha))
 
     @abstractmethod
     def from_level(self, level: ArrayLike) -> Float64:
@@ -94,6 +99,10 @@ class UnitTimeSchedule(Schedule):
     def index(self, t: ArrayLike) -> Float64:
         """T t - 1."""
         return np.asarray(t, dtype=np.float64) * self.steps - 1.0
+
+    def unit(self, t: ArrayLike) -> Float64:
+        """(i + 1) / T: the time itself."""
+        return np.asarray(t, dtype=np.float64)
 
 
 def check_steps(steps: int) -> None:

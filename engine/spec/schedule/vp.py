@@ -6,11 +6,12 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from revstep.engine.checks import check_bool, check_one_of
+from revstep.engine.checks import check_bool, check_number, check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
 from revstep.engine.spec.schedule.continuous import sigmoid_alphas_cumprod
 
@@ -39,6 +40,8 @@ class VPSchedule(Schedule):
         beta_end: Last beta of the linear kinds; the sigmoid's upper limit.
         zero_terminal_snr: Rescale so that alpha is exactly 0 at the last step (Lin et al. 2023).
         trained_betas: The betas themselves, ``steps`` numbers in (0, 1].
+        snr_shift: What the betas' alpha² / sigma² is divided by, before it is rescaled to zero
+            (CogVideoX's ``snr_shift_scale``; Hoogeboom et al. 2023).
     """
 
     kind = "vp"
@@ -48,12 +51,14 @@ class VPSchedule(Schedule):
     beta_end: float = 0.02
     zero_terminal_snr: bool = False
     trained_betas: tuple[float, ...] | None = None
+    snr_shift: float = 1.0
     clean = -1.0
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
         check_bool(self.zero_terminal_snr, "zero_terminal_snr")
         check_one_of(self.betas, "beta schedule", BETA_SCHEDULES)
+        check_number(self.snr_shift, "snr_shift", 0.0, above=True, finite=True)
         if (self.betas == "trained") != (self.trained_betas is not None):
             raise ValueError("trained_betas go with betas='trained', and only with it")
         if self.trained_betas is not None:
@@ -121,11 +126,20 @@ class VPSchedule(Schedule):
     def alphas_cumprod(self) -> Float64:
         """abar_t for t = 0 .. T - 1, float64 (T,)."""
         abar: Float64 = np.cumprod(1.0 - self.beta_table, dtype=np.float64)
+        if self.snr_shift != 1.0:
+            abar = abar / (self.snr_shift + (1.0 - self.snr_shift) * abar)
         if self.zero_terminal_snr:
             root = np.sqrt(abar)
             root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
             abar = root**2
         return abar
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without ``snr_shift`` where there is none, as earlier versions write it."""
+        values = super().to_dict()
+        if self.snr_shift == 1.0:
+            del values["snr_shift"]
+        return values
 
     @cached_property
     def beta_table(self) -> Float64:

@@ -6,10 +6,11 @@ from networks import NumpyDenoiser
 
 from proofs.predictions import prediction_of
 from revstep import DenoiserSpec, Engine, TimeInput
-from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
+from revstep.schedules import FlowSchedule, TrigFlowSchedule, VESchedule, VPSchedule
 
 MEAN, SPREAD, SIGMA_DATA = 0.5, 0.25, 0.6
 VP, VE, FLOW = VPSchedule(), VESchedule(sigma_min=0.002, sigma_max=80.0), FlowSchedule()
+TRIG = TrigFlowSchedule(sigma_data=SIGMA_DATA)
 CASES = [
     (VP, "epsilon", "index"),
     (VP, "sample", "unit"),
@@ -23,6 +24,9 @@ CASES = [
     (VE, "score", "index"),
     (FLOW, "flow", "unit"),
     (FLOW, "v_prediction", "thousand"),
+    (VP, "edm", "index"),
+    (FLOW, "edm_v", "unit"),
+    (TRIG, "edm_v", "angle"),
 ]
 
 
@@ -37,6 +41,8 @@ def natural_time(spec, time):
         return np.abs(2 * np.log(alpha / sigma) - time).argmin()
     if kind in ("sigma", "log_sigma"):
         return time if kind == "sigma" else np.exp(4 * time)
+    if kind == "angle":
+        return min(time, np.pi / 2)  # float32 is above it
     unit = time / 1000 if kind == "thousand" else time
     if schedule.kind == "flow":
         return unit
@@ -51,8 +57,8 @@ def network_for(spec):
             t = float(natural_time(spec, time))
             alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(t))
             state = x[row].astype(np.float64)
-            if spec.prediction == "edm":
-                state = state * np.sqrt(sigma**2 + SIGMA_DATA**2)  # fed c_in x
+            if spec.prediction in ("edm", "edm_v"):
+                state = state * np.sqrt(sigma**2 + (alpha * SIGMA_DATA) ** 2)  # fed c_in x
             gain = alpha * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2)
             x0 = MEAN + gain * (state - alpha * MEAN)
             eps = (state - alpha * x0) / sigma

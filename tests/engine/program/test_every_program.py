@@ -18,7 +18,13 @@ from revstep.errors import ProgramError
 from revstep.grids import AYS_SD15, BetaGrid, KarrasGrid, ShiftedGrid, TimeGrid
 from revstep.kernels import columns as col
 from revstep.samplers import SAMPLERS
-from revstep.schedules import ContinuousVPSchedule, FlowSchedule, VESchedule, VPSchedule
+from revstep.schedules import (
+    ContinuousVPSchedule,
+    FlowSchedule,
+    TrigFlowSchedule,
+    VESchedule,
+    VPSchedule,
+)
 
 SCHEDULES = {
     "linear": VPSchedule(),
@@ -33,12 +39,15 @@ SCHEDULES = {
     "ve": VESchedule(),
     "edm": VESchedule.edm(),
     "flow": FlowSchedule(),
+    "trigflow": TrigFlowSchedule(),
+    "snr_shift": VPSchedule(snr_shift=3.0, zero_terminal_snr=True),
 }
 PREDICTIONS = {
-    "vp": ("epsilon", "sample", "v_prediction", "flow", "score", "mean"),
+    "vp": ("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm"),
     "vp_continuous": ("epsilon", "v_prediction", "score", "mean"),
     "ve": ("epsilon", "sample", "score", "edm", "mean"),
-    "flow": ("flow", "v_prediction", "epsilon"),
+    "flow": ("flow", "v_prediction", "epsilon", "edm"),
+    "trigflow": ("edm_v", "v_prediction", "sample"),
 }
 TIMES = (
     TimeInput(),
@@ -47,6 +56,7 @@ TIMES = (
     TimeInput(kind="sigma"),
     TimeInput(kind="log_sigma"),
     TimeInput(kind="log_snr"),
+    TimeInput(kind="angle"),
 )
 GRIDS = {
     **GRIDS,

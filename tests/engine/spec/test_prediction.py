@@ -12,8 +12,6 @@ X0, EPS = 0.7, -1.3
 @pytest.mark.parametrize(("alpha", "sigma"), [(0.9, np.sqrt(1 - 0.81)), (0.05, 0.9987), (1.0, 7.0)])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_x0_is_recovered_from_what_the_network_predicts(prediction, alpha, sigma):
-    if prediction == "edm" and alpha != 1.0:
-        pytest.skip("edm is defined where alpha = 1")
     x = alpha * X0 + sigma * EPS
     end = (alpha * 1.02, sigma * 0.98) if alpha < 1 else (1.0, sigma * 0.9)
     r = alpha / end[0]
@@ -27,12 +25,17 @@ def test_x0_is_recovered_from_what_the_network_predicts(prediction, alpha, sigma
         "flow": EPS - X0,
         "score": -EPS / sigma,
         "mean": (end[0] * v * X0 + r * end[1] ** 2 * x) / sigma**2,
-        # D(x) = c_skip x + c_out F (Karras et al. 2022)
-        "edm": (X0 - sigma_data**2 / (sigma**2 + sigma_data**2) * x)
-        / (sigma * sigma_data / np.sqrt(sigma**2 + sigma_data**2)),
+        "edm": raw_output(x / alpha, sigma / alpha, sigma_data),
+        "edm_v": -raw_output(x / alpha, sigma / alpha, sigma_data),
     }
     p_x, p_m = x0_coefficients(prediction, alpha, sigma, training_end=end, sigma_data=sigma_data)
     assert p_x * x + p_m * outputs[prediction] == pytest.approx(X0, rel=1e-9)
+
+
+def raw_output(y, sigma, sigma_data):
+    """F of D(y; sigma) = c_skip y + c_out F (Karras et al. 2022, table 1)."""
+    norm = np.hypot(sigma, sigma_data)
+    return (X0 - (sigma_data / norm) ** 2 * y) / (sigma * sigma_data / norm)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "score"])

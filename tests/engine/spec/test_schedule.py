@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from revstep.engine.spec.schedule import schedule_from_dict
-from revstep.schedules import ContinuousVPSchedule, FlowSchedule, VESchedule, VPSchedule
+from revstep.schedules import (
+    ContinuousVPSchedule,
+    FlowSchedule,
+    TrigFlowSchedule,
+    VESchedule,
+    VPSchedule,
+)
 
 
 @pytest.mark.parametrize("zero_snr", [False, True])
@@ -113,6 +119,8 @@ EVERY = [
     FlowSchedule(),
     ContinuousVPSchedule(),
     ContinuousVPSchedule(curve="sigmoid"),
+    TrigFlowSchedule(),
+    VPSchedule(snr_shift=3.0, zero_terminal_snr=True),
 ]
 
 

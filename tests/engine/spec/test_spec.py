@@ -7,7 +7,7 @@ from specs import spec_of
 from revstep import Condition, Decoder, DenoiserSpec, TimeInput
 from revstep.engine.program.steps import steps_over
 from revstep.grids import BetaGrid, KarrasGrid, LinspaceGrid, ShiftedGrid, TimeGrid
-from revstep.schedules import FlowSchedule, VESchedule, VPSchedule
+from revstep.schedules import FlowSchedule, TrigFlowSchedule, VESchedule, VPSchedule
 
 
 def spec(**fields):
@@ -32,6 +32,8 @@ def spec(**fields):
             grid=ShiftedGrid(3.0, LinspaceGrid(last=2.5), terminal=0.1),
         ),
         DenoiserSpec.edm((3, 8, 8), sigma_data=0.7, value_range=(-1.0, 1.0)),
+        DenoiserSpec.trigflow((3, 8, 8), sigma_data=0.7),
+        spec(schedule=VPSchedule(snr_shift=3.0, zero_terminal_snr=True), prediction="edm_v"),
         spec(
             conditions=(
                 Condition(name="y", dtype="int64", null=10, classes=11),
@@ -110,7 +112,10 @@ def test_learned_variance_doubles_the_channels():
         ({"shape": ()}, "sample shape"),
         ({"shape": (3, 0)}, "positive whole numbers"),
         ({"prediction": "noise"}, "allowed: epsilon"),
-        ({"prediction": "edm"}, "needs a VESchedule"),
+        (
+            {"prediction": "edm_v", "schedule": TrigFlowSchedule(sigma_data=0.7)},
+            "sigma_data=0.5 and its TrigFlowSchedule 0.7",
+        ),
         ({"clip": True}, "needs a value_range"),
         ({"value_range": (1.0, -1.0)}, "lo < hi"),
         ({"batch": (4, 2)}, "min <= max"),

@@ -24,13 +24,14 @@ def test_a_vp_network_is_fed_the_noise_level_of_k_diffusion(index):
         "sigma": np.sqrt((1 - abar) / abar),
         "log_sigma": np.log((1 - abar) / abar) / 8,
         "log_snr": np.log(abar / (1 - abar)),
+        "angle": np.arccos(np.sqrt(abar)),
     }
     for kind, fed in want.items():
         spec = dataclasses.replace(VP, time=TimeInput(kind=kind))
         assert point(spec, float(index)).time == pytest.approx(fed, rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["sigma", "log_sigma", "log_snr"])
+@pytest.mark.parametrize("kind", ["sigma", "log_sigma", "log_snr", "angle"])
 def test_networks_that_are_fed_a_level_are_fed_any_on_any_grid(kind, caplog):
     """No rounding to training indices, and no warning of it."""
     spec = dataclasses.replace(
@@ -38,7 +39,12 @@ def test_networks_that_are_fed_a_level_are_fed_any_on_any_grid(kind, caplog):
     )
     calls = build_program(spec, "dpmpp_2m", 30, grid=KarrasGrid(sigma_max=80.0)).points[:-1]
     ramp = np.linspace(80.0 ** (1 / 7), calls[-1].level ** (1 / 7), 30) ** 7
-    want = {"sigma": ramp, "log_sigma": np.log(ramp) / 4, "log_snr": -2 * np.log(ramp)}[kind]
+    want = {
+        "sigma": ramp,
+        "log_sigma": np.log(ramp) / 4,
+        "log_snr": -2 * np.log(ramp),
+        "angle": np.arctan(ramp),
+    }[kind]
     np.testing.assert_allclose([p.time for p in calls], want, rtol=1e-9)
     assert not caplog.records
 

@@ -118,8 +118,7 @@ def test_a_solver_with_a_wrong_weight_loses_its_order(reference):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_every_prediction_arrives_at_the_same_point(prediction, reference):
     case = proof.Case("dpmpp_2m", 2, "vp", "lambda", {"lower_order_final": False})
-    kind = "edm" if prediction == "edm" else "vp"
-    spec = process(kind, prediction)
+    spec = process("vp", prediction)
     grid = even_grid(spec, case.even, case.levels, 40)
     program = build_program(spec, "dpmpp_2m", grid=grid)
     exact, first, last = reference(case), program.points[0], program.points[-1]
