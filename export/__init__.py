@@ -11,6 +11,10 @@ from revstep import moved
 
 if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.bundle.kernels import KernelFiles as KernelFiles
+    from revstep.export.fit.reversed_flow import reversed_flow as reversed_flow
+    from revstep.export.fit.score import SpecScore as SpecScore
+    from revstep.export.fit.score import score_spec as score_spec
+    from revstep.export.fit.suggest import suggest_specs as suggest_specs
     from revstep.export.module.form import Form as Form
     from revstep.export.parity.bounds import BOUNDS as BOUNDS
     from revstep.export.parity.bounds import Bounds as Bounds
@@ -43,6 +47,7 @@ HOMES = {
     "OPSETS": "revstep.export.sources.module",
     "Profile": "revstep.export.targets.options",
     "Sampling": "revstep.export.sources.diffusers_schedule",
+    "SpecScore": "revstep.export.fit.score",
     "Stages": "revstep.export.progress",
     "check_parity": "revstep.export.parity.check",
     "compile_bundle": "revstep.export.targets.compile",
@@ -54,6 +59,9 @@ HOMES = {
     "load_factory": "revstep.export.sources.factory",
     "make_parity": "revstep.export.parity.vectors",
     "read_scheduler": "revstep.export.sources.diffusers_schedule",
+    "reversed_flow": "revstep.export.fit.reversed_flow",
+    "score_spec": "revstep.export.fit.score",
+    "suggest_specs": "revstep.export.fit.suggest",
 }
 
 __all__ = list(HOMES)
