@@ -22,7 +22,7 @@ from revstep.engine.program.points import Point, points_at, training_end
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.prediction import edm_input_scale, x0_coefficients
+from revstep.engine.spec.prediction import input_scale, x0_coefficients
 from revstep.export.parity.runs import forward_rows
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Trial:
         return np.asarray(p.alpha * self.data.astype(np.float64) + p.sigma * self.noise[number])
 
     def _fed(self, spec: DenoiserSpec, number: int, p: Point) -> NDArray[np.float32]:
-        scale = edm_input_scale(p.sigma, spec.sigma_data) if spec.prediction == "edm" else 1.0
+        scale = input_scale(spec.prediction, p.alpha, p.sigma, spec.sigma_data)
         return (scale * self._state(number, p)).astype(np.float32)
 
 

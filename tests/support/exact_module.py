@@ -6,7 +6,7 @@ from torch import nn
 
 from proofs.predictions import prediction_of
 from revstep.engine.program.points import points_at
-from revstep.engine.spec.prediction import edm_input_scale
+from revstep.engine.spec.prediction import input_scale
 
 
 class ExactModule(nn.Module):
@@ -30,7 +30,6 @@ class ExactModule(nn.Module):
     def _row(self, x, time):
         spec = self.spec
         alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(time))
-        if spec.prediction == "edm":
-            x = x / edm_input_scale(sigma, spec.sigma_data)
+        x = x / input_scale(spec.prediction, alpha, sigma, spec.sigma_data)
         x0 = self.mixture.denoised(x, alpha, sigma)
         return prediction_of(spec, x, x0, (x - alpha * x0) / sigma, time)
