@@ -105,6 +105,33 @@ def tabular_bundle(tmp_path_factory):
     return _toy(tmp_path_factory, "tabular", ("fp32",))
 
 
+@pytest.fixture(scope="session")
+def observing_bundle(tmp_path_factory):
+    """A policy whose condition an encoder makes of an image and a state; fp32 and fp16."""
+    return _checkpoint(tmp_path_factory, "observing", ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
+def reading_bundle(tmp_path_factory):
+    """A latent denoiser whose conditions an encoder makes of a prompt, and that takes pictures."""
+    return _checkpoint(tmp_path_factory, "reading", ("fp32",))
+
+
+def _checkpoint(factory, name, precisions):
+    def make(path):
+        import encoders
+
+        from revstep.export import export_module
+
+        found = getattr(encoders, name)(path.parent)
+        export_module(
+            found.module, found.spec, path, precisions=precisions, decoder=found.decoder,
+            encoders=found.encoders, picture_encoder=found.picture_encoder, files=found.files,
+        )  # fmt: skip
+
+    return _once(factory, name, make)
+
+
 @pytest.fixture
 def copy_of(tmp_path):
     """A function that copies a bundle to a place where a test may damage it."""

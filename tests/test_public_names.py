@@ -51,10 +51,13 @@ NAMES = {
 NO_HOME = {  # types in signatures that no user writes
     "Argument": "inside the text of an error",
     "Batch": "inside a Runtime",
+    "Encode": "inside a PreparedRun",
+    "Encoders": "inside an Engine",
     "CudaKeywords": "deprecated arguments",
     "JobTiming": "what a Job gives",
     "Lane": "inside a Runtime",
     "LanePool": "inside a Runtime",
+    "LatentEncoder": "inside an Engine",
     "Message": "the text of an error",
     "OneLane": "inside a Runtime",
     "ProgressStream": "what Service.stream gives",

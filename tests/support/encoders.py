@@ -1,9 +1,9 @@
-"""A small policy with an observation encoder, and a denoiser of text, as modules with specs."""
+"""A small policy with an observation encoder, and a denoiser of text, as checkpoints."""
 
 import numpy as np
 import torch
 
-from revstep import Condition, Decoder, DenoiserSpec, Encoder, PictureEncoder
+from revstep import Condition, Decoder, DenoiserSpec, Encoder, PictureEncoder, Tokenizer
 from revstep.export import Checkpoint
 from revstep.schedules import VPSchedule
 
@@ -67,7 +67,25 @@ class TextDenoiser(torch.nn.Module):
         return self.out(torch.tanh(self.convolution(x) + shift[:, :, None, None]))
 
 
-def policy_checkpoint():
+WORDS = ("a", "red", "blue", "house", "tree", "under", "the", "moon", "cat", "dog")
+
+
+def word_tokenizer(path):
+    """Writes a tokenizer of ten words: 0 pads, 1 begins, 2 is any other word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {"<pad>": 0, "<begin>": 1, "<other>": 2}
+    vocabulary |= {word: 3 + k for k, word in enumerate(WORDS)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<other>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="<begin> $A", special_tokens=[("<begin>", 1)]
+    )
+    made.save(str(path))
+    return path
+
+
+def observing(folder=None):
     """A policy whose one condition is encoded of an image and a state."""
     torch.manual_seed(0)
     encoder = Encoder(
@@ -82,19 +100,23 @@ def policy_checkpoint():
         conditions=(Condition(name="context", shape=(WIDTH,)),),
         encoders=(encoder,),
         value_range=(-1.0, 1.0),
-        clip=True,
     )
     return Checkpoint(module=Policy(), spec=spec, encoders={"observation": ObservationEncoder()})
 
 
-def text_checkpoint():
-    """A latent denoiser of tokens, with a decoder and a picture encoder."""
+def reading(folder):
+    """A latent denoiser of a prompt, with a decoder and a picture encoder."""
     torch.manual_seed(1)
     tokens = Condition(
         name="tokens", shape=(LENGTH,), dtype="int64", null=[1] + [0] * (LENGTH - 1),
         limits=(0, VOCABULARY - 1), example=np.arange(4 * LENGTH).reshape(4, LENGTH) % VOCABULARY,
     )  # fmt: skip
-    encoder = Encoder(name="text", inputs=(tokens,), conditions=("sequence", "pooled"))
+    encoder = Encoder(
+        name="text",
+        inputs=(tokens,),
+        conditions=("sequence", "pooled"),
+        tokenizers=(Tokenizer(ids="tokens", length=LENGTH, pad=0),),
+    )
     spec = DenoiserSpec(
         shape=(2, 4, 4),
         schedule=VPSchedule(),
@@ -113,4 +135,5 @@ def text_checkpoint():
         encoders={"text": TokenEncoder()},
         decoder=torch.nn.ConvTranspose2d(2, 3, 2, stride=2),
         picture_encoder=torch.nn.Conv2d(3, 2, 2, stride=2),
+        files={"tokenizer.json": word_tokenizer(folder / "words.json")},
     )
