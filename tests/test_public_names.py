@@ -15,16 +15,16 @@ NAMES = {
     "revstep": """
         Bundle CompiledEntry Condition CpuChoice CudaOptions Decoder Denoiser DenoiserSpec Encoder
         Engine GuidanceInterval GuidanceWeight Job NetworkBuffers PictureEncoder PreparedRun Preview
-        Progress Request RevstepError Runtime Sampler SamplerChoice Samples Service ServiceStats
-        StepProgram TimeInput Timing Tokenizer __version__ build_program errors from_module grids
-        initial_noise load sampler samplers schedules slerp
+        Progress Request RevstepError Runtime Sampler SamplerChoice Samples SecondTime Service
+        ServiceStats StepProgram TimeInput Timing Tokenizer __version__ build_program errors
+        from_module grids initial_noise load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
         BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE
         DPMSolverPP2M DPMSolverPP2MSDE DPMSolverPP2S DPMSolverPP2SSDE DPMSolverPP3M
-        DPMSolverPP3MSDE EDM Estimate Euler EulerAncestral FlowEuler FlowHeun FunctionSampler Heun
-        IPNDM LCM LMS Langevin PNDM Point PredictorCorrector RePaint ReverseSDE Run SAMPLERS
-        Sampler UniPC Vector lambda_point make_sampler sampler
+        DPMSolverPP3MSDE EDM Estimate Euler EulerAncestral FlowEuler FlowHeun FlowMap
+        FunctionSampler Heun IPNDM LCM LMS Langevin PNDM Point PredictorCorrector RePaint
+        ReverseSDE Run SAMPLERS Sampler UniPC Vector lambda_point make_sampler sampler
     """,
     "revstep.grids": """
         AYS_SD15 AYS_SDXL AYS_SVD BetaGrid ExponentialGrid GRIDS Grid IndexGrid KarrasGrid

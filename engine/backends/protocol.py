@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from revstep.engine.program.points import whole_interval
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels.layout import Array
 
@@ -26,12 +27,14 @@ class NetworkBuffers:
         t: (N,) float32, the network's times.
         conditions: name -> (N, *condition shape), of the interface's dtype (``Condition``).
         out: (N, *output shape), of the dtype of x.
+        second: (N,) float32, the second times of a network of two; None: it takes one.
     """
 
     x: Array
     t: Array
     conditions: dict[str, Array]
     out: Array
+    second: Array | None = None
 
     @classmethod
     def allocate(
@@ -43,6 +46,8 @@ class NetworkBuffers:
     ) -> NetworkBuffers:
         """Zeros, with every condition at its null value: what unused rows hold.
 
+        A second time is that of one step over the whole schedule.
+
         Args:
             spec: The denoiser's spec.
             rows: N.
@@ -50,6 +55,10 @@ class NetworkBuffers:
             device: Where tensors are allocated; None: numpy arrays.
         """
         zeros, taken = _makers(rows, device)
+        second = None
+        if spec.second_time is not None:
+            second = zeros((), "float32")
+            second[:] = whole_interval(spec)
         conditions = {c.name: zeros(c.shape, c.interface) for c in spec.conditions}
         for condition in spec.conditions:
             conditions[condition.name][:] = taken(np.array(condition.filler, order="C"))
@@ -58,11 +67,14 @@ class NetworkBuffers:
             t=zeros((), "float32"),
             conditions=conditions,
             out=zeros(spec.output_shape, dtype or "float32"),
+            second=second,
         )
 
     def inputs(self, spec: DenoiserSpec) -> dict[str, Array]:
-        """The network's inputs by the names that the spec gives them."""
-        return {spec.name: self.x, spec.time.name: self.t, **self.conditions}
+        """The network's inputs by the names that the spec gives them, in the module's order."""
+        times = (self.t,) if self.second is None else (self.t, self.second)
+        named = {time.name: values for time, values in zip(spec.times, times, strict=True)}
+        return {spec.name: self.x, **named, **self.conditions}
 
     def first(self, rows: int) -> NetworkBuffers:
         """The first rows, on the same memory."""
@@ -71,6 +83,7 @@ class NetworkBuffers:
             self.t[:rows],
             {name: value[:rows] for name, value in self.conditions.items()},
             self.out[:rows],
+            None if self.second is None else self.second[:rows],
         )
 
     def tensors(self) -> NetworkBuffers:
@@ -85,6 +98,7 @@ class NetworkBuffers:
                 torch.from_numpy(self.t),
                 {name: torch.from_numpy(value) for name, value in self.conditions.items()},
                 torch.from_numpy(self.out),
+                None if self.second is None else torch.from_numpy(self.second),
             )
 
 

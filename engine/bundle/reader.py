@@ -118,8 +118,9 @@ class Bundle:
         """The reference vectors: ``x``, ``t``, ``out``, ``cond.*``, ``ddim20.*``, ``decoder.out``.
 
         Bundles of today's export have ``edge.x``, ``edge.t``, ``edge.out`` and ``edge.cond.*`` too;
-        with encoders ``encoder.<name>.in.<input>`` and ``encoder.<name>.out.<condition>``, and with
-        a picture encoder ``picture_encoder.in.picture`` and ``picture_encoder.out.latent``.
+        those of networks of two times ``second`` and ``edge.second``; with encoders
+        ``encoder.<name>.in.<input>`` and ``encoder.<name>.out.<condition>``, and with a picture
+        encoder ``picture_encoder.in.picture`` and ``picture_encoder.out.latent``.
 
         Raises:
             BundleError: Not a plain npz (a pickle, say), or arrays that don't fit the spec.
@@ -159,6 +160,8 @@ def _parity_shapes(
     for part in ("", "edge.") if edges else ("",):
         yield f"{part}x", f"{part}x", spec.shape, "float32"
         yield f"{part}t", f"{part}x", (), "float32"
+        if spec.second_time is not None:
+            yield f"{part}second", f"{part}x", (), "float32"
         yield f"{part}out", f"{part}x", spec.output_shape, "float32"
         for c in spec.conditions:
             yield f"{part}cond.{c.name}", f"{part}x", c.shape, c.interface

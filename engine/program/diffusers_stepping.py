@@ -220,7 +220,7 @@ def _fed(spec: DenoiserSpec, at: Point, index: float) -> Point:
     if spec.time.kind in ("sigma", "log_sigma"):
         return at
     fed = point(spec, float(spec.schedule.from_index(index)))
-    return dataclasses.replace(at, time=fed.time)
+    return dataclasses.replace(at, time=fed.time, second=fed.second)
 
 
 def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float64:
@@ -257,4 +257,5 @@ def _flow_sigmas(spec: DenoiserSpec, grid: ShiftedGrid, times: Float64) -> Float
 def _of_thousand(spec: DenoiserSpec, at: Point, t: float) -> Point:
     if spec.time.kind in ("sigma", "log_sigma"):
         return at
-    return dataclasses.replace(at, time=point(spec, t).time)
+    fed = point(spec, t)
+    return dataclasses.replace(at, time=fed.time, second=fed.second)

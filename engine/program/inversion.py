@@ -59,7 +59,8 @@ class DDIMInversion(BaseSampler):
         eps: Vector | None = None
         for now, then in run.steps:
             if run.compat:
-                d = run.denoise(x, dataclasses.replace(now, time=then.time))
+                fed = dataclasses.replace(now, time=then.time, second=then.second)
+                d = run.denoise(x, fed)
                 x = then.alpha * d.x0 + then.sigma * d.raw_eps
                 continue
             ratio = then.alpha / now.alpha

@@ -15,7 +15,7 @@ from revstep.engine.errors import ArgumentError, ProgramError
 from revstep.engine.message import Argument, Message
 from revstep.engine.program.guidance import GuidanceWeight, check_guidance_weight
 from revstep.engine.program.history import Storage, allocate
-from revstep.engine.program.points import Point
+from revstep.engine.program.points import Point, second_time
 from revstep.engine.program.samplers import BaseSampler, resolve_sampler
 from revstep.engine.program.steps import steps_run
 from revstep.engine.program.trace import Row, Run, Sampler
@@ -150,7 +150,11 @@ def _table(run: Run, inpaint: bool) -> StepProgram:
             ]
         )
         last = run.rows[-1]
-        end = col.identity_row(time=last.at.time, c_in=_c_in(run.spec, last.arrive or last.at))
+        end = col.identity_row(
+            time=last.at.time,
+            c_in=_c_in(run.spec, last.arrive or last.at),
+            time_2=second_time(run.spec, last.at, last.to),
+        )
         rows = np.vstack([rows, np.asarray(end, dtype=np.float64)[None]])
         table = rows.astype(np.float32)
     _check_finite(table, run.rows)
@@ -167,6 +171,7 @@ def _row(run: Run, number: int, row: Row, kept: Storage, inpaint: bool) -> list[
     assert arrive is not None
     out = [0.0] * col.COLUMNS
     out[col.TIME] = row.at.time
+    out[col.TIME_2] = second_time(run.spec, row.at, row.to)
     out[col.C_IN] = _c_in(run.spec, row.at)
     out[col.P_X], out[col.P_M] = row.p_x, row.p_m
     out[col.LO], out[col.HI] = -math.inf, math.inf

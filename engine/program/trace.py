@@ -60,6 +60,7 @@ class Row:
     p_m: float
     weight: float
     line: Place
+    to: Point
     update: Vector | None = None
     arrive: Point | None = None
     log_betas: tuple[float, float] | None = None
@@ -114,6 +115,7 @@ class Run:
         x: Vector,
         at: Point,
         *,
+        to: Point | None = None,
         weight: float = 1.0,
         estimate: tuple[float, float] | None = None,
     ) -> Estimate:
@@ -124,13 +126,16 @@ class Run:
         Args:
             x: The state to evaluate; the first call takes ``run.x``.
             at: The point where the network is called.
+            to: Where the row goes, for a network of two times; None is ``at``: what the network
+                says of that time itself, the velocity of an average one. ``jump`` is the usual way.
             weight: w of the effective guidance 1 + w (g - 1) of this call, times the run's own
                 weight over time.
             estimate: (p_x, p_m) of another estimate x0 = p_x x + p_m m than the prediction's, as
                 consistency models have it.
         """
         number = len(self.rows)
-        self._check_call(x, at)
+        self._check_call(x, at, to)
+        goal = at if to is None else to
         if number:
             self._close(x, at)
         elif x.terms != self.x.terms:
@@ -143,12 +148,13 @@ class Run:
                 at.alpha,
                 at.sigma,
                 training_end=self._training_end(at),
+                end=(goal.alpha, goal.sigma),
                 sigma_data=self.spec.sigma_data,
             )
         plain = type(weight) is float and math.isfinite(weight)
         w = weight if plain else _finite("a finite number as weight", weight)[0]
         w *= guidance_weight(self._guidance_weight, at)
-        self.rows.append(Row(at, p_x, p_m, w, sampler_line()))
+        self.rows.append(Row(at, p_x, p_m, w, sampler_line(), goal))
         self.tape.row = number
         x.rename(Symbol(number, "x"))
         m, raw = self._symbol("m"), self._sum((p_x, "x"), (p_m, "m"))
@@ -158,6 +164,27 @@ class Run:
             part = 1.0 / at.sigma
             eps = self._sum((part, "x"), (part * -at.alpha, "0"))
         return Estimate(m, x0, eps, raw_eps)
+
+    def jump(self, x: Vector, at: Point, to: Point, *, weight: float = 1.0) -> Vector:
+        """The state at ``to``, by one call of a network of two times on ``x`` at ``at``.
+
+        Where ``to`` is the clean end it is x0, clipped where the run clips.
+
+        Args:
+            x: As for ``denoise``.
+            at: The point where the network is called.
+            to: The point that it is told to go to.
+            weight: As for ``denoise``.
+        """
+        d = self.denoise(x, at, to=to, weight=weight)
+        if to.sigma == 0.0:
+            return to.alpha * d.x0
+        match self.spec.prediction:
+            case "jump":
+                return d.m
+            case "average_velocity":
+                return self._symbol("x") + (to.t - at.t) * d.m
+        return to.alpha * d.x0 + to.sigma * d.eps
 
     def start_at(self, alpha: float, sigma: float) -> None:
         """Starts the run at alpha y + sigma z instead of at the grid's first point.
@@ -212,7 +239,7 @@ class Run:
             refuse_stranger("returns a vector of another run")
         self._close(x, arrive)
 
-    def _check_call(self, x: object, at: object) -> None:
+    def _check_call(self, x: object, at: object, to: object) -> None:
         if not isinstance(x, Vector):
             hint = ": its .x0, .eps or .m is one" if isinstance(x, Estimate) else ""
             raise ProgramError(
@@ -225,6 +252,19 @@ class Run:
             raise ProgramError(
                 f"run.denoise takes the point of the call, now or then of run.steps; got {at!r} "
                 f"({sampler_line()})"
+            )
+        if to is None:
+            return
+        if not isinstance(to, Point):
+            raise ProgramError(
+                f"run.denoise takes the point that the row goes to, as then of run.steps; got "
+                f"{to!r} ({sampler_line()})"
+            )
+        if self.spec.second_time is None:
+            raise ProgramError(
+                f"this sampler tells the network where a row goes ({sampler_line()}), which needs "
+                "a network of two times, and the spec has no second_time: use another sampler, as "
+                "'euler', or give the spec's second_time"
             )
 
     def _close(self, x: Vector, arrive: Point) -> None:

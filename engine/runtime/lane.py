@@ -431,11 +431,13 @@ class Lane:
             self._net_x[rows] = inputs
 
     def _fill(self, new: Admission, batch: Batch, spare: slice) -> None:
-        """Gives rows to spare zeros, the first null conditions, and a valid time."""
+        """Gives rows to spare zeros, the first null conditions, and valid times."""
         if spare.start >= spare.stop:
             return
         self._net_x[spare] = 0.0
         self._network.t[spare] = float(new.program.table[0, col.TIME])
+        if self._network.second is not None:
+            self._network.second[spare] = float(new.program.table[0, col.TIME_2])
         for name, buffer in self._network.conditions.items():
             buffer[spare] = self.device.upload(batch.null_conditions[name][:1])
 

@@ -201,6 +201,7 @@ class Slots:
             output=network.out.reshape(rows, -1),
             net_x=network.x.reshape(rows, -1),
             net_t=network.t,
+            net_t2=network.second,
             history=tuple(q[:rows] for q in self._history[:history]),
             x0=self.x0[:rows] if x0 else None,
             mask=self.known[0][:rows] if inpaint else None,

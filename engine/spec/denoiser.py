@@ -23,9 +23,10 @@ from revstep.engine.spec.encoder import Encoder, PictureEncoder, check_encoders
 from revstep.engine.spec.fields import LATER, SHAPE, fields_from, keyed
 from revstep.engine.spec.grids import Grid, KarrasGrid, grid_from_value, resolve_grid
 from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
-from revstep.engine.spec.prediction import PRECONDITIONED, PREDICTIONS
+from revstep.engine.spec.prediction import OVER_AN_INTERVAL, PRECONDITIONED, PREDICTIONS
 from revstep.engine.spec.sampler_choice import SamplerChoice
 from revstep.engine.spec.schedule import Schedule, TrigFlowSchedule, VESchedule, schedule_from_dict
+from revstep.engine.spec.second_time import SecondTime
 
 __all__ = ["MAX_BATCH", "Condition", "Decoder", "DenoiserSpec", "TimeInput"]
 
@@ -51,6 +52,7 @@ class DenoiserSpec:
         prediction: What it predicts (``revstep.engine.spec.prediction``).
         name: Name of the state input, float32 (B, *shape).
         time: The time input.
+        second_time: The second time input of a network of two times.
         conditions: Further inputs, in the order in which the module takes them.
         learned_variance: The output has twice the channels: (2 C, ...), mean part first (Nichol &
             Dhariwal 2021).
@@ -76,6 +78,7 @@ class DenoiserSpec:
     prediction: str
     name: str = "sample"
     time: TimeInput = INDEX_TIME
+    second_time: SecondTime | None = None
     conditions: tuple[Condition, ...] = ()
     learned_variance: bool = False
     training_step: float = 1.0
@@ -151,6 +154,8 @@ class DenoiserSpec:
         if not isinstance(time, TimeInput):
             hint = f": TimeInput(kind={time!r})?" if time in TIME_KINDS else ""
             raise TypeError(f"time must be a TimeInput; got {got(time)}{hint}")
+        if self.second_time is not None:
+            check_type(self.second_time, "second_time", SecondTime, "a SecondTime or None")
         if self.decoder is not None:
             check_type(self.decoder, "decoder", Decoder, "a Decoder or None")
         for encoder in self.encoders:
@@ -173,7 +178,7 @@ class DenoiserSpec:
 
     def _check_inputs(self) -> None:
         check_shape(self.shape, "the sample shape", empty=False)
-        names = [self.name, self.time.name, *(c.name for c in self.conditions)]
+        names = self.input_names
         check_identifier(self.name, "the state's name")
         if len(set(names)) != len(names):
             raise ValueError(f"input names must differ; got {', '.join(names)}")
@@ -190,7 +195,9 @@ class DenoiserSpec:
         if not isinstance(self.schedule, Schedule):
             raise wrong_type(self.schedule, "schedule", "a Schedule")
         check_one_of(self.prediction, "prediction", PREDICTIONS)
-        self._check_fed_level()
+        for time in self.times:
+            self._check_fed_level(time.kind)
+        self._check_interval()
         if not (math.isfinite(self.training_step) and self.training_step > 0.0):
             raise ValueError(f"training_step must be positive; got {self.training_step}")
         if not (math.isfinite(self.sigma_data) and self.sigma_data > 0.0):
@@ -202,11 +209,25 @@ class DenoiserSpec:
                 "give both the standard deviation of the data"
             )
 
-    def _check_fed_level(self) -> None:
+    def _check_interval(self) -> None:
+        """Refuses predictions over an interval that nothing is said of."""
+        prediction = self.prediction
+        if prediction in OVER_AN_INTERVAL and self.second_time is None:
+            raise ValueError(
+                f"prediction {prediction!r} is over the interval that a step crosses, whose end "
+                "the network must be fed: give the spec's second_time, as SecondTime(kind='unit')"
+            )
+        if prediction == "average_velocity" and self.schedule.kind != "flow":
+            raise ValueError(
+                "prediction 'average_velocity' needs a FlowSchedule: x_r = x_t - (t - r) u; this "
+                f"schedule is {self.schedule.kind!r}"
+            )
+
+    def _check_fed_level(self, kind: str) -> None:
         """Refuses a time input that has no finite number for the last training index."""
-        if self.time.kind not in LEVEL_KINDS or self.time.kind == "angle":
+        if kind not in LEVEL_KINDS or kind == "angle":
             return
-        kind, schedule = self.time.kind, self.schedule
+        schedule = self.schedule
         alpha, _ = schedule.alpha_sigma(schedule.from_index(schedule.steps - 1))
         if alpha == 0.0 and (schedule.kind != "flow" or kind == "log_snr"):
             raise ValueError(
@@ -228,6 +249,16 @@ class DenoiserSpec:
         last, more = self.schedule.steps - 1, ", a training index"
         check_whole(self.grid_offset, "grid_offset", 0, last, more=more)
         check_one_of(self.final, "final", ("clean", "first", "first_ddim"))
+
+    @property
+    def times(self) -> tuple[TimeInput | SecondTime, ...]:
+        """The time input, and the second one if there is any."""
+        return (self.time,) if self.second_time is None else (self.time, self.second_time)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs in the order in which the module takes them: state, times, conditions."""
+        return (self.name, *(t.name for t in self.times), *(c.name for c in self.conditions))
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -275,6 +306,8 @@ class DenoiserSpec:
                 del values[name]
         if isinstance(self.grid, Grid):
             values["grid"] = self.grid.to_dict()
+        if self.second_time is None:  # as bundles were before there was any
+            del values["second_time"]
         return keyed(values)
 
     @classmethod
@@ -289,6 +322,9 @@ class DenoiserSpec:
         fields["schedule"] = schedule_from_dict(fields["schedule"])
         fields["grid"] = grid_from_value(fields["grid"])
         fields["time"] = TimeInput(**fields_from(TimeInput, fields["time"], "the time input"))
+        if (second := fields.get("second_time")) is not None:
+            second = SecondTime(**fields_from(SecondTime, second, "the second time"))
+            fields["second_time"] = second
         fields["conditions"] = tuple(Condition.from_dict(c) for c in fields["conditions"])
         if fields["decoder"] is not None:
             fields["decoder"] = Decoder(**fields_from(Decoder, fields["decoder"], "the decoder"))

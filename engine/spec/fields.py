@@ -20,7 +20,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "BetaGrid": ("ends",),
     "Condition": ("limits", "example"),
     "Decoder": ("tile", "overlap"),
-    "DenoiserSpec": ("encoders", "picture_encoder", "sampler"),
+    "DenoiserSpec": ("encoders", "picture_encoder", "sampler", "second_time"),
     "CompiledEntry": ("tuned", "choice"),
 }
 KEYS = {"grid": "spacing", "grid_offset": "spacing_offset"}  # where JSON has another name

@@ -1,17 +1,19 @@
 """What a network predicts, as the affine map ``x0 = p_x x + p_m m`` of state and output.
 
-==================  ==========================  ==========================
-prediction          p_x                         p_m
-==================  ==========================  ==========================
-``epsilon``         1 / alpha                   -sigma / alpha
-``sample``          0                           1
-``v_prediction``    alpha / (alpha² + sigma²)   -sigma / (alpha² + sigma²)
-``flow``            1 / (alpha + sigma)         -sigma / (alpha + sigma)
-``score``           1 / alpha                   sigma² / alpha
-``mean``            -B / A                      1 / A
-``edm``             c_skip                      c_out
-``edm_v``           c_skip                      -c_out
-==================  ==========================  ==========================
+====================  ==========================  ==========================
+prediction            p_x                         p_m
+====================  ==========================  ==========================
+``epsilon``           1 / alpha                   -sigma / alpha
+``sample``            0                           1
+``v_prediction``      alpha / (alpha² + sigma²)   -sigma / (alpha² + sigma²)
+``flow``              1 / (alpha + sigma)         -sigma / (alpha + sigma)
+``score``             1 / alpha                   sigma² / alpha
+``mean``              -B / A                      1 / A
+``edm``               c_skip                      c_out
+``edm_v``             c_skip                      -c_out
+``average_velocity``  1 / (alpha + sigma)         -sigma / (alpha + sigma)
+``jump``              -sigma_r / d                sigma / d
+====================  ==========================  ==========================
 
 ``flow`` is eps - x0; ``score`` is grad log p; ``mean`` is E[x_s | x_t] for the *training* step
 t -> s, with r = alpha_t / alpha_s, v = sigma_t² - r² sigma_s², A = alpha_s v / sigma_t²,
@@ -19,6 +21,11 @@ B = r sigma_s² / sigma_t²; ``edm`` is the raw output F of a preconditioned net
 n = sqrt(alpha² sigma_data² + sigma²): c_in = 1 / n, c_skip = alpha sigma_data² / n²,
 c_out = sigma sigma_data / n, which is Karras' table of y = x / alpha at level sigma / alpha.
 ``edm_v`` is -F: the v of TrigFlow and of Stable Audio, and ``v_prediction`` where n = 1.
+
+The last two are of networks of two times, which are fed the time r that the step goes to.
+``average_velocity`` is u in x_r = x_t - (t - r) u, of a flow, and u at r = t its velocity; ``jump``
+is the state x_r itself, d = alpha_r sigma - alpha sigma_r. Their x0 is where the line from x_t
+through x_r meets the data: exact at r = 0, an estimate elsewhere, which no step uses.
 
 References: Ho et al. 2020 (eq. 7, 15); Salimans & Ho 2022 (v); Karras et al. 2022 (table 1); Lu &
 Song 2024, arXiv:2410.11081 (TrigFlow).
@@ -31,7 +38,11 @@ import math
 from revstep.engine.errors import ProgramError
 from revstep.engine.nearest import unknown
 
-PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm", "edm_v")
+OVER_AN_INTERVAL = ("average_velocity", "jump")
+PREDICTIONS = (
+    *("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm", "edm_v"),
+    *OVER_AN_INTERVAL,
+)
 PRECONDITIONED = ("edm", "edm_v")  # fed c_in x
 
 
@@ -41,6 +52,7 @@ def x0_coefficients(
     sigma: float,
     *,
     training_end: tuple[float, float] | None = None,
+    end: tuple[float, float] | None = None,
     sigma_data: float = 0.5,
 ) -> tuple[float, float]:
     """(p_x, p_m) of ``x0 = p_x x + p_m m`` where the state is ``alpha x0 + sigma eps``.
@@ -50,6 +62,7 @@ def x0_coefficients(
         alpha: Signal scale at the network's time.
         sigma: Noise scale at the network's time.
         training_end: (alpha_s, sigma_s) at the end of the training step; ``mean`` only.
+        end: (alpha_r, sigma_r) where the row goes; ``jump`` only.
         sigma_data: Standard deviation of the data; ``edm`` and ``edm_v`` only.
 
     Raises:
@@ -68,8 +81,10 @@ def x0_coefficients(
         case "v_prediction":
             norm = alpha**2 + sigma**2
             return alpha / norm, -sigma / norm
-        case "flow":
+        case "flow" | "average_velocity":
             return 1.0 / (alpha + sigma), -sigma / (alpha + sigma)
+        case "jump":
+            return _jump_coefficients(alpha, sigma, end)
         case "mean":
             return _mean_coefficients(alpha, sigma, training_end)
         case "edm" | "edm_v":
@@ -85,6 +100,20 @@ def input_scale(prediction: str, alpha: float, sigma: float, sigma_data: float) 
     if prediction not in PRECONDITIONED:
         return 1.0
     return 1.0 / math.sqrt(sigma**2 + (alpha * sigma_data) ** 2)
+
+
+def _jump_coefficients(
+    alpha: float, sigma: float, end: tuple[float, float] | None
+) -> tuple[float, float]:
+    if end is None:
+        raise ValueError("'jump' needs the (alpha, sigma) where the row goes")
+    alpha_r, sigma_r = end
+    if (apart := alpha_r * sigma - alpha * sigma_r) == 0.0:
+        raise ProgramError(
+            "a network that predicts the state at the time that it jumps to ('jump') says nothing "
+            "where that is the state's own: sample it with 'flow_map', whose rows go somewhere"
+        )
+    return -sigma_r / apart, sigma / apart
 
 
 def _mean_coefficients(

@@ -39,14 +39,14 @@ logger = logging.getLogger(__name__)
 
 
 class _Float32Output(torch.nn.Module):
-    """A float32 module of (x, t, *conditions) whose output is float32 too, whatever it returns."""
+    """A float32 module of (x, t, *rest) whose output is float32 too, whatever it returns."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.module(x, t, *conditions)
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.module(x, t, *rest)
         return out.to(torch.float32)
 
 
@@ -63,13 +63,14 @@ def export_graph(
         ExportError: The module can't be exported with a dynamic batch; the message says why.
     """
     example = tuple(torch.from_numpy(i) for i in example_inputs(spec, 2))
-    inputs: list[Value] = [(spec.name, "float32", spec.shape), (spec.time.name, "float32", ())]
+    inputs: list[Value] = [(spec.name, "float32", spec.shape)]
+    inputs += [(time.name, "float32", ()) for time in spec.times]
     inputs += [(c.name, c.interface, c.shape) for c in spec.conditions]
     names = [name for name, _, _ in inputs]
     batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     shapes: tuple[object, ...] = (batch, batch)
-    if spec.conditions:  # *conditions is one nested entry, and none at all when it is empty
-        shapes = (*shapes, tuple(batch for _ in spec.conditions))
+    if rest := len(inputs) - 2:  # *rest is one nested entry, and none at all when it is empty
+        shapes = (*shapes, (batch,) * rest)
     others = _export(
         _Float32Output(module).eval(), example, path, opset, names, [OUTPUT], shapes, spec.batch
     )

@@ -126,6 +126,6 @@ def _run(
 ) -> None:
     """Runs one row with that value in a condition, in one of its elements or in all."""
     inputs = list(example_inputs(spec, 2))
-    place = 2 + [other.name for other in spec.conditions].index(c.name)
+    place = spec.input_names.index(c.name)
     inputs[place][:1].reshape(-1)[slice(None) if element is None else element] = value
     run_module(module, tuple(i[:1] for i in inputs), spec)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.program.points import point
+from revstep.engine.program.points import Point, point, second_time
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.prediction import input_scale
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
+GOALS = (-1.0, 0.5, 0.75)  # of the training index; below 0 is the clean end
 
 
 def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
-    """(x, t, *conditions) of ``rows`` noisy samples at times spread over the schedule.
+    """A module's inputs: ``rows`` noisy samples at times spread over the schedule.
 
-    x = c_in (alpha y + sigma z) with y ~ N(0, 1/4); rows of another ``rows`` differ.
+    x = c_in (alpha y + sigma z) with y ~ N(0, 1/4); rows of another ``rows`` differ. Second times
+    are of steps to the clean end, to half of the training index and to three quarters, in turn.
     """
     rng = np.random.default_rng(seed)
     indices = np.unique(np.round(np.linspace(0, spec.schedule.steps - 1, rows))).astype(int)
@@ -29,7 +32,24 @@ def example_inputs(spec: DenoiserSpec, rows: int, seed: int = 0) -> Arrays:
     y, z = rng.standard_normal((2, rows, *spec.shape))
     x = (c_in * (alpha * 0.5 * y + sigma * z)).astype(np.float32)
     t = np.array([p.time for p in at], dtype=np.float32)
-    return (x, t, *(example_condition(c, rows, rng) for c in spec.conditions))
+    seconds = () if spec.second_time is None else (_second_times(spec, at),)
+    return (x, t, *seconds, *(example_condition(c, rows, rng) for c in spec.conditions))
+
+
+def example_arrays(spec: DenoiserSpec, rows: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """``example_inputs`` by the names of the reference: x, t, second, cond.<name>."""
+    seconds = () if spec.second_time is None else ("second",)
+    names = ("x", "t", *seconds, *(f"cond.{c.name}" for c in spec.conditions))
+    return dict(zip(names, example_inputs(spec, rows, seed), strict=True))
+
+
+def _second_times(spec: DenoiserSpec, at: Sequence[Point]) -> NDArray[np.float32]:
+    pairs = []
+    for k, now in enumerate(at):
+        index = min(GOALS[k % len(GOALS)] * round(now.index), round(now.index) - 1)
+        t = float(spec.schedule.from_index(max(int(index), -1)))
+        pairs.append((now, point(spec, t)))
+    return np.array([second_time(spec, *pair) for pair in pairs], np.float32)
 
 
 def example_condition(c: Condition, rows: int, rng: np.random.Generator) -> NDArray[Any]:

@@ -29,17 +29,18 @@ class Form:
     Attributes:
         device: Where its weights lie.
         dtype: Of x and the floating-point conditions.
-        time: Of the time: float32, or float64 with ``dtype``; never 16 bits, which round it.
+        time: Of the times: float32, or float64 with ``dtype``; never 16 bits, which round it.
     """
 
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     time: torch.dtype = torch.float32
 
-    def place(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> tuple[Any, ...]:
-        """(x, t, *conditions) on the device and of the dtypes."""
+    def place(self, x: torch.Tensor, *rest: torch.Tensor, times: int) -> tuple[Any, ...]:
+        """A module's inputs on the device and of the dtypes: x, so many times, conditions."""
+        fed, conditions = rest[:times], rest[times:]
         cast = [c.to(self.dtype) if c.dtype == torch.float32 else c for c in conditions]
-        placed = (x.to(self.dtype), t.to(self.time), *cast)
+        placed = (x.to(self.dtype), *(t.to(self.time) for t in fed), *cast)
         return tuple(value.to(self.device) for value in placed)
 
 

@@ -18,6 +18,7 @@ from revstep.export.module.form import Form, calling
 
 AS_IT_IS = Form()
 CALL = "revstep calls module(x, t, *conditions)"
+CALL_TWO_TIMES = "revstep calls module(x, t, second time, *conditions)"
 LOOKUP = ("indices", "indexing")  # what torch says of a float where it needs whole numbers
 
 
@@ -31,10 +32,9 @@ class GivenDenoiser:
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call that runs the module from ``buffers`` into ``buffers.out``."""
-        conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
+        inputs = tuple(buffers.inputs(self.spec).values())
 
         def call() -> None:
-            inputs = (buffers.x, buffers.t, *conditions)
             buffers.out[:] = run_module(self._module, inputs, self.spec, self._form).numpy()
 
         return call
@@ -50,7 +50,7 @@ def run_module(
     """The module's output on numpy inputs, checked to be one float tensor of the right shape.
 
     The module, in eval mode, runs without gradients and never in inference mode; it may change its
-    inputs (x, t, *conditions), which are copies in its form.
+    inputs, which are copies in its form.
 
     Returns:
         The output, float32 on the CPU.
@@ -61,12 +61,14 @@ def run_module(
     fed = described(inputs, spec)
     try:
         with calling(form.device):
-            out: object = module(*form.place(*(torch.from_numpy(i.copy()) for i in inputs)))
+            fed_tensors = [torch.from_numpy(i.copy()) for i in inputs]
+            out: object = module(*form.place(*fed_tensors, times=len(spec.times)))
     except OutputError as error:
         raise ExportError(f"for {fed}, ", *error.args) from error
     except Exception as error:  # a user's module may raise anything
+        call = CALL if spec.second_time is None else CALL_TWO_TIMES
         raise ExportError(
-            f"the module failed on {fed}: {type(error).__name__}: {error}. {CALL} in the spec's "
+            f"the module failed on {fed}: {type(error).__name__}: {error}. {call} in the spec's "
             f"order, float32 t of shape (B,): adapt it in the factory{_lookup_hint(error, spec)}"
             f"{_half_hint(error, spec)}{example_hint(spec)}"
         ) from error
@@ -119,9 +121,9 @@ def _half_hint(error: Exception, spec: DenoiserSpec) -> str:
 
 def described(inputs: Arrays, spec: DenoiserSpec) -> str:
     """Names, dtypes and shapes of a module's inputs."""
-    names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
     return ", ".join(
-        f"{name} {value.dtype} {value.shape}" for name, value in zip(names, inputs, strict=True)
+        f"{name} {value.dtype} {value.shape}"
+        for name, value in zip(spec.input_names, inputs, strict=True)
     )
 
 

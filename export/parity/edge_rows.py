@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.frozen_array import FrozenArray
-from revstep.export.module.examples import example_inputs
+from revstep.export.module.examples import example_arrays
 from revstep.export.parity.check import EDGE
 
 MAX_ROWS = 16
@@ -42,15 +42,14 @@ def edge_rows(spec: DenoiserSpec) -> Rows:
     changes = changes[:MAX_ROWS]
     if not changes:
         return {}
-    x, t, *ordinary = example_inputs(spec, len(changes), seed=SEED)
-    rows: Rows = {"x": x, "t": t}
-    for c, value in zip(conditions, ordinary, strict=True):
+    rows: Rows = example_arrays(spec, len(changes), seed=SEED)
+    for c in conditions:
+        value = rows[f"cond.{c.name}"]
         value[:] = value[0]
         for row, change in enumerate(changes):
             if c.name in change:
                 edge = change[c.name]
                 value[row] = edge(value[row]) if callable(edge) else np.asarray(edge)
-        rows[f"cond.{c.name}"] = value
     return rows
 
 

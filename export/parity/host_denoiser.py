@@ -30,6 +30,8 @@ class HostDenoiser:
         def run() -> None:
             device.x.copy_(host.x)
             device.t.copy_(host.t)
+            if device.second is not None:
+                device.second.copy_(host.second)
             for name, values in host.conditions.items():
                 device.conditions[name].copy_(values)
             call()

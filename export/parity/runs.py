@@ -12,6 +12,7 @@ from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.program.table import build_program
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.runtime import host_lane
+from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.progress import Stages
 
 STEPS = 20
@@ -23,7 +24,7 @@ def forward_rows(
     x: NDArray[np.float32],
     t: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """The network's output for every row of (x, t, cond.*), in calls of an allowed batch."""
+    """The network's output for every row of ``example_arrays``, in calls of an allowed batch."""
     spec, total = denoiser.spec, len(x)
     rows = min(max(total, spec.batch[0]), spec.batch[1])
     buffers = NetworkBuffers.allocate(spec, rows)
@@ -33,12 +34,19 @@ def forward_rows(
         chosen = np.minimum(np.arange(first, first + rows), total - 1)  # the last row pads
         buffers.x[:] = x[chosen]
         buffers.t[:] = t[chosen]
+        if buffers.second is not None:
+            buffers.second[:] = arrays["second"][chosen]
         for name, buffer in buffers.conditions.items():
             buffer[:] = arrays[f"cond.{name}"][chosen]
         network()
         kept = min(rows, total - first)
         out[first : first + kept] = buffers.out[:kept]
     return out
+
+
+def sampler_of(spec: DenoiserSpec) -> str:
+    """The sampler of the run: DDIM; of a network of two times its own."""
+    return "ddim" if spec.second_time is None else "flow_map"
 
 
 def ddim_run(
@@ -48,9 +56,12 @@ def ddim_run(
     stages: Stages,
     what: str,
 ) -> NDArray[np.float32]:
-    """Final states (count, *shape) of DDIM-20, eta 0, guidance 1, from the seed in ``arrays``."""
+    """Final states (count, *shape) of DDIM-20, eta 0, guidance 1, from the seed in ``arrays``.
+
+    A network of two times jumps 20 times over the same grid.
+    """
     spec = denoiser.spec
-    program = build_program(spec, "ddim", min(STEPS, spec.schedule.steps))
+    program = build_program(spec, sampler_of(spec), min(STEPS, spec.schedule.steps))
     final = np.empty((count, *spec.shape), dtype=np.float32)
     group = min(count, spec.batch[1])
     lane = host_lane(denoiser, (max(group, spec.batch[0]),))

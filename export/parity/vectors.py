@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.errors import ExportError, ProgramError
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.module.examples import example_inputs
+from revstep.export.module.examples import example_arrays
 from revstep.export.module.form import Form
 from revstep.export.module.run import GivenDenoiser, run_decoder
 from revstep.export.parity.edge_rows import edge_rows, usable
@@ -41,22 +41,21 @@ def make_parity(
         runner: Makes the DDIM-20 run in the module's place.
 
     Returns:
-        ``x`` (8, *shape), ``t`` (8,), ``cond.<name>``, ``out`` (8, *output_shape); the same as
-        ``edge.*`` of rows with a condition at an edge, if there are any on which the module gives
-        numbers; and of the DDIM-20 run ``ddim20.seed``, ``ddim20.cond.<name>`` and
-        ``ddim20.final`` (4, *shape).
+        ``x`` (8, *shape), ``t`` (8,), ``second`` (8,) where there is such a time,
+        ``cond.<name>``, ``out`` (8, *output_shape); the same as ``edge.*`` of rows with a
+        condition at an edge, if there are any on which the module gives numbers; and of
+        the DDIM-20 run ``ddim20.seed``, ``ddim20.cond.<name>`` and ``ddim20.final`` (4, *shape).
 
     Raises:
         ExportError: The output holds NaN, or DDIM can't run on this spec.
     """
     stages = stages or Stages(None, 1 + STEPS)
     denoiser = GivenDenoiser(module, spec, form or Form())
-    x, t, *conditions = example_inputs(spec, TIMES, seed=SEED)
-    arrays: dict[str, NDArray[Any]] = {"x": x, "t": t}
+    arrays = example_arrays(spec, TIMES, seed=SEED)
+    x, t = arrays["x"], arrays["t"]
     rows = min(RUNS, TIMES)
-    for c, value in zip(spec.conditions, conditions, strict=True):
-        arrays[f"cond.{c.name}"] = value
-        arrays[f"ddim20.cond.{c.name}"] = value[:rows].copy()
+    for c in spec.conditions:
+        arrays[f"ddim20.cond.{c.name}"] = arrays[f"cond.{c.name}"][:rows].copy()
     stages.start("reference: PyTorch")
     arrays["out"] = forward_rows(denoiser, arrays, x, t)
     for row in np.flatnonzero(~np.isfinite(arrays["out"].reshape(TIMES, -1)).all(axis=1)):

@@ -55,7 +55,7 @@ def compile_kernels(
     spec = bundle.spec
     parts = (
         aot.FORMAT, triton.__version__, aot.source_digest(), *DTYPES, spec.elements % 4 == 0,
-        spec.learned_variance, *sorted(set(capabilities)),
+        spec.learned_variance, spec.second_time is not None, *sorted(set(capabilities)),
     )  # fmt: skip
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
     known = KernelFiles.of(bundle)
@@ -70,7 +70,8 @@ def compile_kernels(
         try:
             aot.write_kernels(
                 work, DTYPES, spec.elements, learned=spec.learned_variance,
-                capabilities=sorted(set(capabilities)), progress=progress,
+                two_times=spec.second_time is not None, capabilities=sorted(set(capabilities)),
+                progress=progress,
             )  # fmt: skip
         except (ImportError, RuntimeError, OSError) as error:  # of Triton: ptxas fails, no space
             raise CompileError(f"Triton {triton.__version__} can't compile: {error}") from error

@@ -139,7 +139,7 @@ def _parsed(
 
 
 def _check_inputs(graph: Path, spec: DenoiserSpec, network: Any) -> None:
-    wanted = {spec.name: spec.shape, spec.time.name: ()}
+    wanted = {spec.name: spec.shape, **{time.name: () for time in spec.times}}
     wanted |= {c.name: c.shape for c in spec.conditions}
     found = {i.name: tuple(i.shape) for i in _inputs(network)}
     if set(found) != set(wanted):

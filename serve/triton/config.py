@@ -50,7 +50,7 @@ def network_config(spec: DenoiserSpec, device: str) -> dict[str, Any]:
     rows = () if least == 1 else ((-1,) if least < most else (most,))
     tensors = [
         Tensor(spec.name, "FP32", spec.shape),
-        Tensor(spec.time.name, "FP32", ()),
+        *(Tensor(time.name, "FP32", ()) for time in spec.times),
         *(Tensor(c.name, TYPES[c.interface], c.shape) for c in spec.conditions),
     ]
     batching: dict[str, Any] = {"max_batch_size": 0} if rows else {"max_batch_size": most}

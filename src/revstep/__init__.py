@@ -19,6 +19,7 @@ An engine
 What a network is
     DenoiserSpec                            its shape, prediction, schedule and limits
     Condition, TimeInput, Decoder           parts of that
+    SecondTime                              of a network of two times
     SamplerChoice                           its own sampler: ``engine.sample(sampler=None)``
     Encoder, Tokenizer, PictureEncoder      networks that run once a request
 
@@ -87,6 +88,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.engine.spec.encoder import PictureEncoder as PictureEncoder
     from revstep.engine.spec.encoder import Tokenizer as Tokenizer
     from revstep.engine.spec.sampler_choice import SamplerChoice as SamplerChoice
+    from revstep.engine.spec.second_time import SecondTime as SecondTime
 
 _keep_quiet()  # nothing above imports a library that reports home, and all below come later
 
@@ -117,6 +119,7 @@ HOMES = {  # what is public, imported when it is first asked for
     "Sampler": "revstep.engine.program.trace",
     "SamplerChoice": "revstep.engine.spec.sampler_choice",
     "Samples": "revstep.engine.runtime.samples",
+    "SecondTime": "revstep.engine.spec.second_time",
     "Service": "revstep.engine.service.service",
     "ServiceStats": "revstep.engine.service.stats",
     "StepProgram": "revstep.engine.program.table",

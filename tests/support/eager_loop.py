@@ -47,6 +47,7 @@ def _buffers(spec, program, batch, network, x0):
         output=network.out.reshape(total, -1),
         net_x=network.x.reshape(total, -1),
         net_t=network.t,
+        net_t2=network.second,
         flags=np.zeros(count, np.int32),
         history=tuple(states() for _ in range(program.history)),
         x0=states() if x0 else None,
@@ -74,3 +75,5 @@ def _place(program, batch, network, steps):
     steps.net_x[:count] = program.table[0, col.C_IN] * steps.x
     steps.net_x[count:used] = steps.net_x[guided]
     network.t[:] = program.table[0, col.TIME]
+    if network.second is not None:
+        network.second[:] = program.table[0, col.TIME_2]

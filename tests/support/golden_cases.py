@@ -6,12 +6,13 @@ Nothing but the public API is used.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 
 from golden_setups import KINDS, LABEL, SCHEDULES, SHAPES, VECTOR, Picks, Setup, draw, numbers
 
 import revstep
-from revstep import Condition, TimeInput
+from revstep import Condition, SecondTime, TimeInput
 from revstep.samplers import make_sampler
 from revstep.schedules import VPSchedule
 
@@ -22,6 +23,7 @@ CHANGED = {
     "compat": "compat='diffusers' became the run of diffusers 0.42's schedulers and pipelines",
     "noise level": "VP networks fed sigma or log_sigma get sigma / alpha, not sqrt(1 - abar)",
     "later": "arguments, schedules and dtypes that commit 896003f doesn't have",
+    "two times": "networks that commit 896003f doesn't have",
 }
 SAMPLERS = {
     "ddim": [{}, {"eta": 0.6}, {"eta": 1.0, "epsilon": "keep"}],
@@ -46,6 +48,10 @@ SAMPLERS = {
     "consistency": [{}, {"sigma_min": 0.01}],
     "repaint": [{"jump_length": 2, "repeats": 2}, {"jump_length": 1, "repeats": 3, "eta": 0.5}],
 }  # fmt: skip
+
+
+ONE_TIME = [name for name in revstep.samplers.SAMPLERS if name != "flow_map"]
+"""The samplers of networks of one time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,7 +111,7 @@ def _processes():
 
 
 def _of_every_sampler():
-    for place, name in enumerate(revstep.samplers.SAMPLERS):
+    for place, name in enumerate(ONE_TIME):
         variants = SAMPLERS.get(name, [{}])
         for number, kind, prediction, fields in _processes():
             if name.startswith("flow_") and kind not in ("flow", "edm"):
@@ -142,7 +148,7 @@ def _of_one_engine():
     }  # fmt: skip
     spec = draw("one", "ddim", "vp", fields, **fixed).spec
     for number in range(3):
-        for place, name in enumerate(revstep.samplers.SAMPLERS):
+        for place, name in enumerate(ONE_TIME):
             if name.startswith("flow"):
                 continue
             variants = SAMPLERS.get(name, [{}])
@@ -182,7 +188,7 @@ def _inversion(name, kind, fields, iterations, strength):
 
 def _of_compat():
     """Group of ``CHANGED``: what diffusers runs, on the processes that it has."""
-    for name in revstep.samplers.SAMPLERS:
+    for name in ONE_TIME:
         for kind, prediction in (("vp", "epsilon"), ("vp", "v_prediction"), ("flow", "flow")):
             fields, label = {"prediction": prediction}, f"{name} on {kind}, {prediction}"
             yield _case("compat", label, name, kind, fields, {"compat": "diffusers"})
@@ -190,7 +196,7 @@ def _of_compat():
 
 def _of_noise_levels():
     """Group of ``CHANGED``."""
-    for number, name in enumerate(revstep.samplers.SAMPLERS):
+    for number, name in enumerate(ONE_TIME):
         time = TimeInput(kind=("sigma", "log_sigma")[number % 2])
         prediction = KINDS["vp"][number % len(KINDS["vp"])]
         fields, label = {"prediction": prediction}, f"{name} on {prediction}, {time.kind}"
@@ -234,6 +240,23 @@ def _of_later():
         yield case(f"{sampler}, every dtype", sampler, "vp", _every_dtype)
 
 
+def _of_two_times():
+    """Group of ``CHANGED``: ``flow_map``, and samplers of a velocity at r = t."""
+    flow = ("average_velocity", "jump", "flow", "sample")
+    every = [("flow", p) for p in flow] + [("ve", "jump"), ("ve", "sample"), ("edm", "edm")]
+    meanings = itertools.product(("end", "length"), ({}, {"gamma": 0.4}, {"gamma": 1.0}))
+    for (kind, prediction), (of, options) in itertools.product(every, meanings):
+        unit = "thousand" if kind == "flow" else "sigma"
+        second = SecondTime(kind=unit, of=of, fractions=True)
+        fields = {"prediction": prediction, "second_time": second}
+        label, sampler = _sampler("flow_map", options)
+        yield _case("two times", f"{label} on {kind}, {prediction}, {of}", sampler, kind, fields)
+    second = SecondTime(kind="unit")
+    for name in ("ddim", "euler_ancestral", "dpmpp_2m", "flow_heun"):
+        fields = {"prediction": "average_velocity", "second_time": second}
+        yield _case("two times", f"{name} on its velocity", name, "flow", fields)
+
+
 def _every_dtype():
     conditions = (
         Condition(name="switch", dtype="bool", null=False),
@@ -248,7 +271,7 @@ def all_cases():
     """Every case, by group."""
     makers = (
         _of_every_sampler, _of_own_samplers, _of_learned_variance, _of_one_engine, _of_inversion,
-        _of_compat, _of_noise_levels, _of_later,
+        _of_compat, _of_noise_levels, _of_later, _of_two_times,
     )  # fmt: skip
     found = {}
     for maker in makers:

@@ -76,10 +76,9 @@ class RowDenoiser:
         places, channels = places_of(self.spec.shape), self.spec.shape[0]
 
         def call():
-            conditions = [
-                np.asarray(buffers.conditions[c.name], np.float32) for c in self.spec.conditions
-            ]
-            mean, variance = network(buffers.x, buffers.t, conditions, places)
+            x, t, *rest = buffers.inputs(self.spec).values()
+            held = [np.asarray(values, np.float32) for values in rest]
+            mean, variance = network(x, t, held, places)
             buffers.out[:, :channels] = mean
             if self.spec.learned_variance:
                 buffers.out[:, channels:] = variance

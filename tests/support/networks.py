@@ -4,7 +4,10 @@ import numpy as np
 
 
 class NumpyDenoiser:
-    """A denoiser whose network is ``function(x, t, conditions) -> out``."""
+    """A denoiser whose network is ``function(x, t, conditions) -> out``.
+
+    A second time is among the conditions, by its name.
+    """
 
     def __init__(self, spec, function):
         self.spec = spec
@@ -12,9 +15,13 @@ class NumpyDenoiser:
         self.rows = []
 
     def bind(self, buffers):
+        rest = buffers.conditions
+        if self.spec.second_time is not None:
+            rest = {self.spec.second_time.name: buffers.second, **rest}
+
         def call():
             self.rows.append(len(buffers.t))
-            buffers.out[:] = self.function(buffers.x, buffers.t, buffers.conditions)
+            buffers.out[:] = self.function(buffers.x, buffers.t, rest)
 
         return call
 

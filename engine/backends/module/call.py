@@ -30,7 +30,9 @@ class CallError(BackendError):
 
 
 class ModuleCall(torch.nn.Module):
-    """A module as (x, t, *conditions) -> one tensor, whatever the form of its own call.
+    """A module as (x, t, *rest) -> one tensor, whatever the form of its own call.
+
+    The rest is the second time of a network of two, and the conditions.
 
     Conditions of a half dtype come in as float32. The module gets them in the spec's dtype; or,
     where it had weights of that dtype and was cast, in what became of those.
@@ -56,11 +58,12 @@ class ModuleCall(torch.nn.Module):
         self.module = module
         self.training = False  # the module's own flags count, which its owner may turn
         self._output = check_output(output)
-        inputs = [spec.name, spec.time.name, *(c.name for c in spec.conditions)]
-        self._names = _names(module, inputs)
+        self._names = _names(module, list(spec.input_names))
         self._halves = [_half(module, c.dtype) for c in spec.conditions]
+        if spec.second_time is not None:
+            self._halves.insert(0, None)
 
-    def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         """The module's output for the spec's inputs in their order.
 
         Raises:
@@ -68,7 +71,7 @@ class ModuleCall(torch.nn.Module):
         """
         cast = [
             value if half is None else self._rounded(value, *half)
-            for value, half in zip(conditions, self._halves, strict=True)
+            for value, half in zip(rest, self._halves, strict=True)
         ]
         by_place, by_name = [], {}
         for value, name in zip((x, t, *cast), self._names, strict=True):

@@ -142,9 +142,10 @@ class TorchModuleDenoiser:
         buffers: NetworkBuffers,
         run: Callable[..., torch.Tensor],
     ) -> Callable[[], None]:
-        conditions = [buffers.conditions[c.name] for c in self.spec.conditions]
+        x, t, *rest = buffers.inputs(self.spec).values()
         own = [c.dtype == "float32" for c in self.spec.conditions]  # others say what they are
-        x, t, out, dtype = buffers.x, buffers.t, buffers.out, self.dtype
+        own = [*(False for _ in self.spec.times[1:]), *own]
+        out, dtype = buffers.out, self.dtype
         kind = self.device.type
 
         def call() -> None:
@@ -152,7 +153,7 @@ class TorchModuleDenoiser:
                 check_threads()
             # inference mode would leave tensors in the module that can't be trained with
             with torch.no_grad(), _no_autocast(kind), _products(self.device, self._tf32):
-                cast = [c.to(dtype) if yes else c for c, yes in zip(conditions, own, strict=True)]
+                cast = [c.to(dtype) if yes else c for c, yes in zip(rest, own, strict=True)]
                 try:
                     result = run(x.to(dtype), t, *cast)
                 except IndexError as error:
@@ -178,10 +179,9 @@ class TorchModuleDenoiser:
 
 def _call_text(spec: DenoiserSpec, *inputs: torch.Tensor) -> str:
     """How the module was called, for the traceback of what it raised."""
-    names = (spec.name, spec.time.name, *(c.name for c in spec.conditions))
     listed = (
         f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-        for name, value in zip(names, inputs, strict=True)
+        for name, value in zip(spec.input_names, inputs, strict=True)
     )
     return f"revstep called the module with {', '.join(listed)}, in the spec's order"
 

@@ -22,7 +22,7 @@ from torch import nn
 from revstep.engine.backends.module.cast import copy_module
 from revstep.engine.backends.module.denoiser import DTYPES, NAMES, prepare_module
 from revstep.engine.backends.protocol import NetworkBuffers
-from revstep.engine.program.points import point
+from revstep.engine.program.points import point, second_time
 from revstep.engine.spec.precisions import FORWARD_BOUNDS
 from revstep.engine.spec.prediction import PRECONDITIONED
 
@@ -131,11 +131,14 @@ def _inputs(
     indices = [spec.schedule.steps * TIMES[i % len(TIMES)] for i in range(rows)]
     points = [point(spec, float(t)) for t in spec.schedule.from_index(np.array(indices))]
     buffers.t[:] = [p.time for p in points]
+    if buffers.second is not None:
+        clean = point(spec, spec.schedule.clean)
+        buffers.second[:] = [second_time(spec, p, clean) for p in points]
     noise = np.random.default_rng(0).standard_normal((2, rows, *spec.shape)).astype(np.float32)
     if spec.prediction not in PRECONDITIONED:  # whose input has a spread of 1
         size = [math.hypot(0.5 * p.alpha, p.sigma) for p in points]
         noise *= np.array(size, np.float32).reshape(-1, *(1 for _ in spec.shape))
-    rest = [buffers.t, *(buffers.conditions[c.name] for c in spec.conditions)]
+    _, *rest = buffers.inputs(spec).values()
     return (
         [torch.from_numpy(x).to(device) for x in noise],
         [torch.from_numpy(value).to(device) for value in rest],

@@ -195,7 +195,7 @@ class TrtDenoiser:
 def _check_plan(plan: TrtPlan, spec: DenoiserSpec) -> None:
     wanted = {
         spec.name: (spec.shape, None),
-        spec.time.name: ((), "float32"),
+        **{time.name: ((), "float32") for time in spec.times},
         **{c.name: (c.shape, c.interface) for c in spec.conditions},
     }
     if set(plan.inputs) != set(wanted):

@@ -36,6 +36,7 @@ from revstep.engine.program.samplers.dpm_solver import (
 )
 from revstep.engine.program.samplers.euler import Euler, EulerAncestral
 from revstep.engine.program.samplers.flow import FlowEuler, FlowHeun
+from revstep.engine.program.samplers.flow_map import FlowMap
 from revstep.engine.program.samplers.heun import EDM, Heun
 from revstep.engine.program.samplers.langevin import Langevin, PredictorCorrector, ReverseSDE
 from revstep.engine.program.samplers.linear_multistep import IPNDM, LMS, PNDM
@@ -69,6 +70,7 @@ __all__ = [
     "EulerAncestral",
     "FlowEuler",
     "FlowHeun",
+    "FlowMap",
     "FunctionSampler",
     "Heun",
     "Langevin",
@@ -109,6 +111,7 @@ SAMPLERS: dict[str, type[BaseSampler]] = {
     "lcm": LCM,
     "consistency": Consistency,
     "repaint": RePaint,
+    "flow_map": FlowMap,
 }
 
 

@@ -109,6 +109,8 @@ class Worker:
         buffers = NetworkBuffers.allocate(spec, rows)
         taken = np.arange(rows) % len(parity["t"])
         buffers.x[:], buffers.t[:] = parity["x"][taken], parity["t"][taken]
+        if buffers.second is not None:
+            buffers.second[:] = parity["second"][taken]
         for name, values in buffers.conditions.items():
             values[:] = parity[f"cond.{name}"][taken]
         call = self._calls[rows] = self._denoiser.bind(buffers)

@@ -29,7 +29,7 @@ from revstep.schedules import VESchedule, VPSchedule
 STABLE = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
 ZERO = dataclasses.replace(STABLE, zero_terminal_snr=True)
 SCALED = ("euler", "euler_ancestral", "heun", "lms", "dpm2", "dpm2_ancestral")
-OF_OTHERS = ("lcm", "langevin", "repaint", "flow_euler", "flow_heun")
+OF_OTHERS = ("lcm", "langevin", "repaint", "flow_euler", "flow_heun", "flow_map")
 UNIT = ("ddim", "ddpm", "pndm", "dpmpp_2m", "dpmpp_2s", "unipc")
 
 

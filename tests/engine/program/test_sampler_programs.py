@@ -12,7 +12,7 @@ from specs import spec_of
 from proofs.float64_rows import run_rows
 from proofs.oracles.case import noise_of_call
 from proofs.oracles.network import TestNetwork
-from revstep import DenoiserSpec, Engine, TimeInput, build_program
+from revstep import DenoiserSpec, Engine, SecondTime, TimeInput, build_program
 from revstep.engine.program.samplers import SAMPLERS, UniPC, make_sampler
 from revstep.errors import ProgramError
 from revstep.grids import TimeGrid
@@ -31,9 +31,18 @@ FLOW = DenoiserSpec(
 )
 VE = DenoiserSpec(shape=SHAPE, schedule=VESchedule(steps=25, sigma_max=20.0), prediction="score")
 EDM = DenoiserSpec.edm(SHAPE)
-SPECS = {"flow_euler": FLOW, "flow_heun": FLOW, "consistency": EDM, "edm": EDM, "reverse_sde": VE}
+TWO_TIMES = dataclasses.replace(
+    FLOW, prediction="average_velocity", second_time=SecondTime(kind="thousand")
+)
+SPECS = {
+    **{"flow_euler": FLOW, "flow_heun": FLOW, "flow_map": TWO_TIMES},
+    **{"consistency": EDM, "edm": EDM, "reverse_sde": VE},
+}
 SMALL = {"repaint": {"jump_length": 2, "repeats": 2}, "langevin": {"repeats": 2}}
-STOCHASTIC = {"edm": {"churn": 10.0}, "ddim": {"eta": 0.7}, "unipc": {"order": 3}}
+STOCHASTIC = {
+    **{"edm": {"churn": 10.0}, "ddim": {"eta": 0.7}, "unipc": {"order": 3}},
+    "flow_map": {"gamma": 0.5},
+}
 
 SLOTS = {
     **dict.fromkeys(SAMPLERS, 0),
@@ -80,13 +89,16 @@ def test_a_whole_run_is_its_rows_in_float64_to_float32s_rounding(name):
         rows = [normals(key, index, stream, size) for key in (41, 42)]
         return np.stack(rows).astype(np.float64).reshape(count, *SHAPE)
 
-    denoiser = NumpyDenoiser(
-        spec, lambda x, t, _: network.output(x.astype(np.float64), t[0]).astype(np.float32)
-    )
+    def function(x, t, rest):
+        second = (values[0] for values in rest.values())
+        return network.output(x.astype(np.float64), t[0], *second).astype(np.float32)
+
+    denoiser = NumpyDenoiser(spec, function)
     got = Engine(denoiser).sample(count, sampler=sampler, steps=12, seed=41).x
     program = build_program(spec, sampler, 12)
     start = program.start[1] * draw(0, 1)
-    want, _ = run_rows(program, start, network.output, lambda row: draw(row, 0))
+    two = spec.second_time is not None
+    want, _ = run_rows(program, start, network.output, lambda row: draw(row, 0), two_times=two)
     scale = max(1.0, float(np.max(np.abs(want))))
     assert float(np.max(np.abs(got - want))) <= 2e-5 * scale
     assert float(np.std(want)) > 0.1
@@ -223,10 +235,11 @@ ON_X0 = {name for name in SAMPLERS if name.startswith("dpmpp_")} | {"unipc"}
 def flow_run(name, first):
     """(rows, final state) from time ``first`` on; x0 methods forget like 1 / log(1 - first)."""
     grid = TimeGrid(sigmas=(first, 0.9, 0.75, 0.5, 0.3, 0.1, 0.0))
-    program = build_program(FLOW, make_sampler(name, **SMALL.get(name, {})), grid=grid)
-    return program.rows, run_rows(
-        program, noise_of_call(-1), TestNetwork(FLOW).output, noise_of_call
-    )[0]
+    spec = TWO_TIMES if name == "flow_map" else FLOW
+    program = build_program(spec, make_sampler(name, **SMALL.get(name, {})), grid=grid)
+    network, two = TestNetwork(spec).output, spec.second_time is not None
+    end, _ = run_rows(program, noise_of_call(-1), network, noise_of_call, two_times=two)
+    return program.rows, end
 
 
 @pytest.mark.parametrize("name", sorted(set(SAMPLERS) - NO_LIMIT))

@@ -6,7 +6,7 @@ import sys
 import pytest
 from specs import spec_of
 
-from revstep import TimeInput
+from revstep import SecondTime, TimeInput
 from revstep.engine.program.table import build_program
 from revstep.samplers import SAMPLERS
 from revstep.schedules import FlowSchedule
@@ -19,6 +19,8 @@ def _calls(name, steps):
     flow = name.startswith("flow_")
     process = {"schedule": FlowSchedule(), "prediction": "flow"} if flow else {}
     time = TimeInput(kind="unit" if flow else "index", fractions=True)
+    if name == "flow_map":
+        process["second_time"] = SecondTime(kind="unit")
     spec = spec_of(shape=(4,), time=time, value_range=(-1.0, 1.0), clip=True, **process)
     build_program(spec, name, 3)  # what is made once
     count = 0

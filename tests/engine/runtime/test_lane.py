@@ -7,7 +7,7 @@ import pytest
 from eager_loop import eager_loop
 from networks import NumpyDenoiser
 
-from revstep import Condition, DenoiserSpec, NetworkBuffers, build_program
+from revstep import Condition, DenoiserSpec, NetworkBuffers, SecondTime, build_program
 from revstep.engine.devices.host import HostDevice
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.lane import Lane
@@ -28,6 +28,9 @@ SPECS = (
     SPEC,
     dataclasses.replace(SPEC, schedule=FlowSchedule(), prediction="flow"),
     dataclasses.replace(SPEC, schedule=VESchedule(), prediction="epsilon"),
+    dataclasses.replace(
+        SPEC, schedule=FlowSchedule(), prediction="jump", second_time=SecondTime(name="r")
+    ),
 )
 
 
@@ -35,6 +38,8 @@ def network(x, t, conditions):
     """Element by element, so that a row's bits don't depend on its batch."""
     shape = (-1, 1, 1)
     shift = 0.01 * t.reshape(shape) + conditions["shift"].reshape(shape)
+    if "r" in conditions:
+        shift = shift - 0.02 * conditions["r"].reshape(shape)
     return 0.9 * x + 0.02 * shift
 
 

@@ -23,12 +23,16 @@ def test_x0_is_recovered_from_what_the_network_predicts(prediction, alpha, sigma
         # x and v as a rotation: v = alpha eps - sigma x0 (Salimans & Ho 2022)
         "v_prediction": alpha * EPS - sigma * X0,
         "flow": EPS - X0,
+        "average_velocity": EPS - X0,
+        "jump": end[0] * X0 + end[1] * EPS,
         "score": -EPS / sigma,
         "mean": (end[0] * v * X0 + r * end[1] ** 2 * x) / sigma**2,
         "edm": raw_output(x / alpha, sigma / alpha, sigma_data),
         "edm_v": -raw_output(x / alpha, sigma / alpha, sigma_data),
     }
-    p_x, p_m = x0_coefficients(prediction, alpha, sigma, training_end=end, sigma_data=sigma_data)
+    p_x, p_m = x0_coefficients(
+        prediction, alpha, sigma, training_end=end, end=end, sigma_data=sigma_data
+    )
     assert p_x * x + p_m * outputs[prediction] == pytest.approx(X0, rel=1e-9)
 
 
