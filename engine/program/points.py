@@ -105,7 +105,7 @@ def takes_between(spec: DenoiserSpec, time: TimeInput | SecondTime) -> bool:
 
 def _ends_at_zero(spec: DenoiserSpec, time: SecondTime) -> bool:
     """Whether the clean end is the number 0 in this unit."""
-    if spec.isinstance(schedule, UnitTimeSchedule) and time.kind in ("unit", "thousand"):
+    if spec.schedule.unit_time and time.kind in ("unit", "thousand"):
         return True
     return time.kind == "sigma"
 
