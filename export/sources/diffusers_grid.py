@@ -19,6 +19,7 @@ from revstep.engine.spec.grids import (
     ShiftedGrid,
     TrailingGrid,
 )
+from revstep.engine.spec.grids.shifted import flow_shift
 from revstep.engine.spec.schedule import VPSchedule
 
 NOISE_GRIDS: dict[str, type[KarrasGrid] | type[ExponentialGrid] | type[BetaGrid]] = {
@@ -79,15 +80,23 @@ def _clipped_first(values: dict[str, Any], schedule: VPSchedule) -> float | None
     return None if kept == schedule.steps else kept - 1.0
 
 
-def flow_grid(values: dict[str, Any]) -> str | Grid:
+def flow_grid(values: dict[str, Any], tokens: int | None = None) -> str | Grid:
     """The grid of a flow-matching scheduler's config.
 
-    diffusers shifts the lower end of its linspace, and then all of it again.
+    diffusers shifts the lower end of its linspace, and then all of it again; a shift that depends
+    on the picture's size only once.
+
+    Args:
+        values: The config, over the defaults.
+        tokens: Tokens of the picture, for such a shift.
     """
-    _refuse_dynamic(values, "shift")
-    shift, terminal = float(values["shift"]), values.get("shift_terminal")
-    total = values["num_train_timesteps"]
-    lowest = _shifted(1.0 / total, shift)
+    terminal, total = values.get("shift_terminal"), values["num_train_timesteps"]
+    if values.get("use_dynamic_shifting") and tokens is not None:
+        shift, lowest = _dynamic_shift(values, tokens), 1.0 / total
+    else:
+        _refuse_dynamic(values, "shift")
+        shift = float(values["shift"])
+        lowest = _shifted(1.0 / total, shift)
     if (chosen := _noise_grid(values)) is not None:
         return chosen(sigma_min=terminal or _shifted(lowest, shift), sigma_max=1.0)
     if shift == 1.0 and not terminal:
@@ -126,6 +135,17 @@ def _refuse_dynamic(values: dict[str, Any], field: str) -> None:
             "and a bundle has one. Set use_dynamic_shifting to false and "
             f"{field} to revstep.grids.flow_shift(tokens, ...) in scheduler_config.json"
         )
+
+
+def _dynamic_shift(values: dict[str, Any], tokens: int) -> float:
+    return flow_shift(
+        tokens,
+        base_shift=values["base_shift"],
+        max_shift=values["max_shift"],
+        base_tokens=values["base_image_seq_len"],
+        max_tokens=values["max_image_seq_len"],
+        kind=values["time_shift_type"],
+    )
 
 
 def _shifted(t: float, shift: float) -> float:

@@ -90,7 +90,7 @@ class Sampling:
         object.__setattr__(self, "spec_fields", SpecFields(self.spec_fields))
 
 
-def read_scheduler(config: dict[str, Any]) -> Sampling:
+def read_scheduler(config: dict[str, Any], *, tokens: int | None = None) -> Sampling:
     """The meaning of a ``scheduler_config.json``, as of diffusers 0.42.
 
     What a key means that is left out is taken from the scheduler's own signature. For a spec of
@@ -104,6 +104,7 @@ def read_scheduler(config: dict[str, Any]) -> Sampling:
 
     Args:
         config: The file's values, or ``dict(scheduler.config)`` and its ``_class_name``.
+        tokens: Tokens of the picture, of which ``use_dynamic_shifting`` makes the shift.
 
     Raises:
         ExportError: An unknown scheduler or field, or one that a spec can't carry.
@@ -130,14 +131,14 @@ def read_scheduler(config: dict[str, Any]) -> Sampling:
         chosen = None
         if sampler is not None and name not in OF_TRAINING:
             chosen = choice_of(sampler, "diffusers")
-        return dataclasses.replace(_read(name, values), sampler=sampler, choice=chosen)
+        return dataclasses.replace(_read(name, values, tokens), sampler=sampler, choice=chosen)
     except (TypeError, ValueError) as error:
         raise ExportError(f"the scheduler's config is not valid: {error}") from error
 
 
-def _read(name: str, values: dict[str, Any]) -> Sampling:
+def _read(name: str, values: dict[str, Any], tokens: int | None) -> Sampling:
     if name in FLOW_SCHEDULERS:
-        return _flow(values, flow_grid(values))
+        return _flow(values, flow_grid(values, tokens))
     if name in EDM_SCHEDULERS:
         return _edm(values)
     if values.get("use_flow_sigmas"):

@@ -98,6 +98,16 @@ class Adapter:
             )
         return (found,) * self.axes if isinstance(found, int) else tuple(found)
 
+    def tokens(self, given: Given) -> int | None:
+        """Patches of the state, which a scheduler's shift may depend on; None: there are none."""
+        return None
+
+    def sampling(self, config: dict[str, Any], given: Given) -> Sampling:
+        """The meaning of the scheduler's config beside this network."""
+        from revstep.export.sources.diffusers_schedule import read_scheduler
+
+        return read_scheduler(config, tokens=self.tokens(given))
+
     def fractions(self, given: Given) -> bool:
         """Whether the network takes times between training indices."""
         return True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import Condition
+from revstep.engine.spec.grids import ShiftedGrid
 from revstep.export.sources.diffusers.adapter import FACTORY, Adapter, Given
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from revstep.export.sources.diffusers_schedule import Sampling
 
+LINSPACE, TRAILING = "linspace", "trailing"
 SIZE = (128, 128)  # of the pipeline: the config has none
 GUIDANCE = 3.5  # of the pipeline
 
@@ -46,6 +49,21 @@ class Flux(Adapter):
                 f"{found[0]}x{found[1]}"
             )
         return found
+
+    def tokens(self, given: Given) -> int:
+        """Patches of 2 x 2."""
+        rows, columns = self.size(given)
+        return rows * columns // 4
+
+    def sampling(self, config: dict[str, Any], given: Given) -> Sampling:
+        """The pipeline gives the scheduler times of its own to shift: 1, 1 - 1/N, ..., 1/N."""
+        found = super().sampling(config, given)
+        grid = found.spec_fields["grid"]
+        if isinstance(grid, ShiftedGrid):
+            grid = dataclasses.replace(grid, grid=TRAILING)
+        elif grid == LINSPACE:
+            grid = TRAILING
+        return dataclasses.replace(found, spec_fields={**found.spec_fields, "grid": grid})
 
     def conditions(self, given: Given) -> tuple[Condition, ...]:
         """The text, the pooled text, and the guidance of a distilled network."""

@@ -20,7 +20,7 @@ from revstep.export.sources.diffusers.parts import with_parts
 from revstep.export.sources.diffusers.place import Place, find_place
 from revstep.export.sources.diffusers.table import adapter_for
 from revstep.export.sources.diffusers.weights import load_network
-from revstep.export.sources.diffusers_schedule import Sampling, read_scheduler
+from revstep.export.sources.diffusers_schedule import Sampling
 from revstep.export.sources.module import check_arguments, export_module
 
 if TYPE_CHECKING:
@@ -137,7 +137,6 @@ def _read(
 ) -> tuple[Adapter, Given, Sampling]:
     where = place.denoiser / "config.json"
     config = read_config(where)
-    sampling = read_scheduler(read_config(place.scheduler))
     adapter, legacy = adapter_for(where, config)
     if text is not None:
         check_whole(text, "sequence_length", 1)
@@ -151,7 +150,7 @@ def _read(
         pixels=place.strides(2)[-1] if place.vae is not None else PIXELS,
     )
     adapter.check(given)
-    return adapter, given, sampling
+    return adapter, given, adapter.sampling(read_config(place.scheduler), given)
 
 
 def _state_size(adapter: Adapter, place: Place, size: Sequence[int]) -> tuple[int, ...]:

@@ -24,6 +24,11 @@ class SD3(Adapter):
             )
         return found
 
+    def tokens(self, given: Given) -> int:
+        """Patches."""
+        rows, columns = self.size(given)
+        return rows * columns // int(given.values["patch_size"]) ** 2
+
     def conditions(self, given: Given) -> tuple[Condition, ...]:
         """The text, and the pooled text."""
         return (

@@ -1,0 +1,282 @@
+"""The text encoders, tokenizers and VAE of a pipeline's folder give what its own pipeline does."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+diffusers = pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+import pipelines  # noqa: E402
+from vocabularies import write_clip_tokenizer  # noqa: E402
+
+from revstep.engine.errors import ExportError  # noqa: E402
+from revstep.engine.parts.tokenizer import PromptTokenizer  # noqa: E402
+from revstep.export.sources.diffusers.folder import load_diffusers_checkpoint  # noqa: E402
+
+PROMPTS = ["a red fox in the snow, oil on canvas", "the cat"]
+T5 = 20  # ids of T5
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A function: the folder of a small pipeline, made once."""
+    root, made = tmp_path_factory.mktemp("pipelines"), {}
+
+    def folder(name):
+        if name not in made:
+            made[name] = getattr(pipelines, name)(root / name)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture
+def copy(folders, tmp_path):
+    """A function: a copy of a folder, to damage."""
+    return lambda name="stable_diffusion": shutil.copytree(folders(name), tmp_path / "copy")
+
+
+def encoded(checkpoint, prompts):
+    """The conditions of the prompts, by the modules and the tokenizers of a checkpoint."""
+    found = {}
+    for encoder in checkpoint.spec.encoders:
+        values = {}
+        for tokenizer in encoder.tokenizers:
+            file = checkpoint.files[tokenizer.file]
+            values |= PromptTokenizer(file, tokenizer).encode(prompts)
+        inputs = [torch.tensor(values[c.name]) for c in encoder.inputs]
+        with torch.no_grad():
+            out = checkpoint.encoders[encoder.name](*inputs)
+        outs = (out,) if torch.is_tensor(out) else out
+        found |= dict(zip(encoder.conditions, (o.numpy() for o in outs), strict=True))
+    return found
+
+
+def loaded(folder, **options):
+    checkpoint = load_diffusers_checkpoint(folder, **options)
+    checkpoint.check()
+    return checkpoint
+
+
+def assert_close(found, **wanted):
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value.numpy(), atol=2e-5, err_msg=name)
+
+
+def test_stable_diffusion_has_the_last_state_of_clip(folders):
+    folder = folders("stable_diffusion")
+    checkpoint = loaded(folder)
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    with torch.no_grad():
+        text, null = pipeline.encode_prompt(PROMPTS, "cpu", 1, True)
+    assert_close(encoded(checkpoint, PROMPTS), encoder_hidden_states=text)
+    assert_close(encoded(checkpoint, ["", ""]), encoder_hidden_states=null)
+    (ids,) = checkpoint.spec.encoders[0].inputs
+    np.testing.assert_array_equal(ids.null, pipeline.tokenizer("", padding="max_length").input_ids)
+
+
+def test_sdxl_has_both_clips_and_zeros_for_nothing(folders):
+    folder = folders("stable_diffusion_xl")
+    checkpoint = loaded(folder)
+    pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(folder)
+    with torch.no_grad():
+        text, _, pooled, _ = pipeline.encode_prompt(PROMPTS, do_classifier_free_guidance=False)
+    assert_close(encoded(checkpoint, PROMPTS), encoder_hidden_states=text, text_embeds=pooled)
+    nulls = {c.name: c.null for c in checkpoint.spec.conditions}
+    assert nulls["encoder_hidden_states"] == nulls["text_embeds"] == 0.0
+    side = pipelines.PIXELS
+    np.testing.assert_array_equal(nulls["time_ids"], [side, side, 0, 0, side, side])
+
+
+def test_stable_diffusion_3_has_two_clips_beside_each_other_and_then_t5(folders):
+    folder = folders("stable_diffusion_3")
+    checkpoint = loaded(folder, sequence_length=77 + T5)
+    pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(folder)
+    with torch.no_grad():
+        text, _, pooled, _ = pipeline.encode_prompt(
+            PROMPTS, None, None, do_classifier_free_guidance=False, max_sequence_length=T5
+        )
+    found = encoded(checkpoint, PROMPTS)
+    assert_close(found, encoder_hidden_states=text, pooled_projections=pooled)
+
+
+def test_stable_diffusion_3_without_t5_has_zeros_in_its_place(copy):
+    folder = copy("stable_diffusion_3")
+    pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(
+        folder, text_encoder_3=None, tokenizer_3=None
+    )
+    with torch.no_grad():
+        text, _, pooled, _ = pipeline.encode_prompt(
+            PROMPTS, None, None, do_classifier_free_guidance=False, max_sequence_length=T5
+        )
+    assert not text[:, 77:].any()
+    for part in ("text_encoder_3", "tokenizer_3"):
+        shutil.rmtree(folder / part)
+    checkpoint = loaded(folder, sequence_length=77 + T5)
+    found = encoded(checkpoint, PROMPTS)
+    assert_close(found, encoder_hidden_states=text, pooled_projections=pooled)
+
+
+def test_flux_has_clips_pooled_output_and_t5(folders):
+    folder = folders("flux")
+    checkpoint = loaded(folder, sequence_length=T5, size=(pipelines.PIXELS,) * 2)
+    pipeline = diffusers.FluxPipeline.from_pretrained(folder)
+    with torch.no_grad():
+        text, pooled, _ = pipeline.encode_prompt(PROMPTS, None, max_sequence_length=T5)
+    found = encoded(checkpoint, PROMPTS)
+    assert_close(found, encoder_hidden_states=text, pooled_projections=pooled)
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_flux_has_the_times_that_its_pipeline_gives_the_scheduler(copy, dynamic):
+    folder = copy("flux")
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "use_dynamic_shifting": dynamic}))
+    spec = loaded(folder, sequence_length=T5, size=(96, 128)).spec
+    pipeline = diffusers.FluxPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline("a fox", height=96, width=128, num_inference_steps=5, max_sequence_length=T5,
+             output_type="latent")  # fmt: skip
+    times = spec.grid_of().natural_times(spec.schedule, spec.time, 5)
+    np.testing.assert_allclose(times, pipeline.scheduler.sigmas[:-1].numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_3"])
+def test_the_vae_goes_both_ways_as_the_pipelines_own(folders, name):
+    checkpoint = loaded(folders(name))
+    vae = diffusers.AutoencoderKL.from_pretrained(folders(name) / "vae")
+    spec = checkpoint.spec
+    assert spec.decoder.scale == vae.config.scaling_factor
+    assert spec.decoder.shift == (vae.config.shift_factor or 0.0)
+    with torch.no_grad():
+        latents = torch.randn(2, *spec.shape)
+        pictures = vae.decode(latents).sample
+        torch.testing.assert_close(checkpoint.decoder(latents), pictures)
+        mean = vae.encode(pictures).latent_dist.mean
+        torch.testing.assert_close(checkpoint.picture_encoder(pictures), mean)
+    assert pictures.shape[1:] == spec.decoder.shape == spec.picture_encoder.shape
+
+
+def test_a_vae_with_a_mean_and_spread_of_each_channel_has_them_in_both_directions(copy):
+    folder = copy("stable_diffusion_xl")
+    path = folder / "vae" / "config.json"
+    config = json.loads(path.read_text())
+    mean, spread = [-1.5, 0.5, 0.0, 2.0], [8.0, 5.0, 1.0, 4.0]
+    path.write_text(json.dumps({**config, "latents_mean": mean, "latents_std": spread}))
+    checkpoint = loaded(folder)
+    vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae")
+    mean, spread = (torch.tensor(v).view(1, 4, 1, 1) for v in (mean, spread))
+    with torch.no_grad():
+        latents = torch.randn(1, *checkpoint.spec.shape)
+        pictures = vae.decode(latents * spread + mean).sample
+        torch.testing.assert_close(checkpoint.decoder(latents), pictures)
+        torch.testing.assert_close(
+            checkpoint.picture_encoder(pictures) * spread + mean,
+            vae.encode(pictures).latent_dist.mean,
+        )
+
+
+def test_large_pictures_are_decoded_in_tiles_of_the_vaes_own_size(folders):
+    folder = folders("stable_diffusion")
+    assert loaded(folder).spec.decoder.tile is None
+    side = 4 * 129
+    spec = load_diffusers_checkpoint(folder, size=(side, 256)).spec
+    assert spec.decoder.tile == (16, 16)
+    assert spec.decoder.shape == (3, side, 256)
+
+
+def test_a_clip_tokenizer_of_fewer_ids_makes_the_text_shorter(copy):
+    folder = copy()
+    write_clip_tokenizer(folder / "tokenizer", length=32)
+    checkpoint = loaded(folder)
+    assert checkpoint.spec.conditions[0].shape == (32, 32)
+    assert checkpoint.spec.encoders[0].tokenizers[0].length == 32
+
+
+def test_a_checker_of_pictures_is_named_as_left_out(copy, caplog):
+    folder = copy()
+    (folder / "safety_checker").mkdir()
+    with caplog.at_level(logging.WARNING):
+        load_diffusers_checkpoint(folder)
+    assert "safety_checker/, which the bundle does not have" in caplog.text
+    assert "its pictures are not checked" in caplog.text
+
+
+def renamed(folder, part, name):
+    """Changes the class of a part."""
+    path = folder / "model_index.json"
+    index = json.loads(path.read_text())
+    index[part][-1] = name
+    path.write_text(json.dumps(index))
+
+
+DAMAGE = {
+    "no vocabulary": (
+        lambda f: (f / "tokenizer" / "merges.txt").unlink(),
+        r"tokenizer has no vocabulary: neither tokenizer\.json nor vocab\.json and merges\.txt; "
+        "copy the missing file",
+    ),
+    "no tokenizer": (
+        lambda f: shutil.rmtree(f / "tokenizer"), "tokenizer is missing, so no prompt can be read"
+    ),
+    "no config": (
+        lambda f: (f / "tokenizer" / "tokenizer_config.json").unlink(),
+        r"tokenizer_config\.json is missing; save it whole",
+    ),
+    "another tokenizer": (
+        lambda f: (f / "tokenizer" / "tokenizer_config.json").write_text(
+            '{"tokenizer_class": "BertTokenizer"}'
+        ),
+        "unknown tokenizer_class 'BertTokenizer'",
+    ),
+    "a damaged vocabulary": (
+        lambda f: (f / "tokenizer" / "vocab.json").write_text("{"), "can't be read as a CLIPTok"
+    ),
+    "no weights": (
+        lambda f: (f / "text_encoder" / "model.safetensors").unlink(),
+        r"text_encoder has no model\.safetensors; save it",
+    ),
+    "pickled weights": (
+        lambda f: (f / "text_encoder" / "model.safetensors").rename(
+            f / "text_encoder" / "pytorch_model.bin"
+        ),
+        r"pytorch_model\.bin is pickled.*from transformers import CLIPTextModel as M",
+    ),
+    "another encoder": (
+        lambda f: renamed(f, "text_encoder", "CLIPSegModel"),
+        "is of class 'CLIPSegModel'; carried here: CLIPTextModel",
+    ),
+    "no config of the VAE": (
+        lambda f: (f / "vae" / "config.json").unlink(), r"vae/config\.json is missing"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_pipeline_is_refused_with_what_to_do(copy, kind):
+    folder = copy()
+    damage, message = DAMAGE[kind]
+    damage(folder)
+    with pytest.raises(ExportError, match=message):
+        load_diffusers_checkpoint(folder)
+
+
+def test_parts_of_different_models_are_refused(copy):
+    folder = copy()
+    pipelines.clip(width=16).save_pretrained(folder / "text_encoder")
+    with pytest.raises(ExportError, match="of width 16, and the denoiser takes 32"):
+        load_diffusers_checkpoint(folder)
+
+
+def test_weights_that_lack_a_layer_are_refused(copy):
+    folder = copy()
+    path = folder / "text_encoder" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": 4}))
+    with pytest.raises(ExportError, match=r"does not fit .* missing keys"):
+        load_diffusers_checkpoint(folder)
