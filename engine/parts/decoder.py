@@ -13,6 +13,7 @@ from revstep.engine.backends.onnx_cpu import CpuSession, onnx_session
 from revstep.engine.backends.signature import check_dims
 from revstep.engine.errors import NonFiniteError
 from revstep.engine.parts.network import ROWS_A_CALL
+from revstep.engine.parts.tiles import decode_tiles
 from revstep.engine.spec.denoiser import Decoder
 
 WHO = "the bundle's latent decoder, whatever runs its denoiser,"
@@ -41,8 +42,12 @@ class LatentDecoder:
             else contextlib.nullcontext(onnx_session(graph, gpu=gpu, who=WHO))
         )
         with self._shared as session:
-            check_dims(graph, "the output", session.get_outputs()[0].shape, (1, *spec.shape))
-            self._input = session.get_inputs()[0].name
+            given, made = session.get_inputs()[0], session.get_outputs()[0]
+            if spec.tile is None:
+                check_dims(graph, "the output", made.shape, (1, *spec.shape))
+            else:
+                check_dims(graph, "the input", given.shape, (*given.shape[:2], *spec.tile))
+            self._input = given.name
 
     def __call__(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, *latent shape) float32 to (n, *decoded shape) float32."""
@@ -50,8 +55,16 @@ class LatentDecoder:
         for first in range(0, len(latents), ROWS_A_CALL):
             part = latents[first : first + ROWS_A_CALL]
             scaled = part / np.float32(self._spec.scale) + np.float32(self._spec.shift)
-            with self._shared as session:
-                out[first : first + len(part)] = session.run(None, {self._input: scaled})[0]
+            whole = self._spec.tile is None
+            out[first : first + len(part)] = (
+                self._run(scaled) if whole else decode_tiles(scaled, self._spec, self._run)
+            )
         if not np.all(np.isfinite(out)):
             raise NonFiniteError("the decoder gave NaN or infinity: check the latent scale")
         return out
+
+    def _run(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        with self._shared as session:
+            pictures: NDArray[np.float32] = session.run(None, {self._input: latents})[0]
+        return pictures
+
