@@ -67,4 +67,3 @@ class LatentDecoder:
         with self._shared as session:
             pictures: NDArray[np.float32] = session.run(None, {self._input: latents})[0]
         return pictures
-
