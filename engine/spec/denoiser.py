@@ -306,8 +306,6 @@ class DenoiserSpec:
                 del values[name]
         if isinstance(self.grid, Grid):
             values["grid"] = self.grid.to_dict()
-        if self.second_time is None:  # as bundles were before there was any
-            del values["second_time"]
         return keyed(values)
 
     @classmethod

@@ -65,6 +65,8 @@ def draw_shard(engine: Engine, plan: Plan, shard: Shard, folder: Path) -> None:
     }
     for name, values in (request.conditions or {}).items():
         columns[f"condition.{name}"] = array_from(values, name)
+    if isinstance(request.prompt, list):
+        columns["prompt"] = np.array(request.prompt)
     write_shard(folder / plan.file_name(shard), samples.numpy(), columns, plan.format)
 
 

@@ -24,6 +24,8 @@ from revstep.engine.system.machine import processor
 FORMATS = ("parquet", "npy")
 SHARD_SIZE, SHARD_BYTES = 1024, 256 << 20  # at most, where nothing else is asked for
 VERSION = 1
+ARRAYS = ("conditions", "inputs")
+TEXT = ("prompts", "negative_prompt")
 GRAPHS = (".onnx", ".data", ".plan")
 RUNTIME = (
     *("backend", "version", "device", "gpu", "provider"),
@@ -63,6 +65,9 @@ class Plan:
         clip: As in ``Engine.sample``.
         decode: Whether a bundle's latent decoder runs.
         conditions: name -> (m, *shape), in turn.
+        inputs: Of the bundle's encoders: name -> (m, *shape), in turn.
+        prompts: Texts, in turn; empty: none.
+        negative_prompt: As in ``Engine.sample``.
         format: ``parquet`` or ``npy``.
         shard_size: Samples in a file.
     """
@@ -78,6 +83,9 @@ class Plan:
     clip: bool | None = None
     decode: bool = True
     conditions: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+    inputs: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+    prompts: tuple[str, ...] = ()
+    negative_prompt: str | None = None
     format: str = "parquet"
     shard_size: int = SHARD_SIZE
 
@@ -98,7 +106,8 @@ class Plan:
     @property
     def period(self) -> int:
         """So many samples have every value of every condition among them."""
-        return max((len(values) for values in self.conditions.values()), default=1)
+        given = (*self.conditions.values(), *self.inputs.values())
+        return max([1, len(self.prompts), *(len(values) for values in given)])
 
     def file_name(self, shard: Shard) -> str:
         """The name of a shard's file: the names sort as the samples do."""
@@ -115,6 +124,9 @@ class Plan:
             seed=(self.seed + first) % SEEDS,
             guidance=self.guidance,
             conditions={k: v[index % len(v)] for k, v in self.conditions.items()} or None,
+            inputs={k: v[index % len(v)] for k, v in self.inputs.items()} or None,
+            prompt=[self.prompts[k % len(self.prompts)] for k in index] if self.prompts else None,
+            negative_prompt=self.negative_prompt,
             grid=self.grid,
             compat=self.compat,
             clip=self.clip,
@@ -139,12 +151,16 @@ class Plan:
             **{
                 field.name: getattr(self, field.name)
                 for field in dataclasses.fields(self)
-                if field.name != "conditions"
+                if field.name not in ARRAYS and (field.name not in TEXT or self.prompts)
             },
             "options": dict(self.options),
-            "conditions": {
-                name: {"values": len(values), "sha256": _digest(values)}
-                for name, values in self.conditions.items()
+            **{
+                kind: {
+                    name: {"values": len(values), "sha256": _digest(values)}
+                    for name, values in given.items()
+                }
+                for kind in ARRAYS
+                if (given := getattr(self, kind)) or kind == "conditions"
             },
             "bundle": {"spec": manifest["spec"], "files": files},
             "rows": engine.fixed_rows,

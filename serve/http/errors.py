@@ -26,7 +26,13 @@ from revstep.serve.http.schema import ErrorReply
 
 LONGEST = 64  # of a name that is quoted
 MOST_SAID = 4  # of what is wrong with one field
-OBJECTS = ("sampler_options", "conditions", "null_conditions")  # fields with entries
+OBJECTS = (
+    "sampler_options",
+    "conditions",
+    "null_conditions",
+    "inputs",
+    "null_inputs",
+)  # fields with entries
 NO_OBJECT = ("missing", "model_attributes_type")  # no body; one of another kind, or another type
 RETRY_S = 1.0  # of a server that drains: another one may take it at once
 

@@ -16,6 +16,7 @@ from revstep.engine.nearest import unknown_names
 from revstep.engine.program.samplers import SAMPLERS, resolve_sampler
 from revstep.engine.program.samplers.choice import DEFAULT, chosen_sampler
 from revstep.engine.program.steps import default_steps
+from revstep.engine.runtime.request import RAW
 from revstep.engine.runtime.samples import picture_problem
 from revstep.engine.service.job import Job
 from revstep.engine.service.service import Service
@@ -37,6 +38,7 @@ SEED_BITS = 53  # of drawn seeds: every JSON reader has such whole numbers
 AS_GIVEN = (
     *("n", "steps", "guidance", "strength", "grid", "compat", "clip", "final", "decode"),
     *("start", "mask", "known", "noise", "conditions", "null_conditions"),
+    *RAW,
     *("priority", "previews", "deadline_s"),
 )
 REPEATING = ("repeats", "corrections")  # of samplers: network calls for each step
@@ -255,7 +257,9 @@ def _describe(name: str, service: Service, limits: Limits) -> ModelReply:
         batch=list(spec.batch),
         slots=service.slots,
         image=picture_problem(shape, value_range) is None,
-        conditions=[_condition(c) for c in spec.conditions],
+        conditions=[_condition(c, spec) for c in spec.conditions],
+        inputs=[_condition(c, spec) for e in spec.encoders for c in e.inputs],
+        prompt=any(e.tokenizers for e in spec.encoders),
         sampler=(spec.sampler or DEFAULT).name,
         samplers=sorted(SAMPLERS),
         grids=sorted(GRIDS),
@@ -264,7 +268,7 @@ def _describe(name: str, service: Service, limits: Limits) -> ModelReply:
     )
 
 
-def _condition(condition: Condition) -> ConditionReply:
+def _condition(condition: Condition, spec: DenoiserSpec) -> ConditionReply:
     low, high = condition.allowed or (None, None)
     null = np.asarray(condition.null) if condition.null is not None else None
     return ConditionReply(
@@ -272,6 +276,7 @@ def _condition(condition: Condition) -> ConditionReply:
         dtype=condition.dtype,
         shape=list(condition.shape),
         has_null=null is not None,
+        encoded=any(condition.name in e.conditions for e in spec.encoders),
         null=float(null) if null is not None and null.ndim == 0 else None,
         min=low,
         max=high,

@@ -24,6 +24,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = TypeAliasType("Numbers", "bool | int | Number | list[Numbers]")
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Name = Annotated[str, Field(max_length=256)]
+Prompt = Annotated[str, Field(max_length=16_384)]
 MAX_ENTRIES = 64  # of one field: a message for each of a million wrong ones would take minutes
 
 
@@ -100,6 +101,20 @@ class SampleRequest(BaseModel):
     null_conditions: dict[Name, Array] | None = Field(
         None, description="name -> value of the unconditional half (a negative prompt)"
     )
+    inputs: dict[Name, Array] | None = Field(
+        None, description="What the model's encoders take: name -> one value each, or one for all"
+    )
+    null_inputs: dict[Name, Array] | None = Field(
+        None, description="Likewise, of the unconditional half"
+    )
+    prompt: Prompt | Annotated[list[Prompt], Field(fail_fast=True)] | None = Field(
+        None, description="Text for the model's text encoder: for all, or one for each sample"
+    )
+    negative_prompt: Prompt | Annotated[list[Prompt], Field(fail_fast=True)] | None = Field(
+        None, description="What guidance leads away from; null: the empty prompt"
+    )
+    height: int | None = Field(None, ge=1, description="Of the pictures; a model has one size")
+    width: int | None = Field(None, ge=1, description="Likewise")
     start: Array | None = Field(None, description="Image-to-image: what to begin from")
     strength: Number | None = Field(None, description="With start: the share of the steps to run")
     mask: Array | None = Field(None, description="Inpainting: 1 keeps the known pixel, 0 fills it")
@@ -169,6 +184,7 @@ class ConditionReply(BaseModel):
     dtype: str
     shape: list[int] = Field(description="Of one sample's value; [] for a number")
     has_null: bool = Field(description="Whether it may be left out, and be guided")
+    encoded: bool = Field(description="Whether an encoder gives it, of inputs or a prompt")
     null: float | None = Field(description="The null value, where it is one number")
     min: int | None = Field(description="The smallest whole number allowed; null: any")
     max: int | None = Field(description="The largest")
@@ -192,6 +208,8 @@ class ModelReply(BaseModel):
     slots: int = Field(description="Network rows of the service's largest call")
     image: bool = Field(description="Whether output png is possible")
     conditions: list[ConditionReply]
+    inputs: list[ConditionReply] = Field(description="What the model's encoders take")
+    prompt: bool = Field(description="Whether one of them takes text")
     sampler: str = Field(description="The model's own sampler, where a request names none")
     samplers: list[str]
     grids: list[str]

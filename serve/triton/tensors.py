@@ -16,6 +16,8 @@ from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.sampler_choice import SamplerChoice
 
 CONDITIONS = ("conditions", "null_conditions")
+INPUTS = ("inputs", "null_inputs")
+MAPPINGS = (*CONDITIONS, *INPUTS)
 TYPES = {"bool": "BOOL", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
 
 
@@ -52,8 +54,10 @@ def inputs(spec: DenoiserSpec) -> tuple[Tensor, ...]:
         Tensor("sampler_options", "STRING", one),
         Tensor("steps", "INT32", one),
         Tensor("guidance", "FP64", each),
-        *(_condition(c, "conditions") for c in spec.conditions),
-        *(_condition(c, "null_conditions") for c in spec.conditions if spec.guidable),
+        *(_condition(c, "conditions", spec) for c in spec.conditions),
+        *(_condition(c, "null_conditions", spec) for c in spec.conditions if spec.guidable),
+        *(_condition(c, name, spec) for name in INPUTS for e in spec.encoders for c in e.inputs),
+        *_prompts(spec),
         Tensor("start", "FP32", states),
         Tensor("strength", "FP64", one),
         Tensor("mask", "FP32", (-1,) * len(states)),  # of any shape that broadcasts
@@ -98,11 +102,11 @@ def arguments(
     found: dict[str, Any] = {}
     for name, array in given.items():
         mapping, _, key = name.partition(".")
-        if mapping in CONDITIONS:
+        if mapping in MAPPINGS:
             found.setdefault(mapping, {})[key] = _each(array)
         else:
             found[name] = READERS.get(name, _one)(array, name)
-        if name in PER_SAMPLE or mapping in CONDITIONS:
+        if name in PER_SAMPLE or mapping in MAPPINGS:
             _check_samples(len(array), max_samples)
     if "n" in found:
         check_whole(found["n"], "n", 1)
@@ -117,9 +121,20 @@ def arguments(
     return found
 
 
-def _condition(condition: Condition, mapping: str) -> Tensor:
-    """A condition's input; one without a null value is needed, and Triton says so."""
-    needed = mapping == "conditions" and condition.null is None
+def _prompts(spec: DenoiserSpec) -> tuple[Tensor, ...]:
+    """Text, where an encoder takes it: for all samples, or one for each."""
+    if not any(e.tokenizers for e in spec.encoders):
+        return ()
+    return Tensor("prompt", "STRING", (-1,)), Tensor("negative_prompt", "STRING", (-1,))
+
+
+def _condition(condition: Condition, mapping: str, spec: DenoiserSpec) -> Tensor:
+    """A condition's input; one without a null value is needed, and Triton says so.
+
+    What an encoder may give is not.
+    """
+    encoded = any(condition.name in e.conditions for e in spec.encoders)
+    needed = mapping == "conditions" and condition.null is None and not encoded
     kind = TYPES[condition.interface]
     return Tensor(f"{mapping}.{condition.name}", kind, (-1, *condition.shape), optional=not needed)
 
@@ -143,11 +158,18 @@ def _one(array: NDArray[Any], name: str) -> Any:
     return array.item()
 
 
-def _text(array: NDArray[Any], name: str) -> str:
+def _text(array: Any, name: str) -> str:
+    """The one text of an array, or of its element."""
+    given = array.item() if hasattr(array, "item") else array
     try:
-        return bytes(array.item()).decode()
+        return bytes(given).decode()
     except UnicodeDecodeError:
-        raise ArgumentError(f"{name} must be UTF-8 text; got {array.item()!r:.60}", name) from None
+        raise ArgumentError(f"{name} must be UTF-8 text; got {given!r:.60}", name) from None
+
+
+def _texts(array: NDArray[Any], name: str) -> Any:
+    texts = [_text(value, name) for value in array]
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _seeds(array: NDArray[Any], name: str) -> Any:
@@ -173,6 +195,7 @@ def _options(text: str) -> dict[str, Any]:
 READERS: dict[str, Callable[[NDArray[Any], str], Any]] = {
     **dict.fromkeys(("sampler", "sampler_options", "grid", "compat", "final"), _text),
     **dict.fromkeys(("guidance", "start", "known", "mask", "noise"), _each),
+    **dict.fromkeys(("prompt", "negative_prompt"), _texts),
     "seed": _seeds,
 }
-PER_SAMPLE = frozenset({"seed", "guidance", "start", "known", "noise"})
+PER_SAMPLE = frozenset({"seed", "guidance", "start", "known", "noise", "prompt", "negative_prompt"})

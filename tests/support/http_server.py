@@ -1,9 +1,11 @@
 """A real uvicorn server on loopback, in a thread of the test."""
 
+import base64
 import contextlib
 import threading
 
 import httpx
+import numpy as np
 import uvicorn
 from serving import settle
 from stepwise import SECONDS, until
@@ -40,3 +42,9 @@ def client_of(services, **options):
         yield client
         for service in app.state.models.services().values():
             settle(service)
+
+
+def values_of(reply):
+    """The samples of a JSON reply, as its documentation says."""
+    found = np.frombuffer(base64.b64decode(reply["data"]), "<f4").reshape(reply["shape"])
+    return found.astype(np.float32)

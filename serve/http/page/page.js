@@ -25,14 +25,25 @@ function model() {
   return models.find((one) => one.name === get("model").value);
 }
 
-/* One field for each of the model's conditions: a list of classes, a number, or JSON. */
+function labelled(id, text, field) {
+  field.id = id;
+  const label = Object.assign(document.createElement("label"), { htmlFor: id, textContent: text });
+  return [label, field];
+}
+
+/* One field for each of the model's conditions that no encoder gives: a list of classes, a number,
+   or JSON; and where it takes text, two for prompts. */
 function showConditions() {
-  const fields = model().conditions.map((condition) => {
-    const id = `condition-${condition.name}`;
-    const label = Object.assign(document.createElement("label"), {
-      htmlFor: id,
-      textContent: condition.name,
-    });
+  const chosen = model();
+  const prompts = chosen.prompt ? ["prompt", "negative prompt"] : [];
+  const texts = prompts.map((name) => {
+    const field = document.createElement("textarea");
+    field.rows = 2;
+    field.dataset.prompt = name.replace(" ", "_");
+    return labelled(name.replace(" ", "-"), name, field);
+  });
+  const own = chosen.conditions.filter((condition) => !condition.encoded);
+  const fields = own.map((condition) => {
     let field = document.createElement("input");
     const few = condition.max !== null && condition.max - condition.min < 1000;
     if (condition.shape.length === 0 && few) {
@@ -45,11 +56,10 @@ function showConditions() {
     } else {
       field.placeholder = condition.has_null ? "none" : `JSON, shape [${condition.shape}]`;
     }
-    field.id = id;
     field.dataset.condition = condition.name;
-    return [label, field];
+    return labelled(`condition-${condition.name}`, condition.name, field);
   });
-  get("conditions").replaceChildren(...fields.flat());
+  get("conditions").replaceChildren(...texts.flat(), ...fields.flat());
 }
 
 function showModel() {
@@ -115,6 +125,9 @@ function asked() {
   };
   if (get("seed").value !== "") body.seed = Number(get("seed").value);
   if (get("grid").value !== "") body.grid = get("grid").value;
+  for (const field of document.querySelectorAll("[data-prompt]")) {
+    if (field.value.trim() !== "") body[field.dataset.prompt] = field.value.trim();
+  }
   const conditions = {};
   for (const field of document.querySelectorAll("[data-condition]")) {
     const text = field.value.trim();

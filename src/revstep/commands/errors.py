@@ -22,13 +22,13 @@ MACHINE_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOME
 OPTIONS = {
     name: "--" + name.replace("_", "-") for name in
     ("backend", "batch_size", "clip", "compat", "device", "guidance", "instances", "known", "mask",
-     "max_queue", "max_samples", "max_steps", "memory_limit", "opset",
-     "optimization_level", "precision", "seconds", "seed", "slots", "start", "steps",
+     "max_queue", "max_samples", "max_steps", "memory_limit", "negative_prompt", "opset",
+     "optimization_level", "precision", "prompt", "seconds", "seed", "slots", "start", "steps",
      "strength", "threads")
 } | {
     "n": "-n", "grid": "--time-grid", "output": "--module-output",
-    "conditions": "--class or --condition", "gpus": "--gpu", "batch": "--batch or --dynamic",
-    "bounds": "--forward-bound or --run-bound",
+    "conditions": "--class or --condition", "inputs": "--input", "gpus": "--gpu",
+    "batch": "--batch or --dynamic", "bounds": "--forward-bound or --run-bound",
 }  # fmt: skip
 
 P = ParamSpec("P")
@@ -113,6 +113,8 @@ def option(argument: Argument) -> str:
     name, value = argument
     if name == "conditions" and isinstance(value, Mapping) and value:
         return " ".join(f"--condition {key}=VALUE" for key in value)
+    if name == "inputs" and isinstance(value, Mapping) and value:
+        return " ".join(f"--input {key}=VALUE" for key in value)
     if name not in OPTIONS:
         return str(argument)
     shown = value is not ... and value is not True and not isinstance(value, Mapping)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from revstep.commands.conditions import given_conditions
+from revstep.commands.conditions import given_conditions, given_inputs
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.output import counter, print_json, progress_bars
@@ -18,7 +18,9 @@ from revstep.commands.shared_options import (
     Backend,
     Compat,
     Device,
+    EncoderInput,
     Guidance,
+    NegativePrompt,
     Precision,
     SamplerName,
     SamplerOptions,
@@ -55,6 +57,11 @@ def generate(
         list[str] | None,
         typer.Option(help="name=value, a list, a range or a .npy file, in turn; repeatable."),
     ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Text for the bundle's text encoder, in turn.")
+    ] = None,
+    negative_prompt: NegativePrompt = None,
+    input_: EncoderInput = None,
     set_: SamplerOptions = None,
     time_grid: TimeGrid = None,
     compat: Compat = None,
@@ -100,6 +107,8 @@ def generate(
         n=n, seed=seed or 0, sampler=chosen.name, options=dict(chosen.options), steps=steps,
         guidance=guidance, grid=time_grid, compat=compat or chosen.compat,
         conditions=given_conditions(engine.spec, class_, condition or []),
+        inputs=given_inputs(engine.spec, input_ or []),
+        prompts=tuple(prompt or ()), negative_prompt=negative_prompt,
         format=format_, shard_size=shard_size or shard_size_for(engine),
     )  # fmt: skip
     folder = output.absolute()

@@ -24,7 +24,9 @@ from revstep.commands.shared_options import (
     Backend,
     Compat,
     Device,
+    EncoderInput,
     Guidance,
+    NegativePrompt,
     Precision,
     SamplerName,
     SamplerOptions,
@@ -67,16 +69,8 @@ def sample(
     prompt: Annotated[
         list[str] | None, typer.Option(help="Text for the bundle's text encoder; repeatable.")
     ] = None,
-    negative_prompt: Annotated[
-        str | None, typer.Option(help="With --guidance: what to lead away from; default: empty.")
-    ] = None,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            help="name=value, a list or a .npy file for the bundle's encoders; repeatable.",
-        ),
-    ] = None,
+    negative_prompt: NegativePrompt = None,
+    input_: EncoderInput = None,
     set_: SamplerOptions = None,
     time_grid: TimeGrid = None,
     spacing: Annotated[str | None, typer.Option(hidden=True)] = None,  # its old name

@@ -27,3 +27,12 @@ SamplerOptions = Annotated[
 TimeGrid = Annotated[str | None, typer.Option(help="trailing, leading, linspace, karras, ...")]
 Compat = Annotated[str | None, typer.Option(help="diffusers: step as that library.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+NegativePrompt = Annotated[
+    str | None, typer.Option(help="With --guidance: what to lead away from; default: empty.")
+]
+EncoderInput = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", help="name=value, a list or a .npy file for the bundle's encoders; repeatable."
+    ),
+]

@@ -288,3 +288,18 @@ def test_a_killed_command_goes_on(image_bundle, engine, tmp_path):
     assert f"600 samples in 60 files, {there} of them from before; seed 9" in done.stdout
     want = engine.sample(600, seed=9, steps=60, conditions={"label": np.arange(600) % 4}).numpy()
     np.testing.assert_array_equal(npy(folder), want)
+
+
+def test_prompts_go_round_in_turn(reading_bundle, tmp_path):
+    engine = revstep.load(reading_bundle, reproducible=True)
+    prompts = ("red house", "a dog", "the moon")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    plan = Plan(n=7, seed=5, steps=3, prompts=prompts, shard_size=4, guidance=2.0)
+    generate(engine, reading_bundle, plan, tmp_path / "x")
+    table = parquet.read_table(tmp_path / "x")
+    assert table["prompt"].to_pylist() == [prompts[k % 3] for k in range(7)]
+    want = engine.sample(
+        7, seed=5, steps=3, guidance=2.0, prompt=[prompts[k % 3] for k in range(7)]
+    )
+    got = np.concatenate([array_of(table["sample"], table.schema.field("sample"))])
+    np.testing.assert_array_equal(got, want.numpy())

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from http_server import client_of
+from http_server import client_of, values_of
 from networks import NumpyDenoiser
 from PIL import Image
 from serving import assert_same_bits, engine_of
@@ -40,12 +40,6 @@ def header(shape, dtype="<f4", data=b""):
     fields = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, fields)
     return {"npy": base64.b64encode(file.getvalue() + data).decode()}
-
-
-def values_of(reply):
-    """The samples of a JSON reply, as its documentation says."""
-    found = np.frombuffer(base64.b64decode(reply["data"]), "<f4").reshape(reply["shape"])
-    return found.astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,23 @@ import inspect
 import re
 from pathlib import Path
 
+import encoders
+import numpy as np
+
 import revstep
 from revstep.engine.service.service import Submission
 from revstep.serve.triton.settings import Settings
-from revstep.serve.triton.tensors import inputs, outputs
+from revstep.serve.triton.tensors import arguments, inputs, outputs
 
 PAGE = (Path(__file__).parents[3] / "docs" / "triton.md").read_text("utf-8")
 OBJECTS = {"guidance_weight"}  # no tensor
 ELSEWHERE = {
     "decode",  # by the outputs that are asked for
     "previews",  # Triton's replies are one
+    "height",  # a model has one size
+    "width",
 }
+ENCODED = {"inputs", "null_inputs", "prompt", "negative_prompt"}  # where there are encoders
 OWN = {"sampler_options"}
 
 
@@ -22,18 +28,22 @@ def arguments_of(spec):
     return {tensor.name.partition(".")[0] for tensor in inputs(spec)}
 
 
+def test_a_model_with_encoders_takes_what_they_take(reading_bundle):
+    assert arguments_of(revstep.Bundle.open(reading_bundle).spec) >= ENCODED
+
+
 def test_every_argument_of_a_request_is_an_input(policy_bundle):
     spec = revstep.Bundle.open(policy_bundle).spec
     wanted = {"n", *Submission.__annotations__} - OBJECTS - ELSEWHERE
-    assert arguments_of(spec) - OWN == wanted
+    assert arguments_of(spec) - OWN == wanted - ENCODED
     assert wanted - {"priority", "deadline_s"} <= set(
         inspect.signature(revstep.Engine.sample).parameters
     )
 
 
-def test_the_page_has_every_input_with_its_type(policy_bundle, image_bundle):
+def test_the_page_has_every_input_with_its_type(policy_bundle, image_bundle, reading_bundle):
     rows = dict(re.findall(r"^\| `([^`]+)` \| ([A-Z0-9]+|the condition's) \|", PAGE, re.MULTILINE))
-    for bundle in (policy_bundle, image_bundle):
+    for bundle in (policy_bundle, image_bundle, reading_bundle):
         spec = revstep.Bundle.open(bundle).spec
         found = {}
         for tensor in inputs(spec):
@@ -41,7 +51,8 @@ def test_the_page_has_every_input_with_its_type(policy_bundle, image_bundle):
             found[f"{mapping}.<name>" if dot else mapping] = (
                 "the condition's" if dot else tensor.type
             )
-        assert found == rows
+        without = () if spec.encoders else ENCODED
+        assert found == {k: v for k, v in rows.items() if k.partition(".")[0] not in without}
         for output in outputs(spec):
             assert f"`{output.name}`" in PAGE
 
@@ -49,3 +60,16 @@ def test_the_page_has_every_input_with_its_type(policy_bundle, image_bundle):
 def test_the_page_has_every_setting():
     for name in Settings.__dataclass_fields__:
         assert f"`revstep.{name}`" in PAGE
+
+
+def test_prompts_and_inputs_are_tensors_of_their_own(tmp_path):
+    spec = encoders.reading(tmp_path).spec
+    found = {tensor.name: tensor for tensor in inputs(spec)}
+    assert found["prompt"].type == "STRING"
+    assert found["inputs.tokens"].dims == (-1, 6)
+    assert found["conditions.sequence"].optional  # the encoder gives it
+    given = {"prompt": np.array([b"a", b"b"], object), "inputs.tokens": np.ones((2, 6), np.int64)}
+    read = arguments(given, 4, None)
+    assert read["prompt"] == ["a", "b"]
+    assert read["inputs"]["tokens"].shape == (2, 6)
+    assert arguments({"prompt": np.array([b"a"], object)}, 4, None) == {"prompt": "a"}
