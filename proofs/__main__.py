@@ -12,6 +12,7 @@ from proofs.pages.proofs import page
 from proofs.quality import quality
 from proofs.theory.convergence import convergence
 from proofs.theory.descriptions import descriptions
+from proofs.theory.flow_maps import flow_maps
 from proofs.theory.fused_runs import fused_runs
 from proofs.theory.sampler_laws import laws
 from proofs.theory.training_set import training_set
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "laws": laws,
     "training_set": training_set,
     "descriptions": descriptions,
+    "flow_maps": flow_maps,
     "fused_runs": fused_runs,
 }
 DIGITS = 4

@@ -15,27 +15,30 @@ from revstep.kernels import columns as col
 def run_rows(
     program: StepProgram,
     x: NDArray[Any],
-    network: Callable[[Any, float], Any],
+    network: Callable[..., Any],
     noise: Callable[[int], Any] | None = None,
     variance: Callable[[Any, float], Any] | None = None,
     *,
     instead: Mapping[int, Any] | None = None,
+    two_times: bool = False,
 ) -> tuple[Any, list[Any]]:
     """The final state and all states of ``program`` from ``x``.
 
     Args:
         program: The rows.
         x: The initial state, at the program's first point.
-        network: ``network(c_in x, time)`` gives m.
+        network: ``network(c_in x, time)`` gives m; of two times it is given the second too.
         noise: ``noise(row)`` gives z.
         variance: ``variance(x, time)`` gives the variance half of a learned-variance network.
         instead: Row number -> the state that takes the place of that row's result: multistep
             methods are so started on the exact flow.
+        two_times: Whether the network takes a second time.
     """
     states = []
     history: list[Any] = [None, None, None]
     for number, r in enumerate(program.rows[:-1]):
-        m = network(r[col.C_IN] * x, r[col.TIME])
+        times = (r[col.TIME], r[col.TIME_2]) if two_times else (r[col.TIME],)
+        m = network(r[col.C_IN] * x, *times)
         x0 = np.clip(r[col.P_X] * x + r[col.P_M] * m, r[col.LO], r[col.HI])
         new = r[col.C_X] * x + r[col.C_M] * m + r[col.C_0] * x0
         stored = r[col.K_X] * x + r[col.K_M] * m + r[col.K_0] * x0

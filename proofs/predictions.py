@@ -12,16 +12,22 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 Float64 = NDArray[np.float64]
 
 
-def natural_time(spec: DenoiserSpec, time: float) -> float:
+def natural_time(spec: DenoiserSpec, time: float, kind: str | None = None) -> float:
     """Natural time of the schedule, from the time that the network gets.
+
+    Args:
+        spec: The denoiser.
+        time: The number.
+        kind: Its unit; None: that of the spec's time.
 
     Raises:
         ValueError: A description of time that the proofs have no use for.
     """
-    match spec.time.kind, spec.schedule.kind:
+    kind = kind or spec.time.kind
+    match kind, spec.schedule.kind:
         case "index", _:
             return float(spec.schedule.from_index(time))
-        case ("unit", "flow") | ("sigma", "ve"):
+        case ("unit" | "sigma", "flow") | ("sigma", "ve"):
             return time
         case "angle", "trigflow":
             return time
@@ -29,11 +35,32 @@ def natural_time(spec: DenoiserSpec, time: float) -> float:
             return time / 1000.0
         case "log_sigma", "ve":
             return math.exp(4.0 * time)
-    raise ValueError(f"time kind {spec.time.kind!r} is not for a {spec.schedule.kind} schedule")
+    raise ValueError(f"time kind {kind!r} is not for a {spec.schedule.kind} schedule")
 
 
-def prediction_of(spec: DenoiserSpec, x: Float64, x0: Float64, eps: Float64, t: float) -> Float64:
-    """The spec's prediction at natural time ``t``, where x = alpha x0 + sigma eps."""
+def interval_end(spec: DenoiserSpec, time: float, second: float) -> tuple[float, float]:
+    """(alpha, sigma) where a row goes, from both times that the network gets."""
+    assert spec.second_time is not None
+    kind = spec.second_time.kind
+    if spec.second_time.of == "length":
+        assert kind == spec.time.kind
+        second = time - second
+    alpha, sigma = spec.schedule.alpha_sigma(natural_time(spec, second, kind))
+    return float(alpha), float(sigma)
+
+
+def prediction_of(
+    spec: DenoiserSpec,
+    x: Float64,
+    x0: Float64,
+    eps: Float64,
+    t: float,
+    end: tuple[float, float] | None = None,
+) -> Float64:
+    """The spec's prediction at natural time ``t``, where x = alpha x0 + sigma eps.
+
+    Over the interval to the (alpha, sigma) of ``end``, x goes to alpha x0 + sigma eps there.
+    """
     alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(t))
     match spec.prediction:
         case "epsilon":
@@ -42,8 +69,11 @@ def prediction_of(spec: DenoiserSpec, x: Float64, x0: Float64, eps: Float64, t: 
             return x0
         case "v_prediction":
             return alpha * eps - sigma * x0
-        case "flow":
+        case "flow" | "average_velocity":
             return eps - x0
+        case "jump":
+            assert end is not None
+            return end[0] * x0 + end[1] * eps
         case "score":
             return -eps / sigma
         case "edm" | "edm_v":

@@ -105,7 +105,8 @@ class Case:
         )
         first = program.points[0]
         x = float(np.hypot(first.alpha, first.sigma)) * noise_of_call(-1)
-        got, _ = run_rows(program, x, TestNetwork(self.spec).output, noise_of_call, self.variance)
+        network, two = TestNetwork(self.spec).output, self.spec.second_time is not None
+        got, _ = run_rows(program, x, network, noise_of_call, self.variance, two_times=two)
         want = self.oracle(self, x, noise_of_call)
         return float(np.max(np.abs(got - want)) / max(1.0, float(np.max(np.abs(want)))))
 

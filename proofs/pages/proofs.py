@@ -113,6 +113,19 @@ def _descriptions(found: dict[str, Any]) -> Fields:
     }  # fmt: skip
 
 
+def _flow_maps(found: dict[str, Any]) -> Fields:
+    rows = (
+        (
+            row["process"], row["prediction"], row["of"], f"{max(row['errors']):.0e}",
+            *(f"{max(row['laws'][str(gamma)]):.0e}" for gamma in found["gammas"]),
+        )
+        for row in found["rows"]
+    )  # fmt: skip
+    gammas = " | ".join(f"γ = {gamma:g}" for gamma in found["gammas"])
+    steps = ", ".join(map(str, found["steps"]))
+    return {"steps": steps, "gammas": gammas, "maps": table_rows(rows)}
+
+
 def _fused_runs(found: dict[str, Any]) -> Fields:
     def test(row: dict[str, Any]) -> tuple[str, ...]:
         return f"{row['distance']:.3f}", f"{row['by_chance']:.3f}", f"{row['p']:.3f}"
@@ -159,6 +172,7 @@ FIELDS: dict[str, Callable[[Any], Fields]] = {  # by part, in the order of the t
     "laws": _laws,
     "training_set": _training_set,
     "descriptions": _descriptions,
+    "flow_maps": _flow_maps,
     "fused_runs": _fused_runs,
     "quality": _quality,
 }

@@ -24,7 +24,7 @@ from revstep.engine.program.samplers import SAMPLERS, make_sampler
 from revstep.engine.program.table import build_program
 
 TEMPLATE = Path(__file__).with_suffix(".md")
-COLUMNS = (*PREDICTIONS, "edm")
+COLUMNS = (*PREDICTIONS, "edm", "average_velocity", "jump")
 STEPS = 20
 
 Errors = dict[tuple[str, str], dict[str, float]]

@@ -39,6 +39,7 @@ NOT_COMPARED = {
     "flow_heun": "it is of flow schedules",
     "consistency": "its sigma_min is a noise in x, whatever alpha is",
     "lcm": "its c_skip is a factor of x, by the training index",
+    "flow_map": "its network takes two times",
 }
 
 

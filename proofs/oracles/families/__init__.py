@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from proofs.oracles.case import Case
-from proofs.oracles.families import ancestral, exponential, few_steps, scores, slopes
+from proofs.oracles.families import (
+    ancestral,
+    exponential,
+    few_steps,
+    scores,
+    slopes,
+    two_times,
+)
 
 __all__ = ["all_cases"]
 
 
 def all_cases() -> list[Case]:
     """Every case, in the order of the families."""
-    families = (ancestral, slopes, exponential, scores, few_steps)
+    families = (ancestral, slopes, exponential, scores, few_steps, two_times)
     return [case for family in families for case in family.cases()]
