@@ -107,7 +107,7 @@ def _ends_at_zero(spec: DenoiserSpec, time: SecondTime) -> bool:
     """Whether the clean end is the number 0 in this unit."""
     if spec.schedule.unit_time and time.kind in ("unit", "thousand"):
         return True
-    return time.kind == "sigma"
+    return time.kind in ("sigma", "angle")
 
 
 def _numbers(values: Float64) -> list[float]:

@@ -18,8 +18,9 @@ class SecondTime:
     and the time r that the step goes to (docs/two-times.md). Where a sampler evaluates the network
     at a time, r is t and the length 0.
 
-    At the clean end, ``unit`` and ``thousand`` of a flow, and ``sigma``, are 0. The others have no
-    number there that training had, and are fed that of training index 0, as the first time is.
+    At the clean end, ``unit`` and ``thousand`` of a flow, ``sigma`` and ``angle`` are 0. The others
+    have no number there that training had, and are fed that of training index 0, as the first time
+    is.
 
     Attributes:
         name: The input's name.

@@ -18,7 +18,7 @@ from proofs.theory.noise_processes import process
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import build_program
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.prediction import edm_input_scale
+from revstep.engine.spec.prediction import input_scale
 from revstep.engine.spec.second_time import SecondTime
 
 STEPS = (1, 2, 4, 8, 64)
@@ -42,7 +42,7 @@ class ExactMap:
         t = natural_time(spec, time)
         alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(t))
         end = interval_end(spec, time, second)
-        x = fed / edm_input_scale(sigma, spec.sigma_data) if spec.prediction == "edm" else fed
+        x = fed / input_scale(spec.prediction, alpha, sigma, spec.sigma_data)
         there = self.mode.flow(x, (alpha, sigma), end)
         if spec.prediction == "average_velocity" and end[1] != sigma:
             return (x - there) / (sigma - end[1])
