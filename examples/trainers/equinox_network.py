@@ -19,7 +19,7 @@ SHAPE = (1, 8, 8)
 
 
 class Denoiser(eqx.Module):
-    """A picture and its training index -> the noise in it; two convolutions, one time."""
+    """A picture and its training index -> v = alpha eps - sigma x0; small."""
 
     time: eqx.nn.MLP
     first: eqx.nn.Conv2d

@@ -23,7 +23,7 @@ TRAINER = (
     "accelerate",
     "ema_pytorch",
 )
-WHY = "CI installs it; see .ci/run"
+WHY = "pip install it (.ci/run has the versions that CI installs)"
 ROUNDING = 1e-4  # of the spread: two float32 runs of one sampler, some tens of steps
 
 
