@@ -12,6 +12,10 @@ class Step:
     @property
     def isa(self) -> str: ...
 
+class Rows:
+    def __init__(self, buffers: Any, isa: str = "") -> None: ...
+    def run(self, row: int, state: int, output: int, to: int, z: int, x0: int) -> bool: ...
+
 def normal_fill(
     out: NDArray[np.float32],
     seed: NDArray[np.uint64],

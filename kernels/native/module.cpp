@@ -95,6 +95,8 @@ class Step {
   }
 
   std::string isa() const { return isa_.name; }
+  const revstep::Isa& chosen() const { return isa_; }
+  const revstep::Buffers& buffers() const { return b_; }
 
  private:
   template <typename T>
@@ -105,6 +107,32 @@ class Step {
   const revstep::Isa& isa_;
   nb::object buffers_;
   revstep::Buffers b_ = {};
+};
+
+// Rows of a table over arrays that others own and that change from call to call, by address: the
+// caller answers for them. Checked buffers of one slot give the table, the history and the dtype.
+class Rows {
+ public:
+  Rows(nb::object buffers, const std::string& isa) : step_(buffers, isa), b_(step_.buffers()) {
+    if (b_.slots != 1) throw std::invalid_argument("rows run over one slot");
+  }
+
+  bool run(int32_t row, uintptr_t from, uintptr_t output, uintptr_t to, uintptr_t z,
+           uintptr_t x0) const {
+    revstep::Buffers buffers = b_;
+    buffers.current = &row;
+    buffers.output = reinterpret_cast<const void*>(output);
+    buffers.x0 = reinterpret_cast<float*>(x0);
+    return ::run(b_.elements, [&] {
+      return revstep::row_between(buffers, reinterpret_cast<const float*>(from),
+                                  reinterpret_cast<void*>(to), reinterpret_cast<const float*>(z),
+                                  step_.chosen());
+    });
+  }
+
+ private:
+  Step step_;
+  revstep::Buffers b_;
 };
 
 using Normals = nb::ndarray<float, nb::ndim<2>, c_contig, cpu>;
@@ -152,6 +180,9 @@ NB_MODULE(_native, m) {
       .def("step", &Step::step)
       .def("steps", &Step::steps, "network"_a, "count"_a)
       .def_prop_ro("isa", &Step::isa);
+  nb::class_<Rows>(m, "Rows")
+      .def(nb::init<nb::object, const std::string&>(), "buffers"_a, "isa"_a = "")
+      .def("run", &Rows::run);
   m.def("normal_fill", &normal_fill, "out"_a.noconvert(), "seed"_a.noconvert(),
         "index"_a.noconvert(), "stream"_a, "isa"_a = "");
   m.def("triad", &triad, "a"_a.noconvert(), "b"_a.noconvert(), "c"_a.noconvert(), "scale"_a);

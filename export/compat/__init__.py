@@ -1,0 +1,1 @@
+"""A diffusers scheduler whose step is one pass of revstep's kernels."""

@@ -1,0 +1,79 @@
+"""The class of a scheduler with the fused step: the original one, with other methods in front."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from typing import Any
+
+from revstep.engine.errors import ProgramError
+from revstep.export.compat.family import FAMILIES, output_class
+
+METHODS = ("step", "set_timesteps")
+
+
+def diffusers_library() -> Any:
+    """The package.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    try:
+        import diffusers
+    except ImportError as error:
+        raise ImportError(
+            "RevstepScheduler is a diffusers scheduler with another step, and needs diffusers "
+            "0.38 or newer: pip install 'revstep[export]'"
+        ) from error
+    return diffusers
+
+
+@functools.cache
+def class_of(base: type[Any], name: str) -> type[Any]:
+    """The class that has both ``base`` and diffusers' class ``name`` under it.
+
+    It has the original's name and module, by which pipelines and configs say what to load.
+
+    Raises:
+        ProgramError: No class with rows.
+    """
+    original = getattr(diffusers_library(), name, None)
+    family = FAMILIES.get(name)
+    if original is None or family is None:
+        raise ProgramError(
+            f"{name} has no fused step; those that have are {', '.join(FAMILIES)}. Keep diffusers' "
+            "own, or make one of these from its config, as "
+            "DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)"
+        )
+    output, gives_x0 = output_class(original.step)
+    names = list(inspect.signature(original.step).parameters)[4:]
+    namespace: dict[str, Any] = {
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "__doc__": original.__doc__,
+        "_family": family,
+        "_output": output,
+        "_gives_x0": gives_x0,
+        "_names": tuple(names),
+        "_counts": family.kind in ("levels", "pairs"),
+    }
+    for method in METHODS:
+        namespace[method] = _signed(getattr(base, method), getattr(original, method))
+    if family.scaled or hasattr(original, "precondition_inputs"):
+        namespace["scale_model_input"] = base._scale_model_input
+    if hasattr(original, "state_in_first_order"):
+        namespace["state_in_first_order"] = property(lambda self: self._first_of_pair())
+    return type(name, (base, original), namespace)
+
+
+def _signed(method: Any, original: Any) -> Any:
+    """A copy of a method with the signature that pipelines look for options in."""
+    copied = types.FunctionType(
+        method.__code__, method.__globals__, method.__name__, method.__defaults__,
+        method.__closure__,
+    )  # fmt: skip
+    copied.__kwdefaults__ = method.__kwdefaults__
+    copied.__doc__ = original.__doc__
+    copied.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return copied
