@@ -1,0 +1,1 @@
+"""Checkpoints of every kind, from the export to whole runs: what works where, as a table."""

@@ -1,0 +1,26 @@
+"""All kinds of checkpoints that the table has."""
+
+from __future__ import annotations
+
+from suites.checkpoints.folders import folder_kinds
+from suites.checkpoints.kind import Kind
+from suites.checkpoints.modules import module_kinds
+
+SOURCES = (module_kinds, folder_kinds)
+
+
+def all_kinds() -> list[Kind]:
+    """The kinds, in the table's order."""
+    return [kind for source in SOURCES for kind in source()]
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for kind in all_kinds():
+        if kind.name == name:
+            return kind
+    raise ValueError(f"no kind is named {name!r}; {', '.join(k.name for k in all_kinds())}")

@@ -1,0 +1,94 @@
+"""The table of docs/checkpoints.md: `python -m suites.checkpoints.table`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from revstep.bench.rows import read_rows
+from suites.checkpoints.stages import STAGES
+from suites.cpu.table import last_rows
+from suites.tables import NOTHING, block_of, fill, line, table
+
+Row = Mapping[str, Any]
+ROWS, PAGE = Path("bench/results/checkpoints.jsonl"), Path("docs/checkpoints.md")
+BLOCK = block_of("checkpoints")
+
+
+def kinds_table(rows: Sequence[Row]) -> str:
+    """A line a kind; what failed has the number of its note."""
+    heads = ["checkpoint", "comes in as", *(s.title for s in STAGES)]
+    lines = [line(*heads), f"|---|---|{'---:|' * len(STAGES)}"]
+    notes = _notes(rows)
+    for row in rows:
+        cells = (_cell(row["stages"].get(s.name), notes) for s in STAGES)
+        lines.append(line(row["name"], row["source"], *cells))
+    return table(lines)
+
+
+def notes_list(rows: Sequence[Row]) -> str:
+    """What was said, by the table's numbers; and what whole runs were held to."""
+    notes = _notes(rows)
+    lines = [f"{number}. {_escaped(text)}" for text, number in notes.items()]
+    return "\n".join(lines) + "\n" if lines else "Nothing was refused.\n"
+
+
+def against_list(rows: Sequence[Row]) -> str:
+    """What the whole runs were held to."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["against"], []).append(row["name"])
+    lines = [f"- {what}: {'; '.join(names)}" for what, names in found.items()]
+    return "\n".join(lines) + "\n" if lines else NOTHING
+
+
+def machine_line(rows: Sequence[Row]) -> str:
+    """With what the rows were measured."""
+    found = []
+    for row in rows:
+        parts = ", ".join(f"{name} {version}" for name, version in row["packages"].items())
+        found.append(f"{row['processor']}; {parts}; {row['run'][:10]}.")
+    return "".join(f"{where}\n" for where in dict.fromkeys(found)) or NOTHING
+
+
+BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "kinds": kinds_table,
+    "notes": notes_list,
+    "against": against_list,
+    "machine": machine_line,
+}
+
+
+def filled(text: str, rows: Sequence[Row]) -> str:
+    """A page with its tables made of the rows: see ``fill``."""
+    return fill(text, BLOCK, BLOCKS, rows)
+
+
+def _notes(rows: Sequence[Row]) -> dict[str, int]:
+    cells = [row["stages"].get(stage.name, {}) for row in rows for stage in STAGES]
+    said = dict.fromkeys(cell["said"] for cell in cells if "said" in cell)
+    return {text: number for number, text in enumerate(said, 1)}
+
+
+def _cell(cell: Row | None, notes: Mapping[str, int]) -> str:
+    if cell is None:
+        return "-"
+    if "said" in cell:
+        return f"no ({notes[cell['said']]})"
+    return f"{cell['error']:.0e}" if "error" in cell else "yes"
+
+
+def _escaped(text: str) -> str:
+    """Without what Markdown would take for itself."""
+    return "".join(f"\\{c}" if c in "*_<>|`[]" else c for c in text)
+
+
+def main() -> None:
+    """Rewrite the tables, in a checkout's root."""
+    rows = last_rows(read_rows(ROWS)) if ROWS.exists() else []
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
