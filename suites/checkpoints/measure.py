@@ -48,9 +48,8 @@ def measured(kind: Kind, skipped: Sequence[str] = ()) -> dict[str, Any]:
             ended = _ended(done)
         except subprocess.TimeoutExpired:
             ended = f"took more than {SECONDS:g} s"
-        row = (
-            json.loads(target.read_text("utf-8")) if target.exists() else {"stages": {}, "now": ""}
-        )
+        text = target.read_text("utf-8") if target.exists() else '{"stages": {}, "now": ""}'
+    row = json.loads(text)
     stages: dict[str, Any] = row["stages"]
     if row["now"] is not None:
         stages[row["now"] if row["now"] in [s.name for s in STAGES] else "export"] = {"said": ended}
