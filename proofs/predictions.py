@@ -29,8 +29,8 @@ def natural_time(spec: DenoiserSpec, time: float, kind: str | None = None) -> fl
             return float(spec.schedule.from_index(time))
         case ("unit" | "sigma", "flow") | ("sigma", "ve"):
             return time
-        case "angle", "trigflow":
-            return time
+        case (("angle" | "unit"), "trigflow"):
+            return time if spec.time.kind == "angle" else time * math.pi / 2.0
         case "thousand", "flow":
             return time / 1000.0
         case "log_sigma", "ve":

@@ -20,11 +20,11 @@ NAMES = {
         from_module grids initial_noise load sampler samplers schedules slerp
     """,
     "revstep.samplers": """
-        BaseSampler Consistency DDIM DDPM DPM2 DPM2Ancestral DPMSolverPP1S DPMSolverPP1SSDE
-        DPMSolverPP2M DPMSolverPP2MSDE DPMSolverPP2S DPMSolverPP2SSDE DPMSolverPP3M
-        DPMSolverPP3MSDE EDM Estimate Euler EulerAncestral FlowEuler FlowHeun FlowMap
-        FunctionSampler Heun IPNDM LCM LMS Langevin PNDM Point PredictorCorrector RePaint
-        ReverseSDE Run SAMPLERS Sampler UniPC Vector lambda_point make_sampler sampler
+        BaseSampler CogVideoXDPM Consistency DDIM DDPM DEIS DPM2 DPM2Ancestral DPMSolverPP1S
+        DPMSolverPP1SSDE DPMSolverPP2M DPMSolverPP2MSDE DPMSolverPP2S DPMSolverPP2SSDE DPMSolverPP3M
+        DPMSolverPP3MSDE EDM Estimate Euler EulerAncestral FlowEuler FlowEulerAncestral FlowHeun
+        FlowMap FunctionSampler Heun IPNDM LCM LMS Langevin PNDM Point PredictorCorrector RePaint
+        ReverseSDE Run SAMPLERS SASolver Sampler TCD UniPC Vector lambda_point make_sampler sampler
     """,
     "revstep.grids": """
         AYS_SD15 AYS_SDXL AYS_SVD BetaGrid ExponentialGrid GRIDS Grid IndexGrid KarrasGrid

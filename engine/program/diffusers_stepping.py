@@ -170,6 +170,9 @@ KDPM2 = dataclasses.replace(LMS, karras="round")
 MULTISTEP = Stepping(drop_last=True, karras="linear")
 SINGLESTEP = Stepping(drop_last=True)
 UNIPC = Stepping(drop_last=True, own_end=True)
+DEIS = Stepping(drop_last=True, own_end=True)
+TCD = Stepping(zero_snr=True)
+COGVIDEOX_DPM = Stepping(arrive="stride", zero_snr=True)
 
 
 def _index_grid(spec: DenoiserSpec, grid: str | Grid | None) -> Grid:

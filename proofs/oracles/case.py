@@ -14,11 +14,17 @@ from proofs.oracles.schedulers import Noise, Peer, peer_run
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.table import build_program
 from revstep.engine.spec.denoiser import DenoiserSpec, TimeInput
-from revstep.engine.spec.schedule import FlowSchedule, Schedule, VESchedule, VPSchedule
+from revstep.engine.spec.schedule import (
+    FlowSchedule,
+    Schedule,
+    TrigFlowSchedule,
+    VESchedule,
+    VPSchedule,
+)
 
 EXACT = 1e-9  # float64 on both sides
 SHIPPED = 5e-4  # diffusers' float32 tables: 1 - abar near t = 0 keeps three digits
-PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean")
+PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow", "score", "mean", "edm_v")
 
 
 class Oracle(Protocol):
@@ -142,7 +148,7 @@ def settings(
     edm: tuple[tuple[str, int], ...] = (("trailing", 8), ("leading", 25)),
     **fields: Any,
 ) -> Iterator[tuple[DenoiserSpec, int]]:
-    """(spec, steps) of every prediction: six over VP's grids, ``edm`` over EDM's noise levels."""
+    """(spec, steps) of every prediction: seven over VP's grids, ``edm`` over EDM's noise levels."""
     for prediction in predictions:
         for betas, grid, steps in grids:
             yield spec_for(VPSchedule(betas=betas), prediction, grid=grid, **fields), steps
@@ -155,6 +161,8 @@ def spec_for(schedule: Schedule, prediction: str, **fields: Any) -> DenoiserSpec
     kind = "index"
     if isinstance(schedule, FlowSchedule):
         kind = "thousand"
+    elif isinstance(schedule, TrigFlowSchedule):
+        kind = "unit"
     elif isinstance(schedule, VESchedule) and prediction == "edm":
         kind = "log_sigma"
     whole = kind == "index" and not fields.pop("fractions", False)

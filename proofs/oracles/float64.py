@@ -33,9 +33,26 @@ def module_of(scheduler: str) -> ModuleType:
     """
     try:
         diffusers = importlib.import_module("diffusers")
+        diffusers.utils.logging.set_verbosity_error()  # one scheduler makes another, and says so
         return importlib.import_module(getattr(diffusers, scheduler).__module__)
     except (ModuleNotFoundError, RuntimeError) as error:
         raise ModuleNotFoundError(INSTALL) from error
+
+
+@contextmanager
+def in_float64(module: ModuleType) -> Iterator[None]:
+    """A module of diffusers that finds float64 under the name float32."""
+    torch = importlib.import_module("torch")
+    before = torch.get_default_dtype()
+    with (
+        mock.patch.object(module, "torch", _Float64(torch)),
+        mock.patch.object(module, "np", _Float64(np), create=True),
+    ):
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 @contextmanager
@@ -56,11 +73,7 @@ def schedulers(
     torch = importlib.import_module("torch")
     with ExitStack() as stack:
         if double:
-            stack.enter_context(mock.patch.object(module, "torch", _Float64(torch)))
-            stack.enter_context(mock.patch.object(module, "np", _Float64(np), create=True))
-            before = torch.get_default_dtype()
-            torch.set_default_dtype(torch.float64)
-            stack.callback(torch.set_default_dtype, before)
+            stack.enter_context(in_float64(module))
         if noise is not None and hasattr(module, "randn_tensor"):
             draw = lambda *_, **__: torch.from_numpy(noise())  # noqa: E731
             stack.enter_context(mock.patch.object(module, "randn_tensor", draw))

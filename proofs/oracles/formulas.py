@@ -229,3 +229,44 @@ def repaint_algorithm_1(case: Case, network: TestNetwork, x: Float64, noise: Noi
             x = x + sum(p * share for p, share in zip(parts, shares, strict=True)) * noise(call)
         call += 1
     return x
+
+
+def sa_solver_algorithm_1(case: Case, network: TestNetwork, x: Float64, noise: Noise) -> Float64:
+    """Xue et al. 2023, algorithm 1, of the x0; the noise of a step is the corrector's, too."""
+    options: dict[str, Any] = {"predictor": 2, "corrector": 2, "tau": 1.0} | dict(case.options)
+    grid = steps_over(case.spec, case.steps)
+    known: list[tuple[float, Float64]] = []  # (lambda, x0), newest first
+    last: tuple[Float64, tuple[float, ...], int] | None = None
+    for call, (now, then) in enumerate(grid):
+        x0 = network.estimate(x, now.alpha, now.sigma)[0]
+        if last is not None and options["corrector"]:
+            base, step, order = last
+            x = base + adams(step, [(now.lam, x0), *known][:order])
+        known = [(now.lam, x0), *known][:3]
+        left = len(grid) - call
+        if then.sigma == 0.0:
+            return then.alpha * x0
+        tau = options["tau"] if 200 <= now.index <= 800 else 0.0
+        h = then.lam - now.lam
+        base = then.sigma / now.sigma * math.exp(-(tau**2) * h) * x
+        base = base + then.sigma * math.sqrt(1.0 - math.exp(-2.0 * tau**2 * h)) * noise(call)
+        step = (now.lam, then.lam, then.alpha, tau)
+        last = (base, step, min(options["corrector"], len(known) + 1, left + 1))
+        x = base + adams(step, known[: min(options["predictor"], left)])
+    raise AssertionError("the grid ends at sigma = 0")
+
+
+def adams(step: tuple[float, ...], values: list[tuple[float, Float64]]) -> Float64:
+    """The polynomial through values, integrated with c e^(-c (end - lambda)); times alpha.
+
+    By its powers of lambda - start: J_k = h^k - (k / c) J_(k-1), J_0 = 1 - e^(-c h).
+    """
+    start, end, alpha, tau = step
+    c, h = 1.0 + tau**2, end - start
+    powers = np.vander([lam - start for lam, _ in values], increasing=True)
+    coefficients = np.tensordot(np.linalg.inv(powers), np.stack([v for _, v in values]), 1)
+    integral, total = 1.0 - math.exp(-c * h), 0.0
+    for k, coefficient in enumerate(coefficients):
+        integral = integral if k == 0 else h**k - k / c * integral
+        total = total + integral * coefficient
+    return np.asarray(alpha * total)

@@ -84,7 +84,7 @@ def peer_run(
             if call == 0:
                 state = x / factor
             x0, eps = network.estimate(state * factor, alpha, sigma)
-            m = _output(_asked(peer, spec), x0, eps, sigma / alpha if alpha else math.inf)
+            m = own_output(_asked(peer, spec), x0, eps, alpha, sigma)
             if peer.variance is not None:
                 m = np.concatenate([m, peer.variance(state * factor, float(t))], axis=1)
             scheduler.is_scale_input_called = True
@@ -144,13 +144,14 @@ def _own(space: str, alpha: float, sigma: float) -> tuple[float, float]:
     return alpha / norm, sigma / norm
 
 
-def _output(asked: str, x0: Float64, eps: Float64, level: float) -> Float64:
+def own_output(asked: str, x0: Float64, eps: Float64, alpha: float, sigma: float) -> Float64:
+    """What a scheduler that is set to ``asked`` takes."""
     match asked:
         case "epsilon":
             return eps
         case "sample":
             return x0
         case "v_prediction":  # VP's v, also where the state is x / alpha
-            angle = math.atan(level)
+            angle = math.atan(sigma / alpha if alpha else math.inf)
             return math.cos(angle) * eps - math.sin(angle) * x0
     return eps - x0

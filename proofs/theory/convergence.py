@@ -98,6 +98,15 @@ def _cases() -> Iterator[Case]:
         alone = {**full, "order": order, "corrector": False}
         own, rows = (2, (0, 1)) if order == 3 else (None, ())
         yield Case("unipc", order, "vp", "lambda", alone, rows, own)
+    yield Case("deis", 1, "vp", "lambda", {**full, "order": 1})
+    yield Case("deis", 2, "vp", "lambda", {**full, "order": 2})
+    yield Case("deis", 3, "vp", "lambda", {**full, "order": 3}, (0, 1), own=2)
+    for predictor, corrector in ((1, 0), (2, 0), (3, 0), (1, 2), (2, 3), (3, 4)):
+        ode = {**full, "predictor": predictor, "corrector": corrector, "tau": 0.0}
+        order = max(predictor, corrector)
+        own, rows = (order - 1, (0, 1, 2)) if predictor == 3 else (None, ())
+        yield Case("sa_solver", order, "vp", "lambda", ode, rows, own)
+    yield Case("sa_solver", 2, "vp", "lambda", {**full, "tau": 0.0, "second": "exact"})
     yield Case("edm", 1, "edm", "sigma/alpha", {"order": 1})
     for name in ("heun", "edm", "dpm2"):
         yield Case(name, 2, "edm", "sigma/alpha")
@@ -112,6 +121,7 @@ def _cases() -> Iterator[Case]:
     yield Case("pndm", 2, "edm", "lambda")
     yield Case("flow_euler", 1, "flow", "t")
     yield Case("flow_heun", 2, "flow", "t")
+    yield Case("flow_euler_ancestral", 1, "flow", "t", {"eta": 0.0})
 
 
 CASES = tuple(_cases())

@@ -26,8 +26,10 @@ INVARIANT: dict[str, dict[str, Any]] = {
     "ddim": {}, "ddim(eta=1)": {"eta": 1.0}, "ddpm": {}, "euler": {}, "euler_ancestral": {},
     "heun": {}, "edm(churn=10)": {"churn": 10.0, "high": 50.0}, "dpm2": {}, "dpm2_ancestral": {},
     "dpmpp_1s": {}, "dpmpp_2s": {}, "dpmpp_2m": {}, "dpmpp_3m": {}, "dpmpp_1s_sde": {},
-    "dpmpp_2s_sde": {}, "dpmpp_2m_sde": {}, "dpmpp_3m_sde": {}, "unipc": {}, "unipc(order=3)": {
-    "order": 3}, "lms": {}, "ipndm": {}, "pndm": {}, "langevin": {}, "repaint": {},
+    "dpmpp_2s_sde": {}, "dpmpp_2m_sde": {}, "dpmpp_3m_sde": {}, "cogvideox_dpm": {},
+    "deis": {}, "sa_solver(low=0, high=999)": {"low": 0.0, "high": 999.0}, "unipc": {},
+    "unipc(order=3)": {"order": 3}, "lms": {}, "ipndm": {}, "pndm": {}, "langevin": {},
+    "repaint": {},
 }  # fmt: skip
 DEPENDENT = {
     "ddpm(variance=large)": "its variance is that of x_t given x_s, in the scale of x_t",
@@ -37,7 +39,9 @@ DEPENDENT = {
 NOT_COMPARED = {
     "flow_euler": "it is of flow schedules",
     "flow_heun": "it is of flow schedules",
+    "flow_euler_ancestral": "it is of flow schedules",
     "consistency": "its sigma_min is a noise in x, whatever alpha is",
+    "tcd": "its jump goes to a part of the training index",
     "lcm": "its c_skip is a factor of x, by the training index",
     "flow_map": "its network takes two times",
 }

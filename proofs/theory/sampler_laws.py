@@ -97,6 +97,10 @@ def _cases() -> Iterator[Law]:
     yield Law("dpmpp_2s_sde")
     yield Law("dpmpp_2m_sde")
     yield Law("dpmpp_3m_sde")
+    yield Law("cogvideox_dpm")
+    yield Law("sa_solver", {"tau": 1.0, "low": 0.0, "high": 999.0})
+    yield Law("sa_solver", {"predictor": 3, "corrector": 4, "tau": 0.7})
+    yield Law("flow_euler_ancestral", process="flow")
     yield Law("reverse_sde")
     yield Law("predictor_corrector", order=None)
     yield Law("langevin", order=None, process="ve", grid="exponential", steps=(8, 60, 500))
@@ -104,6 +108,7 @@ def _cases() -> Iterator[Law]:
     few = {"order": None, "steps": (1, 2, 4), "consistency": True}
     yield Law("consistency", process="ve", grid="karras", **few)  # type: ignore[arg-type]
     yield Law("lcm", grid=None, **few)  # type: ignore[arg-type]
+    yield Law("tcd", {"gamma": 1.0}, grid=None, **few)  # type: ignore[arg-type]
 
 
 CASES = tuple(_cases())
@@ -183,7 +188,7 @@ def sampled(case: Law, number: int = 0, samples: int = SAMPLES) -> dict[str, Any
 
 def one_mode(case: Law, steps: Sequence[int] = LAW_STEPS) -> dict[str, Any]:
     """Exact distances to the law of one mode between two noise levels, and their slope."""
-    spec = process("vp")
+    spec = process("flow" if case.process == "flow" else "vp")
     errors = []
     for count in steps:
         grid = even_grid(spec, "lambda", LEVELS["lambda"], count)

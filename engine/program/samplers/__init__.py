@@ -20,11 +20,13 @@ import numpy as np
 from revstep.engine.checks import check_one_of, wrong_type
 from revstep.engine.program.reductions import refuse_unknown
 from revstep.engine.program.samplers.base import BaseSampler, FunctionSampler, sampler
-from revstep.engine.program.samplers.consistency import LCM, Consistency
+from revstep.engine.program.samplers.consistency import LCM, TCD, Consistency
 from revstep.engine.program.samplers.ddim import DDIM
 from revstep.engine.program.samplers.ddpm import DDPM
+from revstep.engine.program.samplers.deis import DEIS
 from revstep.engine.program.samplers.dpm2 import DPM2, DPM2Ancestral
 from revstep.engine.program.samplers.dpm_solver import (
+    CogVideoXDPM,
     DPMSolverPP1S,
     DPMSolverPP1SSDE,
     DPMSolverPP2M,
@@ -35,12 +37,13 @@ from revstep.engine.program.samplers.dpm_solver import (
     DPMSolverPP3MSDE,
 )
 from revstep.engine.program.samplers.euler import Euler, EulerAncestral
-from revstep.engine.program.samplers.flow import FlowEuler, FlowHeun
+from revstep.engine.program.samplers.flow import FlowEuler, FlowEulerAncestral, FlowHeun
 from revstep.engine.program.samplers.flow_map import FlowMap
 from revstep.engine.program.samplers.heun import EDM, Heun
 from revstep.engine.program.samplers.langevin import Langevin, PredictorCorrector, ReverseSDE
 from revstep.engine.program.samplers.linear_multistep import IPNDM, LMS, PNDM
 from revstep.engine.program.samplers.repaint import RePaint
+from revstep.engine.program.samplers.sa_solver import SASolver
 from revstep.engine.program.samplers.unipc import UniPC
 from revstep.engine.program.trace import Sampler
 from revstep.engine.spec.sampler_choice import SamplerChoice
@@ -48,6 +51,7 @@ from revstep.engine.spec.sampler_choice import SamplerChoice
 __all__ = [
     "DDIM",
     "DDPM",
+    "DEIS",
     "DPM2",
     "EDM",
     "IPNDM",
@@ -55,7 +59,9 @@ __all__ = [
     "LMS",
     "PNDM",
     "SAMPLERS",
+    "TCD",
     "BaseSampler",
+    "CogVideoXDPM",
     "Consistency",
     "DPM2Ancestral",
     "DPMSolverPP1S",
@@ -69,6 +75,7 @@ __all__ = [
     "Euler",
     "EulerAncestral",
     "FlowEuler",
+    "FlowEulerAncestral",
     "FlowHeun",
     "FlowMap",
     "FunctionSampler",
@@ -77,6 +84,7 @@ __all__ = [
     "PredictorCorrector",
     "RePaint",
     "ReverseSDE",
+    "SASolver",
     "UniPC",
     "make_sampler",
     "sampler",
@@ -99,16 +107,21 @@ SAMPLERS: dict[str, type[BaseSampler]] = {
     "dpmpp_2m_sde": DPMSolverPP2MSDE,
     "dpmpp_3m": DPMSolverPP3M,
     "dpmpp_3m_sde": DPMSolverPP3MSDE,
+    "cogvideox_dpm": CogVideoXDPM,
     "unipc": UniPC,
+    "deis": DEIS,
+    "sa_solver": SASolver,
     "lms": LMS,
     "ipndm": IPNDM,
     "pndm": PNDM,
     "flow_euler": FlowEuler,
     "flow_heun": FlowHeun,
+    "flow_euler_ancestral": FlowEulerAncestral,
     "reverse_sde": ReverseSDE,
     "predictor_corrector": PredictorCorrector,
     "langevin": Langevin,
     "lcm": LCM,
+    "tcd": TCD,
     "consistency": Consistency,
     "repaint": RePaint,
     "flow_map": FlowMap,

@@ -1,9 +1,12 @@
-"""Few-step models: consistency models and latent consistency models, sampled in several steps.
+"""Few-step models: consistency models, latent and of trajectories, sampled in several steps.
 
 References:
     Song, Dhariwal, Chen & Sutskever, "Consistency models", 2023, arXiv:2303.01469.
 
     Luo et al., "Latent consistency models", 2023, arXiv:2310.04378.
+
+    Zheng et al., "Trajectory consistency distillation", 2024, arXiv:2402.19159. Its t, s and s'
+    are t, u and s here.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import math
 import numpy as np
 
 from revstep.engine.checks import check_number, check_whole
-from revstep.engine.program.points import Point
+from revstep.engine.program import diffusers_stepping
+from revstep.engine.program.points import WHOLE, Point, point
 from revstep.engine.program.samplers.base import BaseSampler
 from revstep.engine.program.steps import Steps, steps_over
 from revstep.engine.program.trace import Run
@@ -22,6 +26,7 @@ from revstep.engine.program.vector import Vector
 from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid, TimeGrid
+from revstep.engine.spec.schedule.base import UnitTimeSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,18 +114,82 @@ class LCM(BaseSampler):
         compat: str | None,
     ) -> Steps:
         """Even picks of the distillation's own steps, unless a grid is given."""
-        total = spec.schedule.steps
-        if grid is None and steps is not None:
-            if self.original_steps > total:
-                raise ValueError(
-                    f"original_steps={self.original_steps} is more than the {total} training steps "
-                    "of this schedule; give those that the model was distilled from, as "
-                    f"LCM(original_steps={total}), or a grid"
+        return steps_over(spec, steps, _picked(self, spec, steps, grid))
+
+
+@dataclasses.dataclass(frozen=True)
+class TCD(BaseSampler):
+    r"""Trajectory consistency (Zheng et al. 2024): a jump past s, to u, then noise up to s.
+
+    .. math::
+        x_s = \frac{\alpha_s}{\alpha_u} (\alpha_u x_0 + \sigma_u \epsilon)
+              + \sqrt{\sigma_s^2 - \frac{\alpha_s^2}{\alpha_u^2} \sigma_u^2}\, z
+
+    The training index of u is 1 - gamma times that of s, cut to a whole one but where time is
+    continuous. The last step goes to its end without noise.
+
+    Attributes:
+        gamma: 0 is DDIM; 1 jumps to the clean end, as ``consistency`` does. (diffusers' ``eta``.)
+        original_steps: DDIM steps that the model was distilled from; calls are at some of these.
+    """
+
+    stepping = diffusers_stepping.TCD
+    gamma: float = 0.3
+    original_steps: int = 50
+
+    def __post_init__(self) -> None:
+        check_number(self.gamma, "gamma", 0.0, 1.0)
+        check_whole(self.original_steps, "original_steps", 1)
+
+    def __call__(self, run: Run) -> Vector:
+        x, schedule = run.x, run.spec.schedule
+        for now, then in run.steps:
+            d = run.denoise(x, now)
+            low = then
+            if then is not run.steps[-1][1]:
+                index = (1.0 - self.gamma) * then.index
+                index = (
+                    index if isinstance(schedule, UnitTimeSchedule) else math.floor(index + WHOLE)
                 )
-            check_whole(
-                steps, "steps", 1, self.original_steps, more=", as this model was distilled"
-            )
-            origin = np.arange(self.original_steps, 0, -1) * (total // self.original_steps) - 1
-            picks = np.floor(np.linspace(0, self.original_steps, steps, endpoint=False))
-            grid = TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
-        return steps_over(spec, steps, grid)
+                low = point(run.spec, float(schedule.from_index(index)))
+            ratio = then.alpha / low.alpha
+            x = then.alpha * d.x0 + (ratio * low.sigma) * d.eps
+            up = then.sigma**2 - (ratio * low.sigma) ** 2
+            if low is not then and up > 0.0:
+                x = x + math.sqrt(up) * run.noise()
+        return x
+
+    @renamed(spacing="grid")
+    def steps_over(
+        self,
+        spec: DenoiserSpec,
+        steps: int | None,
+        grid: str | Grid | None,
+        compat: str | None,
+    ) -> Steps:
+        """Even picks of the distillation's own steps, unless a grid is given.
+
+        With compat they end at training index 0, whatever the spec's ``final``.
+        """
+        if compat:
+            spec = dataclasses.replace(spec, final="first")
+        return steps_over(spec, steps, _picked(self, spec, steps, grid))
+
+
+def _picked(
+    sampler: LCM | TCD, spec: DenoiserSpec, steps: int | None, grid: str | Grid | None
+) -> str | Grid | None:
+    """Even picks of the distillation's own steps, unless a grid is given."""
+    total, own = spec.schedule.steps, sampler.original_steps
+    if grid is not None or steps is None:
+        return grid
+    if own > total:
+        raise ValueError(
+            f"original_steps={own} is more than the {total} training steps of this schedule; give "
+            f"those that the model was distilled from, as {type(sampler).__name__}"
+            f"(original_steps={total}), or a grid"
+        )
+    check_whole(steps, "steps", 1, own, more=", as this model was distilled")
+    origin = np.arange(own, 0, -1) * (total // own) - 1
+    picks = np.floor(np.linspace(0, own, steps, endpoint=False))
+    return TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))

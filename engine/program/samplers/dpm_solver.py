@@ -170,6 +170,18 @@ class DPMSolverPP2MSDE(DPMSolverPP2M):
 
 
 @dataclasses.dataclass(frozen=True)
+class CogVideoXDPM(DPMSolverPP2MSDE):
+    """CogVideoX's SDE-DPM-Solver++(2M).
+
+    With compat a step goes T // N indices down, as in DDIM, not to the grid's next time.
+    """
+
+    stepping = diffusers_stepping.COGVIDEOX_DPM
+    like_ddim = True
+    lower_order_final: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class DPMSolverPP3M(_Multistep):
     """DPM-Solver++(3M)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from proofs.oracles.network import Float64, TestNetwork
 from proofs.oracles.schedulers import Noise, Peer
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import TimeGrid
-from revstep.engine.spec.schedule import FlowSchedule, VESchedule
+from revstep.engine.spec.schedule import FlowSchedule, TrigFlowSchedule, VESchedule
 
 VELOCITY = ("flow_prediction",)
 LATE = (*np.linspace(0.95, 0.001, 12).tolist(), 0.0)
@@ -25,8 +26,11 @@ LATE = (*np.linspace(0.95, 0.001, 12).tolist(), 0.0)
 def cases() -> Iterator[Case]:
     """All of them."""
     yield from latent_consistency()
+    yield from trajectories()
     yield from consistency()
+    yield from angles()
     yield from velocity()
+    yield from ancestral()
 
 
 def latent_consistency() -> Iterator[Case]:
@@ -44,6 +48,17 @@ def latent_consistency() -> Iterator[Case]:
             # c_skip x is no x / alpha: over VE's noise levels it is another method
             for spec, steps in settings(grids=grids, edm=(), clip=clip):
                 yield from both("lcm", peer, spec, steps, **options)
+
+
+def trajectories() -> Iterator[Case]:
+    """Jumps of any length, from DDIM's to the clean end; the scheduler ends at index 0."""
+    for gamma, original in ((0.3, 50), (0.0, 50), (1.0, 50), (0.45, 20)):
+        own = {"original_inference_steps": original}
+        peer = Peer("TCDScheduler", settings=own, step={"eta": gamma})
+        options = {"gamma": gamma, "original_steps": original}
+        grids = (("scaled_linear", "trailing", 4), ("linear", "trailing", 7))
+        for spec, steps in settings(grids=grids, edm=(("trailing", 5),), final="first"):
+            yield from both("tcd", peer, spec, steps, **options)
 
 
 def consistency() -> Iterator[Case]:
@@ -82,14 +97,16 @@ def velocity() -> Iterator[Case]:
     euler = Peer("FlowMatchEulerDiscreteScheduler", "flow", VELOCITY)
     heun = Peer("FlowMatchHeunDiscreteScheduler", "flow", VELOCITY)
     anew = dataclasses.replace(euler, settings={"stochastic_sampling": True})
+    lcm = Peer("FlowMatchLCMScheduler", "flow", VELOCITY)
     for sampler, peer, options in (
         ("flow_euler", euler, {}),
         ("flow_heun", heun, {}),
         ("euler", euler, {}),
         ("ddim", euler, {}),
         ("consistency", anew, {"sigma_min": 0.0}),
+        ("consistency", lcm, {"sigma_min": 0.0}),
     ):
-        for prediction in ("flow", "sample", "v_prediction", "mean"):
+        for prediction in ("flow", "sample", "v_prediction", "mean", "edm_v"):
             for steps in (4, 28):
                 spec = spec_for(FlowSchedule(), prediction, grid="linspace")
                 yield Case(sampler, Scheduler(peer), spec, steps, options, compat=None)
@@ -100,6 +117,69 @@ def velocity() -> Iterator[Case]:
         for prediction in ("epsilon", "score"):  # which don't determine x0 at t = 1
             spec = spec_for(FlowSchedule(), prediction, grid=TimeGrid(sigmas=LATE))
             yield Case(sampler, Scheduler(late), spec, len(LATE) - 1, options, compat=None)
+
+
+def angles() -> Iterator[Case]:
+    """TrigFlow's consistency models: two steps over 1.3, and even ones."""
+    peer = Formula("SCMScheduler", scm_scheduler)
+    for data in (0.5, 1.0):
+        for prediction in ("edm_v", "v_prediction", "sample"):
+            schedule = TrigFlowSchedule(sigma_data=data)
+            middle = 1000.0 * 1.3 / (math.pi / 2.0) - 1.0
+            for grid, steps in (("trailing", 1), ("trailing", 4), ((999.0, middle), 2)):
+                own = grid if isinstance(grid, str) else TimeGrid(times=grid)
+                spec = spec_for(schedule, prediction, grid=own, sigma_data=data)
+                yield Case("consistency", peer, spec, steps, {"sigma_min": 0.0}, compat=None)
+
+
+def scm_scheduler(case: Case, network: TestNetwork, x: Float64, noise: Noise) -> Float64:
+    """SCMScheduler, its output sigma_data F of x / sigma_data as in SANA-Sprint's pipeline."""
+    torch = importlib.import_module("torch")
+    schedule, steps, call = case.spec.schedule, case.steps, -1
+    assert isinstance(schedule, TrigFlowSchedule)
+    assert steps is not None
+    with schedulers("SCMScheduler", double=True, noise=lambda: noise(call)) as cls:
+        scheduler = cls(sigma_data=schedule.sigma_data)
+        two = isinstance(case.spec.grid, TimeGrid)
+        scheduler.set_timesteps(steps, intermediate_timesteps=1.3 if two else None)
+        exact = torch.linspace(math.pi / 2.0, 0.0, steps + 1)  # not 1.5708, in float32
+        scheduler.timesteps = torch.tensor([math.pi / 2.0, 1.3, 0.0]) if two else exact
+        for call, t in enumerate(scheduler.timesteps[:-1]):  # noqa: B007 (the noise reads it)
+            alpha, sigma = (float(v) for v in schedule.alpha_sigma(float(t)))
+            x0, eps = network.estimate(x, alpha, sigma)
+            velocity = alpha * schedule.sigma_data * eps - sigma / schedule.sigma_data * x0
+            out = scheduler.step(torch.from_numpy(velocity), float(t), torch.from_numpy(x))
+            x = out.prev_sample.numpy()
+    return np.asarray(x)
+
+
+def ancestral() -> Iterator[Case]:
+    """Euler ancestral for rectified flow, with more and less noise."""
+    name = "LTXEulerAncestralRFScheduler"
+    for eta, scale in ((1.0, 1.0), (0.4, 1.0), (0.0, 1.0), (1.0, 0.5)):
+        settings = {"eta": eta, "s_noise": scale}
+        options = {"eta": eta, "scale": scale}
+        peer = Peer(name, "flow", VELOCITY, settings=settings, prepare=in_float64)
+        for prediction in ("flow", "sample", "v_prediction", "mean", "edm_v"):
+            for steps in (4, 28):
+                spec = spec_for(FlowSchedule(), prediction, grid="linspace")
+                yield Case("flow_euler_ancestral", Scheduler(peer), spec, steps, options)
+                if prediction == "flow":
+                    shipped = Scheduler(dataclasses.replace(peer, prepare=None), double=False)
+                    yield Case("flow_euler_ancestral", shipped, spec, steps, options, SHIPPED)
+        late = dataclasses.replace(peer, prepare=over_late_levels)
+        for prediction in ("epsilon", "score"):
+            spec = spec_for(FlowSchedule(), prediction, grid=TimeGrid(sigmas=LATE))
+            yield Case("flow_euler_ancestral", Scheduler(late), spec, len(LATE) - 1, options)
+
+
+def in_float64(scheduler: Any, spec: DenoiserSpec) -> None:
+    """The levels of the scheduler, which has them from another that computes in float32."""
+    del spec
+    torch = importlib.import_module("torch")
+    levels = np.linspace(1000.0, 1.0, scheduler.num_inference_steps) / 1000.0
+    scheduler.sigmas = torch.tensor([*levels, 0.0], dtype=torch.float64)
+    scheduler.timesteps = scheduler.sigmas[:-1] * 1000.0
 
 
 def over_late_levels(scheduler: Any, spec: DenoiserSpec) -> None:

@@ -63,7 +63,7 @@ def edm() -> Iterator[Case]:
         {"churn": 40.0, "low": 0.05, "high": 50.0, "scale": 1.007},
         {"churn": 10.0, "order": 1},
     ):
-        predictions = ("epsilon", "sample", "v_prediction", "flow", "score")
+        predictions = ("epsilon", "sample", "v_prediction", "flow", "score", "edm_v")
         for spec, steps in settings(predictions=predictions, grids=GRIDS, fractions=True):
             yield Case("edm", oracle, spec, steps, options, compat=None)
         if not options:  # mean's target is that of whole indices; churn calls between them

@@ -77,7 +77,7 @@ RUNS = (
 )
 NOISELESS = (
     "ddim", "euler", "heun", "edm", "dpm2", "dpmpp_1s", "dpmpp_2s", "dpmpp_2m", "dpmpp_3m",
-    "unipc", "lms", "ipndm", "pndm", "flow_euler", "flow_heun",
+    "unipc", "deis", "lms", "ipndm", "pndm", "flow_euler", "flow_heun",
 )  # fmt: skip
 LONG = ("langevin", "repaint")  # five or ten network calls a step
 SEED = random.SystemRandom().randrange(10**6)

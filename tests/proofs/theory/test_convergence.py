@@ -20,7 +20,8 @@ from revstep.engine.spec.prediction import OVER_AN_INTERVAL, PREDICTIONS
 FEW = (50, 100)
 ODE = {
     *("ddim", "euler", "heun", "edm", "dpm2", "dpmpp_1s", "dpmpp_2s", "dpmpp_2m", "dpmpp_3m"),
-    *("unipc", "lms", "ipndm", "pndm", "flow_euler", "flow_heun"),
+    *("unipc", "deis", "sa_solver", "lms", "ipndm", "pndm"),
+    *("flow_euler", "flow_heun", "flow_euler_ancestral"),
 }
 
 

@@ -14,7 +14,8 @@ from revstep.engine.program.samplers import SAMPLERS
 
 STOCHASTIC = {
     *("ddim", "ddpm", "euler_ancestral", "dpm2_ancestral", "edm", "reverse_sde", "langevin"),
-    *("predictor_corrector", "repaint", "consistency", "lcm"),
+    *("predictor_corrector", "repaint", "consistency", "lcm", "tcd"),
+    *("cogvideox_dpm", "sa_solver", "flow_euler_ancestral"),
     *(name for name in SAMPLERS if name.endswith("_sde")),
 }
 FEW = 4000  # samples
