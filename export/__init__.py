@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same names as HOMES
     from revstep.export.sources.factory import load_factory as load_factory
     from revstep.export.sources.module import OPSETS as OPSETS
     from revstep.export.sources.module import export_module as export_module
+    from revstep.export.sources.onnx_file.export import export_onnx as export_onnx
     from revstep.export.targets.compile import compile_bundle as compile_bundle
     from revstep.export.targets.kernels import compile_kernels as compile_kernels
     from revstep.export.targets.options import BuildOptions as BuildOptions
@@ -54,6 +55,7 @@ HOMES = {
     "compile_kernels": "revstep.export.targets.kernels",
     "export_diffusers": "revstep.export.sources.diffusers.folder",
     "export_module": "revstep.export.sources.module",
+    "export_onnx": "revstep.export.sources.onnx_file.export",
     "load_diffusers": "revstep.export.sources.diffusers.folder",
     "load_diffusers_checkpoint": "revstep.export.sources.diffusers.folder",
     "load_factory": "revstep.export.sources.factory",

@@ -5,13 +5,10 @@ from __future__ import annotations
 import datetime
 import platform
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
-
+from typing import Any
 
 TOOLS: tuple[str, ...] = ("torch", "onnx", "onnxscript", "numpy")
+MORE = {"diffusers": ("diffusers", "safetensors"), "onnx": ("onnx-ir", "onnxruntime")}
 
 
 def revstep_version() -> str:
@@ -19,20 +16,18 @@ def revstep_version() -> str:
     return _version("revstep") or "unknown"
 
 
-def provenance(
-    module: torch.nn.Module, *, opset: int, source: dict[str, str] | None
-) -> dict[str, Any]:
+def provenance(parameters: int, *, opset: int, source: dict[str, str] | None) -> dict[str, Any]:
     """The manifest's provenance: tool versions, opset, parameters, source and UTC time."""
     tools = TOOLS
-    if source is not None and source.get("kind") == "diffusers":
-        tools = (*TOOLS, "diffusers", "safetensors")
+    if source is not None:
+        tools = (*TOOLS, *MORE.get(source.get("kind", ""), ()))
     return {
         "tools": {
             "python": platform.python_version(),
             **{name: version for name in tools if (version := _version(name)) is not None},
         },
         "opset": opset,
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": parameters,
         "source": source,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

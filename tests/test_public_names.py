@@ -43,9 +43,9 @@ NAMES = {
     "revstep.export": """
         BOUNDS Bounds BuildOptions Checkpoint Form KernelFiles OPSETS Profile Sampling SpecScore
         Stages
-        check_parity compile_bundle compile_kernels export_diffusers export_module load_diffusers
-        load_diffusers_checkpoint load_factory make_parity read_scheduler reversed_flow score_spec
-        suggest_specs
+        check_parity compile_bundle compile_kernels export_diffusers export_module export_onnx
+        load_diffusers load_diffusers_checkpoint load_factory make_parity read_scheduler
+        reversed_flow score_spec suggest_specs
     """,
 }
 NO_HOME = {  # types in signatures that no user writes

@@ -150,6 +150,8 @@ class Bundle:
             case {"kind": "diffusers"}:  # its path is not kept: bundles travel
                 nulls = [c.null for c in self.spec.conditions if c.null is not None]
                 where = " ".join(["--diffusers DIR", *(f"--null-class {null}" for null in nulls)])
+            case {"kind": "onnx", "name": str(name)}:  # nor is that of a file, or of its spec
+                where = f"--onnx {name} --spec spec.toml"
         return f"revstep export {where} -o {self.path}"
 
 

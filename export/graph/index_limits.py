@@ -22,6 +22,9 @@ from revstep.export.graph.index_tables import Table, index_tables
 from revstep.export.module.examples import example_inputs
 from revstep.export.module.run import run_module
 
+Takes = Callable[[Condition, int | None, int], bool]
+"""Whether a network takes a value in an element of a condition, in all where it is None."""
+
 FEW = 8  # elements that are tried one by one, where each may have a table of its own
 
 
@@ -51,30 +54,29 @@ def with_limits(module: torch.nn.Module, spec: DenoiserSpec, graph: Path) -> Den
 
     The module is on a CPU: on a GPU an index out of range ends the process's use of it.
     """
+    return limited(spec, graph, functools.partial(_takes, module, spec))
+
+
+def limited(spec: DenoiserSpec, graph: Path, takes: Takes) -> DenoiserSpec:
+    """``with_limits`` of any network that a graph is of."""
     names = {c.name for c in spec.conditions if "int" in c.dtype and c.allowed is None}
     if not names:
         return spec
     tables = index_tables(graph, names)
     conditions = tuple(
-        c if c.name not in names else _limited(module, spec, c, tables[c.name])
-        for c in spec.conditions
+        c if c.name not in names else _limited(takes, c, tables[c.name]) for c in spec.conditions
     )
     return dataclasses.replace(spec, conditions=conditions)
 
 
-def _limited(
-    module: torch.nn.Module, spec: DenoiserSpec, c: Condition, tables: list[Table]
-) -> Condition:
+def _limited(takes: Takes, c: Condition, tables: list[Table]) -> Condition:
     """The condition with the range outside which the module fails, whatever the element."""
     whole = [table for table in tables if table.whole]
     count = math.prod(c.shape)
     if not tables or (not whole and count > FEW):
         return c
     elements: list[int | None] = [None] if whole else list(range(count))
-    found = [
-        _ends(functools.partial(_takes, module, spec, c, element), whole or tables)
-        for element in elements
-    ]
+    found = [_ends(functools.partial(takes, c, element), whole or tables) for element in elements]
     ends = np.iinfo(c.interface)
     low, high = min(f[0] for f in found), max(f[1] for f in found)
     if (low, high) == (-math.inf, math.inf):

@@ -49,18 +49,35 @@ def make_parity(
     Raises:
         ExportError: The output holds NaN, or DDIM can't run on this spec.
     """
-    stages = stages or Stages(None, 1 + STEPS)
     denoiser = GivenDenoiser(module, spec, form or Form())
+    return vectors_of(denoiser, stages, runner=runner)
+
+
+def vectors_of(
+    denoiser: Denoiser,
+    stages: Stages | None = None,
+    *,
+    runner: Denoiser | None = None,
+    what: str = "the module",
+    runs_in: str = "PyTorch",
+) -> dict[str, NDArray[Any]]:
+    """``make_parity`` of any network: ``what``, which ``runs_in`` runs.
+
+    Raises:
+        ExportError: As ``make_parity``, and what the network raises.
+    """
+    spec = denoiser.spec
+    stages = stages or Stages(None, 1 + STEPS)
     arrays = example_arrays(spec, TIMES, seed=SEED)
     x, t = arrays["x"], arrays["t"]
     rows = min(RUNS, TIMES)
     for c in spec.conditions:
         arrays[f"ddim20.cond.{c.name}"] = arrays[f"cond.{c.name}"][:rows].copy()
-    stages.start("reference: PyTorch")
+    stages.start(f"reference: {runs_in}")
     arrays["out"] = forward_rows(denoiser, arrays, x, t)
     for row in np.flatnonzero(~np.isfinite(arrays["out"].reshape(TIMES, -1)).all(axis=1)):
         raise ExportError(
-            f"the module's output holds NaN or infinity at time {t[row]:g}; nothing was exported"
+            f"{what}'s output holds NaN or infinity at time {t[row]:g}; nothing was exported"
         )
     edges = edge_rows(spec)
     arrays |= usable(edges, lambda rows: forward_rows(denoiser, rows, rows["x"], rows["t"]))
@@ -76,7 +93,7 @@ def make_parity(
         ) from error
     if not np.all(np.isfinite(arrays["ddim20.final"])):
         raise ExportError(
-            "a DDIM-20 run of the module ended in NaN or infinity; nothing was exported: do the "
+            f"a DDIM-20 run of {what} ended in NaN or infinity; nothing was exported: do the "
             "spec's prediction and schedule match the training?"
         )
     return arrays

@@ -100,11 +100,12 @@ def export_module(
     )  # fmt: skip
     given.check()
     stages = Stages(progress, count_units(precisions, spec))
-    with TURNS, _threads(module), writing_bundle(path, overwrite=overwrite) as work:
+    parameters = sum(p.numel() for p in module.parameters())
+    with TURNS, few_threads(parameters), writing_bundle(path, overwrite=overwrite) as work:
         job = Job(spec, precisions, opset, work, stages)
         made = make_parts(job, given, output)
         stages.start("writing the bundle")
-        origin = provenance(module, opset=opset, source=source)
+        origin = provenance(parameters, opset=opset, source=source)
         if nodes := made.pop("precision"):
             origin["precision"] = nodes
         body = {"revstep": revstep_version(), "provenance": origin, **made, "engines": []}
@@ -143,12 +144,12 @@ def _checked_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _threads(module: torch.nn.Module) -> Iterator[None]:
-    """One PyTorch thread for small modules: as fast, and ten times faster on a busy machine."""
+def few_threads(parameters: int) -> Iterator[None]:
+    """One PyTorch thread for small networks: as fast, and ten times faster on a busy machine."""
     import torch
 
     threads = torch.get_num_threads()
-    if sum(p.numel() for p in module.parameters()) < SMALL:
+    if parameters < SMALL:
         torch.set_num_threads(1)
     try:
         yield

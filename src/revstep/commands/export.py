@@ -1,4 +1,4 @@
-"""``revstep export``: a PyTorch denoiser to a bundle."""
+"""``revstep export``: a trained denoiser to a bundle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from revstep.commands.shared_options import AsJson
 from revstep.engine.nearest import unknown_names
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export import OPSETS
+
+OPSET = 20
 
 
 @report_errors
@@ -39,23 +41,50 @@ def export(
         int | None,
         typer.Option(help="With --diffusers: the class that means none, for guidance.", min=0),
     ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(help="A denoiser in an ONNX file, not a factory; --spec describes it."),
+    ] = None,
+    spec_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--spec",
+            help="With --onnx: the spec in TOML; `revstep inspect --write` makes one.",
+        ),
+    ] = None,
     module_output: Annotated[
         str | None,
         typer.Option(
-            help="Which output, where a factory's module returns several: a name or an index.",
+            help="Which output, where a factory's module returns several: a name or an index; with "
+            "--onnx: a name.",
             metavar="NAME",
         ),
     ] = None,
     precision: Annotated[
         str, typer.Option(help="Graphs to write, comma-separated: fp32, fp16, bf16.")
     ] = "fp32",
-    opset: Annotated[int, typer.Option(help="ONNX opset.", min=OPSETS[0], max=OPSETS[-1])] = 20,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            help="ONNX opset; 20, or with --onnx the file's own, at least 18.",
+            min=OPSETS[0],
+            max=OPSETS[-1],
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export a PyTorch denoiser to a bundle: ONNX graphs, the spec, reference vectors."""
-    if (factory is None) == (diffusers is None):
-        raise ValueError("name either a factory (package.module:function) or --diffusers DIR")
+    """Export a denoiser to a bundle: ONNX graphs, the spec, reference vectors."""
+    if (factory, diffusers, onnx).count(None) != 2:
+        raise ValueError(
+            "name one of: a factory (package.module:function), --diffusers DIR, --onnx FILE"
+        )
+    if (onnx is None) != (spec_file is None):
+        raise ValueError(
+            "--onnx FILE and --spec FILE go together: `revstep inspect model.onnx --write "
+            "spec.toml` makes a spec to start from"
+        )
     if null_class is not None and diffusers is None:
         raise ValueError("--null-class goes with --diffusers; a factory's spec has its own")
     if module_output is not None and diffusers is not None:
@@ -64,9 +93,11 @@ def export(
     if others := [p for p in precisions if p not in PRECISIONS]:
         raise ValueError(unknown_names("unknown --precision", others, PRECISIONS))
     need("torch", "onnx", "onnxscript", purpose="export")
+    if onnx is not None:
+        need("onnxruntime", purpose="export --onnx")
 
     from revstep.engine.bundle.writer import check_target
-    from revstep.export import export_diffusers, export_module
+    from revstep.export import export_diffusers, export_module, export_onnx
     from revstep.export.sources.factory import load_checkpoint
 
     check_target(output.expanduser().resolve(), overwrite=overwrite)  # before the user's own work
@@ -80,8 +111,20 @@ def export(
                 diffusers,
                 output,
                 precisions=precisions,
-                opset=opset,
+                opset=opset or OPSET,
                 null_class=null_class,
+                overwrite=overwrite,
+                progress=report,
+            )
+        elif onnx is not None:
+            assert spec_file is not None
+            bundle = export_onnx(
+                onnx,
+                spec_file,
+                output,
+                output=module_output,
+                precisions=precisions,
+                opset=opset,
                 overwrite=overwrite,
                 progress=report,
             )
@@ -93,7 +136,7 @@ def export(
                 found.spec,
                 output,
                 precisions=precisions,
-                opset=opset,
+                opset=opset or OPSET,
                 decoder=found.decoder,
                 encoders=found.encoders,
                 picture_encoder=found.picture_encoder,

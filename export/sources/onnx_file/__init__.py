@@ -1,0 +1,1 @@
+"""An ONNX file of any trained denoiser, adapted to revstep's interface."""

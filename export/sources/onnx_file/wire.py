@@ -1,0 +1,280 @@
+"""The wiring of a file for a whole spec; what contradicts is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revstep.engine.errors import ExportError
+from revstep.engine.nearest import unknown, unknown_names
+from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput
+from revstep.engine.spec.second_time import SecondTime
+from revstep.export.sources.onnx_file.names import STATE, TIMES, InputName, Names
+from revstep.export.sources.onnx_file.ports import Dims, FilePort, OnnxFile
+from revstep.export.sources.onnx_file.wiring import Feed, Result, Wiring, has_rows
+
+WHOLE_TIMES = ("index", "thousand")  # of the kinds, those that may be whole numbers
+FREE = "a file whose time has a row each, (batch,), can run many rows a call"
+
+
+def wire(file: OnnxFile, spec: DenoiserSpec, names: Names) -> Wiring:
+    """How revstep's inputs become the file's.
+
+    Raises:
+        ExportError: The spec contradicts the file.
+    """
+    return _Wire(file, spec, names).all()
+
+
+def input_port(file: OnnxFile, ours: str, wanted: InputName) -> FilePort:
+    """The file's input that is ``ours``.
+
+    Raises:
+        ExportError: There is none of that name, or it has no shape.
+    """
+    ports = {p.name: p for p in file.inputs}
+    if wanted.name not in ports:
+        raise ExportError(
+            f"{file.path}, for the spec's {ours}: {unknown('input', wanted.name, ports)}; say "
+            f'which it is: [inputs] {ours} = "..."'
+        )
+    port = ports[wanted.name]
+    if port.dims is None:
+        raise ExportError(
+            f"{file.path}: the input {port.name!r} ({port.dtype}) has no shape in the file, and "
+            "one is needed: write the file with the shapes of its inputs"
+        )
+    return port
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wire:
+    """A file, a whole spec, and the names between them."""
+
+    file: OnnxFile
+    spec: DenoiserSpec
+    names: Names
+
+    def all(self) -> Wiring:
+        """The wiring."""
+        spec = self.spec
+        times = dict(zip(TIMES, spec.times, strict=False))
+        conditions = {c.name: c.name for c in spec.conditions}
+        self._check_names(times)
+        ours = {STATE: spec.name, **{key: time.name for key, time in times.items()}, **conditions}
+        ports = {
+            key: input_port(self.file, key, self.names.of(key, name)) for key, name in ours.items()
+        }
+        constants = self._constants()
+        self._check_used([p.name for p in ports.values()], constants)
+        self._check_kinds(ports, times)
+        state = self.names.of(STATE, spec.name)
+        order, back, shape = None, None, spec.shape
+        if state.channels_last:
+            order, back = _channels_last(len(shape))
+            shape = (*shape[1:], shape[0])
+        rows = self._rows(ports[STATE], shape)
+        first = (ports[STATE].dims or (1,))[0] if rows else 1
+        feeds = [
+            Feed(spec.name, ports[STATE].name, ports[STATE].dtype, spec.shape, shape, rows, order)
+        ]
+        lead = first if rows else None
+        for key, time in times.items():
+            feed = self._feed(time.name, ports[key], (), lead)
+            named = self.names.of(key, time.name)
+            feeds.append(dataclasses.replace(feed, scale=named.scale, shift=named.shift))
+        feeds += [self._feed(c.name, ports[c.name], c.shape, lead) for c in spec.conditions]
+        batch, why = self._batch(feeds, first)
+        return Wiring(tuple(feeds), constants, self._result(rows, back), batch, why)
+
+    def _wrong(self, said: str) -> ExportError:
+        return ExportError(f"{self.file.path}: {said}")
+
+    def _check_names(self, times: Mapping[str, object]) -> None:
+        """Refuses names of inputs that the spec doesn't have."""
+        conditions = [c.name for c in self.spec.conditions]
+        if clash := [name for name in conditions if name in (STATE, *TIMES)]:
+            (name, *_) = clash
+            raise self._wrong(
+                f"a condition is named {name!r}, which means the noisy state or a time in "
+                f'[inputs]: name it otherwise, name = "given_{name}", with [inputs] given_{name} = '
+                f'"{name}"'
+            )
+        known = (STATE, *times, *conditions)
+        if others := set(self.names.inputs) - set(known):
+            raise self._wrong(unknown_names("[inputs] names no input of the spec:", others, known))
+
+    def _check_used(self, taken: list[str], constants: Mapping[str, object]) -> None:
+        """Refuses an input that nothing feeds, or that two do."""
+        if twice := [name for name in taken if taken.count(name) > 1 or name in constants]:
+            raise self._wrong(f"the file's input {twice[0]!r} is fed twice: by the spec's names")
+        left = [p for p in self.file.inputs if p.name not in {*taken, *constants}]
+        if left:
+            raise self._wrong(
+                f"the file takes {'; '.join(map(str, left))} too, and the spec names no such "
+                f'input: add [[conditions]] name = "{_identifier(left[0].name)}", or give it one '
+                f'value for ever: [constants] "{left[0].name}" = ...'
+            )
+
+    def _check_kinds(
+        self, ports: Mapping[str, FilePort], times: Mapping[str, TimeInput | SecondTime]
+    ) -> None:
+        """Refuses inputs of dtypes that can't be what the spec says they are."""
+        if not ports[STATE].is_float:
+            raise self._wrong(f"the state is the input {ports[STATE]}, which holds no real numbers")
+        for key, time in times.items():
+            self._check_time(key, time, ports[key])
+        for condition in self.spec.conditions:
+            self._check_condition(condition, ports[condition.name])
+
+    def _check_time(self, key: str, time: TimeInput | SecondTime, port: FilePort) -> None:
+        what = key.replace("_", " ")
+        if not port.is_float and "int" not in port.dtype:
+            raise self._wrong(f"the {what} is the input {port}, which holds no numbers")
+        whole = time.kind in WHOLE_TIMES or self.names.of(key, time.name).scale != 1.0
+        if not port.is_float and (time.fractions or not whole):
+            said = "fractions = true" if time.fractions else f'kind = "{time.kind}"'
+            raise self._wrong(
+                f"the {what} is the input {port}, whole numbers, and the spec's {key} says {said}: "
+                'whole times are kind = "index" without fractions'
+            )
+
+    def _check_condition(self, condition: Condition, port: FilePort) -> None:
+        whole = "int" in port.dtype
+        if not (port.is_float or whole or port.dtype == "bool"):
+            raise self._wrong(
+                f"the input {port} is of a type that no condition has; give it one value for ever "
+                "if that will do: [constants]"
+            )
+        given = condition.interface
+        if (given == "float32" and not port.is_float) or ("int" in given and port.dtype == "bool"):
+            dtype = "bool" if port.dtype == "bool" else "int64"
+            raise self._wrong(
+                f"the spec's condition {condition.name!r} is {condition.dtype}, and the file takes "
+                f'{port.dtype}: dtype = "{dtype}"'
+            )
+
+    def _rows(self, port: FilePort, shape: tuple[int, ...]) -> bool:
+        """Whether an input has an axis of rows before ``shape``."""
+        rows = has_rows(port.dims or (), shape)
+        if rows is None:
+            last = " (channels last)" if port.name and shape != self.spec.shape else ""
+            raise self._wrong(
+                f"the input {port} is neither (rows, *{shape}) nor {shape}, as the spec says"
+                f"{last if port.name == self.names.of(STATE, self.spec.name).name else ''}: fix "
+                "the spec's shape"
+            )
+        return rows
+
+    def _feed(
+        self, ours: str, port: FilePort, shape: tuple[int, ...], first: int | str | None
+    ) -> Feed:
+        """The time or a condition; ``first`` is the state's axis of rows, None: it has none."""
+        dims = port.dims or ()
+        rows = self._rows(port, shape)
+        if rows and first is not None and (isinstance(dims[0], str) or dims[0] == first):
+            return Feed(ours, port.name, port.dtype, shape, _sizes(dims[1:], shape), True)
+        if rows and dims[0] != 1 and isinstance(dims[0], int):
+            raise self._wrong(
+                f"the input {port} has {dims[0]} rows, and the state has "
+                f"{first if isinstance(first, int) else 'any number' if first else 'none'}"
+            )
+        inner = (1, *_sizes(dims[1:], shape)) if rows else _sizes(dims, shape)
+        return Feed(ours, port.name, port.dtype, shape, inner, False)
+
+    def _batch(self, feeds: list[Feed], first: int | str) -> tuple[int | None, str]:
+        """The rows of every call, and what fixes them."""
+        state, others = feeds[0], feeds[1:]
+        if not state.rows:
+            return 1, "its state has no axis of rows"
+        if shared := [f.name for f in others if not f.rows]:
+            if isinstance(first, int) and first > 1:
+                raise self._wrong(
+                    f"a call takes {first} rows but one {shared[0]!r} for all, and rows of one "
+                    f"call may be at different times: write the file for one row, or {FREE}"
+                )
+            return 1, f"it takes one {shared[0]!r} for all rows, which may differ; {FREE}"
+        return (first, "its first axis") if isinstance(first, int) else (None, "")
+
+    def _constants(self) -> dict[str, NDArray[Any]]:
+        """The constants as the file takes them."""
+        ports = {p.name: p for p in self.file.inputs}
+        if others := set(self.names.constants) - set(ports):
+            raise self._wrong(unknown_names("[constants] names no input:", others, ports))
+        found = {}
+        for name, value in self.names.constants.items():
+            port = ports[name]
+            dims = port.dims or ()
+            try:
+                array = np.asarray(value, "float32" if port.dtype == "bfloat16" else port.dtype)
+                sizes = _sizes(dims, array.shape if array.ndim == len(dims) else (1,) * len(dims))
+                found[name] = np.ascontiguousarray(np.broadcast_to(array, sizes)).reshape(sizes)
+            except (TypeError, ValueError) as error:
+                raise self._wrong(
+                    f"[constants] {name} can't be the input {port}: {error}"
+                ) from error
+        return found
+
+    def _result(self, rows: bool, order: tuple[int, ...] | None) -> Result:
+        """The output that is the prediction."""
+        file, shape = self.file, self.spec.output_shape
+        inner = shape if order is None else (*shape[1:], shape[0])
+        outputs = {p.name: p for p in file.outputs}
+        name = self.names.output.name
+        if name is None:
+            fitting = [p for p in file.outputs if _gives(p, inner)] if len(outputs) > 1 else ()
+            if len(outputs) > 1 and len(fitting) != 1:
+                raise self._wrong(
+                    f"the file has the outputs {'; '.join(map(str, file.outputs))}: say which is "
+                    'the prediction: [output] name = "..."'
+                )
+            name = (fitting or file.outputs)[0].name
+        if name not in outputs:
+            raise self._wrong(unknown("output", name, outputs))
+        port = outputs[name]
+        if not port.is_float or not _gives(port, inner):
+            raise self._wrong(
+                f"the output {port} can't be the prediction, float32 (rows, *{inner})"
+                f"{self._why_not(port, inner)}"
+            )
+        dims = port.dims
+        with_rows = rows if dims is None else bool(has_rows(dims, inner))
+        return Result(name, shape, with_rows, order, self.names.output.scale)
+
+    def _why_not(self, port: FilePort, inner: tuple[int, ...]) -> str:
+        axis = -1 if inner != self.spec.output_shape else 0
+        doubled = list(inner)
+        doubled[axis] *= 2
+        if not self.spec.learned_variance and _gives(port, tuple(doubled)):
+            return ": it has twice the channels: learned_variance = true?"
+        halves = list(inner)
+        halves[axis] //= 2
+        if self.spec.learned_variance and _gives(port, tuple(halves)):
+            return ": it has the state's channels: learned_variance = false?"
+        return ": fix the spec's shape, or name another output"
+
+
+def _gives(port: FilePort, inner: tuple[int, ...]) -> bool:
+    """Whether an output can be (rows, *inner), or ``inner``; one without a shape may be."""
+    return port.dims is None or has_rows(port.dims, inner) is not None
+
+
+def _channels_last(axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The orders of axes from (rows, C, ...) to (rows, ..., C), and back."""
+    return (0, *range(2, axes + 1), 1), (0, axes, *range(1, axes))
+
+
+def _sizes(dims: Dims | Iterable[int | str], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The lengths of axes; a free one is as long as the shape says, or 1."""
+    dims = tuple(dims)
+    own = shape if len(shape) == len(dims) else (1,) * len(dims)
+    return tuple(n if isinstance(d, str) else d for d, n in zip(dims, own, strict=True))
+
+
+def _identifier(name: str) -> str:
+    found = "".join(c if c.isalnum() and c.isascii() else "_" for c in name).strip("_")
+    return found if found and not found[0].isdigit() else f"input_{found}"
