@@ -11,6 +11,7 @@ from revstep.engine.program.samplers import (
     DDIM,
     DDPM,
     DPM2,
+    LCM,
     LMS,
     PNDM,
     BaseSampler,
@@ -22,6 +23,7 @@ from revstep.engine.program.samplers import (
     DPMSolverPP3M,
     Euler,
     EulerAncestral,
+    FlowHeun,
     Heun,
     UniPC,
 )
@@ -29,6 +31,7 @@ from revstep.engine.program.samplers import (
 KEYS = {
     "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
     "skip_prk_steps", "predict_x0", "disable_corrector", "solver_p", "stochastic_sampling",
+    "original_inference_steps", "timestep_scaling",
 }  # fmt: skip
 """The keys that are read here."""
 
@@ -155,6 +158,14 @@ def _flow(values: dict[str, Any]) -> BaseSampler:
     return Consistency(sigma_min=0.0) if values["stochastic_sampling"] else Euler()
 
 
+def _lcm(values: dict[str, Any]) -> BaseSampler:
+    return LCM(values["original_inference_steps"], values["timestep_scaling"])
+
+
+def _consistency(values: dict[str, Any]) -> BaseSampler:
+    return Consistency(values["sigma_min"])
+
+
 def _always(sampler: BaseSampler) -> Callable[[dict[str, Any]], BaseSampler]:
     return lambda values: sampler
 
@@ -176,6 +187,9 @@ SAMPLERS: dict[str, Callable[[dict[str, Any]], BaseSampler]] = {
     "KDPM2DiscreteScheduler": _always(DPM2()),
     "KDPM2AncestralDiscreteScheduler": _always(DPM2Ancestral()),
     "FlowMatchEulerDiscreteScheduler": _flow,
+    "FlowMatchHeunDiscreteScheduler": _always(FlowHeun()),
+    "LCMScheduler": _lcm,
+    "CMStochasticIterativeScheduler": _consistency,
     "EDMEulerScheduler": _always(Euler()),
     "EDMDPMSolverMultistepScheduler": _multistep,
 }

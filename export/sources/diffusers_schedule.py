@@ -23,13 +23,17 @@ from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
 from revstep.export.sources.diffusers_grid import flow_grid, flow_sigmas_grid, vp_grid
 from revstep.export.sources.diffusers_sampler import KEYS, SAMPLERS, scheduler_sampler
 
-FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 OF_TRAINING = ("DDPMScheduler", "DDPMParallelScheduler")
-VP_SCHEDULERS = tuple(n for n in SAMPLERS if n not in (*FLOW_SCHEDULERS, *EDM_SCHEDULERS))
+CONSISTENCY_SCHEDULERS = ("CMStochasticIterativeScheduler",)
+VP_SCHEDULERS = tuple(
+    n for n in SAMPLERS if n not in (*FLOW_SCHEDULERS, *EDM_SCHEDULERS, *CONSISTENCY_SCHEDULERS)
+)
 CARRIED = {
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
-    "prediction_type", "clip_sample", "clip_sample_range", "timestep_spacing", "steps_offset",
+    "prediction_type", "clip_sample", "clip_sample_range", "clip_denoised", "timestep_spacing",
+    "steps_offset",
     "set_alpha_to_one", "final_sigmas_type", "rescale_betas_zero_snr", "variance_type",
     "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
     "use_flow_sigmas", "flow_shift", "shift", "shift_terminal", "use_dynamic_shifting",
@@ -41,6 +45,7 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "timestep_type": ("discrete",),
     "invert_sigmas": (False,),
     "predict_epsilon": (True,),
+    "s_noise": (1.0,),
 }
 OF_WHAT_IS_REFUSED = {  # without effect where thresholding and use_dynamic_shifting are off
     "dynamic_thresholding_ratio", "sample_max_value", "time_shift_type", "base_shift",
@@ -141,6 +146,8 @@ def _read(name: str, values: dict[str, Any], tokens: int | None) -> Sampling:
         return _flow(values, flow_grid(values, tokens))
     if name in EDM_SCHEDULERS:
         return _edm(values)
+    if name in CONSISTENCY_SCHEDULERS:
+        return _consistency(values)
     if values.get("use_flow_sigmas"):
         return _flow_sigmas(name, values)
     return _vp(name, values)
@@ -292,4 +299,29 @@ def _edm(values: dict[str, Any]) -> Sampling:
         },
         time_kind="log_sigma",
         learned_variance=False,
+    )
+
+
+def _consistency(values: dict[str, Any]) -> Sampling:
+    """A consistency model: EDM's network, fed 250 log(sigma), at the indices of its training."""
+    clip = bool(values["clip_denoised"])
+    return Sampling(
+        spec_fields={
+            "schedule": VESchedule.edm(
+                steps=values["num_train_timesteps"],
+                sigma_min=values["sigma_min"],
+                sigma_max=values["sigma_max"],
+                rho=values["rho"],
+            ),
+            "prediction": "edm",
+            "sigma_data": values["sigma_data"],
+            "value_range": (-1.0, 1.0) if clip else None,
+            "clip": clip,
+            "grid": "trailing",
+            "grid_offset": 0,
+            "final": "clean",
+        },
+        time_kind="log_sigma",
+        learned_variance=False,
+        time_scale=1000.0,
     )

@@ -13,8 +13,6 @@ from revstep.engine.spec.denoiser import Condition
 if TYPE_CHECKING:
     import torch
 
-    from revstep.export.sources.diffusers_schedule import Sampling
-
 FACTORY = "write a factory for it: revstep export package.module:factory"
 PIXELS = 8  # rows of pixels for a row of latents, where no VAE says
 
@@ -117,7 +115,7 @@ class Adapter:
         return ()
 
     def module(
-        self, network: Any, given: Given, conditions: tuple[Condition, ...], sampling: Sampling
+        self, network: Any, given: Given, conditions: tuple[Condition, ...]
     ) -> torch.nn.Module:
         """The network as a module of (x, t, *conditions)."""
         from revstep.export.sources.diffusers.modules import NetworkModule

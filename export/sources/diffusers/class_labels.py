@@ -24,14 +24,9 @@ def class_labels(
         known: The null class that the network is known to have.
 
     Raises:
-        NullClassError: A null class out of range, or without classes.
+        NullClassError: A null class out of range.
     """
     if classes is None:
-        if null_class is not None:
-            raise NullClassError(
-                f"null_class={null_class} was given, but this model has no classes "
-                "(num_class_embeds)"
-            )
         return ()
     null = known if null_class is None else null_class
     if null is not None and not 0 <= null < classes:

@@ -76,7 +76,7 @@ class Flux(Adapter):
         return found
 
     def module(
-        self, network: Any, given: Given, conditions: tuple[Condition, ...], sampling: Sampling
+        self, network: Any, given: Given, conditions: tuple[Condition, ...]
     ) -> torch.nn.Module:
         """The network between packing and unpacking."""
         from revstep.export.sources.diffusers.modules import FluxModule

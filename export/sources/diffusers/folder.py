@@ -63,13 +63,16 @@ def export_diffusers(
     check_arguments(path, precisions, opset, overwrite)
     if progress is not None:
         progress("loading the diffusers folder", 0, 1)
-    found, sampling = _loaded(folder, null_class, size, sequence_length)
+    place = find_place(folder)
+    found, sampling = _denoiser(place, null_class, size, sequence_length)
+    found = with_parts(found, place)
     source = {"kind": "diffusers", "name": Path(folder).resolve().name}
     if sampling.sampler is not None:
         source["sampler"] = repr(sampling.sampler)
     return export_module(
         found.module, found.spec, path, precisions=precisions, opset=opset,
-        decoder=found.decoder, overwrite=overwrite, progress=progress, source=source,
+        decoder=found.decoder, encoders=found.encoders, picture_encoder=found.picture_encoder,
+        files=found.files, overwrite=overwrite, progress=progress, source=source,
     )  # fmt: skip
 
 
@@ -99,7 +102,8 @@ def load_diffusers_checkpoint(
             state can't have.
         ExportError: Files are missing, or the folder says something that a spec can't carry.
     """
-    return _loaded(folder, null_class, size, sequence_length)[0]
+    place = find_place(folder)
+    return with_parts(_denoiser(place, null_class, size, sequence_length)[0], place)
 
 
 def load_diffusers(
@@ -109,27 +113,29 @@ def load_diffusers(
     size: Sequence[int] | None = None,
     sequence_length: int | None = None,
 ) -> tuple[torch.nn.Module, DenoiserSpec]:
-    """The (module, spec) of a diffusers folder's denoiser; ``load_diffusers_checkpoint`` has all.
+    """The (module, spec) of a diffusers folder's denoiser alone.
 
     Raises:
         ValueError: As ``load_diffusers_checkpoint``.
         ExportError: As ``load_diffusers_checkpoint``.
     """
-    found = load_diffusers_checkpoint(
-        folder, null_class=null_class, size=size, sequence_length=sequence_length
-    )
+    found, _ = _denoiser(find_place(folder), null_class, size, sequence_length)
     return found.module, found.spec
 
 
-def _loaded(
-    folder: str | Path, null_class: int | None, size: Sequence[int] | None, text: int | None
+def _denoiser(
+    place: Place, null_class: int | None, size: Sequence[int] | None, text: int | None
 ) -> tuple[Checkpoint, Sampling]:
-    place = find_place(folder)
+    """The denoiser, with no parts yet, and what the scheduler's config says."""
     adapter, given, sampling = _read(place, null_class, size, text)
     spec = _spec(adapter, given, sampling)
     network = load_network(place.denoiser, adapter.name)
-    module = adapter.module(network, given, spec.conditions, sampling)
-    return with_parts(Checkpoint(module=module.eval(), spec=spec), place), sampling
+    module = adapter.module(network, given, spec.conditions)
+    if sampling.time_scale != 1.0:
+        from revstep.export.sources.diffusers.modules import ScaledTime
+
+        module = ScaledTime(module, sampling.time_scale)
+    return Checkpoint(module=module.eval(), spec=spec), sampling
 
 
 def _read(
@@ -191,10 +197,15 @@ def _spec(adapter: Adapter, given: Given, sampling: Sampling) -> DenoiserSpec:
     if spec["value_range"] is None and adapter.pixel_data and channels in (1, 3):
         spec["value_range"] = (-1.0, 1.0)
     try:
+        conditions = adapter.conditions(given)
+        if given.null_class is not None and all(c.classes is None for c in conditions):
+            raise NullClassError(
+                f"null_class={given.null_class} was given, but this model has no classes"
+            )
         return DenoiserSpec(
             shape=(channels, *adapter.size(given)),
             time=TimeInput(kind=sampling.time_kind, fractions=adapter.fractions(given)),
-            conditions=adapter.conditions(given),
+            conditions=conditions,
             learned_variance=out == 2 * channels,
             sampler=sampling.choice,
             **spec,

@@ -14,24 +14,34 @@ class UNetModule(torch.nn.Module):
     Args:
         network: The network.
         whole_times: Times are int64, as of learned embeddings.
-        time_scale: The network is fed so many times t.
     """
 
-    def __init__(self, network: Any, *, whole_times: bool = False, time_scale: float = 1.0) -> None:
+    def __init__(self, network: Any, *, whole_times: bool = False) -> None:
         super().__init__()
         self.network = network
         self.whole_times = whole_times
-        self.time_scale = time_scale
 
     def forward(
         self, x: torch.Tensor, t: torch.Tensor, class_labels: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The network's output for x (B, C, H, W), t (B,) and int64 class labels (B,)."""
-        if self.time_scale != 1.0:
-            t = self.time_scale * t
         if self.whole_times:
             t = t.round().to(torch.int64)
         out: torch.Tensor = self.network(x, t, class_labels, return_dict=False)[0]
+        return out
+
+
+class ScaledTime(torch.nn.Module):
+    """A module that is fed so many times t, as consistency models of diffusers are."""
+
+    def __init__(self, module: torch.nn.Module, scale: float) -> None:
+        super().__init__()
+        self.module = module
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
+        """The module's output."""
+        out: torch.Tensor = self.module(x, self.scale * t, *conditions)
         return out
 
 

@@ -12,8 +12,6 @@ from revstep.export.sources.diffusers.class_labels import class_labels
 if TYPE_CHECKING:
     import torch
 
-    from revstep.export.sources.diffusers_schedule import Sampling
-
 
 class UNet2D(Adapter):
     """DDPM's U-Net, and what grew of it."""
@@ -40,10 +38,10 @@ class UNet2D(Adapter):
         return class_labels(given.values["num_class_embeds"], given.null_class)
 
     def module(
-        self, network: Any, given: Given, conditions: tuple[Condition, ...], sampling: Sampling
+        self, network: Any, given: Given, conditions: tuple[Condition, ...]
     ) -> torch.nn.Module:
         """The network as a module of (x, t) or (x, t, class_labels)."""
         from revstep.export.sources.diffusers.modules import UNetModule
 
         whole = given.values["time_embedding_type"] == "learned"
-        return UNetModule(network, whole_times=whole, time_scale=sampling.time_scale)
+        return UNetModule(network, whole_times=whole)

@@ -12,8 +12,6 @@ from revstep.export.sources.diffusers.class_labels import class_labels
 if TYPE_CHECKING:
     import torch
 
-    from revstep.export.sources.diffusers_schedule import Sampling
-
 LCM_GUIDANCE = 8.5  # of the latent consistency pipeline
 AESTHETIC = 2.5  # the negative score of SDXL's refiner
 
@@ -64,12 +62,12 @@ class UNet2DCondition(Adapter):
         return (*found, *class_labels(values["num_class_embeds"], given.null_class))
 
     def module(
-        self, network: Any, given: Given, conditions: tuple[Condition, ...], sampling: Sampling
+        self, network: Any, given: Given, conditions: tuple[Condition, ...]
     ) -> torch.nn.Module:
         """The network, which embeds an LCM's guidance itself."""
         width = given.values["time_cond_proj_dim"]
         if width is None:
-            return super().module(network, given, conditions, sampling)
+            return super().module(network, given, conditions)
         from revstep.export.sources.diffusers.modules import GuidedModule
 
         names = [c.name for c in conditions]

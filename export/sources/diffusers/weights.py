@@ -30,9 +30,11 @@ def load_network(folder: Path, name: str) -> torch.nn.Module:
     if not full and not half:
         raise ExportError(_missing(folder, name))
     first = (full or half)[0]
-    load: Any = getattr(diffusers, name).from_pretrained
+    cls: Any = getattr(diffusers, name)
+    # all of it is float32, and a class that says which parts stay so would need accelerate
+    loaded: Any = type(name, (cls,), {"_keep_in_fp32_modules": None})
     try:
-        network, report = load(
+        network, report = loaded.from_pretrained(
             str(folder), variant=None if full else "fp16", use_safetensors=True,
             torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True,
             output_loading_info=True,
@@ -46,6 +48,7 @@ def load_network(folder: Path, name: str) -> torch.nn.Module:
                 f"{first} does not fit {folder / 'config.json'}: "
                 f"{len(report[kind])} {kind.replace('_', ' ')} ({keys}, ...)"
             )
+    network.__class__ = cls
     found: torch.nn.Module = network.eval()
     return found
 

@@ -35,7 +35,7 @@ def export(
     ] = ...,  # type: ignore[assignment]
     diffusers: Annotated[
         Path | None,
-        typer.Option(help="A diffusers UNet2DModel folder (unet/, scheduler/), not a factory."),
+        typer.Option(help="A diffusers folder, of a pipeline or a denoiser, not a factory."),
     ] = None,
     null_class: Annotated[
         int | None,
@@ -51,6 +51,19 @@ def export(
             "--spec",
             help="With --onnx: the spec in TOML; `revstep inspect --write` makes one.",
         ),
+    ] = None,
+    size_: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            help="With --diffusers: rows and columns, 768x512 (of a video 81x480x832), in pixels "
+            "where it has a VAE; default: its config's.",
+            metavar="HxW",
+        ),
+    ] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(help="With --diffusers: length of the text's embeddings.", min=1),
     ] = None,
     module_output: Annotated[
         str | None,
@@ -87,8 +100,12 @@ def export(
         )
     if null_class is not None and diffusers is None:
         raise ValueError("--null-class goes with --diffusers; a factory's spec has its own")
+    for name, given in (("--size", size_), ("--sequence-length", sequence_length)):
+        if given is not None and diffusers is None:
+            raise ValueError(f"{name} goes with --diffusers; a factory's spec has its own shapes")
     if module_output is not None and diffusers is not None:
         raise ValueError("--module-output goes with a factory; a --diffusers network has one")
+    sizes = None if size_ is None else _sizes(size_)
     precisions = names(precision, "--precision")
     if others := [p for p in precisions if p not in PRECISIONS]:
         raise ValueError(unknown_names("unknown --precision", others, PRECISIONS))
@@ -113,6 +130,8 @@ def export(
                 precisions=precisions,
                 opset=opset or OPSET,
                 null_class=null_class,
+                size=sizes,
+                sequence_length=sequence_length,
                 overwrite=overwrite,
                 progress=report,
             )
@@ -153,6 +172,14 @@ def export(
         return
     typer.echo(f"{bundle.path}: {', '.join(bundle.precisions)}, {size(total)}")
     typer.echo(f"Next: revstep compile {bundle.path}")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """The numbers of ``768x512``."""
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() for part in parts):
+        raise ValueError(f"--size must be numbers such as 768x512; got {text!r}")
+    return tuple(map(int, parts))
 
 
 def _output(text: str | None) -> str | int | None:
