@@ -132,11 +132,11 @@ def read_scheduler(config: dict[str, Any], *, tokens: int | None = None) -> Samp
         )
     name = config["_class_name"]
     try:
-        sampler = scheduler_sampler(name, values)
-        chosen = None
+        found = _read(name, values, tokens)
+        sampler, chosen = scheduler_sampler(name, values), None
         if sampler is not None and name not in OF_TRAINING:
             chosen = choice_of(sampler, "diffusers")
-        return dataclasses.replace(_read(name, values, tokens), sampler=sampler, choice=chosen)
+        return dataclasses.replace(found, sampler=sampler, choice=chosen)
     except (TypeError, ValueError) as error:
         raise ExportError(f"the scheduler's config is not valid: {error}") from error
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -75,6 +76,7 @@ class Folder:
         place: Where the denoiser lies.
         steps: Of the run.
         learned: Whether half of the output is a variance.
+        own_sigmas: Whether the pipeline gives the scheduler sigmas, 1, 1 - 1/N, ..., 1/N.
     """
 
     network: str
@@ -89,6 +91,7 @@ class Folder:
     place: str = "unet"
     steps: int = 4
     learned: bool = False
+    own_sigmas: bool = False
 
     def build(self):
         """The network, whose parameters are all random: zeros would hide what they multiply."""
@@ -127,7 +130,10 @@ class Folder:
         rows = len(noise)
         known = {k: torch.tensor(v).expand(rows, *torch.tensor(v).shape) for k, v in
                  self.known.items()}  # fmt: skip
-        scheduler.set_timesteps(self.steps)
+        if self.own_sigmas:
+            scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / self.steps, self.steps))
+        else:
+            scheduler.set_timesteps(self.steps)
         x = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
         with torch.inference_mode():
             for t in scheduler.timesteps:
@@ -235,7 +241,7 @@ FOLDERS = {
          "guidance_embeds": True, "axes_dims_rope": (4, 4, 8)},
         "FlowMatchEulerDiscreteScheduler", {"shift": 1.0}, (4, 6, 8),
         {"encoder_hidden_states": (5, 12), "pooled_projections": (10,)}, {"guidance": 3.5},
-        flux, {"sequence_length": 5, "size": (6, 8)}, place="transformer",
+        flux, {"sequence_length": 5, "size": (6, 8)}, place="transformer", own_sigmas=True,
     ),
     "unet_1d": Folder(
         "UNet1DModel",

@@ -20,7 +20,7 @@ from revstep.engine.checks import check_number, check_whole
 from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import WHOLE, Point, point
 from revstep.engine.program.samplers.base import BaseSampler
-from revstep.engine.program.steps import Steps, steps_over
+from revstep.engine.program.steps import Steps, step_count, steps_over
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.renamed import renamed
@@ -63,6 +63,22 @@ class Consistency(BaseSampler):
             std = 0.0 if last else math.sqrt(max(then.sigma**2 - self.sigma_min**2, 0.0))
             x = then.alpha * d.x0 + std * run.noise()
         return x
+
+    @renamed(spacing="grid")
+    def steps_over(
+        self,
+        spec: DenoiserSpec,
+        steps: int | None,
+        grid: str | Grid | None,
+        compat: str | None,
+    ) -> Steps:
+        """The steps; with compat those of a consistency model's own scheduler: T // N indices."""
+        total = spec.schedule.steps
+        if compat and grid is None and spec.schedule.kind == "ve":
+            count = step_count(spec, steps, spec.grid_of(None))
+            indices = total - 1.0 - np.arange(count) * float(total // count)
+            grid = TimeGrid(times=tuple(indices.tolist()))
+        return super().steps_over(spec, steps, grid, compat)
 
     def _boundary(self, spec: DenoiserSpec, now: Point) -> tuple[float, float] | None:
         if spec.prediction != "edm":

@@ -8,7 +8,7 @@ import pytest
 
 from revstep import DenoiserSpec, SamplerChoice
 from revstep.engine.program.samplers import SAMPLERS, UniPC, make_sampler
-from revstep.engine.program.samplers.choice import chosen_sampler, choice_of
+from revstep.engine.program.samplers.choice import choice_of, chosen_sampler
 from revstep.schedules import VPSchedule
 
 CHOICE = SamplerChoice("unipc", {"order": 3, "disable_corrector": [0, 1]}, "diffusers")

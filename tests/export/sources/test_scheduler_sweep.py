@@ -18,7 +18,12 @@ from proofs.oracles.float64 import schedulers
 from revstep import DenoiserSpec, TimeInput
 from revstep.engine.program.table import build_program
 from revstep.export import read_scheduler
-from revstep.export.sources.diffusers_schedule import EDM_SCHEDULERS, FLOW_SCHEDULERS, VP_SCHEDULERS
+from revstep.export.sources.diffusers_schedule import (
+    CONSISTENCY_SCHEDULERS,
+    EDM_SCHEDULERS,
+    FLOW_SCHEDULERS,
+    VP_SCHEDULERS,
+)
 
 pytest.importorskip("scipy")  # of LMS and beta sigmas
 
@@ -91,6 +96,9 @@ EXTRAS = (
     {"shift": 3.0, "use_karras_sigmas": True},
     {"sigma_schedule": "exponential", "sigma_min": 0.01},
     {"sigma_data": 1.0, "final_sigmas_type": "sigma_min"},
+    {"clip_denoised": False},
+    {"clip_denoised": True, "sigma_min": 0.02, "rho": 5.0},
+    {"original_inference_steps": 20, "timestep_scaling": 0.1},
 )
 STEPS = (1, 2, 4, 7, 20, 50)
 
@@ -145,7 +153,7 @@ def ours(read, net, steps):
     spec = DenoiserSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
     program = build_program(spec, read.sampler, steps, compat="diffusers")
     start = program.start[1] * noise_of(-1).astype(np.float64)
-    x, _ = run_rows(program, start, net, noise_of)
+    x, _ = run_rows(program, start, lambda x, t: net(x, read.time_scale * t), noise_of)
     return x
 
 
@@ -226,7 +234,7 @@ def check(found):
 SLOW = ("LMSDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 SAMPLED = [
     name
-    for name in (*VP_SCHEDULERS, *FLOW_SCHEDULERS, *EDM_SCHEDULERS)
+    for name in (*VP_SCHEDULERS, *FLOW_SCHEDULERS, *EDM_SCHEDULERS, *CONSISTENCY_SCHEDULERS)
     if name != "DEISMultistepScheduler"
 ]
 
