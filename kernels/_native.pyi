@@ -14,7 +14,9 @@ class Step:
 
 class Rows:
     def __init__(self, buffers: Any, isa: str = "") -> None: ...
-    def run(self, row: int, state: int, output: int, to: int, z: int, x0: int) -> bool: ...
+    def run(
+        self, row: int, state: int, output: int, to: int, copy: int, noise: int, x0: int
+    ) -> bool: ...
 
 def normal_fill(
     out: NDArray[np.float32],

@@ -20,14 +20,15 @@ class RowKernel:
     contiguous arrays, which nothing here can check. Calls must not overlap in time.
 
     Attributes:
-        run: ``run(row, state, output, to, noise, x0)``: the table's row, from ``state`` (float32
-            [D]) and the network's ``output`` to ``to`` (both of ``dtype``). ``noise`` (float32 [D])
-            is the row's z, and takes the place of the third history; 0 for a row that draws none.
-            ``x0`` is where the estimate goes (float32 [D]), or 0. Nothing may overlap ``to``.
-            Gives whether the output held a non-finite number; those elements are NaN.
+        run: ``run(row, state, output, to, copy, noise, x0)``: the table's row, from ``state``
+            (float32 [D]) and the network's ``output`` to ``to`` and, unless it is 0, ``copy`` (all
+            of the network's dtype). ``noise`` (float32 [D]) is the row's z, and takes the place of
+            the third history; 0 for a row that draws none. ``x0`` is where the estimate goes
+            (float32 [D]), or 0. Nothing may overlap ``to``. Gives whether the output held a
+            non-finite number; those elements are NaN.
     """
 
-    run: Callable[[int, int, int, int, int, int], bool]
+    run: Callable[[int, int, int, int, int, int, int], bool]
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class Rows:
         z: torch.Tensor | None,
         dtype: torch.dtype,
         want_x0: bool,
+        copy: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """One row.
 
@@ -70,6 +71,7 @@ class Rows:
             z: Standard normal noise, where the row draws it.
             dtype: Of the result.
             want_x0: Whether the estimate of the clean sample is wanted, too.
+            copy: A second place for the next state, of x's shape and that dtype.
 
         Returns:
             The next state, in memory of its own, and x0, float32 from the kernel; or None.
@@ -80,44 +82,58 @@ class Rows:
         if (
             x.dtype is torch.float32
             and m.dtype is dtype
-            and dtype in KERNEL_DTYPES
-            and x.shape == m.shape
-            and type(x) is type(m) is torch.Tensor
             and x.is_cpu
             and m.is_cpu
             and x.is_contiguous()
             and m.is_contiguous()
-            and self._native
-            and not (torch.is_grad_enabled() and (x.requires_grad or m.requires_grad))
+            and x.shape == m.shape
+            and type(x) is type(m) is torch.Tensor
+            and not ((x.requires_grad or m.requires_grad) and torch.is_grad_enabled())
+            and (kernel := self._kernel(x, dtype)) is not None
         ):
-            if x.shape != self._shape or dtype not in self._kernels:
-                self._prepare(x, dtype)
-            out = torch.empty_like(x, dtype=dtype)
-            if want_x0:
-                x0 = torch.empty_like(x)
-                at = x0.data_ptr()
-            else:
-                x0, at = None, 0
-            drawn = 0 if z is None else z.data_ptr()
-            self._kernels[dtype](number, x.data_ptr(), m.data_ptr(), out.data_ptr(), drawn, at)
+            out = torch.empty_like(m)
+            x0 = torch.empty_like(x) if want_x0 else None
+            kernel(
+                number,
+                x.data_ptr(),
+                m.data_ptr(),
+                out.data_ptr(),
+                0 if copy is None else copy.data_ptr(),
+                0 if z is None else z.data_ptr(),
+                0 if x0 is None else x0.data_ptr(),
+            )
             return out, x0
-        return self._by_operations(number, x, m, z, dtype, want_x0)
+        out, x0 = self._by_operations(number, x, m, z, dtype, want_x0)
+        if copy is not None:
+            copy.copy_(out.detach())
+        return out, x0
 
-    def _prepare(self, x: torch.Tensor, dtype: torch.dtype) -> None:
-        """Bind a kernel to histories of the state's shape, with what they hold."""
+    def _kernel(self, x: torch.Tensor, dtype: torch.dtype) -> Any:
+        """The kernel's ``run`` for a state and a dtype; None where there is none."""
+        kernel = self._kernels.get(dtype)
+        if kernel is not None and x.shape == self._shape:
+            return kernel
+        if not self._native or dtype not in KERNEL_DTYPES or x.numel() == 0:
+            return None
         if x.shape != self._shape:
-            self._check_shape(x)
-            self._shape, self._kernels = x.shape, {}
-            count = self.plan.history if self.stores else 0
-            self._bound = [torch.zeros((1, max(x.numel(), 1))) for _ in range(count)]
-            for k, bound in enumerate(self._bound):
-                held = self._history[k]
-                if held is not None:
-                    bound.copy_(held.detach().reshape(1, -1))
-                self._history[k] = bound.view(x.shape)
-        table = self.plan.rows.astype(np.float32)
+            self._bind(x)
         arrays = [bound.numpy() for bound in self._bound]
-        self._kernels[dtype] = RowKernel(table, arrays, x.numel(), KERNEL_DTYPES[dtype]).run
+        table = self.plan.rows.astype(np.float32)
+        kernel = RowKernel(table, arrays, x.numel(), KERNEL_DTYPES[dtype]).run
+        self._kernels[dtype] = kernel
+        return kernel
+
+    def _bind(self, x: torch.Tensor) -> None:
+        """Gives the kernels histories of the state's shape, with what the history holds."""
+        self._check_shape(x)
+        self._shape, self._kernels = x.shape, {}
+        count = self.plan.history if self.stores else 0
+        self._bound = [torch.zeros((1, x.numel())) for _ in range(count)]
+        for k, bound in enumerate(self._bound):
+            held = self._history[k]
+            if held is not None:
+                bound.copy_(held.detach().reshape(1, -1))
+            self._history[k] = bound.view(x.shape)
 
     def _check_shape(self, x: torch.Tensor) -> None:
         if self._shape is not None and self.stores:

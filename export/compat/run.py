@@ -21,6 +21,7 @@ class Run:
         options: Those of ``step`` that the plan is for.
         begin: The scheduler's number of its first call.
         next: The row of its next call.
+        draws: Whether each row draws noise.
         where: The row of a timestep.
     """
 
@@ -32,12 +33,13 @@ class Run:
         self.options = options
         self.begin = begin
         self.next = 0
+        self.draws = plan.draws
         self.where = {int(t): number for number, t in enumerate(plan.timesteps)}
         self._of_output = family.of_output
         self._gives_x0 = gives_x0
         self._anchored = any(plan.anchors)
         self._last: torch.Tensor | None = None  # what the caller got
-        self._state: torch.Tensor | None = None  # a copy of it, where the next call may need one
+        self._state: torch.Tensor | None = None  # a copy, where the next call goes on from it
         self._version: int | None = None
 
     def restart(self) -> None:
@@ -70,10 +72,10 @@ class Run:
             ProgramError: It is not the next one, and the rows need those before it.
         """
         number = index - self.begin
-        if number == self.next and number < len(self.plan.draws):
+        if number == self.next and number < len(self.draws):
             return number
-        last = self.begin + len(self.plan.draws) - 1
-        if not 0 <= number < len(self.plan.draws) or self.rows.stores:
+        last = self.begin + len(self.draws) - 1
+        if not 0 <= number < len(self.draws) or self.rows.stores:
             raise ProgramError(
                 f"this is call {index} of a run whose next one is {self.begin + self.next}, of "
                 f"{self.begin} to {last}; call set_timesteps before another run"
@@ -118,29 +120,36 @@ class Run:
         There the row's x is what the call before left; of a sample that the caller changed since,
         only x0 or the slope counts, which the output is changed for.
         """
-        wide = torch.float64 if dtype is torch.float64 else torch.float32
-        given, output = x.to(wide), m
-        kind = self.plan.anchors[number]
-        changed, beside = kind is not None and not self._unchanged(x), 0.0
-        if changed:
+        kind, made = self.plan.anchors[number], dtype
+        changed, given, output, beside = False, x, m, 0.0
+        if kind is not None and not self._unchanged(x):
             assert self._state is not None
+            changed, made = True, torch.float64 if dtype is torch.float64 else torch.float32
             row = self.rows.numbers[number]
-            left = self._state.to(wide)
-            p_x, p_m = row[col.P_X], row[col.P_M]
-            share = {"x0": p_x, "slope": p_x - 1.0, "output": 0.0}[str(kind)]
+            given, output, x = x.to(made), m.to(made), self._state.to(made)
+            share = {"x0": row[col.P_X], "slope": row[col.P_X] - 1.0, "output": 0.0}[kind]
             if kind == "slope" and row[col.C_0]:  # of a clipped x0, (x - x0) / sigma
-                share, beside = p_x, -row[col.C_0]
-            m = torch.add(m.to(wide), given - left, alpha=share / p_m)
-            x, made = left, wide
-        else:
-            x, made = given, dtype
-        out, x0 = self.rows.run(number, x, m, z, made, self._gives_x0 and not changed)
+                share, beside = row[col.P_X], -row[col.C_0]
+            m = torch.add(output, given - x, alpha=share / row[col.P_M])
+        elif x.dtype is not torch.float32 and dtype is not torch.float64:
+            x = x.float()
+        following = number + 1
+        goes_on = following < len(self.plan.anchors) and self.plan.anchors[following] is not None
+        room = self._room(x, dtype) if goes_on else None
+        want_x0 = self._gives_x0 and not changed
+        out, x0 = self.rows.run(number, x, m, z, made, want_x0, None if changed else room)
         if changed:
             out = torch.add(out, given - x, alpha=beside).to(dtype)
-            x0 = self.rows.estimate(number, given, output.to(wide)) if self._gives_x0 else None
-        self.next = number + 1
-        self._leave(number, out)
-        return out, None if x0 is None else x0.to(dtype)
+            x0 = self.rows.estimate(number, given, output) if self._gives_x0 else None
+            if room is not None:
+                room.copy_(out.detach())
+        self.next = following
+        self._last = out if goes_on else None
+        if goes_on:
+            self._version = None if out.is_inference() else out._version
+        if x0 is None or x0.dtype is dtype:
+            return out, x0
+        return out, x0.to(dtype)
 
     def _unchanged(self, x: torch.Tensor) -> bool:
         """Whether a sample is still what the last call gave."""
@@ -150,10 +159,10 @@ class Run:
             return self._state is not None and torch.equal(x, self._state)
         return x._version == self._version
 
-    def _leave(self, number: int, out: torch.Tensor) -> None:
-        following = number + 1
-        if following < len(self.plan.anchors) and self.plan.anchors[following] is not None:
-            self._last, self._state = out, out.clone()
-            self._version = None if out.is_inference() else out._version
-        else:
-            self._last = self._state = None
+    def _room(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Where the next state is kept beside the caller's; ``x`` may be what is kept now."""
+        room = self._state
+        if room is None or room is x or room.shape != x.shape or room.dtype is not dtype:
+            room = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+            self._state = room
+        return room

@@ -149,16 +149,22 @@ class RevstepScheduler:
         run = self._run
         if run is None or options != self._given or (self._counts and self._step_index is None):
             run = self._start(timestep, options)
+        number: int | None
         if self._counts:
-            number = run.number(self._step_index)  # type: ignore[arg-type]
-        else:
-            run, number = self._found(run, timestep)
+            number = self._step_index - run.begin  # type: ignore[operator]
+            if number != run.next or number >= len(run.draws):
+                run.number(self._step_index)  # type: ignore[arg-type]
+        elif self._family.kind == "plms":
+            run, number = self._followed(run, int(timestep))
+        elif (number := run.where.get(t := int(timestep))) is None:
+            run = self._runs.at(self, t, run.options)  # type: ignore[union-attr]
+            number = run.where[t]
         if self._splits:
             model_output, variance = self._split(model_output, sample)
         else:
             variance = None
         z = None
-        if run.plan.draws[number]:
+        if run.draws[number]:
             wide = self._family.wide_noise
             z = draw_noise(model_output, generator, variance_noise, wide=wide)
             if variance is not None:
@@ -207,20 +213,13 @@ class RevstepScheduler:
             self._run = runs.at(self, timestep, options)
         return self._run
 
-    def _found(self, run: Run, timestep: Any) -> tuple[Run, int]:
-        """The run and the row of a timestep, for a scheduler that goes by it."""
-        t = int(timestep)
-        if self._family.kind == "plms":
-            if run.next == len(run.plan.timesteps) or run.plan.timesteps[run.next] != t:
-                assert self._runs is not None
-                run = self._run = self._runs.turned(self, run, t)
-            return run, run.next
-        number = run.where.get(t)
-        if number is None:
+    def _followed(self, run: Run, timestep: int) -> tuple[Run, int]:
+        """The run and the row of a PLMS call; another run where it turns to other timesteps."""
+        foreseen = run.plan.timesteps
+        if run.next == len(foreseen) or foreseen[run.next] != timestep:
             assert self._runs is not None
-            run = self._runs.at(self, t, run.options)
-            number = run.where[t]
-        return run, number
+            run = self._run = self._runs.turned(self, run, timestep)
+        return run, run.next
 
     def _split(
         self, output: torch.Tensor, sample: torch.Tensor

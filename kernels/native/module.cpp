@@ -117,17 +117,17 @@ class Rows {
     if (b_.slots != 1) throw std::invalid_argument("rows run over one slot");
   }
 
-  bool run(int32_t row, uintptr_t from, uintptr_t output, uintptr_t to, uintptr_t z,
+  bool run(int32_t row, uintptr_t from, uintptr_t output, uintptr_t to, uintptr_t copy, uintptr_t z,
            uintptr_t x0) const {
     revstep::Buffers buffers = b_;
     buffers.current = &row;
     buffers.output = reinterpret_cast<const void*>(output);
     buffers.x0 = reinterpret_cast<float*>(x0);
-    return ::run(b_.elements, [&] {
-      return revstep::row_between(buffers, reinterpret_cast<const float*>(from),
-                                  reinterpret_cast<void*>(to), reinterpret_cast<const float*>(z),
-                                  step_.chosen());
-    });
+    const revstep::Between given = {
+        reinterpret_cast<const float*>(from), reinterpret_cast<void*>(to),
+        reinterpret_cast<void*>(copy), reinterpret_cast<const float*>(z)};
+    return ::run(b_.elements,
+                 [&] { return revstep::row_between(buffers, given, step_.chosen()); });
   }
 
  private:

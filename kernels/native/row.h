@@ -13,7 +13,8 @@ constexpr int kSums = 7;  // x, m, x0, q_1, q_2, q_3, z
 
 struct RowTask {
   int64_t elements;  // D
-  float* x;
+  float* x;               // state, and next state; null: that goes to the network's rows alone
+  const float* from;      // the state, where it is not x; null: it is
   Dtype dtype;            // of cond, uncond, variance, net
   const void* cond;       // null: m is not read
   const void* uncond;     // null: m = cond

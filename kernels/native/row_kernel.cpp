@@ -160,7 +160,8 @@ inline void set_nan(float* out, const float* m, const float* v, int64_t n) {
 inline bool run_tile(const RowTask& task, int64_t first, int64_t n) {
   alignas(64) float noise[kNoiseRoom];
   alignas(64) float m_tile[kTile], uncond_tile[kTile], x0_tile[kTile], next_tile[kTile];
-  float* x = task.x + first;
+  float* to = task.x ? task.x + first : next_tile;
+  const float* x = task.from ? task.from + first : to;
   const int64_t item = task.dtype == Dtype::f32 ? 4 : 2;
   bool bad = false;
 
@@ -210,13 +211,14 @@ inline bool run_tile(const RowTask& task, int64_t first, int64_t n) {
   for (int k = 0; k < kMaxHistory; ++k) next.add(task.next[3 + k], task.history[k], first);
   next.add(s, noise);
 
-  // x' waits in a tile while q still needs x; otherwise it goes straight to x, and, where the
-  // network takes it as it is, to the network's row.
+  // x' waits in a tile while q still needs x; otherwise it goes straight to its place, and, where
+  // the network takes it as it is, to the network's row.
   const bool store = task.slot >= 0;
   const bool inpaint = task.known_alpha != 0 || task.known_sigma != 0;
   const bool copy = !store && !inpaint && task.net[0] && task.dtype == Dtype::f32 &&
                     task.c_in == 1;
-  float* x_next = store ? next_tile : x;
+  const bool waits = store && x == to;
+  float* x_next = waits ? next_tile : to;
   if (copy) {
     next.sum<true>(x_next, static_cast<float*>(task.net[0]) + first, n);
   } else {
@@ -250,12 +252,12 @@ inline bool run_tile(const RowTask& task, int64_t first, int64_t n) {
     set_nan(x_next, m, v, n);
     if (task.x0_out) set_nan(x0, m, v, n);
   }
-  if (store) {
+  if (waits) {
     REVSTEP_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) x[i] = x_next[i];
+    for (int64_t i = 0; i < n; ++i) to[i] = x_next[i];
   }
   for (int half = copy && !bad ? 1 : 0; half < 2; ++half) {
-    if (task.net[half]) network_write(task.net[half], task.dtype, first, x, task.c_in, n);
+    if (task.net[half]) network_write(task.net[half], task.dtype, first, to, task.c_in, n);
   }
   return bad;
 }

@@ -1,7 +1,6 @@
 #include "step.h"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -10,8 +9,6 @@
 
 namespace revstep {
 namespace {
-
-constexpr int64_t kPiece = 1024;  // elements copied at once: they stay in the L1 cache
 
 [[noreturn]] void refuse(const std::string& what, int64_t got, const std::string& allowed) {
   throw std::invalid_argument(what + " is " + std::to_string(got) + "; it must be " + allowed);
@@ -173,36 +170,23 @@ bool fused_step(const Buffers& buf, const Isa& isa) {
   return met;
 }
 
-bool row_between(const Buffers& buf, const float* from, void* to, const float* z,
-                 const Isa& isa) {
+bool row_between(const Buffers& buf, const Between& given, const Isa& isa) {
   if (!is_active(buf, 0)) throw std::invalid_argument("the row is an inactive one");
   RowTask task = decode(buf, 0);
   if (task.next[6] != 0) {
-    if (!z) throw std::invalid_argument("the row draws noise; none was given");
+    if (!given.z) throw std::invalid_argument("the row draws noise; none was given");
     if (task.next[5] != 0) throw std::invalid_argument("a row with noise reads the third history");
-    task.history[2] = const_cast<float*>(z);
+    task.history[2] = const_cast<float*>(given.z);
     task.next[5] = task.next[6];
     task.next[6] = 0;
   }
-  const bool narrow = task.dtype != Dtype::f32;  // then the state passes through a tile
-  const int64_t D = task.elements, item = narrow ? 2 : 4;
-  alignas(64) float tile[kPiece];
-  RowTask piece = task;
-  piece.net[0] = piece.net[1] = nullptr;
-  piece.c_in = 1;
-  bool met = false;
-  for (int64_t first = 0; first < D; first += kPiece) {
-    char* out = static_cast<char*>(to) + first * item;
-    piece.elements = std::min(D - first, kPiece);
-    piece.x = narrow ? tile : reinterpret_cast<float*>(out);
-    if (narrow) piece.net[0] = out;
-    std::memcpy(piece.x, from + first, static_cast<size_t>(piece.elements) * sizeof(float));
-    if (task.cond) piece.cond = static_cast<const char*>(task.cond) + first * item;
-    piece.x0_out = offset(task.x0_out, first);
-    for (int k = 0; k < kMaxHistory; ++k) piece.history[k] = offset(task.history[k], first);
-    met |= isa.row(piece);
-  }
-  return met;
+  const bool narrow = task.dtype != Dtype::f32;
+  task.from = given.from;
+  task.x = narrow ? nullptr : static_cast<float*>(given.to);
+  task.net[0] = narrow ? given.to : given.copy;
+  task.net[1] = narrow ? given.copy : nullptr;
+  task.c_in = 1;
+  return isa.row(task);
 }
 
 namespace {

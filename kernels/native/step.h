@@ -48,11 +48,16 @@ struct Buffers {
 void begin_step(const Buffers& buffers);
 bool fused_step(const Buffers& buffers, const Isa& isa);  // whether it met a non-finite m
 
-// The row current[0] of one slot over state that others own: reads it from `from` and leaves it in
-// `to` (of the network's dtype), neither of which may overlap. z: its noise, or null where the row
-// draws none; it takes the place of the third history. x and net_x of the buffers are not touched.
-bool row_between(const Buffers& buffers, const float* from, void* to, const float* z,
-                 const Isa& isa);
+// Arrays of one call that others own; nothing may overlap `to`.
+struct Between {
+  const float* from;  // the state
+  void* to;           // the next state, of the network's dtype
+  void* copy;         // a second place for it, or null
+  const float* z;     // the noise, in the place of the third history; null where none is drawn
+};
+
+// The row current[0] of the one slot, from state to state; x and net_x of the buffers stay.
+bool row_between(const Buffers& buffers, const Between& given, const Isa& isa);
 
 // The instruction sets that this build and this machine have, best first.
 const std::vector<const Isa*>& available_isas();
