@@ -21,7 +21,10 @@ import revstep
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BUNDLE = "demo-output/fashion_mnist_unet.revstep"
-PAGES = ("tutorial.md", "own-sampler.md", "conditions.md", "encoders.md", "two-times.md")
+PAGES = (
+    *("tutorial.md", "own-sampler.md", "conditions.md", "encoders.md", "two-times.md"),
+    "bring-your-model.md",
+)
 
 
 @pytest.mark.parametrize("name", PAGES)
