@@ -13,6 +13,8 @@ from revstep.engine.spec.denoiser import Condition
 if TYPE_CHECKING:
     import torch
 
+    from revstep.export.sources.diffusers_schedule import Sampling
+
 FACTORY = "write a factory for it: revstep export package.module:factory"
 PIXELS = 8  # rows of pixels for a row of latents, where no VAE says
 
