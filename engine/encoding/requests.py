@@ -32,9 +32,10 @@ class RequestEncoder:
         self, spec: DenoiserSpec, encoders: Encoders | None, pictures: LatentEncoder | None
     ) -> None:
         self._spec = spec
-        self.encoders = encoders or Encoders(spec, {}, _none)
+        bare = dataclasses.replace(spec, encoders=()) if encoders is None else spec
+        self.encoders = encoders or Encoders(bare, {}, _none)
         self.pictures = pictures
-        self.always = bool(spec.encoders)  # also where a request leaves all out
+        self.always = bool(bare.encoders)  # also where a request leaves all out
 
     def concerns(self, request: Request) -> bool:
         """Whether there is anything to encode, or to refuse."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Never, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from revstep.engine.checks import check_one_of, check_type
 from revstep.engine.devices.choose import check_device, cuda_device
 from revstep.engine.engine import Engine
-from revstep.engine.errors import BackendError
+from revstep.engine.errors import ArgumentError, BackendError
+from revstep.engine.nearest import unknown_names
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
+from revstep.engine.parts.encoders import Encoders
 from revstep.engine.runtime.runtime import cuda_runtime, host_runtime
 from revstep.engine.spec.denoiser import DenoiserSpec
 
@@ -30,6 +32,7 @@ def from_module(
     buckets: Sequence[int] | None = None,
     reproducible: bool = False,
     decoder: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+    encoders: Mapping[str, torch.nn.Module] | None = None,
     output: str | int | None = None,
     cuda: CudaOptions | None = None,
     **older: Unpack[CudaKeywords],
@@ -58,6 +61,9 @@ def from_module(
         reproducible: A sample's bits never depend on its batch: every network call is padded to
             one fixed number of rows.
         decoder: Decodes final states.
+        encoders: ``Encoder.name`` -> a module of its inputs, in their order, which returns the
+            tensor of its one condition or a tuple of tensors; it stays where it is. Prompts need a
+            bundle.
         output: Which of the module's outputs, where it returns several: a name
             (``output="sample"``) or an index.
         cuda: How it runs on a GPU; None: ``CudaOptions()``.
@@ -123,4 +129,44 @@ def from_module(
 
         runtime.before_run = take_up_changes
     details = {"weights": "the module's own" if shared else "copied from the module"}
-    return Engine(runtime, decoder=decoder, reproducible=reproducible, details=details)
+    return Engine(
+        runtime,
+        decoder=decoder,
+        encoders=_encoders(encoders or {}, spec, reproducible=reproducible),
+        reproducible=reproducible,
+        details=details,
+    )
+
+
+def _encoders(
+    modules: Mapping[str, torch.nn.Module], spec: DenoiserSpec, *, reproducible: bool
+) -> Encoders | None:
+    """The live encoders; None: the spec's conditions are given as they are.
+
+    Raises:
+        ValueError: An encoder that the spec doesn't name, or one of several that is missing.
+    """
+    import torch
+
+    from revstep.engine.backends.module.part import ModulePart
+
+    names = [e.name for e in spec.encoders]
+    if others := set(modules) - set(names):
+        raise ValueError(unknown_names("the spec has no encoder", others, names))
+    if not modules:
+        return None
+    for encoder in spec.encoders:
+        if encoder.name not in modules:
+            raise ValueError(f"encoders has no module for {encoder.name!r}, which the spec names")
+        allowed = "a torch.nn.Module"
+        check_type(modules[encoder.name], f"encoder {encoder.name!r}", torch.nn.Module, allowed)
+
+    def tokenizer(file: str) -> Never:
+        raise ArgumentError(
+            "a live module has no tokenizer: give token ids in inputs=, or export it with its "
+            f"{file}",
+            "prompt",
+        )
+
+    networks = {e.name: ModulePart(modules[e.name], e) for e in spec.encoders}
+    return Encoders(spec, networks, tokenizer, alone=reproducible)

@@ -252,3 +252,26 @@ def test_an_encoder_that_fails_fails_its_request_alone(reading_bundle):
         with pytest.raises(RuntimeError, match="no dogs"):
             bad.result(60)
         assert good.result(60).x.shape == (1, 2, 4, 4)
+
+
+def test_live_encoders_follow_their_weights():
+    found = encoders.observing()
+    module = found.encoders["observation"]
+    engine = revstep.from_module(found.module, found.spec, encoders={"observation": module})
+    inputs = observation(2)
+    np.testing.assert_allclose(engine.encode(inputs)["context"], encoded(inputs), atol=1e-6)
+    assert module.training
+    with torch.no_grad():
+        module.linear.bias += 1.0
+    assert not np.allclose(engine.encode(inputs)["context"], encoded(inputs), atol=1e-2)
+    assert engine.sample(inputs=inputs, **RUN).x.shape == (2, 4, 2)
+
+
+def test_a_live_module_without_its_encoders_takes_conditions():
+    found = encoders.observing()
+    engine = revstep.from_module(found.module, found.spec)
+    assert engine.sample(2, conditions={"context": np.zeros(8)}, **RUN).x.shape == (2, 4, 2)
+    with pytest.raises(ArgumentError, match="unknown name in inputs"):
+        engine.sample(inputs=observation(1))
+    with pytest.raises(ValueError, match="has no encoder observer; did you mean 'observation'"):
+        revstep.from_module(found.module, found.spec, encoders={"observer": found.module})
