@@ -50,7 +50,7 @@ class Stepping:
             levels between indices are linear in sigma / alpha.
         karras: Times of Karras' grid are rounded all the same; ``linear``: but for squared-cosine
             betas.
-        own_end: Whether ``final="first"`` over a noise grid is its own last level.
+        own_end: Whether ``final="first"`` over a noise grid, or a flow's, is its own last level.
         scaled: Whether the state is x / alpha: the start is its largest level, and 1 over leading
             grids; else it is 1.
         float32_steps: Whether steps are float32 differences of levels, which counts at 2^12.
@@ -97,7 +97,8 @@ class Stepping:
             grid = grid.without_last()
         points = self._points(spec, grid, steps)
         last = point(spec, end_time(spec, grid))
-        if self.own_end and isinstance(grid, NoiseGrid) and spec.final != "clean":
+        own = isinstance(grid, NoiseGrid | ShiftedGrid)
+        if self.own_end and own and spec.final != "clean":
             last = points[-1]
         check_falling(points, last, grid)
         if self.scaled and spec.schedule.kind == "vp" and grid.end(spec.schedule) is None:

@@ -95,7 +95,7 @@ def flow_grid(values: dict[str, Any], tokens: int | None = None) -> str | Grid:
         shift, lowest = _dynamic_shift(values, tokens), 1.0 / total
     else:
         _refuse_dynamic(values, "shift")
-        shift = float(values["shift"])
+        shift = float(values.get("shift", 1.0))
         lowest = _shifted(1.0 / total, shift)
     if (chosen := _noise_grid(values)) is not None:
         return chosen(sigma_min=terminal or _shifted(lowest, shift), sigma_max=1.0)

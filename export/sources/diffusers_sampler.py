@@ -10,11 +10,14 @@ from revstep.engine.errors import ExportError
 from revstep.engine.program.samplers import (
     DDIM,
     DDPM,
+    DEIS,
     DPM2,
     LCM,
     LMS,
     PNDM,
+    TCD,
     BaseSampler,
+    CogVideoXDPM,
     Consistency,
     DPM2Ancestral,
     DPMSolverPP1S,
@@ -23,15 +26,18 @@ from revstep.engine.program.samplers import (
     DPMSolverPP3M,
     Euler,
     EulerAncestral,
+    FlowEulerAncestral,
     FlowHeun,
     Heun,
+    SASolver,
     UniPC,
 )
 
 KEYS = {
     "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
     "skip_prk_steps", "predict_x0", "disable_corrector", "solver_p", "stochastic_sampling",
-    "original_inference_steps", "timestep_scaling",
+    "predictor_order", "corrector_order", "tau_func", "original_inference_steps",
+    "timestep_scaling", "eta", "s_noise",
 }  # fmt: skip
 """The keys that are read here."""
 
@@ -151,7 +157,48 @@ def _unipc(values: dict[str, Any]) -> BaseSampler:
 
 
 def _deis(values: dict[str, Any]) -> BaseSampler:
-    raise _NoCounterpartError(f"solver_order={values['solver_order']} of DEIS")
+    order = values["solver_order"]
+    if order not in (1, 2, 3):
+        raise _NoCounterpartError(f"solver_order={order!r}; there are 1, 2 and 3")
+    return DEIS(order, bool(values["lower_order_final"]))
+
+
+def _sa_solver(values: dict[str, Any]) -> BaseSampler:
+    predictor, corrector = values["predictor_order"], values["corrector_order"]
+    if values["algorithm_type"] != "data_prediction":
+        raise _NoCounterpartError(
+            f"algorithm_type={values['algorithm_type']!r} (the solver for eps)"
+        )
+    if values["tau_func"] is not None:
+        raise _NoCounterpartError("tau_func (a function; SASolver has tau=, low= and high=)")
+    if predictor not in (1, 2, 3) or corrector not in (1, 2, 3, 4):
+        raise _NoCounterpartError(
+            f"predictor_order={predictor!r}, corrector_order={corrector!r}; there are 1 to 3 and "
+            "1 to 4"
+        )
+    return SASolver(predictor, corrector, lower_order_final=bool(values["lower_order_final"]))
+
+
+def _cogvideox_dpm(values: dict[str, Any]) -> BaseSampler:
+    if not values["set_alpha_to_one"]:
+        raise _NoCounterpartError("set_alpha_to_one=False (an end of first order at index 0)")
+    return CogVideoXDPM()
+
+
+def _cosine(values: dict[str, Any]) -> BaseSampler:
+    kind = {1: DPMSolverPP1S, 2: DPMSolverPP2M}.get(values["solver_order"])
+    if kind is None:
+        raise _NoCounterpartError(f"solver_order={values['solver_order']!r}; there are 1 and 2")
+    return kind(
+        eta=1.0,
+        second="heun" if values["solver_type"] == "heun" else "midpoint",
+        lower_order_final=bool(values["lower_order_final"]),
+        euler_at_final=bool(values["euler_at_final"]),
+    )
+
+
+def _tcd(values: dict[str, Any]) -> BaseSampler:
+    return TCD(original_steps=values["original_inference_steps"])
 
 
 def _flow(values: dict[str, Any]) -> BaseSampler:
@@ -192,4 +239,13 @@ SAMPLERS: dict[str, Callable[[dict[str, Any]], BaseSampler]] = {
     "CMStochasticIterativeScheduler": _consistency,
     "EDMEulerScheduler": _always(Euler()),
     "EDMDPMSolverMultistepScheduler": _multistep,
+    "SASolverScheduler": _sa_solver,
+    "TCDScheduler": _tcd,
+    "UnCLIPScheduler": _ddpm,
+    "CogVideoXDDIMScheduler": _always(DDIM()),
+    "CogVideoXDPMScheduler": _cogvideox_dpm,
+    "FlowMatchLCMScheduler": _always(Consistency(sigma_min=0.0)),
+    "LTXEulerAncestralRFScheduler": lambda v: FlowEulerAncestral(v["eta"], v["s_noise"]),
+    "SCMScheduler": _always(Consistency(sigma_min=0.0)),
+    "CosineDPMSolverMultistepScheduler": _cosine,
 }

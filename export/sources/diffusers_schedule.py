@@ -14,22 +14,30 @@ import warnings
 from typing import Any
 
 from revstep.engine.errors import ExportError
-from revstep.engine.program.reductions import REDUCTIONS
+from revstep.engine.program.reductions import NO_ROWS, REDUCTIONS
 from revstep.engine.program.samplers import BaseSampler
 from revstep.engine.program.samplers.choice import choice_of
-from revstep.engine.spec.grids import Grid, KarrasGrid
+from revstep.engine.spec.grids import Grid
 from revstep.engine.spec.sampler_choice import SamplerChoice
-from revstep.engine.spec.schedule import FlowSchedule, VESchedule, VPSchedule
+from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
 from revstep.export.sources.diffusers_grid import flow_grid, flow_sigmas_grid, vp_grid
+from revstep.export.sources.diffusers_levels import COSINE, COSINE_DEFAULTS, LEVELS
 from revstep.export.sources.diffusers_sampler import KEYS, SAMPLERS, scheduler_sampler
 
-FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+FLOW_SCHEDULERS = (
+    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler",
+    "LTXEulerAncestralRFScheduler",
+)  # fmt: skip
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 OF_TRAINING = ("DDPMScheduler", "DDPMParallelScheduler")
-CONSISTENCY_SCHEDULERS = ("CMStochasticIterativeScheduler",)
-VP_SCHEDULERS = tuple(
-    n for n in SAMPLERS if n not in (*FLOW_SCHEDULERS, *EDM_SCHEDULERS, *CONSISTENCY_SCHEDULERS)
-)
+VP_SCHEDULERS = tuple(n for n in SAMPLERS if n not in FLOW_SCHEDULERS and n not in LEVELS)
+IGNORE_CLIP = ("TCDScheduler", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
+END_AT_FIRST = ("DEISMultistepScheduler", "SASolverScheduler")
+NO_SAMPLER = {
+    "DPMSolverSDEScheduler": "dpmpp_sde",
+    "PiflowScheduler": "piflow",
+    "RFD4ProteinaScheduler": "rfd4_proteina",
+}
 CARRIED = {
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
     "prediction_type", "clip_sample", "clip_sample_range", "clip_denoised", "timestep_spacing",
@@ -38,6 +46,7 @@ CARRIED = {
     "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
     "use_flow_sigmas", "flow_shift", "shift", "shift_terminal", "use_dynamic_shifting",
     "sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho", "lambda_min_clipped",
+    "snr_shift_scale",
     *KEYS,
 }  # fmt: skip
 ONLY: dict[str, tuple[Any, ...]] = {
@@ -45,11 +54,11 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "timestep_type": ("discrete",),
     "invert_sigmas": (False,),
     "predict_epsilon": (True,),
-    "s_noise": (1.0,),
+    "scale_factors": (None, []),
 }
 OF_WHAT_IS_REFUSED = {  # without effect where thresholding and use_dynamic_shifting are off
     "dynamic_thresholding_ratio", "sample_max_value", "time_shift_type", "base_shift",
-    "max_shift", "base_image_seq_len", "max_image_seq_len",
+    "max_shift", "base_image_seq_len", "max_image_seq_len", "upscale_mode",
 }  # fmt: skip
 OLD_FIELDS = {"spacing": "grid", "spacing_offset": "grid_offset"}  # until the next version
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -144,10 +153,8 @@ def read_scheduler(config: dict[str, Any], *, tokens: int | None = None) -> Samp
 def _read(name: str, values: dict[str, Any], tokens: int | None) -> Sampling:
     if name in FLOW_SCHEDULERS:
         return _flow(values, flow_grid(values, tokens))
-    if name in EDM_SCHEDULERS:
-        return _edm(values)
-    if name in CONSISTENCY_SCHEDULERS:
-        return _consistency(values)
+    if (of_levels := LEVELS.get(name)) is not None:
+        return Sampling(**of_levels(values), learned_variance=False)
     if values.get("use_flow_sigmas"):
         return _flow_sigmas(name, values)
     return _vp(name, values)
@@ -158,24 +165,28 @@ def _values(config: dict[str, Any]) -> dict[str, Any]:
     import diffusers
 
     name = config.get("_class_name")
+    if name in NO_SAMPLER:
+        raise ExportError(f"the scheduler is {name!r}, refused: {NO_ROWS[NO_SAMPLER[name]]}")
     if name not in SAMPLERS:
         raise ExportError(
             f"the scheduler is {name!r}; allowed: {', '.join(SAMPLERS)}. Otherwise write a "
             "factory: revstep export package.module:factory"
         )
-    parameters = dict(inspect.signature(getattr(diffusers, name).__init__).parameters)
-    del parameters["self"]
-    values = {k: p.default for k, p in parameters.items()}
+    own = dict(COSINE_DEFAULTS)
+    if name != COSINE:
+        signature = inspect.signature(getattr(diffusers, name).__init__)
+        own = {k: p.default for k, p in signature.parameters.items() if k != "self"}
+    values = dict(own)
     for key, value in config.items():
         known = key in CARRIED or key in ONLY or key in OF_WHAT_IS_REFUSED or key in REDUCTIONS
-        if key.startswith("_") or (key in parameters and not known and value == values[key]):
+        if key.startswith("_") or (key in own and not known and value == own[key]):
             continue
         if not known:
             raise ExportError(
                 f"the scheduler's config has the field {key!r} = {value!r}, whose meaning this "
                 "revstep does not know; remove it if the training did not depend on it"
             )
-        if key in parameters or key == "predict_epsilon":
+        if key in own or key == "predict_epsilon":
             values[key] = value
         else:
             logger.debug("%s ignores %s=%r, and so does the import", name, key, value)
@@ -194,7 +205,7 @@ def _vp(name: str, values: dict[str, Any]) -> Sampling:
             "the scheduler has variance_type='learned' (the log variance itself); a bundle carries "
             "'learned_range' (Nichol & Dhariwal 2021) and the fixed ones"
         )
-    clip = bool(values.get("clip_sample", False))
+    clip = bool(values.get("clip_sample", False)) and name not in IGNORE_CLIP
     bound = float(values.get("clip_sample_range") or 1.0)
     schedule = _vp_schedule(values)
     return Sampling(
@@ -205,34 +216,36 @@ def _vp(name: str, values: dict[str, Any]) -> Sampling:
             "clip": clip,
             "grid": vp_grid(name, values, schedule),
             "grid_offset": int(values.get("steps_offset", 0)),
-            "final": _vp_final(values),
+            "final": _vp_final(name, values),
         },
         time_kind="index",
         learned_variance=variance == "learned_range",
     )
 
 
-def _vp_final(values: dict[str, Any]) -> str:
-    if values.get("final_sigmas_type", "zero") == "sigma_min":
+def _vp_final(name: str, values: dict[str, Any]) -> str:
+    if name in END_AT_FIRST or values.get("final_sigmas_type", "zero") == "sigma_min":
         return "first"
     return "clean" if values.get("set_alpha_to_one", True) else "first_ddim"
 
 
 def _vp_schedule(values: dict[str, Any]) -> VPSchedule:
     steps, kind = values["num_train_timesteps"], values["beta_schedule"]
-    start, end = values["beta_start"], values["beta_end"]
-    zero_snr = bool(values.get("rescale_betas_zero_snr", False))
+    more: dict[str, Any] = {
+        "zero_terminal_snr": bool(values.get("rescale_betas_zero_snr", False)),
+        "snr_shift": float(values.get("snr_shift_scale", 1.0)),
+    }
     trained = values.get("trained_betas")
     if trained is not None:
-        return VPSchedule.from_betas(trained, zero_terminal_snr=zero_snr)
+        return dataclasses.replace(VPSchedule.from_betas(trained), **more)
     if kind not in BETA_KINDS:
         raise ExportError(
             f"the scheduler has beta_schedule={kind!r}; allowed: {', '.join(BETA_KINDS)}, or "
             "trained_betas"
         )
-    return VPSchedule(
-        steps=steps, betas=kind, beta_start=start, beta_end=end, zero_terminal_snr=zero_snr
-    )
+    own = VPSchedule(steps=steps, betas=kind, **more)
+    ends = {end: values.get(end, getattr(own, end)) for end in ("beta_start", "beta_end")}
+    return dataclasses.replace(own, **ends)
 
 
 def _flow(values: dict[str, Any], grid: str | Grid) -> Sampling:
@@ -268,60 +281,7 @@ def _flow_sigmas(name: str, values: dict[str, Any]) -> Sampling:
             f"the scheduler has use_flow_sigmas with final_sigmas_type="
             f"{values['final_sigmas_type']!r}; allowed: 'zero'"
         )
-    return _flow(values, flow_sigmas_grid(name, values))
-
-
-def _edm(values: dict[str, Any]) -> Sampling:
-    """EDM: sigma from sigma_max to sigma_min, the network fed c_in x and log(sigma) / 4."""
-    if values["prediction_type"] != "epsilon":
-        raise ExportError(
-            f"the scheduler has prediction_type={values['prediction_type']!r}, which has the sign "
-            "of the network's output turned; allowed: 'epsilon' (the output F of Karras et al. "
-            "2022). Otherwise write a factory that negates the output"
-        )
-    karras = values["sigma_schedule"] == "karras"
-    return Sampling(
-        spec_fields={
-            "schedule": VESchedule(
-                steps=values["num_train_timesteps"],
-                sigma_min=values["sigma_min"],
-                sigma_max=values["sigma_max"],
-                levels="karras" if karras else "geometric",
-                rho=values["rho"],
-            ),
-            "prediction": "edm",
-            "sigma_data": values["sigma_data"],
-            "value_range": None,
-            "clip": False,
-            "grid": KarrasGrid(rho=values["rho"]) if karras else "exponential",
-            "grid_offset": 0,
-            "final": "first" if values["final_sigmas_type"] == "sigma_min" else "clean",
-        },
-        time_kind="log_sigma",
-        learned_variance=False,
-    )
-
-
-def _consistency(values: dict[str, Any]) -> Sampling:
-    """A consistency model: EDM's network, fed 250 log(sigma), at the indices of its training."""
-    clip = bool(values["clip_denoised"])
-    return Sampling(
-        spec_fields={
-            "schedule": VESchedule.edm(
-                steps=values["num_train_timesteps"],
-                sigma_min=values["sigma_min"],
-                sigma_max=values["sigma_max"],
-                rho=values["rho"],
-            ),
-            "prediction": "edm",
-            "sigma_data": values["sigma_data"],
-            "value_range": (-1.0, 1.0) if clip else None,
-            "clip": clip,
-            "grid": "trailing",
-            "grid_offset": 0,
-            "final": "clean",
-        },
-        time_kind="log_sigma",
-        learned_variance=False,
-        time_scale=1000.0,
-    )
+    found = _flow(values, flow_sigmas_grid(name, values))
+    if name in END_AT_FIRST:
+        found.spec_fields["final"] = "first"
+    return found

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from revstep.engine.checks import check_one_of, wrong_type
-from revstep.engine.program.reductions import refuse_unknown
+from revstep.engine.errors import ProgramError
+from revstep.engine.program.reductions import NO_ROWS, refuse_unknown
 from revstep.engine.program.samplers.base import BaseSampler, FunctionSampler, sampler
 from revstep.engine.program.samplers.consistency import LCM, TCD, Consistency
 from revstep.engine.program.samplers.ddim import DDIM
@@ -133,8 +134,10 @@ def make_sampler(name: str, **options: Any) -> BaseSampler:
 
     Raises:
         ValueError: An unknown name or option, or a value that is not allowed.
-        ProgramError: An option that no table of numbers can hold.
+        ProgramError: A sampler or an option that no table of numbers can hold.
     """
+    if isinstance(name, str) and (reason := NO_ROWS.get(name)):
+        raise ProgramError(f"sampler {name!r} is refused: {reason}")
     check_one_of(name, "sampler", SAMPLERS)
     cls = SAMPLERS[name]
     if not options:

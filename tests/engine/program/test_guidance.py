@@ -110,6 +110,8 @@ def test_bad_intervals_are_refused(make, error, message):
     ("options", "message"),
     [
         ({"guidance_rescale": 0.7}, "guidance_rescale=0.7 is refused: .*standard deviation.*Guid"),
+        ({"use_cfg_zero_star": True}, "scalar product over the whole sample.*GuidanceInterval"),
+        ({"adaptive_projected_guidance": 15.0}, "norm of the whole sample's .*GuidanceInterval"),
         ({"thresholding": True}, "thresholding=True is refused: .*percentile.*clip=True"),
     ],
 )

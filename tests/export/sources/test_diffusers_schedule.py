@@ -18,6 +18,7 @@ pytest.importorskip("scipy")  # of beta sigmas
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
 TABLE_ROUNDING = 5e-4  # of diffusers' float32 alphas_cumprod
+PROTEINA = {"schedule_mode": "log", "noise_mode": "tan", "tsr_k": 1.0, "tsr_sigma": 1.0}
 FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 
 
@@ -53,7 +54,7 @@ def test_noise_grids_of_a_config_are_diffusers(name, settings, noise):
         pairs = steps_over(spec, steps)
         got = [now.level for now, _ in pairs]
         np.testing.assert_allclose(got, scheduler.sigmas[:steps].numpy(), rtol=TABLE_ROUNDING)
-        if name != "DEISMultistepScheduler":  # it has no end of its own to choose
+        if name != "DEISMultistepScheduler":  # whose last level is that of its last call
             end = float(scheduler.sigmas[-1])
             assert pairs[-1][1].level == pytest.approx(end, rel=TABLE_ROUNDING)
 
@@ -112,11 +113,13 @@ def test_flow_sigmas_of_a_vp_scheduler_are_its_own(name, shift):
         {},
         {"sigma_schedule": "exponential", "sigma_max": 120.0},
         {"sigma_min": 0.01, "rho": 5.0, "sigma_data": 1.0, "final_sigmas_type": "sigma_min"},
+        {"prediction_type": "v_prediction"},
     ],
 )
 def test_an_edm_scheduler_gives_its_schedule_and_preconditioning(name, settings):
     scheduler, spec = made(name, **settings)
-    assert (spec.prediction, spec.time.kind) == ("edm", "log_sigma")
+    prediction = "edm_v" if "prediction_type" in settings else "edm"
+    assert (spec.prediction, spec.time.kind) == (prediction, "log_sigma")
     for steps in (2, 18):
         scheduler.set_timesteps(steps)
         pairs = steps_over(spec, steps)
@@ -128,7 +131,7 @@ def test_an_edm_scheduler_gives_its_schedule_and_preconditioning(name, settings)
     from revstep.engine.spec.prediction import x0_coefficients
 
     x, m, sigma = torch.tensor(0.7), torch.tensor(-0.4), 1.3
-    p_x, p_m = x0_coefficients("edm", 1.0, sigma, sigma_data=spec.sigma_data)
+    p_x, p_m = x0_coefficients(prediction, 1.0, sigma, sigma_data=spec.sigma_data)
     want = float(scheduler.precondition_outputs(x, m, torch.tensor(sigma)))
     assert p_x * 0.7 + p_m * -0.4 == pytest.approx(want, rel=1e-6)
 
@@ -143,7 +146,10 @@ def test_an_edm_scheduler_gives_its_schedule_and_preconditioning(name, settings)
         ("UniPCMultistepScheduler", {"use_karras_sigmas": True, **FLOW}, "use_flow_sigmas with"),
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min", **FLOW}, "'sigma_min'"),
         ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True}, "'flow_prediction'"),
-        ("EDMEulerScheduler", {"prediction_type": "v_prediction"}, "sign"),
+        ("SCMScheduler", {"prediction_type": "epsilon"}, "'epsilon'; allowed: 'trigflow'"),
+        ("FlowMatchLCMScheduler", {"scale_factors": [0.5, 1.0]}, "scale_factors"),
+        ("PiflowScheduler", {}, "substeps"),
+        ("RFD4ProteinaScheduler", PROTEINA, "two states"),
         ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, "interpolation_type"),
         ("DDPMScheduler", {"variance_type": "learned"}, "'learned_range'"),
         ("FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": 500}, "num_train_timesteps"),
