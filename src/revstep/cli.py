@@ -18,6 +18,7 @@ from revstep.commands.errors import INTERRUPTED, set_debug
 from revstep.commands.export import export
 from revstep.commands.generate import generate
 from revstep.commands.info import info
+from revstep.commands.inspect import inspect
 from revstep.commands.sample import sample
 from revstep.commands.serve import serve
 
@@ -40,6 +41,7 @@ EXAMPLES = (
         "--target tensorrt_rtx --precision fp16 --batch 1,8,64 --gpu sm_89 --keep-going",
     ),
     (info, "info", "revstep info my.revstep"),
+    (inspect, "inspect", "revstep inspect model.onnx --write spec.toml"),
     (
         sample,
         "sample",

@@ -2,7 +2,7 @@ import pytest
 
 import revstep
 
-COMMANDS = ("export", "compile", "info", "sample", "bench", "deploy", "doctor", "demo")
+COMMANDS = ("export", "compile", "info", "inspect", "sample", "bench", "deploy", "doctor", "demo")
 
 
 def test_help_names_every_command(cli):

@@ -111,12 +111,15 @@ class _Wire:
     def _check_used(self, taken: list[str], constants: Mapping[str, object]) -> None:
         """Refuses an input that nothing feeds, or that two do."""
         if twice := [name for name in taken if taken.count(name) > 1 or name in constants]:
-            raise self._wrong(f"the file's input {twice[0]!r} is fed twice: by the spec's names")
+            raise self._wrong(
+                f"the file's input {twice[0]!r} is named twice: each takes one of the spec's inputs, "
+                "or a constant"
+            )
         left = [p for p in self.file.inputs if p.name not in {*taken, *constants}]
         if left:
             raise self._wrong(
                 f"the file takes {'; '.join(map(str, left))} too, and the spec names no such "
-                f'input: add [[conditions]] name = "{_identifier(left[0].name)}", or give it one '
+                f'input: add [[conditions]] name = "{identifier(left[0].name)}", or give it one '
                 f'value for ever: [constants] "{left[0].name}" = ...'
             )
 
@@ -275,6 +278,9 @@ def _sizes(dims: Dims | Iterable[int | str], shape: tuple[int, ...]) -> tuple[in
     return tuple(n if isinstance(d, str) else d for d, n in zip(dims, own, strict=True))
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """A name in a file as one that a spec may have."""
     found = "".join(c if c.isalnum() and c.isascii() else "_" for c in name).strip("_")
-    return found if found and not found[0].isdigit() else f"input_{found}"
+    if not found or found[0].isdigit():
+        return f"input_{found}"
+    return f"given_{found}" if found in (STATE, *TIMES) else found
