@@ -112,8 +112,8 @@ class _Wire:
         """Refuses an input that nothing feeds, or that two do."""
         if twice := [name for name in taken if taken.count(name) > 1 or name in constants]:
             raise self._wrong(
-                f"the file's input {twice[0]!r} is named twice: each takes one of the spec's inputs, "
-                "or a constant"
+                f"the file's input {twice[0]!r} is named twice: each is one of the spec's "
+                "inputs, or a constant"
             )
         left = [p for p in self.file.inputs if p.name not in {*taken, *constants}]
         if left:
