@@ -85,6 +85,32 @@ def test_conditions_are_the_backbones_arguments_by_name():
     assert distance(got[1], want) > 0.01
 
 
+def test_a_condition_whose_logarithm_is_taken_needs_an_example(tmp_path):
+    """Export tries conditions with N(0, 1); a caller's own values must do where those can't."""
+    pytest.importorskip("onnxruntime")
+    from revstep.export import export_module
+
+    class Long(example.UNet):
+        def forward(self, x, t, *, length):
+            return self.unet(x, self.encode(t) + self.encode(length.log()))
+
+    own_denoiser = denoiser_of("KarrasDenoiser", "CosineSchedule", Long())
+    bare = revstep.Condition(name="length")
+    path = tmp_path / "long.revstep"
+    with pytest.raises(revstep.RevstepError, match="example="):
+        export_module(*example.from_denoiser(own_denoiser, (1, 8, 8), (bare,)), path)
+    assert not path.exists()
+    given = revstep.Condition(name="length", example=[3.0, 40.0])
+    export_module(*example.from_denoiser(own_denoiser, (1, 8, 8), (given,)), path)
+    sampler = sample.DDIMSampler(own_denoiser, steps=8, silent=True)
+    want, start = own(sampler, length=torch.tensor([5.0, 21.0]))
+    engine = revstep.load(path)
+    got = engine.sample(
+        2, noise=start, grid=example.own_grid(sampler), conditions={"length": [5.0, 21.0]}
+    ).x
+    assert distance(got, want) < ROUNDING
+
+
 def test_a_bundle_in_half_and_in_float_equals_azula(tmp_path):
     own_denoiser = denoiser_of("KarrasDenoiser", "CosineSchedule")
     sampler = sample.DDIMSampler(own_denoiser, steps=16, silent=True)
