@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 
 from revstep.engine.backends.protocol import Denoiser
+from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import Schedule
 from revstep.export.fit.score import SpecScore, far_from
@@ -56,12 +57,18 @@ def suggest_specs(
 
     Raises:
         TypeError: No network, or values of a wrong type.
-        ValueError: Data or conditions of a wrong shape, name or range.
+        ValueError: Data or conditions of a wrong shape, name or range; a second time.
         ExportError: The module can't be called at all.
     """
+    if spec.second_time is not None:
+        raise ArgumentError(
+            "spec has a second time, and what is tried are networks of one; ask score_spec of the "
+            "specs that you have in mind",
+            "spec",
+        )
     trial = trial_of(network, spec, data, conditions, output, seed)
     few = trial.first(max(4, SCREEN_NUMBERS // spec.elements))
-    tried = dict.fromkeys([spec.schedule, *(schedules or usual_schedules(spec.schedule.steps))])
+    tried = dict.fromkeys([spec.schedule, *(schedules or usual_schedules(spec))])
     screened = []
     for way in (way for schedule in tried for way in ways(spec, schedule)):
         best = min((s.score for s in way.scores(few, SCREEN_LEVELS)), default=math.inf)

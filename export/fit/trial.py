@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.errors import ArgumentError
-from revstep.engine.program.points import Point, points_at, training_end
+from revstep.engine.program.points import Point, points_at, second_time, training_end
 from revstep.engine.runtime.request import Request
 from revstep.engine.runtime.resolve import batch_of
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -105,6 +105,10 @@ class Trial:
         t = np.repeat(np.array([p.time for p in points], np.float32), n)
         if span is not None:
             t = np.float32(span) - t
+        if spec.second_time is not None:  # an interval of length 0: the velocity itself
+            tiled["second"] = np.repeat(
+                np.array([second_time(spec, p, p) for p in points], np.float32), n
+            )
         out = forward_rows(self.denoiser, tiled, x, t)
         kept = out[:, : self.data.shape[1]].reshape(len(points), n, *self.data.shape[1:])
         return kept if span is None else -kept
@@ -151,9 +155,16 @@ def trial_of(
 
     Raises:
         TypeError: No network, or values of a wrong type.
-        ValueError: Data or conditions of a wrong shape, name or range; data that are all alike.
+        ValueError: Data or conditions of a wrong shape, name or range; data that are all alike; a
+            network that predicts ``jump``.
         ExportError: The module can't be called as the spec says.
     """
+    if spec.prediction == "jump":
+        raise ArgumentError(
+            "spec: 'jump' gives a sample of the data, not their mean given the state, so its error "
+            "says nothing of a spec; draw samples with 'flow_map', and look",
+            "spec",
+        )
     batch = batch_of(spec, Request(seed=0, start=data, conditions=conditions), "data")
     samples = batch.start
     assert samples is not None
@@ -181,8 +192,8 @@ def _denoiser(
     check_kind(network, "the network")
     module = cast("torch.nn.Module", network)
     call = called_module(in_eval_mode(module), spec, output)
-    x, t, *conditions = example_inputs(spec, 1)
-    one = (x, np.ones_like(t), *conditions)  # a time that every kind has
+    x, t, *others = example_inputs(spec, 1)
+    one = (x, np.ones_like(t), *others)  # a time that every kind has
     return GivenDenoiser(
         call, spec, find_form(call, lambda form: run_module(call, one, spec, form))
     )

@@ -13,6 +13,7 @@ from revstep.engine.spec.schedule import (
     ContinuousVPSchedule,
     FlowSchedule,
     Schedule,
+    TrigFlowSchedule,
     VESchedule,
     VPSchedule,
 )
@@ -24,13 +25,16 @@ KINDS = {  # the more usual first
     "vp_continuous": ("unit", "thousand", "sigma", "log_sigma", "log_snr"),
     "ve": ("sigma", "log_sigma", "index", "unit", "log_snr"),
     "flow": ("unit", "thousand", "index"),
+    "trigflow": ("angle", "unit", "thousand"),
 }
 PREDICTED = {
     "vp": ("epsilon", "v_prediction", "sample", "score", "mean"),
     "vp_continuous": ("epsilon", "v_prediction", "sample", "score"),
     "ve": ("epsilon", "sample", "score"),
     "flow": ("flow", "sample", "epsilon", "v_prediction", "score"),
+    "trigflow": ("v_prediction", "epsilon", "sample"),
 }
+PRECONDITIONED = {"ve": ("edm", "edm_v"), "trigflow": ("edm_v", "edm")}  # fed c_in x
 SPANS = {"unit": 1.0, "thousand": 1000.0}  # of a ``reversed_flow``
 USUAL_STEPS = 1000
 
@@ -59,8 +63,9 @@ class Way:
         return [scored(trial, s, at, trial.errors(s, at, out), self.span) for s in self.specs]
 
 
-def usual_schedules(steps: int) -> list[Schedule]:
-    """The schedules that people train with, of so many steps; the more usual first."""
+def usual_schedules(spec: DenoiserSpec) -> list[Schedule]:
+    """The schedules that people train with, of the spec's steps; the more usual first."""
+    steps = spec.schedule.steps
     found: list[Schedule] = [
         VPSchedule(steps=steps),
         VPSchedule(steps=steps, betas="scaled_linear", beta_start=0.00085, beta_end=0.012),
@@ -73,6 +78,7 @@ def usual_schedules(steps: int) -> list[Schedule]:
         ContinuousVPSchedule(steps=steps, curve="cosine"),
         ContinuousVPSchedule(steps=steps, curve="sigmoid"),
         VPSchedule(steps=steps, betas="sigmoid"),
+        TrigFlowSchedule(steps=steps, sigma_data=spec.sigma_data),
     ]
     scale = USUAL_STEPS / steps  # of guided-diffusion and denoising-diffusion-pytorch
     if scale != 1.0 and 0.02 * scale < 1.0:
@@ -90,8 +96,8 @@ def ways(spec: DenoiserSpec, schedule: Schedule) -> Iterator[Way]:
             yield Way(tuple(_spec(spec, schedule, p, kind) for p in PREDICTED[schedule.kind]))
         except ValueError:  # such a time is infinite at the schedule's end
             continue
-        if schedule.kind == "ve":
-            yield Way((_spec(spec, schedule, "edm", kind),))
+        if inner := PRECONDITIONED.get(schedule.kind):
+            yield Way(tuple(_spec(spec, schedule, p, kind) for p in inner))
         if schedule.kind == "flow" and kind in SPANS:
             yield Way((_spec(spec, schedule, "flow", kind),), SPANS[kind])
 

@@ -10,7 +10,7 @@ from revstep.engine.spec.prediction import input_scale
 
 
 class ExactModule(nn.Module):
-    """(x, t) -> the spec's prediction for data of a mixture; one call a row, in float64.
+    """(x, t) -> the spec's prediction for data of a mixture; in float64.
 
     A time between those of training indices is that between; one beyond is the nearest.
     """
@@ -23,11 +23,14 @@ class ExactModule(nn.Module):
         self.fed, self.natural = (fed[::-1], natural[::-1]) if fed[-1] < fed[0] else (fed, natural)
 
     def forward(self, x, t):
-        rows = zip(x.double().numpy(), np.interp(t.double(), self.fed, self.natural), strict=True)
-        out = [self._row(row.reshape(1, -1), float(time)).reshape(row.shape) for row, time in rows]
-        return torch.from_numpy(np.stack(out).astype(np.float32))
+        rows = x.double().numpy().reshape(len(x), -1)
+        times = np.interp(t.double(), self.fed, self.natural)
+        out = np.empty_like(rows)
+        for time in np.unique(times):
+            out[times == time] = self._at(rows[times == time], float(time))
+        return torch.from_numpy(out.reshape(x.shape).astype(np.float32))
 
-    def _row(self, x, time):
+    def _at(self, x, time):
         spec = self.spec
         alpha, sigma = (float(v) for v in spec.schedule.alpha_sigma(time))
         x = x / input_scale(spec.prediction, alpha, sigma, spec.sigma_data)

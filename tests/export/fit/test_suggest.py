@@ -10,11 +10,17 @@ from networks import NumpyDenoiser
 from torch import nn
 
 from proofs.theory.mixture import Mixture
-from revstep import DenoiserSpec, TimeInput
+from revstep import DenoiserSpec, SecondTime, TimeInput
 from revstep.engine.program.points import points_at
 from revstep.errors import ExportError
 from revstep.export import load_diffusers, reversed_flow, score_spec, suggest_specs
-from revstep.schedules import ContinuousVPSchedule, FlowSchedule, VESchedule, VPSchedule
+from revstep.schedules import (
+    ContinuousVPSchedule,
+    FlowSchedule,
+    TrigFlowSchedule,
+    VESchedule,
+    VPSchedule,
+)
 
 SHAPE = (2, 4)
 POINTS = Mixture(np.full(5, 0.2), np.random.default_rng(1).uniform(-1, 1, (5, 8)), np.full(5, 0.1))
@@ -33,6 +39,7 @@ TRAINED = [
     ("score", VESchedule(), "sigma"),
     ("edm", VESchedule.edm(), "log_sigma"),
     ("sample", VESchedule.edm(), "sigma"),
+    ("edm_v", TrigFlowSchedule(), "angle"),
 ]
 
 
@@ -164,6 +171,36 @@ def test_times_that_a_table_does_not_have_are_left_out():
     found = suggest_specs(Table(POINTS, guess()), guess(), DATA)
     assert found[0].spec == guess()
     assert {s.spec.time.kind for s in found} <= {"index", "thousand"}
+
+
+def test_a_network_of_two_times_is_asked_for_its_velocity():
+    class AverageVelocity(nn.Module):
+        """Right where both times are one; else it gives nothing that is of use."""
+
+        def __init__(self, of):
+            super().__init__()
+            self.velocity, self.of = (
+                ExactModule(POINTS, spec_of("flow", FlowSchedule(), "unit")),
+                of,
+            )
+
+        def forward(self, x, t, second):
+            length = second if self.of == "length" else t - second
+            return self.velocity(x, t) + 5.0 * length.reshape(-1, 1, 1)
+
+    for of in ("end", "length"):
+        two = dataclasses.replace(
+            spec_of("flow", FlowSchedule(), "unit"),
+            prediction="average_velocity",
+            second_time=SecondTime(kind="unit", of=of),
+        )
+        assert score_spec(AverageVelocity(of), two, DATA).fits
+        other = dataclasses.replace(two, second_time=SecondTime(kind="thousand"))
+        assert not score_spec(AverageVelocity("end"), other, DATA).fits
+    with pytest.raises(ValueError, match="second time"):
+        suggest_specs(AverageVelocity("end"), two, DATA)
+    with pytest.raises(ValueError, match="'jump' gives a sample"):
+        score_spec(AverageVelocity("end"), dataclasses.replace(two, prediction="jump"), DATA)
 
 
 def test_a_network_that_always_fails_says_why():
