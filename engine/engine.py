@@ -181,7 +181,7 @@ class Engine:
             sampler: A name of ``revstep.samplers.SAMPLERS`` (``ddim``, ``unipc``, ...), a sampler
                 with options such as ``revstep.samplers.UniPC(order=3)``, or a function of a ``Run``
                 (docs/own-sampler.md). None: the spec's own (``DenoiserSpec.sampler``, with its
-                compat), and ``ddim`` where it has none.
+                compat), and where it has none ``ddim``, or ``flow_map`` for a network of two times.
             steps: 1 to the schedule's training steps; None: 20, or what a given grid has.
             seed: An int S (sample i uses (S + i) mod 2^64), one int per sample, or None: drawn, and
                 reported in the result.

@@ -106,6 +106,12 @@ def tabular_bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def two_times_bundle(tmp_path_factory):
+    """Rows of 6 numbers, an average velocity of 1000 t and 1000 r, class labels; fp32, fp16."""
+    return _toy(tmp_path_factory, "two times", ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
 def observing_bundle(tmp_path_factory):
     """A policy whose condition an encoder makes of an image and a state; fp32 and fp16."""
     return _checkpoint(tmp_path_factory, "observing", ("fp32", "fp16"))

@@ -18,7 +18,6 @@ from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.inpainting import known_pixels
 from revstep.engine.runtime.request import (
-    DEFAULT_SAMPLER,
     Request,
     checked_seed,
     sample_seeds,
@@ -33,10 +32,10 @@ Arrays = Mapping[str, ArrayLike]
 
 
 def with_sampler(spec: DenoiserSpec, request: Request) -> Request:
-    """The request, with the spec's own sampler where it names none."""
+    """The request, with the spec's own or usual sampler where it names none."""
     if request.sampler is not None:
         return request
-    return dataclasses.replace(request, sampler=spec.sampler or DEFAULT_SAMPLER)
+    return dataclasses.replace(request, sampler=spec.default_sampler)
 
 
 def program_arguments(spec: DenoiserSpec, request: Request) -> dict[str, Any]:

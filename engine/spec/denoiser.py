@@ -69,7 +69,8 @@ class DenoiserSpec:
         decoder: The latent decoder's description, if the bundle has one.
         encoders: Networks that give some of the conditions, once a request.
         picture_encoder: The encoder of pictures to latents, if the bundle has one.
-        sampler: What ``Engine.sample`` runs where its caller names no sampler; None: ``ddim``.
+        sampler: What ``Engine.sample`` runs where its caller names no sampler; None: ``ddim``, or
+            ``flow_map`` for a network of two times.
         batch: (min, max) network rows per call.
     """
 
@@ -259,6 +260,16 @@ class DenoiserSpec:
     def input_names(self) -> tuple[str, ...]:
         """The inputs in the order in which the module takes them: state, times, conditions."""
         return (self.name, *(t.name for t in self.times), *(c.name for c in self.conditions))
+
+    @property
+    def usual_sampler(self) -> str:
+        """The deterministic sampler that any such network runs with."""
+        return "ddim" if self.second_time is None else "flow_map"
+
+    @property
+    def default_sampler(self) -> SamplerChoice:
+        """What runs where a caller names no sampler."""
+        return self.sampler or SamplerChoice(self.usual_sampler)
 
     @property
     def output_shape(self) -> tuple[int, ...]:

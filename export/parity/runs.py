@@ -12,7 +12,6 @@ from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.program.table import build_program
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.runtime import host_lane
-from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.progress import Stages
 
 STEPS = 20
@@ -44,11 +43,6 @@ def forward_rows(
     return out
 
 
-def sampler_of(spec: DenoiserSpec) -> str:
-    """The sampler of the run: DDIM; of a network of two times its own."""
-    return "ddim" if spec.second_time is None else "flow_map"
-
-
 def ddim_run(
     denoiser: Denoiser,
     arrays: Mapping[str, NDArray[Any]],
@@ -61,7 +55,7 @@ def ddim_run(
     A network of two times jumps 20 times over the same grid.
     """
     spec = denoiser.spec
-    program = build_program(spec, sampler_of(spec), min(STEPS, spec.schedule.steps))
+    program = build_program(spec, spec.usual_sampler, min(STEPS, spec.schedule.steps))
     final = np.empty((count, *spec.shape), dtype=np.float32)
     group = min(count, spec.batch[1])
     lane = host_lane(denoiser, (max(group, spec.batch[0]),))

@@ -235,6 +235,10 @@ def _load(
     import torch
     from cuda.core import ObjectCode
 
+    if variant.name not in index["kernels"]:
+        raise ValueError(
+            f"no compiled kernel {variant.name}; compile the kernels into the bundle again"
+        )
     entry = index["kernels"][variant.name]
     path = folder / choose_file(entry["files"], torch.cuda.get_device_capability(device))
     if not path.is_file():

@@ -14,7 +14,7 @@ import numpy as np
 from revstep.engine.errors import ArgumentError, RevstepError
 from revstep.engine.nearest import unknown_names
 from revstep.engine.program.samplers import SAMPLERS, resolve_sampler
-from revstep.engine.program.samplers.choice import DEFAULT, chosen_sampler
+from revstep.engine.program.samplers.choice import chosen_sampler
 from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.request import RAW
 from revstep.engine.runtime.samples import picture_problem
@@ -216,7 +216,7 @@ def _arguments_errors() -> Iterator[None]:
 
 
 def _sampler(request: SampleRequest, spec: DenoiserSpec) -> SamplerChoice:
-    return chosen_sampler(request.sampler, request.sampler_options, spec.sampler)
+    return chosen_sampler(request.sampler, request.sampler_options, spec.default_sampler)
 
 
 def _arguments(request: SampleRequest, spec: DenoiserSpec) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _describe(name: str, service: Service, limits: Limits) -> ModelReply:
         conditions=[_condition(c, spec) for c in spec.conditions],
         inputs=[_condition(c, spec) for e in spec.encoders for c in e.inputs],
         prompt=any(e.tokenizers for e in spec.encoders),
-        sampler=(spec.sampler or DEFAULT).name,
+        sampler=spec.default_sampler.name,
         samplers=sorted(SAMPLERS),
         grids=sorted(GRIDS),
         default_steps=default_steps(spec, spec.grid_of(None)),

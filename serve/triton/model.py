@@ -116,7 +116,7 @@ class SamplingModel:
         given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         wanted = request.requested_output_names() or self._outputs
         limits = (self._settings.max_samples, self._settings.max_steps)
-        found = arguments(given, *limits, self.service.engine.spec.sampler)
+        found = arguments(given, *limits, self.service.engine.spec.default_sampler)
         job = self.service.submit(**found, decode="samples" in wanted)
         with self._lock:
             self._open[job] = sender

@@ -30,7 +30,7 @@ def plan(spec, low, tuned, high, change=lambda tensors: tensors):
     rows = high if low == high else -1
     tensors = [
         [spec.name, "INPUT", [rows, *spec.shape], "FLOAT"],
-        [spec.time.name, "INPUT", [rows], "FLOAT"],
+        *([time.name, "INPUT", [rows], "FLOAT"] for time in spec.times),
         *([c.name, "INPUT", [rows, *c.shape], TYPES[c.interface]] for c in spec.conditions),
         ["out", "OUTPUT", [rows, *spec.output_shape], "FLOAT"],
     ]

@@ -7,6 +7,7 @@ from torch import nn
 
 from revstep.engine.spec.denoiser import Condition, Decoder, DenoiserSpec, TimeInput
 from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
+from revstep.engine.spec.second_time import SecondTime
 
 
 def embed(t, width):
@@ -59,6 +60,20 @@ class TabularToy(nn.Module):
         return self.net(torch.cat([x, embed(1000.0 * t, 8).to(x.dtype)], dim=-1))
 
 
+class TwoTimesToy(nn.Module):
+    """(B, 6) rows, 1000 t, 1000 r, class labels -> (B, 6); an error of 1 in t - r is seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6 + 8, 32), nn.SiLU(), nn.Linear(32, 6))
+        self.label = nn.Embedding(4, 8)
+
+    def forward(self, x, t, r, label):
+        apart = torch.stack([torch.cos(t - r), torch.sin(t - r)], dim=-1)
+        times = torch.cat([embed(t, 4), apart, embed(r, 2)], dim=-1)
+        return self.net(torch.cat([x, times.to(x.dtype) + self.label(label)], dim=-1))
+
+
 IMAGE = DenoiserSpec(
     shape=(3, 8, 8),
     schedule=VPSchedule(),
@@ -87,6 +102,17 @@ TABULAR = DenoiserSpec(
 )
 
 
+TWO_TIMES = DenoiserSpec(
+    shape=(6,),
+    schedule=FlowSchedule(),
+    prediction="average_velocity",
+    name="row",
+    time=TimeInput(name="t", kind="thousand"),
+    second_time=SecondTime(name="r", kind="thousand"),
+    conditions=(Condition(name="label", dtype="int64", null=3, classes=4),),
+)
+
+
 def build(kind):
     """(module, spec, decoder or None) of fixed weights."""
     torch.manual_seed(7)
@@ -94,6 +120,7 @@ def build(kind):
         "image": (ImageToy, IMAGE),
         "policy": (PolicyToy, POLICY),
         "tabular": (TabularToy, TABULAR),
+        "two times": (TwoTimesToy, TWO_TIMES),
     }[kind]
     decoder = None
     if spec.decoder is not None:

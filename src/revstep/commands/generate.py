@@ -102,7 +102,7 @@ def generate(
         bundle, backend=backend, device=device, precision=precision, threads=threads,
         reproducible=True,
     )  # fmt: skip
-    chosen = chosen_sampler(sampler, options(set_ or []), engine.spec.sampler)
+    chosen = chosen_sampler(sampler, options(set_ or []), engine.spec.default_sampler)
     plan = Plan(
         n=n, seed=seed or 0, sampler=chosen.name, options=dict(chosen.options), steps=steps,
         guidance=guidance, grid=time_grid, compat=compat or chosen.compat,

@@ -142,7 +142,7 @@ def sample(
         output = _default_output(shape, value_range, sheet)
     target = Target(output, count=n, grid=sheet, shape=shape, value_range=value_range)
     inputs: dict[str, Any] = {name: read_input(path, name, spec) for name, path in paths.items()}
-    chosen = chosen_sampler(sampler, own, spec.sampler)
+    chosen = chosen_sampler(sampler, own, spec.default_sampler)
     request = dataclasses.replace(
         request, n=n, sampler=chosen, negative_prompt=negative_prompt, **given, **inputs
     )

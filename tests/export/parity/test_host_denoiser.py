@@ -2,7 +2,7 @@
 
 import numpy as np
 from fake_trt import fake_trt, plan
-from toys import POLICY
+from toys import POLICY, TWO_TIMES
 
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.backends.trt.denoiser import TrtDenoiser
@@ -24,3 +24,15 @@ def test_numpy_arrays_go_through_the_device_and_back():
     call()
     added = buffers.t + buffers.conditions["observation"].sum(1)
     np.testing.assert_allclose(buffers.out, buffers.x + added[:, None, None], rtol=1e-5)
+
+
+def test_a_second_time_goes_along():
+    library = TrtLibrary("tensorrt", fake_trt(), "10.0.1", rtx=False)
+    engine = TrtPlan(plan(TWO_TIMES, 2, 2, 2), library, label="k.plan", command="fix it")
+    denoiser = HostDenoiser(TrtDenoiser([engine], TWO_TIMES, device="cpu"))
+    buffers = NetworkBuffers.allocate(denoiser.spec, 2)
+    call = denoiser.bind(buffers)
+    buffers.x[:], buffers.t[:], buffers.second[:] = 1.0, [3.0, 4.0], [0.25, 0.5]
+    buffers.conditions["label"][:] = [1, 2]
+    call()
+    np.testing.assert_allclose(buffers.out[:, 0], [5.25, 7.5])

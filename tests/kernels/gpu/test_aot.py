@@ -167,6 +167,35 @@ def test_launched_files_give_the_references_bits(
     assert all(c["block"] == (128,) and c["shmem_size"] == 0 for c in cuda_core.launches)
 
 
+@pytest.fixture(scope="module")
+def two_times_folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("kernels")
+    aot.write_kernels(path, ["float32"], 64, two_times=True, capabilities=[])
+    return path
+
+
+def test_launched_files_write_second_times(
+    two_times_folder, folder, cuda_core, make_step, copy_step, assert_same_bits
+):
+    buf = make_step(np.random.default_rng(6), B=3, D=64, history=1, two_times=True)
+    buf.counter[:] = 0
+    want, device = copy_step(buf), tensors_of(buf)
+    cuda_core.add(device)
+    assert cubin.chosen_target(cubin.read_index(two_times_folder), (9, 0)) == "ptx"
+    kernel = cubin.CubinStep(device, two_times_folder)
+    kernel.warm_up()
+    assert_same_bits(numpy_views(device), want)
+    for _ in range(2):
+        kernel.begin()
+        kernel.step()
+        reference.begin_step(want)
+        reference.fused_step(want)
+        assert_same_bits(numpy_views(device), want)
+    half = make_step(np.random.default_rng(6), D=64, dtype=np.float16, history=1, two_times=True)
+    with pytest.raises(ValueError, match=r"no compiled kernel begin_step-two_times; compile the"):
+        cubin.CubinStep(tensors_of(half), folder)
+
+
 def test_launched_noise_is_the_references(folder, cuda_core):
     seeds = np.array([0, (1 << 64) - 1, 3], np.uint64)
     want = np.empty((3, 600), np.float32)
