@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,19 @@ class Kind:
         source: How it comes in: ``diffusers folder``, ``pipeline``, ``factory``, ``ONNX file``.
         against: What its whole runs are held to.
         make: Makes a small one in a folder.
+        needs: Packages without which it can't be made, as they are imported.
     """
 
     name: str
     source: str
     against: str
     make: Callable[[Path], Made]
+    needs: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that aren't here."""
+        return [name for name in self.needs if find_spec(name) is None]
 
 
 def support(name: str) -> Any:

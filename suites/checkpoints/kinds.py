@@ -5,8 +5,14 @@ from __future__ import annotations
 from suites.checkpoints.folders import folder_kinds
 from suites.checkpoints.kind import Kind
 from suites.checkpoints.modules import module_kinds
+from suites.checkpoints.onnx_kinds import onnx_kinds
+from suites.checkpoints.pipelines import pipeline_kinds
+from suites.checkpoints.trainers import trainer_kinds
+from suites.checkpoints.two_times import two_time_kinds
 
-SOURCES = (module_kinds, folder_kinds)
+SOURCES = (
+    folder_kinds, pipeline_kinds, onnx_kinds, module_kinds, two_time_kinds, trainer_kinds,
+)  # fmt: skip
 
 
 def all_kinds() -> list[Kind]:

@@ -1,8 +1,9 @@
 """Checkpoints of every kind: `python -m suites.checkpoints.measure --output FILE.jsonl`.
 
 Each is exported, checked in ONNX Runtime and OpenVINO, built by TensorRT-RTX and run whole, in a
-process of its own; what fails leaves what it said. Half a minute a kind on two cores; rows go to
-bench/results/checkpoints.jsonl, and `python -m suites.checkpoints.table` writes the page of them.
+process of its own; what fails leaves what it said. Kinds whose library isn't here are left out, and
+keep their rows. Half a minute a kind on two cores; rows go to bench/results/checkpoints.jsonl, of
+which `python -m suites.checkpoints.table` makes the page.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def measured(kind: Kind, skipped: Sequence[str] = ()) -> dict[str, Any]:
         target = Path(folder) / "row.json"
         command = [sys.executable, "-P", "-m", "suites.checkpoints.worker", kind.name, str(target)]
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), *_own_path()]),
+            "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         try:
             done = subprocess.run(
@@ -57,6 +59,10 @@ def measured(kind: Kind, skipped: Sequence[str] = ()) -> dict[str, Any]:
     seconds = round(perf_counter() - begun, 1)
     return {"against": kind.against, "source": kind.source, "stages": stages, "seconds": seconds,
             "packages": packages}  # fmt: skip
+
+
+def _own_path() -> list[str]:
+    return list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 
 
 def _ended(done: subprocess.CompletedProcess[str]) -> str:
@@ -84,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     for kind in kinds:
         if options.only and kind.name not in options.only:
+            continue
+        if kind.missing:
+            print(f"   left out  {kind.name}: no {', '.join(kind.missing)} here", flush=True)
             continue
         found = measured(kind)
         fields = {"run": now, "part": "checkpoints", "name": kind.name, "quick": False}
