@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import threading
-from collections import OrderedDict
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -16,10 +14,10 @@ from revstep.engine.checks import check_mapping, check_whole, wrong_type
 from revstep.engine.errors import ArgumentError, NonFiniteError
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
+from revstep.engine.parts.kept import KeptEncodings
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.encoder import Encoder
 from revstep.engine.spec.parts import Condition
-from revstep.engine.system.forks import renew_in_children
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -92,18 +90,11 @@ class Encoders:
         alone: bool = False,
     ) -> None:
         self._spec, self._networks, self._tokenizer = spec, networks, tokenizer
-        self._keep = check_whole(keep, "keep_encodings", 0)
+        self._kept = KeptEncodings(keep) if check_whole(keep, "keep_encodings", 0) else None
         self._alone = alone
         self._conditions = {c.name: c for c in spec.conditions}
         self._inputs = {c.name: (e, c) for e in spec.encoders for c in e.inputs}
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[bytes, tuple[NDArray[Any], ...]] = OrderedDict()
         self._nulls: dict[str, Arrays] = {}
-        renew_in_children(self)
-
-    def after_fork(self) -> None:
-        """A lock that another thread held stays held in a forked child."""
-        self._lock = threading.Lock()
 
     def plan(self, raw: Raw) -> Encoding:
         """What a request has encoded, its inputs checked and its prompts tokenised.
@@ -269,31 +260,12 @@ class Encoders:
         return found
 
     def _encode(self, encoder: Encoder, inputs: Arrays) -> Arrays:
-        if not self._keep:
-            values: Sequence[NDArray[Any]] = self._run_network(encoder, inputs)
+        if self._kept is None:
+            values = self._run_network(encoder, inputs)
         else:
-            values = self._kept_or_run(encoder, inputs)
+            run = functools.partial(self._run_network, encoder)
+            values = self._kept.rows(encoder.name, inputs, run)
         return dict(zip(encoder.conditions, values, strict=True))
-
-    def _kept_or_run(self, encoder: Encoder, inputs: Arrays) -> Sequence[NDArray[Any]]:
-        rows = len(next(iter(inputs.values())))
-        keys = [_content(encoder.name, {n: v[row] for n, v in inputs.items()})
-                for row in range(rows)]  # fmt: skip
-        with self._lock:
-            found = {key: self._kept[key] for key in keys if key in self._kept}
-            for key in found:
-                self._kept.move_to_end(key)
-        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in found}
-        if first:
-            wanted = sorted(first.values())
-            made = self._run_network(encoder, {n: v[wanted] for n, v in inputs.items()})
-            for place, row in enumerate(wanted):
-                found[keys[row]] = tuple(v[place].copy() for v in made)
-            with self._lock:
-                self._kept.update((keys[row], found[keys[row]]) for row in wanted)
-                while len(self._kept) > self._keep:
-                    self._kept.popitem(last=False)
-        return [np.stack(values) for values in zip(*(found[key] for key in keys), strict=True)]
 
     def _run_network(self, encoder: Encoder, inputs: Arrays) -> Sequence[NDArray[Any]]:
         network = self._networks[encoder.name]
@@ -348,10 +320,3 @@ def _rows(c: Condition, array: NDArray[Any]) -> NDArray[Any]:
         f"(n, {', '.join(map(str, c.shape))})",
         "inputs",
     )
-
-
-def _content(name: str, row: Arrays) -> bytes:
-    digest = hashlib.blake2b(name.encode(), digest_size=16)
-    for key in sorted(row):
-        digest.update(np.ascontiguousarray(row[key]).tobytes())
-    return digest.digest()
