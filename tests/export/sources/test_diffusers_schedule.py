@@ -159,3 +159,41 @@ def test_what_a_spec_cannot_say_is_refused(name, changes, message):
     scheduler = getattr(diffusers, name)(**changes)
     with pytest.raises(ExportError, match=message):
         read_scheduler(json.loads(scheduler.to_json_string()))
+
+
+def test_trigflows_two_steps_are_its_schedulers():
+    scheduler, spec = made("SCMScheduler")
+    assert spec == DenoiserSpec.trigflow((2,), time=spec.time, grid=spec.grid)
+    scheduler.set_timesteps(2)
+    pairs = steps_over(spec)
+    got = [pairs[0][0].time, *(then.t for _, then in pairs)]
+    np.testing.assert_allclose(got, scheduler.timesteps.numpy(), atol=4e-6)  # 1.5708 is no pi/2
+    scheduler.set_timesteps(4, intermediate_timesteps=None)
+    got = [now.time for now, _ in steps_over(spec, 4, "trailing")]
+    np.testing.assert_allclose(got, scheduler.timesteps[:-1].numpy(), atol=4e-6)
+
+
+@pytest.mark.parametrize("kind", ["exponential", "karras"])
+def test_stable_audios_levels_are_fed_as_angles(kind):
+    """Its class needs torchsde: the levels are those of its two formulas."""
+    config = {"_class_name": "CosineDPMSolverMultistepScheduler", "sigma_schedule": kind}
+    read = read_scheduler(config)
+    spec = DenoiserSpec(shape=(2,), time=TimeInput(kind=read.time_kind), **read.spec_fields)
+    ramp = np.linspace(0.0, 1.0, 9)
+    want = {
+        "exponential": 500.0 * (0.3 / 500.0) ** ramp,
+        "karras": (500.0 ** (1 / 7) + ramp * (0.3 ** (1 / 7) - 500.0 ** (1 / 7))) ** 7,
+    }[kind]
+    pairs = steps_over(spec, 9)
+    np.testing.assert_allclose([now.sigma / now.alpha for now, _ in pairs], want, rtol=1e-12)
+    np.testing.assert_allclose([now.time for now, _ in pairs], np.arctan(want) / np.pi * 2)
+    assert pairs[-1][1].sigma == 0.0
+
+
+@pytest.mark.parametrize("name", ["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"])
+def test_cogvideox_has_its_own_levels_and_clips_nothing(name):
+    """clip_sample is True by default, and those schedulers don't look at it."""
+    scheduler, spec = made(name, rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    np.testing.assert_allclose(spec.schedule.alphas_cumprod, scheduler.alphas_cumprod, rtol=1e-9)
+    assert spec.schedule.alphas_cumprod[-1] == 0.0
+    assert (spec.clip, spec.value_range) == (False, None)

@@ -5,6 +5,7 @@ Noise is the same on both sides. docs/diffusers-configs.md says what is left out
 """
 
 import inspect
+import itertools
 import json
 import math
 
@@ -18,8 +19,8 @@ from proofs.oracles.float64 import schedulers
 from revstep import DenoiserSpec, TimeInput
 from revstep.engine.program.table import build_program
 from revstep.export import read_scheduler
+from revstep.export.sources.diffusers_levels import LEVELS
 from revstep.export.sources.diffusers_schedule import (
-    CONSISTENCY_SCHEDULERS,
     EDM_SCHEDULERS,
     FLOW_SCHEDULERS,
     VP_SCHEDULERS,
@@ -41,7 +42,9 @@ EACH = 1e-3  # of the result's RMS: the float32 of diffusers' tables and states
 DIGITS = 1e-4  # from here on it is asked whether that float32 alone makes the error
 MEAN = 1e-5
 SIZE = 6
-DIFFUSERS_RAISES = (AssertionError, IndexError, NotImplementedError, TypeError, ValueError)
+DIFFUSERS_RAISES = (
+    AssertionError, IndexError, NotImplementedError, TypeError, ValueError, ZeroDivisionError,
+)  # fmt: skip
 STABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ZERO_SNR = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
 COSINE = {"beta_schedule": "squaredcos_cap_v2"}
@@ -93,6 +96,11 @@ EXTRAS = (
     {"shift": 3.0},
     {"shift": 3.0, "shift_terminal": 0.1},
     {"stochastic_sampling": True},
+    {"predictor_order": 3, "corrector_order": 4},
+    {"predictor_order": 1, "lower_order_final": False},
+    {"original_inference_steps": 100},
+    {"snr_shift_scale": 1.0, **ZERO_SNR},
+    {"eta": 0.5, "s_noise": 0.9},
     {"shift": 3.0, "use_karras_sigmas": True},
     {"sigma_schedule": "exponential", "sigma_min": 0.01},
     {"sigma_data": 1.0, "final_sigmas_type": "sigma_min"},
@@ -140,11 +148,29 @@ def theirs(name, options, steps, net, double):
         x = torch.from_numpy(noise_of(-1).astype(kind))
         x = x * getattr(scheduler, "init_noise_sigma", 1.0)
         scales = hasattr(scheduler, "scale_model_input")
+        step = stepper(name, scheduler)
         for call, t in enumerate(scheduler.timesteps):  # noqa: B007 (the noise reads it)
             fed = scheduler.scale_model_input(x, t) if scales else x
             m = net(fed.numpy().astype(np.float64), float(t)).astype(kind)
-            x = scheduler.step(torch.from_numpy(m), t, x).prev_sample
+            x = step(torch.from_numpy(m), t, x)
     return x.double().numpy()
+
+
+def stepper(name, scheduler):
+    """The scheduler's step, with what its pipeline passes besides."""
+    times = scheduler.timesteps.tolist()
+    after, before, old = dict(itertools.pairwise(times)), dict(itertools.pairwise(times[::-1])), []
+
+    def step(m, t, x):
+        if name == "UnCLIPScheduler":
+            return scheduler.step(m, t, x, prev_timestep=after.get(int(t))).prev_sample
+        if name != "CogVideoXDPMScheduler":
+            return scheduler.step(m, t, x).prev_sample
+        x, x0 = scheduler.step(m, old[-1] if old else None, t, before.get(int(t)), x)
+        old.append(x0)
+        return x
+
+    return step
 
 
 def ours(read, net, steps):
@@ -234,8 +260,9 @@ def check(found):
 SLOW = ("LMSDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 SAMPLED = [
     name
-    for name in (*VP_SCHEDULERS, *FLOW_SCHEDULERS, *EDM_SCHEDULERS, *CONSISTENCY_SCHEDULERS)
-    if name != "DEISMultistepScheduler"
+    for name in (*VP_SCHEDULERS, *FLOW_SCHEDULERS, *LEVELS)
+    if name
+    not in ("SCMScheduler", "CosineDPMSolverMultistepScheduler")  # see test_diffusers_schedule.py
 ]
 
 
