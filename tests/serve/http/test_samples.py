@@ -1,6 +1,7 @@
 """POST /v1/samples: what comes back is what the engine gives, or a refusal that says why."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -13,7 +14,7 @@ from PIL import Image
 from serving import assert_same_bits, engine_of
 from stepwise import Stepwise, elementwise
 
-from revstep import Condition, DenoiserSpec, Engine, Service
+from revstep import Condition, DenoiserSpec, Engine, SamplerChoice, Service
 from revstep.engine.program.samplers import make_sampler
 from revstep.schedules import VPSchedule
 from revstep.serve.http.limits import Limits
@@ -346,3 +347,19 @@ def test_a_wrong_method_is_told_the_right_ones(client, method, path, allowed):
     assert reply.status_code == 405
     assert set(reply.headers["Allow"].split(", ")) == allowed
     assert reply.json()["error"]["type"] == "MethodNotAllowed"
+
+
+def test_a_request_without_a_sampler_runs_the_models_own(serve):
+    choice = SamplerChoice("dpmpp_2m", {"second": "heun"}, "diffusers")
+    engine = Engine(Stepwise(dataclasses.replace(PICTURES, sampler=choice)))
+    want = engine.sample(2, seed=5, steps=4).x
+    with Service(engine) as service:
+        client = serve({"pictures": service})
+        assert client.get("/v1/models").json()["models"][0]["sampler"] == "dpmpp_2m"
+        asked = {"n": 2, "seed": 5, "steps": 4}
+        assert_same_bits(values_of(client.post("/v1/samples", json=asked).json()), want)
+        named = {**asked, "sampler": "dpmpp_2m", "compat": "diffusers"}
+        other = values_of(client.post("/v1/samples", json=named).json())
+        assert not np.array_equal(other, want)
+        again = {**asked, "sampler_options": {"second": "midpoint"}}
+        assert_same_bits(values_of(client.post("/v1/samples", json=again).json()), other)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import encoders
 import numpy as np
+import pytest
 
 import revstep
+from revstep import SamplerChoice
 from revstep.engine.service.service import Submission
 from revstep.serve.triton.settings import Settings
 from revstep.serve.triton.tensors import arguments, inputs, outputs
@@ -73,3 +75,13 @@ def test_prompts_and_inputs_are_tensors_of_their_own(tmp_path):
     assert read["prompt"] == ["a", "b"]
     assert read["inputs"]["tokens"].shape == (2, 6)
     assert arguments({"prompt": np.array([b"a"], object)}, 4, None) == {"prompt": "a"}
+
+
+def test_options_without_a_sampler_change_the_specs_own():
+    given = {"sampler_options": np.array([b'{"order": 3}'], object)}
+    own = SamplerChoice("unipc", {"b": "bh1"}, "diffusers")
+    found = arguments(given, 4, None, own)["sampler"]
+    assert found == SamplerChoice("unipc", {"b": "bh1", "order": 3}, "diffusers")
+    named = {**given, "sampler": np.array([b"dpmpp_3m"], object)}
+    with pytest.raises(ValueError, match="no option"):
+        arguments(named, 4, None, own)
