@@ -4,9 +4,9 @@ Copy this file, load your checkpoint in ``build``, and run
 
     revstep export denoising_diffusion:build -o unet.revstep
 
-With ``own_sampling`` the engine runs the steps of the library's own ``sample``; without it any
-sampler of revstep may run. Pictures are in -1 .. 1, where the library's own are in 0 .. 1 (its
-``auto_normalize``); it clips to -1 .. 1 either way.
+The spec names the library's own sampler; with ``own_sampling`` the engine takes the steps of its
+``sample``; any other sampler and number of steps may run too. Pictures are in -1 .. 1, where the
+library's own are in 0 .. 1 (its ``auto_normalize``); it clips to -1 .. 1 either way.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ import denoising_diffusion_pytorch as ddp
 import torch
 
 import revstep
-from revstep.samplers import DDIM, EDM
+from revstep import SamplerChoice
 
 PREDICTIONS = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
 Diffusion = ddp.GaussianDiffusion | ddp.GaussianDiffusion1D
@@ -41,25 +41,38 @@ def from_gaussian_diffusion(diffusion: Diffusion) -> tuple[torch.nn.Module, revs
         prediction=PREDICTIONS[diffusion.objective],
         value_range=(-1, 1),
         clip=True,
+        sampler=_own_sampler(diffusion),
     )
     return diffusion.model, spec
 
 
-def own_sampling(diffusion: Diffusion) -> dict[str, Any]:
-    """What ``engine.sample`` takes to run the steps of ``diffusion.sample``."""
-    total, steps = diffusion.num_timesteps, diffusion.sampling_timesteps
+def _own_sampler(diffusion: Diffusion) -> SamplerChoice:
     if not diffusion.is_ddim_sampling:
-        return {"sampler": "ddpm", "steps": total}
-    times = torch.linspace(-1, total - 1, steps + 1).int().flip(0).tolist()  # cut, not rounded
+        return SamplerChoice("ddpm")
     # GaussianDiffusion1D clips x0 without taking the noise anew from it, where noise is predicted
     keeps = isinstance(diffusion, ddp.GaussianDiffusion1D) and diffusion.objective == "pred_noise"
-    sampler = DDIM(eta=diffusion.ddim_sampling_eta, epsilon="keep" if keeps else "rederive")
-    return {"sampler": sampler, "grid": revstep.grids.TimeGrid(times=times)}
+    epsilon = "keep" if keeps else "rederive"
+    return SamplerChoice("ddim", {"eta": diffusion.ddim_sampling_eta, "epsilon": epsilon})
+
+
+def own_sampling(diffusion: Diffusion) -> dict[str, Any]:
+    """What ``engine.sample`` takes for the steps of ``diffusion.sample``."""
+    total, steps = diffusion.num_timesteps, diffusion.sampling_timesteps
+    if not diffusion.is_ddim_sampling:
+        return {"steps": total}
+    times = torch.linspace(-1, total - 1, steps + 1).int().flip(0).tolist()  # cut, not rounded
+    return {"grid": revstep.grids.TimeGrid(times=times)}
 
 
 def from_elucidated(diffusion: ddp.ElucidatedDiffusion) -> tuple[torch.nn.Module, Any]:
-    """The (network, spec) of an ``ElucidatedDiffusion`` (EDM)."""
+    """The (network, spec) of an ``ElucidatedDiffusion``: EDM, its churn too."""
     _check(diffusion, ddp.ElucidatedDiffusion)
+    churn = {
+        "churn": diffusion.S_churn,
+        "low": diffusion.S_tmin,
+        "high": diffusion.S_tmax,
+        "scale": diffusion.S_noise,
+    }
     spec = revstep.DenoiserSpec.edm(
         shape=(diffusion.channels, diffusion.image_size, diffusion.image_size),
         sigma_data=diffusion.sigma_data,
@@ -68,18 +81,9 @@ def from_elucidated(diffusion: ddp.ElucidatedDiffusion) -> tuple[torch.nn.Module
         rho=diffusion.rho,
         value_range=(-1, 1),
         clip=True,
+        sampler=SamplerChoice("edm", churn),
     )
     return diffusion.net, spec
-
-
-def own_edm_sampling(diffusion: ddp.ElucidatedDiffusion) -> dict[str, Any]:
-    """What ``engine.sample`` takes to run the steps of ``diffusion.sample``."""
-    steps = diffusion.num_sample_steps
-    sampler = EDM(
-        churn=diffusion.S_churn, low=diffusion.S_tmin, high=diffusion.S_tmax,
-        scale=diffusion.S_noise,
-    )  # fmt: skip
-    return {"sampler": sampler, "steps": steps}
 
 
 def _check(diffusion: Any, *allowed: type) -> None:

@@ -5,10 +5,10 @@ Put your own policy in the place of ``diffusion_policy_network``, and run
     revstep export diffusion_policy:build -o policy.revstep
 
     engine = revstep.load("policy.revstep")
-    plan = engine.sample(1, steps=16, inputs={"image": image, "state": state}, **OWN).numpy()
+    plan = engine.sample(1, steps=16, inputs={"image": image, "state": state}).numpy()
 
-The encoder runs once a plan and the U-Net once a step. ``OWN`` is the scheduler's own run: the DDIM
-of diffusers clips x0 and keeps the network's noise; the default here takes it from the clipped x0.
+The encoder runs once a plan and the U-Net once a step. The spec names the scheduler's own run: the
+DDIM of diffusers clips x0 and keeps the network's noise, which DDIM here takes from the clipped x0.
 """
 
 import torch
@@ -17,8 +17,6 @@ from torch import nn
 
 import revstep
 from revstep.export import Checkpoint, read_scheduler
-
-OWN = {"sampler": "ddim", "compat": "diffusers"}
 
 
 class Denoiser(nn.Module):
@@ -62,6 +60,7 @@ def from_policy(policy: Policy) -> Checkpoint:
         conditions=(revstep.Condition(name="observation", shape=(width,)),),
         encoders=(observation,),
         decoder=revstep.Decoder(shape=(HORIZON, ACTIONS)),
+        sampler=read.choice,
         **read.spec_fields,
     )
     return Checkpoint(

@@ -4,7 +4,7 @@ Copy this file, load your checkpoint in ``build``, and run
 
     revstep export monai_diffusion:build -o unet.revstep
 
-With ``own_sampling`` the engine runs the steps of ``DiffusionInferer.sample`` with a DDIM or a
+With ``own_sampling`` the engine takes the steps of ``DiffusionInferer.sample`` with a DDIM or a
 rectified-flow scheduler; without it any sampler of revstep may run, on grids whose steps arrive
 where the next one begins (MONAI's DDIM goes T // N indices down whatever its next call is, and its
 DDPM always one index: it needs all T steps).
@@ -18,7 +18,8 @@ from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, RFlowSchedul
 
 import revstep
 from revstep.grids import LinspaceGrid, TimeGrid
-from revstep.samplers import DDIM
+
+KEEPS = revstep.SamplerChoice("ddim", {"epsilon": "keep"})  # of the network, whatever is clipped
 
 
 class Network(torch.nn.Module):
@@ -65,6 +66,7 @@ def from_monai(
             prediction="flow",
             time=revstep.TimeInput(kind="unit", fractions=True),
             conditions=conditions,
+            sampler=revstep.SamplerChoice("flow_euler"),
         )
         return Network(unet, names, steps), spec
     if (kind := getattr(scheduler, "variance_type", "fixed_small")).startswith("learned"):
@@ -81,6 +83,7 @@ def from_monai(
         conditions=conditions,
         value_range=tuple(scheduler.clip_sample_values),
         clip=scheduler.clip_sample,
+        sampler=KEEPS if isinstance(scheduler, DDIMScheduler) else None,
     )
     return Network(unet, names), spec
 
@@ -89,11 +92,10 @@ def own_sampling(scheduler: DDIMScheduler | RFlowScheduler) -> dict[str, Any]:
     """What ``engine.sample`` takes for the scheduler's own steps, after its ``set_timesteps``."""
     if isinstance(scheduler, RFlowScheduler):
         times = [*(scheduler.timesteps / scheduler.num_train_timesteps).tolist(), 0.0]
-        return {"sampler": "flow_euler", "grid": TimeGrid(sigmas=times)}
+        return {"grid": TimeGrid(sigmas=times)}
     if not isinstance(scheduler, DDIMScheduler):
         raise ValueError("a DDPMScheduler draws noise of its own: sample with a DDIMScheduler")
     return {
-        "sampler": DDIM(epsilon="keep"),  # clips x0, and keeps the network's own noise
         "grid": LinspaceGrid(last=scheduler.steps_offset),
         "steps": scheduler.num_inference_steps,
         "final": "clean" if scheduler.final_alpha_cumprod == 1 else "first",

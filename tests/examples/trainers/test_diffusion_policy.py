@@ -52,13 +52,11 @@ def planned(engine, image, state, noise, **options):
 
 
 @pytest.mark.parametrize("steps", [8, 16])
-def test_the_engine_plans_as_the_policy_from_raw_observations(
-    steps, example, policy, observed, engines
-):
+def test_the_engine_plans_as_the_policy_from_raw_observations(steps, policy, observed, engines):
     with torch.no_grad():
         want = policy.predict_action(*observed, steps=steps)
     for engine, bound in engines:
-        got = planned(engine, *observed, steps=steps, **example.OWN)
+        got = planned(engine, *observed, steps=steps)
         assert distance(got.numpy(), want) < bound
         assert distance(got.x * 50.0, want) > 0.1  # in -1 .. 1 still
 
@@ -67,7 +65,7 @@ def test_every_observation_counts(example, policy, observed, engines):
     image, state, noise = observed
     (engine, _), *_ = engines
     plans = [
-        planned(engine, *changed, noise, steps=8, **example.OWN).numpy()
+        planned(engine, *changed, noise, steps=8).numpy()
         for changed in ((image, state), (1 - image, state), (image, -state))
     ]
     assert distance(plans[1], plans[0]) > 0.01
@@ -82,10 +80,8 @@ def test_the_encoders_vectors_may_be_given_too(example, policy, observed, engine
     vectors = engine.encode(inputs={"image": image.numpy(), "state": state.numpy()})
     with torch.no_grad():
         assert distance(vectors["observation"], policy.encoder(image, state)) < ROUNDING
-    got = engine.sample(2, noise=noise.numpy(), conditions=vectors, steps=8, **example.OWN)
-    np.testing.assert_array_equal(
-        got.numpy(), planned(engine, *observed, steps=8, **example.OWN).numpy()
-    )
+    got = engine.sample(2, noise=noise.numpy(), conditions=vectors, steps=8)
+    np.testing.assert_array_equal(got.numpy(), planned(engine, *observed, steps=8).numpy())
 
 
 def test_noise_from_the_clipped_estimate_is_another_plan(policy, observed, engines):
