@@ -42,7 +42,7 @@ def index_point(scheduler: Any, t: int, *, arrives: bool = False) -> Point:
 def by_level(scheduler: Any, process: Process, begin: int) -> Steps:
     """A call at each sigma from the ``begin``-th on."""
     sigmas, times = scheduler.sigmas.tolist(), [*scheduler.timesteps.tolist(), 0.0]
-    ends = zip(sigmas[begin:], times[begin:], strict=True)
+    ends = zip(sigmas[begin : len(times)], times[begin:], strict=True)
     points = [level_point(process, sigma, time) for sigma, time in ends]
     return tuple(pairwise(points))
 

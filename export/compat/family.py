@@ -25,7 +25,7 @@ class Family:
         scaled: Whether its sample is x / alpha.
         draws: Where noise is drawn: ``used``, where the step uses it; ``always``, in every step of
             a sampler that has any, so that generators stay in step.
-        of_output: Whether the result is of the output's dtype, whatever the sample's.
+        result: The result's dtype: the output's, the sample's, or what both are promoted to.
         wide_noise: Whether noise is drawn in float32 whatever the output's dtype.
         anchor: Where a later call of a step goes on from an earlier sample than the one given:
             what that one still counts for, ``x0`` or ``slope``, or for nothing (``output``).
@@ -34,7 +34,7 @@ class Family:
     kind: Kind = "levels"
     scaled: bool = False
     draws: Literal["used", "always"] = "used"
-    of_output: bool = False
+    result: Literal["promoted", "output", "sample"] = "promoted"
     wide_noise: bool = False
     anchor: Literal["x0", "slope", "output"] | None = None
 
@@ -50,15 +50,15 @@ FAMILIES: dict[str, Family] = {
     "PNDMScheduler": Family(kind="plms", anchor="output"),
     "DPMSolverMultistepScheduler": Family(draws="always", wide_noise=True),
     "DPMSolverSinglestepScheduler": Family(draws="always", anchor="x0"),
-    "UniPCMultistepScheduler": Family(anchor="x0"),
-    "EulerDiscreteScheduler": Family(scaled=True, of_output=True),
-    "EulerAncestralDiscreteScheduler": Family(scaled=True, of_output=True, draws="always"),
+    "UniPCMultistepScheduler": Family(result="sample", anchor="x0"),
+    "EulerDiscreteScheduler": Family(scaled=True, result="output"),
+    "EulerAncestralDiscreteScheduler": Family(scaled=True, result="output", draws="always"),
     "HeunDiscreteScheduler": Family(kind="pairs", scaled=True, anchor="slope"),
     "LMSDiscreteScheduler": Family(scaled=True),
     "KDPM2DiscreteScheduler": Family(kind="pairs", scaled=True, anchor="slope"),
     "KDPM2AncestralDiscreteScheduler": Family(kind="pairs", scaled=True, anchor="slope"),
-    "FlowMatchEulerDiscreteScheduler": Family(of_output=True, draws="always", wide_noise=True),
-    "EDMEulerScheduler": Family(of_output=True),
+    "FlowMatchEulerDiscreteScheduler": Family(result="output", draws="always", wide_noise=True),
+    "EDMEulerScheduler": Family(result="output"),
     "EDMDPMSolverMultistepScheduler": Family(draws="always"),
 }
 

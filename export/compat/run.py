@@ -35,7 +35,8 @@ class Run:
         self.next = 0
         self.draws = plan.draws
         self.where = {int(t): number for number, t in enumerate(plan.timesteps)}
-        self._of_output = family.of_output
+        self._result = family.result
+        self._of_output = family.result == "output"  # x0 is float32 then
         self._gives_x0 = gives_x0
         self._anchored = any(plan.anchors)
         self._last: torch.Tensor | None = None  # what the caller got
@@ -95,7 +96,8 @@ class Run:
         """
         dtype = m.dtype
         if dtype is not x.dtype:
-            dtype = dtype if self._of_output else torch.promote_types(x.dtype, dtype)
+            promoted = torch.promote_types(x.dtype, dtype)
+            dtype = {"promoted": promoted, "output": dtype, "sample": x.dtype}[self._result]
             m = m.to(dtype)
         if self._anchored:
             return self._anchored_step(number, x, m, z, dtype)

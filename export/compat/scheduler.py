@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from revstep.engine.errors import ArgumentError, ArgumentTypeError
+from revstep.engine.errors import ArgumentError, ArgumentTypeError, ProgramError
 from revstep.engine.program.samplers import BaseSampler
 from revstep.export.compat.classes import class_of, diffusers_library
 from revstep.export.compat.counterpart import counterpart
@@ -43,10 +43,12 @@ class RevstepScheduler:
     _names: tuple[str, ...]
     _counts: bool  # whether calls go by their number, not by the timestep
     _runs: Runs | None = None
+    _read: Any = None  # the config that they are for: some schedulers change theirs
     _run: Run | None = None
     _given: dict[str, Any] = {}  # noqa: RUF012  (replaced, never changed)
     _splits: bool = False
     _step_index: int | None = None
+    num_inference_steps: int | None
 
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> Any:
@@ -183,6 +185,7 @@ class RevstepScheduler:
         spec, sampler = counterpart(self)
         variance = self.config.get("variance_type")  # type: ignore[attr-defined]
         self._splits = variance in LEARNED
+        self._read = self.config  # type: ignore[attr-defined]
         self._runs = Runs(self._family, spec, sampler, gives_x0=self._gives_x0)
         return self._runs
 
@@ -194,7 +197,14 @@ class RevstepScheduler:
     def _start(self, timestep: Any, given: dict[str, Any]) -> Run:
         """The run that a call begins, or goes on with under options that say the same."""
         options = step_options(self._names, given)
-        run, runs = self._run, self._runs or self._settle()
+        runs = self._runs
+        if runs is None or self._read is not self.config:  # type: ignore[attr-defined]
+            runs = self._settle()
+        if self.num_inference_steps is None and not hasattr(self, "previous_timestep"):
+            raise ProgramError(
+                f"set_timesteps(steps) comes before the first step of {type(self).__name__}"
+            )
+        run = self._run
         self._given = dict(given)
         going = run is not None and (not self._counts or self._step_index is not None)
         if run is not None and going and options == run.options:
