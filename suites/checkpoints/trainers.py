@@ -135,7 +135,7 @@ def _policy(_: Path) -> Made:
             observed = [torch.from_numpy(a) for a in (image, state, noise)]
             want = policy.predict_action(*observed, steps=STEPS)
         inputs = {"image": image, "state": state}
-        own = engine.sample(2, noise=noise, inputs=inputs, steps=STEPS, **example.OWN)
+        own = engine.sample(2, noise=noise, inputs=inputs, steps=STEPS)
         return own.numpy(), np.asarray(want)
 
     made = made_of(parts)

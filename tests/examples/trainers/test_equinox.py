@@ -1,15 +1,16 @@
-"""Equinox through jax2onnx: the file gives JAX's numbers, and the engine JAX's samples."""
+"""Equinox through jax2onnx: the file gives JAX's numbers, and its bundle JAX's samples."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import NumpyDenoiser
+from example_files import EXAMPLES
 from trainers import ROUNDING, distance, library
 
 import revstep
 
 ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
 HERE = Path(__file__).parent
 
 
@@ -20,26 +21,25 @@ def golden():
         return dict(file)
 
 
-def assert_as_jax(file, golden):
+def assert_as_jax(file, golden, folder):
+    from revstep.export import compile_bundle, export_onnx
+
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (out,) = session.run(["output"], {"sample": golden["x"], "timestep": golden["t"]})
+    assert distance(out, golden["out"]) < 1e-5
 
-    def network(x, t, conditions):
-        assert not conditions
-        return session.run(["output"], {"sample": x, "timestep": t})[0]
-
-    assert distance(network(golden["x"], golden["t"], {}), golden["out"]) < 1e-5
-    spec = revstep.DenoiserSpec(
-        shape=(1, 8, 8),
-        schedule=revstep.schedules.VPSchedule(betas="squaredcos_cap_v2"),
-        prediction="v_prediction",
-    )
-    engine = revstep.Engine(NumpyDenoiser(spec, network))
-    got = engine.sample(3, noise=golden["noise"], sampler="ddim", steps=20).x
-    assert distance(got, golden["samples"]) < ROUNDING
+    path = folder / "denoiser.revstep"
+    spec = EXAMPLES / "trainers" / "equinox_network.toml"
+    export_onnx(file, spec, path, precisions=("fp32", "fp16"))
+    for precision, bound in (("fp32", ROUNDING), ("fp16", 0.05)):
+        compile_bundle(path, target="onnxruntime", precision=precision)
+        engine = revstep.load(path, precision=precision)
+        got = engine.sample(3, noise=golden["noise"], sampler="ddim", steps=20).x
+        assert distance(got, golden["samples"]) < bound
 
 
-def test_the_file_of_jax2onnx_gives_jaxs_numbers(golden):
-    assert_as_jax(HERE / "equinox.onnx", golden)
+def test_a_file_of_jax2onnx_gives_jaxs_samples(golden, tmp_path):
+    assert_as_jax(HERE / "equinox.onnx", golden, tmp_path)
 
 
 @pytest.mark.slow
@@ -54,4 +54,4 @@ def test_a_file_written_now_does_too(golden, tmp_path):
     assert distance(samples, golden["samples"]) < ROUNDING
     assert distance(noise, golden["noise"]) == 0
     example.write(network, str(tmp_path / "now.onnx"))
-    assert_as_jax(tmp_path / "now.onnx", golden)
+    assert_as_jax(tmp_path / "now.onnx", golden, tmp_path)
