@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,10 +145,11 @@ def load_text_encoder(folder: Path, name: str) -> torch.nn.Module:
     options = {} if name not in T5 else {"attn_implementation": "eager"}  # torch can't export sdpa
     load: Any = getattr(transformers, name).from_pretrained
     try:
-        model, report = load(
-            str(folder), variant=None if full else "fp16", use_safetensors=True,
-            dtype=torch.float32, local_files_only=True, output_loading_info=True, **options,
-        )  # fmt: skip
+        with _without_bars():
+            model, report = load(
+                str(folder), variant=None if full else "fp16", use_safetensors=True,
+                dtype=torch.float32, local_files_only=True, output_loading_info=True, **options,
+            )  # fmt: skip
     except Exception as error:  # safetensors and transformers raise many kinds for a damaged file
         raise ExportError(
             f"{(full or half)[0]} can't be loaded: {type(error).__name__}: {error}"
@@ -161,6 +163,20 @@ def load_text_encoder(folder: Path, name: str) -> torch.nn.Module:
             )
     found: torch.nn.Module = model.eval()
     return found
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """The library draws a progress bar of its own, which breaks ours."""
+    from transformers.utils import logging as bars
+
+    before = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            bars.enable_progress_bar()
 
 
 def _missing(folder: Path, name: str) -> str:
