@@ -168,8 +168,9 @@ def load_text_encoder(folder: Path, name: str) -> torch.nn.Module:
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
     """The library draws a progress bar of its own, which breaks ours."""
-    from transformers.utils import logging as bars
+    from transformers.utils import logging
 
+    bars: Any = logging
     before = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     try:
