@@ -67,6 +67,22 @@ def class_of(base: type[Any], name: str) -> type[Any]:
     return type(name, (base, original), namespace)
 
 
+def as_it_is(config: Any, of: type[Any]) -> dict[str, Any]:
+    """A scheduler's config, for ``from_config`` of the same class.
+
+    That takes the class's default for all that was one once (``_use_default_values``): also where
+    a pipeline has changed it since, as Stable Diffusion's do with ``steps_offset``.
+    """
+    parameters = inspect.signature(of.__init__).parameters
+    values = dict(config)
+    kept = [
+        key
+        for key in values.get("_use_default_values", ())
+        if key in parameters and values.get(key) == parameters[key].default
+    ]
+    return values | {"_use_default_values": kept}
+
+
 def _signed(method: Any, original: Any) -> Any:
     """A copy of a method with the signature that pipelines look for options in."""
     copied = types.FunctionType(

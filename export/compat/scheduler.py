@@ -8,7 +8,7 @@ import torch
 
 from revstep.engine.errors import ArgumentError, ArgumentTypeError, ProgramError
 from revstep.engine.program.samplers import BaseSampler
-from revstep.export.compat.classes import class_of, diffusers_library
+from revstep.export.compat.classes import as_it_is, class_of, diffusers_library
 from revstep.export.compat.counterpart import counterpart
 from revstep.export.compat.family import Family
 from revstep.export.compat.noise import draw_noise, learned_noise
@@ -68,7 +68,8 @@ class RevstepScheduler:
                 f"{type(scheduler).__name__}",
                 "scheduler",
             )
-        return class_of(RevstepScheduler, type(scheduler).__name__).from_config(scheduler.config)
+        made_by = class_of(RevstepScheduler, type(scheduler).__name__)
+        return made_by.from_config(as_it_is(scheduler.config, made_by))
 
     @classmethod
     def from_config(cls, config: Any, return_unused_kwargs: bool = False, **options: Any) -> Any:
@@ -93,6 +94,7 @@ class RevstepScheduler:
                     "config",
                 )
             made_by = class_of(RevstepScheduler, name)
+            config = as_it_is(config, made_by)
         made = super(RevstepScheduler, made_by).from_config(  # type: ignore[misc]
             config, return_unused_kwargs=return_unused_kwargs, **options
         )

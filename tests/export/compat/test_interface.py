@@ -10,6 +10,7 @@ import diffusers
 import pytest
 import torch
 from compat_runs import SD, error, outputs, run
+from diffusers.configuration_utils import FrozenDict
 
 from revstep.compat import RevstepScheduler
 from revstep.errors import ArgumentError, ProgramError
@@ -18,6 +19,10 @@ from revstep.export.compat.family import FAMILIES
 
 def fused(name="DPMSolverMultistepScheduler", **options):
     return RevstepScheduler.from_scheduler(getattr(diffusers, name)(**options))
+
+
+def settings(scheduler):
+    return {k: v for k, v in scheduler.config.items() if not k.startswith("_")}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -33,9 +38,7 @@ def test_it_is_the_original_class_with_its_signatures(name):
         )
     for attribute in ("scale_model_input", "set_begin_index", "scale_noise", "get_velocity"):
         assert hasattr(ours, attribute) == hasattr(theirs, attribute)
-    assert dict(ours.config) == dict(theirs.config) | {
-        "_use_default_values": ours.config.get("_use_default_values")
-    }
+    assert settings(ours) == settings(theirs)
     assert (ours.order, len(ours)) == (theirs.order, len(theirs))
     for scheduler in (ours, theirs):
         scheduler.set_timesteps(7)
@@ -80,6 +83,18 @@ def test_settings_are_changed_as_by_from_config(tmp_path):
     assert error(run(ours, 9), run(theirs, 9)) < 1e-5
     _, unused = RevstepScheduler.from_config(config, return_unused_kwargs=True, other=1)
     assert unused["other"] == 1
+
+
+def test_a_setting_that_a_pipeline_changed_counts():
+    theirs = diffusers.DDIMScheduler(**SD)  # as StableDiffusionPipeline does with steps_offset
+    theirs._internal_dict = FrozenDict({**theirs.config, "steps_offset": 1})
+    ours = RevstepScheduler.from_scheduler(theirs)
+    again = RevstepScheduler.from_config({**theirs.config, "_class_name": "DDIMScheduler"})
+    assert error(run(ours, 6), run(theirs, 6)) < 1e-5
+    assert ours.config.steps_offset == again.config.steps_offset == 1
+    other = diffusers.PNDMScheduler.from_config(ours.config)
+    assert other.config.timestep_spacing == "leading"
+    assert "timestep_spacing" in ours.config._use_default_values
 
 
 def test_copies_go_on_from_where_they_were_made():
