@@ -148,12 +148,15 @@ void begin_step(const Buffers& buf) {
     const int64_t row = next_row(buf, b);
     buf.current[b] = static_cast<int32_t>(row);
     buf.counter[b] = buf.counter[b] < buf.length[b] ? buf.counter[b] + 1 : buf.length[b];
-    const float* r = buf.table + row * kColumns;
-    for (const int32_t fed : {buf.cond_row[b], buf.uncond_row[b]}) {
-      if (fed < 0) continue;
-      buf.net_t[fed] = r[kTime];
-      if (buf.net_t2) buf.net_t2[fed] = r[kTime2];
-    }
+    const float time = buf.table[row * kColumns + kTime];
+    if (buf.cond_row[b] >= 0) buf.net_t[buf.cond_row[b]] = time;
+    if (buf.uncond_row[b] >= 0) buf.net_t[buf.uncond_row[b]] = time;
+  }
+  if (!buf.net_t2) return;
+  for (int64_t b = 0; b < buf.slots; ++b) {
+    const float time = buf.table[int64_t{buf.current[b]} * kColumns + kTime2];
+    if (buf.cond_row[b] >= 0) buf.net_t2[buf.cond_row[b]] = time;
+    if (buf.uncond_row[b] >= 0) buf.net_t2[buf.uncond_row[b]] = time;
   }
 }
 
