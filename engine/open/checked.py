@@ -1,4 +1,4 @@
-"""Whether compile has checked what is loaded against PyTorch, and the warning where it has not."""
+"""Whether compile has checked what is loaded, and the warning where it has not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("revstep")
 
 
 def warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
-    """Whether compile has checked this backend and precision against PyTorch."""
+    """Whether compile has checked this backend and precision against its reference."""
     target = BACKENDS[backend].target or backend
     entries = [
         e
@@ -28,14 +28,14 @@ def warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
         return True
     if tried:
         log.warning(
-            "%s (%s) was checked against PyTorch on %s for one forward pass alone: revstep compile "
-            "measured it, and it is far slower here than another way",
+            "%s (%s) was checked against its reference on %s for one forward pass alone: revstep "
+            "compile measured it, and it is far slower here than another way",
             bundle.path, precision, BACKENDS[backend].title,
         )  # fmt: skip
         return False
     command = f"revstep compile {bundle.path} --target {target} --precision {precision}"
     log.warning(
-        "%s (%s) has not been checked against PyTorch on %s; run: %s",
+        "%s (%s) has not been checked against its reference on %s; run: %s",
         bundle.path, precision, BACKENDS[backend].title,
         entries[0].command(bundle.path) if entries else command,
     )  # fmt: skip

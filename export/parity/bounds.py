@@ -126,12 +126,12 @@ def within(what: str, error: float, bound: float) -> dict[str, float]:
     """
     if error == math.inf:
         raise ParityError(
-            f"parity: {what} gave NaN or infinity where PyTorch gives numbers; the bundle is "
-            "unchanged. In fp16 this is an overflow: use fp32 or bf16"
+            f"parity: {what} gave NaN or infinity where the reference gives numbers; the bundle "
+            "is unchanged. In fp16 this is an overflow: use fp32 or bf16"
         )
     if error > bound:
         raise ParityError(
-            f"parity: {what} differs from PyTorch by {error:.3g} of the reference's RMS, the bound "
+            f"parity: {what} differs from the reference by {error:.3g} of its RMS, the bound "
             f"is {bound:g}; the bundle is unchanged. Export it again or, if the difference is "
             "acceptable, give larger bounds"
         )

@@ -59,7 +59,9 @@ def test_the_table_says_what_was_tried_and_what_became_of_it(
     assert row.split()[:4] == ["onnxruntime", "fp32", "exported", "1"]
     assert row.split()[-1] == "chosen"
     assert any(
-        line.startswith("  openvino, fp32, 1 thread: wrong: one forward pass differs from PyTorch")
+        line.startswith(
+            "  openvino, fp32, 1 thread: wrong: one forward pass differs from the reference"
+        )
         for line in reasons
     )
     assert result.stdout in cli("info", path).stdout

@@ -23,8 +23,10 @@ def weights(seed=1):
     }
 
 
-def network(x, t, label=None, context=None, seed=1):
+def network(x, t, label=None, context=None, second=None, seed=1):
     """What the files compute: x (B, 2, 4, 4), t (B,), label (B,), context (B, 3), float64."""
+    if second is not None:
+        t = np.asarray(t, np.float64) - 0.5 * np.asarray(second, np.float64)
     w = {k: v.astype(np.float64) for k, v in weights(seed).items()}
     x = np.asarray(x, np.float64)
     b = np.sin(np.asarray(t, np.float64).reshape(-1, 1) * w["rates"].T)  # (B, 2)
@@ -50,6 +52,7 @@ def write_denoiser(
     label_dtype="int64",
     label_shape=("B",),
     context=None,
+    second=None,
     channels_last=False,
     opset=17,
     extra_output=False,
@@ -92,6 +95,10 @@ def write_denoiser(
     if channels_last:
         x = add("Transpose", x, perm=[0, 3, 1, 2])
     t = time if time_dtype == dtype else add("Cast", time, to=kind)
+    if second is not None:
+        inputs.append(helper.make_tensor_value_info(second, kind, time_shape))
+        half = add("Mul", second, constant(np.array(0.5, w["mix"].dtype)))
+        t = add("Sub", t, half)
     t = add("Reshape", t, constant(np.array([-1, 1])))
     b = add("Sin", add("MatMul", t, constant(w["rates"].T.copy(), "rates")))
     if label is not None:

@@ -282,10 +282,9 @@ class _Job:
         try:
             check_forward(network, parity, limit)
         except ParityError as error:
-            said = finding(error).replace("PyTorch", "the file itself")
             raise ExportError(
                 f"the adapted graph does not do what {self.file.path} does; nothing was exported: "
-                f"{said}"
+                f"{finding(error)}"
             ) from error
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from revstep.engine.checks import IDENTIFIER
 from revstep.engine.errors import ExportError
-from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.export.sources.onnx_file.names import STATE, TIMES, InputName, Names
-from revstep.export.sources.onnx_file.ports import FilePort, OnnxFile
+from revstep.engine.spec.denoiser import DenoiserSpec, TimeInput
+from revstep.export.sources.onnx_file.names import STATE, TIME, TIMES, InputName, Names
+from revstep.export.sources.onnx_file.ports import Dims, FilePort, OnnxFile
 from revstep.export.sources.onnx_file.spec_file import Values, spec_of, split
 from revstep.export.sources.onnx_file.wire import input_port, wire
-from revstep.export.sources.onnx_file.wiring import Wiring
+from revstep.export.sources.onnx_file.wiring import Wiring, own_axes
 
 (ANY_BATCH,) = (f.default for f in dataclasses.fields(DenoiserSpec) if f.name == "batch")
 CONDITION_DTYPES = {  # what the file takes -> what the spec says, where it says nothing
@@ -62,15 +62,28 @@ def _completed(file: OnnxFile, values: Values, names: Names) -> Values:
         time, called = values.get(key, {}), names.inputs.get(key, InputName(name="")).name
         if isinstance(time, Mapping) and "name" not in time and IDENTIFIER.fullmatch(called):
             found[key] = {**time, "name": called}
+    time = next((p for p in file.inputs if p.name == _time_name(found, names)), None)
     if "shape" not in found:
-        found["shape"] = _own_shape(file, state, names.of(STATE, state.name).channels_last)
+        sizes = _sizes(file, state, own_axes(state, time))
+        last = names.of(STATE, state.name).channels_last
+        found["shape"] = [*sizes[-1:], *sizes[:-1]] if last else sizes
+    shape = found["shape"]
+    rows = isinstance(shape, list | tuple) and len(state.dims or ()) > len(shape)
     conditions = values.get("conditions", ())
     if isinstance(conditions, list) and all(isinstance(c, Mapping) for c in conditions):
-        found["conditions"] = [_completed_condition(file, c, names) for c in conditions]
+        found["conditions"] = [_completed_condition(file, c, names, rows) for c in conditions]
     return found
 
 
-def _completed_condition(file: OnnxFile, values: Mapping[str, Any], names: Names) -> Values:
+def _time_name(values: Values, names: Names) -> str:
+    time = values.get("time", {})
+    own = time.get("name") if isinstance(time, Mapping) else None
+    return names.of(TIME, own if isinstance(own, str) else TimeInput().name).name
+
+
+def _completed_condition(
+    file: OnnxFile, values: Mapping[str, Any], names: Names, rows: bool
+) -> Values:
     name = values.get("name")
     if not isinstance(name, str):
         return dict(values)
@@ -79,20 +92,18 @@ def _completed_condition(file: OnnxFile, values: Mapping[str, Any], names: Names
     if "dtype" not in found and port.dtype in CONDITION_DTYPES:
         found["dtype"] = CONDITION_DTYPES[port.dtype]
     if "shape" not in found:
-        found["shape"] = _own_shape(file, port, False)
+        found["shape"] = _sizes(file, port, (port.dims or ())[1 if rows else 0 :])
     return found
 
 
-def _own_shape(file: OnnxFile, port: FilePort, channels_last: bool) -> list[int]:
-    """The axes after the rows, of a file that says them all."""
-    inner = list(port.dims or ())[1:]
+def _sizes(file: OnnxFile, port: FilePort, inner: Dims) -> list[int]:
+    """The lengths of an input's axes without the rows, in a file that says them all."""
     if any(isinstance(d, str) for d in inner):
         raise ExportError(
             f"{file.path}: the input {port} leaves axes free, and a bundle fixes them: say the "
             "shape of one sample in the spec, shape = [...]"
         )
-    sizes = [int(d) for d in inner]
-    return [*sizes[-1:], *sizes[:-1]] if channels_last else sizes
+    return [int(d) for d in inner]
 
 
 def _with_batch(file: OnnxFile, spec: DenoiserSpec, wiring: Wiring, own: bool) -> DenoiserSpec:

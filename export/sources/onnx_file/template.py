@@ -10,6 +10,7 @@ from revstep.export.sources.onnx_file.guess import CONDITION, CONSTANT, Guess, G
 from revstep.export.sources.onnx_file.names import SECOND, STATE, TIME
 from revstep.export.sources.onnx_file.ports import FilePort, OnnxFile
 from revstep.export.sources.onnx_file.wire import identifier
+from revstep.export.sources.onnx_file.wiring import own_axes
 
 SCHEDULES = (  # kind, the fields that matter, and who has it
     (
@@ -52,7 +53,8 @@ def _lines(file: OnnxFile, found: Guesses) -> Iterator[str]:
 
 def _top(file: OnnxFile, found: Guesses) -> Iterator[str]:
     state = next((p for p in file.inputs if p.name == found.of(STATE)), None)
-    inner = list((state.dims or ())[1:]) if state is not None else []
+    time = next((p for p in file.inputs if p.name == found.of(TIME)), None)
+    inner = own_axes(state, time) if state is not None else ()
     shape = ", ".join(map(str, inner)) or "3, 64, 64"
     if state is not None and inner and all(isinstance(d, int) for d in inner):
         yield f"shape = [{shape}]  # of one sample, without the batch"
@@ -69,7 +71,8 @@ def _top(file: OnnxFile, found: Guesses) -> Iterator[str]:
     yield "# value_range = [-1.0, 1.0]  # ? the data's range, for pictures and for clipping"
     yield "# clip = true  # ? whether its sampler clips the estimate to that range"
     yield '# grid = "trailing"  # ? where the network is called: trailing, leading, karras, ...'
-    if state is not None and state.dims and isinstance(state.dims[0], int):
+    if state is not None and inner != state.dims and isinstance((state.dims or ("",))[0], int):
+        assert state.dims
         yield f"# The file takes {state.dims[0]} rows a call; batch follows from that."
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.errors import ExportError
+from revstep.export.sources.onnx_file.ports import Dims, FilePort
 
 Array = NDArray[Any]
 
@@ -107,14 +108,25 @@ class Wiring:
     why_fixed: str = ""
 
 
-def agree(dims: tuple[int | str, ...], shape: tuple[int, ...]) -> bool:
+def agree(dims: Dims, shape: tuple[int, ...]) -> bool:
     """Whether axes, a free one of any length, are those of ``shape`` but for lengths of 1."""
     if len(dims) == len(shape):
         return all(isinstance(d, str) or d == n for d, n in zip(dims, shape, strict=True))
     return [d for d in dims if d != 1] == [n for n in shape if n != 1]
 
 
-def has_rows(dims: tuple[int | str, ...], shape: tuple[int, ...]) -> bool | None:
+def own_axes(state: FilePort, time: FilePort | None) -> Dims:
+    """The axes of a state's one sample: all but the first, or all where that can't be the rows.
+
+    Several rows with one time for all are no batch that could be run.
+    """
+    dims = state.dims or ()
+    several = bool(dims) and isinstance(dims[0], int) and dims[0] > 1
+    shared = time is not None and time.dims in ((), (1,))
+    return dims if several and shared else dims[1:]
+
+
+def has_rows(dims: Dims, shape: tuple[int, ...]) -> bool | None:
     """Whether axes are (rows, *shape), or ``shape`` alone; None: neither."""
     free = bool(dims) and isinstance(dims[0], str)
     if (free or len(dims) > len(shape)) and agree(dims[1:], shape):

@@ -59,7 +59,7 @@ def entries_of(
             entries.append(_entry(bundle, winner, rows, name, listed))
     if not entries:
         lines = [f"{t.candidate}: {t.status}: {t.reason}" for t in trials if t.status in BAD]
-        text = f"nothing runs {bundle.path} here as PyTorch does; the bundle is unchanged:"
+        text = f"nothing runs {bundle.path} here as its reference says; the bundle is unchanged:"
         raise CompileError("\n  ".join((text, *lines)))
     return entries, files
 

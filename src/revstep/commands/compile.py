@@ -109,7 +109,7 @@ def compile_(
         ),
     ] = False,
 ) -> None:
-    """Compile a bundle and check it against PyTorch's output; a failed check changes nothing."""
+    """Compile a bundle and check it against its reference; a failed check changes nothing."""
     from revstep.export.targets.jobs import compile_jobs, plan_jobs
     from revstep.export.targets.options import BuildOptions, Profile
 

@@ -10,7 +10,7 @@ from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BundleError, ExportError
-from revstep.export import export_onnx
+from revstep.export import compile_bundle, export_onnx
 
 VE = {"kind": "ve", "sigma_min": 0.01, "sigma_max": 20.0}
 SPEC = {
@@ -209,6 +209,31 @@ def test_channels_that_come_last(tmp_path, rows):
     agrees(bundle)
 
 
+@pytest.mark.parametrize("time_shape", [(), (1,)])
+def test_a_sample_without_an_axis_of_rows_is_known_by_its_time(tmp_path, time_shape):
+    bundle = made(tmp_path, SPEC, rows=None, time_shape=time_shape)
+    assert (bundle.spec.shape, bundle.spec.batch) == ((2, 4, 4), (1, 1))
+    agrees(bundle)
+
+
+def test_a_network_of_two_times(tmp_path):
+    values = spec(
+        prediction="average_velocity",
+        schedule={"kind": "flow"},
+        time={"kind": "unit", "fractions": True},
+        second_time={"kind": "unit", "fractions": True},
+        inputs={"state": "noisy", "time": "sigma", "second_time": {"name": "to", "scale": 2.0}},
+    )
+    bundle = made(tmp_path, values, second="to")
+    assert bundle.spec.second_time.name == "to"
+    buffers, _ = run(bundle, t=np.array([0.2, 0.5, 1.0]))
+    buffers.second[:] = [0.0, 0.25, 0.1]
+    OrtDenoiser(bundle.graph("fp32"), bundle.spec, threads=1).bind(buffers)()
+    want = network(buffers.x, buffers.t, second=2.0 * buffers.second)
+    np.testing.assert_allclose(buffers.out, want, atol=2e-6)
+    assert np.isfinite(revstep.load(bundle.path).sample(2, sampler="flow_map", steps=2).x).all()
+
+
 def test_names_that_are_no_identifiers(tmp_path):
     values = spec(inputs={"state": "serving/x:0", "time": "serving/t:0"})
     bundle = made(
@@ -290,6 +315,12 @@ def test_a_bfloat16_file_is_held_to_its_float32_form(tmp_path, caplog, state_dty
     assert "in its own bfloat16" in caplog.text
     assert bundle.manifest["parity"]["bounds"]["fp32"]["forward"] == 5e-2
     agrees(bundle, atol=5e-2)
+
+
+def test_it_compiles_like_any_other(tmp_path):
+    bundle = made(tmp_path, SPEC, opset=11)
+    figures = compile_bundle(bundle.path, target="onnxruntime", precision="fp32").parity
+    assert figures["forward"]["error"] < 1e-5
 
 
 def test_openvino_runs_it_like_any_other(tmp_path):

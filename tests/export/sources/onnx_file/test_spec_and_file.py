@@ -1,11 +1,17 @@
 """A spec that contradicts its file is refused in words that help, and nothing is written."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx_files import write_denoiser
 
 from revstep.engine.errors import ExportError
 from revstep.export import export_onnx
+from revstep.export.sources.onnx_file.spec_file import read_toml, spec_of, split
+
+ROOT = Path(__file__).parents[4]
 
 SPEC = {
     "prediction": "sample",
@@ -88,7 +94,7 @@ CONTRADICTIONS = {
         r"takes 1 rows a call \(it takes one 'sigma' for all rows",
     ),
     "several rows that the file fixes, of one time": (
-        SPEC, {"rows": 3, "time_shape": ()},
+        {**SPEC, "shape": [2, 4, 4]}, {"rows": 3, "time_shape": ()},
         "a call takes 3 rows but one 'sigma' for all",
     ),
     "other rows of the time": (SPEC, {"rows": 3, "time_shape": (2,)}, "has 2 rows, and the state"),
@@ -178,6 +184,17 @@ def test_a_spec_file_may_name_an_array_beside_it(tmp_path):
     np.save(tmp_path / "null.npy", np.array([0.5, -1.0, 2.0], np.float32))
     bundle = export_onnx(file, spec, tmp_path / "x.revstep")
     assert np.array_equal(bundle.spec.conditions[0].null, [0.5, -1.0, 2.0])
+
+
+def test_the_spec_in_the_docs_is_one(tmp_path):
+    page = (ROOT / "docs" / "onnx-files.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    values = read_toml(write(tmp_path / "spec.toml", text))
+    values["conditions"][0]["dtype"] = "int64"  # which is the file's
+    own, names = split({**values, "shape": [3, 8, 8]})
+    assert spec_of(own).conditions[0].null == 10
+    assert names.inputs["time"].scale == -1.0
+    assert names.constants == {"train": False}
 
 
 def test_a_mistake_in_a_spec_file_names_the_file(tmp_path):
