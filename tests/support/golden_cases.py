@@ -23,6 +23,7 @@ CHANGED = {
     "compat": "compat='diffusers' became the run of diffusers 0.42's schedulers and pipelines",
     "noise level": "VP networks fed sigma or log_sigma get sigma / alpha, not sqrt(1 - abar)",
     "later": "arguments, schedules and dtypes that commit 896003f doesn't have",
+    "newer samplers": "samplers that commit 896003f doesn't have",
     "two times": "networks that commit 896003f doesn't have",
 }
 SAMPLERS = {
@@ -50,8 +51,15 @@ SAMPLERS = {
 }  # fmt: skip
 
 
-ONE_TIME = [name for name in revstep.samplers.SAMPLERS if name != "flow_map"]
-"""The samplers of networks of one time."""
+RECORDED = (
+    *("ddim", "ddpm", "euler", "euler_ancestral", "heun", "edm", "dpm2", "dpm2_ancestral"),
+    *("dpmpp_1s", "dpmpp_1s_sde", "dpmpp_2s", "dpmpp_2s_sde", "dpmpp_2m", "dpmpp_2m_sde"),
+    *("dpmpp_3m", "dpmpp_3m_sde", "unipc", "lms", "ipndm", "pndm", "flow_euler", "flow_heun"),
+    *("reverse_sde", "predictor_corrector", "langevin", "lcm", "consistency", "repaint"),
+)
+"""The samplers that the first record has; their options were picked by their places."""
+TWO_TIMES = ("flow_map",)
+NEWER = [n for n in revstep.samplers.SAMPLERS if n not in (*RECORDED, *TWO_TIMES)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,7 +119,7 @@ def _processes():
 
 
 def _of_every_sampler():
-    for place, name in enumerate(ONE_TIME):
+    for place, name in enumerate(RECORDED):
         variants = SAMPLERS.get(name, [{}])
         for number, kind, prediction, fields in _processes():
             if name.startswith("flow_") and kind not in ("flow", "edm"):
@@ -148,7 +156,7 @@ def _of_one_engine():
     }  # fmt: skip
     spec = draw("one", "ddim", "vp", fields, **fixed).spec
     for number in range(3):
-        for place, name in enumerate(ONE_TIME):
+        for place, name in enumerate(RECORDED):
             if name.startswith("flow"):
                 continue
             variants = SAMPLERS.get(name, [{}])
@@ -188,7 +196,7 @@ def _inversion(name, kind, fields, iterations, strength):
 
 def _of_compat():
     """Group of ``CHANGED``: what diffusers runs, on the processes that it has."""
-    for name in ONE_TIME:
+    for name in RECORDED:
         for kind, prediction in (("vp", "epsilon"), ("vp", "v_prediction"), ("flow", "flow")):
             fields, label = {"prediction": prediction}, f"{name} on {kind}, {prediction}"
             yield _case("compat", label, name, kind, fields, {"compat": "diffusers"})
@@ -196,7 +204,7 @@ def _of_compat():
 
 def _of_noise_levels():
     """Group of ``CHANGED``."""
-    for number, name in enumerate(ONE_TIME):
+    for number, name in enumerate(RECORDED):
         time = TimeInput(kind=("sigma", "log_sigma")[number % 2])
         prediction = KINDS["vp"][number % len(KINDS["vp"])]
         fields, label = {"prediction": prediction}, f"{name} on {prediction}, {time.kind}"
@@ -240,6 +248,14 @@ def _of_later():
         yield case(f"{sampler}, every dtype", sampler, "vp", _every_dtype)
 
 
+def _of_newer_samplers():
+    """Group of ``CHANGED``."""
+    for name in NEWER:
+        for _, kind, prediction, fields in _processes():
+            label = f"{name} on {kind}, {prediction}"
+            yield _case("newer samplers", label, name, kind, fields)
+
+
 def _of_two_times():
     """Group of ``CHANGED``: ``flow_map``, and samplers of a velocity at r = t."""
     flow = ("average_velocity", "jump", "flow", "sample")
@@ -271,7 +287,8 @@ def all_cases():
     """Every case, by group."""
     makers = (
         _of_every_sampler, _of_own_samplers, _of_learned_variance, _of_one_engine, _of_inversion,
-        _of_compat, _of_noise_levels, _of_later, _of_two_times,
+        _of_compat, _of_noise_levels, _of_later, _of_newer_samplers,
+        _of_two_times,
     )  # fmt: skip
     found = {}
     for maker in makers:
