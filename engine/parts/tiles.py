@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.spec.denoiser import Decoder
+from revstep.engine.spec.denoiser import Decoder, DenoiserSpec
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -50,6 +50,16 @@ def strips(size: int, tile: int, stride: int, overlap: float) -> list[Strip]:
             weights[len(weights) - seam :] *= 1.0 - ramp
         found.append(Strip(start, begin, end, weights))
     return found
+
+
+def call_shapes(spec: DenoiserSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(latents, pictures) of one call of the spec's decoder, without the rows: all, or a tile."""
+    assert spec.decoder is not None
+    tile, shape = spec.decoder.tile, spec.decoder.shape
+    if tile is None:
+        return spec.shape, shape
+    size = [t * p // s for t, p, s in zip(tile, shape[-2:], spec.shape[-2:], strict=True)]
+    return (spec.shape[0], *tile), (shape[0], *size)
 
 
 def decode_tiles(

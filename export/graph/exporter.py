@@ -17,6 +17,7 @@ import torch
 from revstep.engine.bundle.layout import OUTPUT
 from revstep.engine.errors import ExportError
 from revstep.engine.parts.network import ROWS_A_CALL
+from revstep.engine.parts.tiles import call_shapes
 from revstep.engine.spec.denoiser import MAX_BATCH, DenoiserSpec
 from revstep.export.graph.attention import masks_as_given, translations
 from revstep.export.graph.batch_range import FREE_BATCH
@@ -110,20 +111,19 @@ def export_part(module: torch.nn.Module, part: Part, path: Path, *, opset: int) 
 
 
 def export_decoder(decoder: torch.nn.Module, spec: DenoiserSpec, path: Path, *, opset: int) -> None:
-    """Writes the decoder: ``latent`` (B, *shape) to ``image`` (B, *decoder shape), float32.
+    """Writes the decoder: ``latent`` to ``image``, of all or of a tile, float32 (B, ...).
 
     Raises:
         ExportError: As ``export_graph``.
     """
-    assert spec.decoder is not None
-    example = (torch.from_numpy(example_inputs(spec, 2)[0]),)
+    latents, pictures = call_shapes(spec)
+    whole = example_inputs(spec, 2)[0]
+    example = (torch.from_numpy(whole[tuple(slice(n) for n in (2, *latents))].copy()),)
     batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     wanted = (1, ROWS_A_CALL)
     if _export(decoder, example, path, opset, ["latent"], ["image"], (batch,), wanted):
         raise ExportError(f"the decoder takes another way in batches up to 8; {FREE_BATCH}")
-    _check_graph(
-        path, [("latent", "float32", spec.shape)], [("image", "float32", spec.decoder.shape)]
-    )
+    _check_graph(path, [("latent", "float32", latents)], [("image", "float32", pictures)])
 
 
 def _export(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from revstep.engine.backends.module.output import OutputError
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.errors import ExportError
+from revstep.engine.parts.tiles import call_shapes, decode_tiles
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.examples import Arrays
 from revstep.export.module.form import Form, calling
@@ -159,6 +160,20 @@ def run_decoder(
         ExportError: It fails, or returns something else.
     """
     assert spec.decoder is not None
+    _, shape = call_shapes(spec)
+    if spec.decoder.tile is None:
+        return _decoded(decoder, latents, shape, form)
+    return torch.from_numpy(
+        decode_tiles(
+            latents, spec.decoder, lambda part: _decoded(decoder, part, shape, form).numpy()
+        )
+    )
+
+
+def _decoded(
+    decoder: torch.nn.Module, latents: NDArray[np.float32], shape: tuple[int, ...], form: Form
+) -> torch.Tensor:
+    """One call of the decoder, which gives (B, *shape)."""
     placed = torch.from_numpy(latents.copy()).to(device=form.device, dtype=form.dtype)
     try:
         with calling(form.device):
@@ -167,7 +182,7 @@ def run_decoder(
         raise ExportError(
             f"the decoder failed on float32 {latents.shape}: {type(error).__name__}: {error}"
         ) from error
-    want = (len(latents), *spec.decoder.shape)
+    want = (len(latents), *shape)
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != want:
         found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
         raise ExportError(
