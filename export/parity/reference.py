@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from revstep.engine.backends.module.cast import cast_dtype, cast_weights, copy_module, weight_dtype
+from revstep.engine.backends.module.cast import (
+    cast_dtype,
+    cast_weights,
+    copy_module,
+    shared_weights,
+    weight_dtype,
+)
 from revstep.engine.errors import ExportError, ParityError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.examples import example_inputs
@@ -52,11 +58,13 @@ class Reference:
 def float32_copy(module: torch.nn.Module) -> torch.nn.Module:
     """A copy on the CPU in float32 and eval mode, without gradients; what a cast leaves stays.
 
+    It shares the memory of large float32 weights, and is to be read alone.
+
     Raises:
         ExportError: The module can't be copied.
     """
     try:
-        copy = copy_module(module)
+        copy = copy_module(module, shared_weights(module, torch.float32, "cpu"))
     except Exception as error:  # whatever an attribute of the module says
         raise ExportError(
             f"the module can't be copied, and its graph is made of a float32 copy: "

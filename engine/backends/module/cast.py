@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 NARROW = 2  # bytes: fp8 and below hold quantised values, whose scales lie elsewhere
 DEFAULT = torch.float32
+LARGE = 1 << 18  # numbers of a weight that a copy for reading shares: 1 MiB in float32
 
 
 def weight_dtype(module: torch.nn.Module) -> torch.dtype:
@@ -87,6 +88,30 @@ def copy_module(module: torch.nn.Module, memo: dict[int, Any] | None = None) -> 
         if not known:
             raise
         return copy.deepcopy(module, {**known, **(memo or {})})
+
+
+def shared_weights(
+    module: torch.nn.Module, dtype: torch.dtype, device: torch.device | str
+) -> dict[int, Any]:
+    """Of ``copy_module``, what a copy for reading shares: large weights that no cast changes.
+
+    They are parameters of their own on the same memory, so that what is set on one (its gradient,
+    whether it needs one) isn't set on the caller's.
+
+    Args:
+        module: The module.
+        dtype: Of the copy's weights.
+        device: Where the copy lies.
+    """
+    wanted = torch.device(device)
+    return {
+        id(p): torch.nn.Parameter(p.detach(), requires_grad=False)
+        for p in module.parameters()
+        if type(p) is torch.nn.Parameter
+        and not is_lazy(p)
+        and (p.dtype, p.device, p.layout) == (dtype, wanted, torch.strided)
+        and p.numel() >= LARGE
+    }
 
 
 def _detached(held: object) -> object:

@@ -13,6 +13,7 @@ from torch import nn
 from toys import build
 
 from revstep import Condition, DenoiserSpec
+from revstep.engine.backends.module.cast import LARGE
 from revstep.engine.errors import ExportError
 from revstep.export import compile_bundle, export_module
 from revstep.export.module.checks import called_module
@@ -317,3 +318,17 @@ def test_a_module_that_cant_be_copied_says_why(tmp_path):
 
     with pytest.raises(ExportError, match=r"can't be copied.*TypeError: it holds a socket.*Delete"):
         export_module(Never().eval(), spec(), tmp_path / "x.revstep")
+
+
+def test_a_float32_copy_shares_large_weights_and_leaves_the_module_as_it_was():
+    side = int(LARGE**0.5)
+    module = torch.nn.Sequential(torch.nn.Linear(side, side), torch.nn.BatchNorm1d(side)).eval()
+    copy = float32_copy(module)
+    assert copy[0].weight.data_ptr() == module[0].weight.data_ptr()
+    assert module[0].weight.requires_grad
+    assert not copy[0].weight.requires_grad
+    own = {t.data_ptr() for t in (*copy.parameters(), *copy.buffers())}
+    assert {module[0].bias.data_ptr(), module[1].running_mean.data_ptr()}.isdisjoint(own)
+    half = float32_copy(module.half())
+    assert half[0].weight.dtype == torch.float32
+    assert module[0].weight.dtype == torch.float16
