@@ -28,12 +28,12 @@ def _locked(path):
         yield
 
 
-def _once(factory, name, make):
-    """The bundle of that name, made by the first of all workers that asks for it."""
+def _once(factory, name, make, suffix=".revstep"):
+    """The bundle or folder of that name, made by the first of all workers that asks for it."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
-    path = base / f"{name}.revstep"
+    path = base / f"{name}{suffix}"
     with _locked(base / f"{name}.lock"):
         if not path.exists():
             make(path)
@@ -85,6 +85,30 @@ def image_bundle(tmp_path_factory):
 def policy_bundle(tmp_path_factory):
     """(8, 2) action plans under a float observation; fp32."""
     return _toy(tmp_path_factory, "policy", ("fp32",))
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(tmp_path_factory):
+    """A function: the folder of a small pipeline, by its name in ``pipelines``."""
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    import pipelines
+
+    return lambda name: _once(tmp_path_factory, name, getattr(pipelines, name), suffix="")
+
+
+@pytest.fixture(scope="session")
+def pipeline_bundle(pipeline_folder, tmp_path_factory):
+    """A function: the bundle of a small pipeline, fp32."""
+    import pipelines
+
+    from revstep.export import export_diffusers
+
+    def bundle(name):
+        folder, options = pipeline_folder(name), pipelines.OPTIONS.get(name, {})
+        return _once(tmp_path_factory, name, lambda path: export_diffusers(folder, path, **options))
+
+    return bundle
 
 
 @pytest.fixture(scope="session")

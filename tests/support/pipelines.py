@@ -5,6 +5,11 @@ from vocabularies import SPECIAL, byte_vocabulary, t5_pieces, t5_tokenizer, writ
 
 SIDE = 16  # of the latents; pictures are four times as large
 PIXELS = 4 * SIDE
+T5_LENGTH = 20
+OPTIONS = {  # of their export
+    "stable_diffusion_3": {"sequence_length": 77 + T5_LENGTH},
+    "flux": {"sequence_length": T5_LENGTH, "size": (PIXELS, PIXELS)},
+}
 SD_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 

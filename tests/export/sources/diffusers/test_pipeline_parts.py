@@ -19,26 +19,13 @@ from revstep.engine.parts.tokenizer import PromptTokenizer  # noqa: E402
 from revstep.export.sources.diffusers.folder import load_diffusers_checkpoint  # noqa: E402
 
 PROMPTS = ["a red fox in the snow, oil on canvas", "the cat"]
-T5 = 20  # ids of T5
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A function: the folder of a small pipeline, made once."""
-    root, made = tmp_path_factory.mktemp("pipelines"), {}
-
-    def folder(name):
-        if name not in made:
-            made[name] = getattr(pipelines, name)(root / name)
-        return made[name]
-
-    return folder
+T5 = pipelines.T5_LENGTH
 
 
 @pytest.fixture
-def copy(folders, tmp_path):
+def copy(pipeline_folder, tmp_path):
     """A function: a copy of a folder, to damage."""
-    return lambda name="stable_diffusion": shutil.copytree(folders(name), tmp_path / "copy")
+    return lambda name="stable_diffusion": shutil.copytree(pipeline_folder(name), tmp_path / "copy")
 
 
 def encoded(checkpoint, prompts):
@@ -69,8 +56,8 @@ def assert_close(found, **wanted):
         np.testing.assert_allclose(found[name], value.numpy(), atol=2e-5, err_msg=name)
 
 
-def test_stable_diffusion_has_the_last_state_of_clip(folders):
-    folder = folders("stable_diffusion")
+def test_stable_diffusion_has_the_last_state_of_clip(pipeline_folder):
+    folder = pipeline_folder("stable_diffusion")
     checkpoint = loaded(folder)
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder)
     with torch.no_grad():
@@ -81,8 +68,8 @@ def test_stable_diffusion_has_the_last_state_of_clip(folders):
     np.testing.assert_array_equal(ids.null, pipeline.tokenizer("", padding="max_length").input_ids)
 
 
-def test_sdxl_has_both_clips_and_zeros_for_nothing(folders):
-    folder = folders("stable_diffusion_xl")
+def test_sdxl_has_both_clips_and_zeros_for_nothing(pipeline_folder):
+    folder = pipeline_folder("stable_diffusion_xl")
     checkpoint = loaded(folder)
     pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(folder)
     with torch.no_grad():
@@ -94,8 +81,8 @@ def test_sdxl_has_both_clips_and_zeros_for_nothing(folders):
     np.testing.assert_array_equal(nulls["time_ids"], [side, side, 0, 0, side, side])
 
 
-def test_stable_diffusion_3_has_two_clips_beside_each_other_and_then_t5(folders):
-    folder = folders("stable_diffusion_3")
+def test_stable_diffusion_3_has_two_clips_beside_each_other_and_then_t5(pipeline_folder):
+    folder = pipeline_folder("stable_diffusion_3")
     checkpoint = loaded(folder, sequence_length=77 + T5)
     pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(folder)
     with torch.no_grad():
@@ -123,8 +110,8 @@ def test_stable_diffusion_3_without_t5_has_zeros_in_its_place(copy):
     assert_close(found, encoder_hidden_states=text, pooled_projections=pooled)
 
 
-def test_flux_has_clips_pooled_output_and_t5(folders):
-    folder = folders("flux")
+def test_flux_has_clips_pooled_output_and_t5(pipeline_folder):
+    folder = pipeline_folder("flux")
     checkpoint = loaded(folder, sequence_length=T5, size=(pipelines.PIXELS,) * 2)
     pipeline = diffusers.FluxPipeline.from_pretrained(folder)
     with torch.no_grad():
@@ -148,9 +135,9 @@ def test_flux_has_the_times_that_its_pipeline_gives_the_scheduler(copy, dynamic)
 
 
 @pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_3"])
-def test_the_vae_goes_both_ways_as_the_pipelines_own(folders, name):
-    checkpoint = loaded(folders(name))
-    vae = diffusers.AutoencoderKL.from_pretrained(folders(name) / "vae")
+def test_the_vae_goes_both_ways_as_the_pipelines_own(pipeline_folder, name):
+    checkpoint = loaded(pipeline_folder(name))
+    vae = diffusers.AutoencoderKL.from_pretrained(pipeline_folder(name) / "vae")
     spec = checkpoint.spec
     assert spec.decoder.scale == vae.config.scaling_factor
     assert spec.decoder.shift == (vae.config.shift_factor or 0.0)
@@ -182,8 +169,8 @@ def test_a_vae_with_a_mean_and_spread_of_each_channel_has_them_in_both_direction
         )
 
 
-def test_large_pictures_are_decoded_in_tiles_of_the_vaes_own_size(folders):
-    folder = folders("stable_diffusion")
+def test_large_pictures_are_decoded_in_tiles_of_the_vaes_own_size(pipeline_folder):
+    folder = pipeline_folder("stable_diffusion")
     assert loaded(folder).spec.decoder.tile is None
     side = 4 * 129
     spec = load_diffusers_checkpoint(folder, size=(side, 256)).spec
