@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 BUNDLE = "demo-output/fashion_mnist_unet.revstep"
 PAGES = (
     *("tutorial.md", "own-sampler.md", "conditions.md", "encoders.md", "two-times.md"),
-    *("bring-your-model.md", "onnx-files.md"),
+    *("bring-your-model.md", "onnx-files.md", "compat.md"),
 )
 
 

@@ -1,0 +1,1 @@
+"""RevstepScheduler beside diffusers' own schedulers: a step of each, in turns."""
