@@ -36,7 +36,7 @@ CLASSES = {  # of tests/support/diffusers_folders.py
 def folder_kinds() -> list[Kind]:
     """The bundled denoiser, and a small network of each class."""
     needs = ("diffusers",)
-    trained = Kind("UNet2DModel, trained", SOURCE, LOOP, _demo, needs)
+    trained = Kind("UNet2DModel, trained, class labels", SOURCE, LOOP, _demo, needs)
     return [
         trained,
         *(Kind(title, SOURCE, LOOP, _maker(name), needs) for name, title in CLASSES.items()),

@@ -57,7 +57,7 @@ def _maker(form: dict[str, Any]) -> Any:
             spec["output"] = "denoised"
         return Made(
             lambda path, precisions: _export(file, spec, path, precisions),
-            lambda engine: _numpy_run(engine, files, label),
+            lambda engine: _numpy_run(engine, files, label, form.get("channels_last", False)),
         )
 
     return make
@@ -69,7 +69,7 @@ def _export(file: Path, spec: Any, path: Path, precisions: Sequence[str]) -> Non
     export_onnx(file, spec, path, precisions=precisions)
 
 
-def _numpy_run(engine: Engine, files: Any, label: str | None) -> Compared:
+def _numpy_run(engine: Engine, files: Any, label: str | None, last: bool) -> Compared:
     import revstep
 
     class Denoiser:
@@ -77,9 +77,10 @@ def _numpy_run(engine: Engine, files: Any, label: str | None) -> Compared:
 
         def bind(self, buffers: Any) -> Any:
             def call() -> None:
-                buffers.out[:] = files.network(
-                    buffers.x, buffers.t, **({"label": buffers.conditions[label]} if label else {})
-                )
+                named = {"label": buffers.conditions[label]} if label else {}
+                x = np.moveaxis(buffers.x, -1, 1) if last else buffers.x
+                out = files.network(x, buffers.t, **named)
+                buffers.out[:] = np.moveaxis(out, 1, -1) if last else out
 
             return call
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SOURCE, PIPELINE = "pipeline", "diffusers' pipeline, prompt to picture"
 PROMPTS = ["a red fox in the snow, oil on canvas", "the cat"]
 STEPS, GUIDANCE, TEXT = 6, 4.0, 16
-WITH_T5 = ("FluxPipeline", "StableDiffusion3Pipeline")
+LENGTHS = {"FluxPipeline": TEXT, "StableDiffusion3Pipeline": 77 + TEXT}  # with CLIP's
 PIPELINES = {  # of tests/support/pipelines.py: class, title
     "stable_diffusion": ("StableDiffusionPipeline", "Stable Diffusion 1: CLIP, PNDM, VAE"),
     "stable_diffusion_xl": ("StableDiffusionXLPipeline", "SDXL: two CLIPs, Euler, VAE"),
@@ -41,8 +41,7 @@ def _maker(name: str, kind: str) -> Any:
         def export(path: Path, precisions: Sequence[str]) -> None:
             from revstep.export import export_diffusers
 
-            length = TEXT if kind in WITH_T5 else None
-            export_diffusers(root, path, precisions=precisions, sequence_length=length)
+            export_diffusers(root, path, precisions=precisions, sequence_length=LENGTHS.get(kind))
 
         return Made(export, lambda engine: _run(engine, root, kind), scale=1.0)
 
@@ -65,7 +64,7 @@ def _run(engine: Engine, root: Path, kind: str) -> Compared:
         own["conditions"] = {"guidance": GUIDANCE}
     else:
         own["guidance"] = GUIDANCE
-    if kind in WITH_T5:
+    if kind in LENGTHS:
         given["max_sequence_length"] = TEXT
     height, width = engine.spec.decoder.shape[1:] if engine.spec.decoder else (None, None)
     want = pipeline(PROMPTS, latents=latents, output_type="np", height=height, width=width, **given)
