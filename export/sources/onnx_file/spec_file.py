@@ -117,6 +117,8 @@ def _part(name: str, hint: Any, value: object, what: str) -> object:
         return _kind(value, SCHEDULES, "the schedule", "schedule")
     if name in ("grid", "ends") and isinstance(value, Mapping):
         return _kind(value, GRIDS, "the grid", "kind of grid")
+    if name == "sampler" and isinstance(value, str):
+        value = {"name": value}
     kinds = [k for k in _kinds(hint) if dataclasses.is_dataclass(k)]
     if kinds and isinstance(value, Mapping):
         return _complete(typing.cast(type, kinds[0]), value, f"{what}'s {name}")

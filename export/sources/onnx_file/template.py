@@ -56,6 +56,7 @@ def _top(file: OnnxFile, found: Guesses) -> Iterator[str]:
     time = next((p for p in file.inputs if p.name == found.of(TIME)), None)
     inner = own_axes(state, time) if state is not None else ()
     shape = ", ".join(map(str, inner)) or "3, 64, 64"
+    yield '# sampler = "heun"  # ? what it is drawn with where nobody names one; ddim by default'
     if state is not None and inner and all(isinstance(d, int) for d in inner):
         yield f"shape = [{shape}]  # of one sample, without the batch"
     else:
