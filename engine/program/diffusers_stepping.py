@@ -50,6 +50,7 @@ class Stepping:
             levels between indices are linear in sigma / alpha.
         karras: Times of Karras' grid are rounded all the same; ``linear``: but for squared-cosine
             betas.
+        first: Whether a run ends at training index 0, whatever the spec's ``final``.
         own_end: Whether ``final="first"`` over a noise grid, or a flow's, is its own last level.
         scaled: Whether the state is x / alpha: the start is its largest level, and 1 over leading
             grids; else it is 1.
@@ -62,6 +63,7 @@ class Stepping:
     drop_last: bool = False
     whole: bool = True
     karras: Literal["round", "linear", "exact"] = "round"
+    first: bool = False
     own_end: bool = False
     scaled: bool = False
     float32_steps: bool = False
@@ -69,7 +71,9 @@ class Stepping:
     clips: bool = False
 
     def spec(self, spec: DenoiserSpec) -> DenoiserSpec:
-        """The spec with the scheduler's own end of a schedule of zero terminal SNR."""
+        """The spec with the scheduler's own ends: of zero terminal SNR, and of the run."""
+        if self.first:
+            spec = dataclasses.replace(spec, final="first")
         schedule = spec.schedule
         if self.zero_snr or not isinstance(schedule, VPSchedule) or not schedule.zero_terminal_snr:
             return spec
@@ -171,8 +175,8 @@ KDPM2 = dataclasses.replace(LMS, karras="round")
 MULTISTEP = Stepping(drop_last=True, karras="linear")
 SINGLESTEP = Stepping(drop_last=True)
 UNIPC = Stepping(drop_last=True, own_end=True)
-DEIS = Stepping(drop_last=True, own_end=True)
-TCD = Stepping(zero_snr=True)
+DEIS = dataclasses.replace(UNIPC, first=True)
+TCD = Stepping(zero_snr=True, first=True)
 COGVIDEOX_DPM = Stepping(arrive="stride", zero_snr=True)
 
 

@@ -103,16 +103,14 @@ def build_program(
     if compat is not None:
         check_one_of(compat, "compat", COMPAT, " or None")
     trace = resolve_sampler(sampler)
-    spec = _ending(spec, trace, final)
     stepping = trace.stepping if compat else None
+    spec = _ending(spec if stepping is None else stepping.spec(spec), trace, final)
     if clip is None:
         clip = spec.clip and (stepping is None or stepping.clips)
     if clip and spec.value_range is None:
         text = " needs a spec with a value_range; this one has none"
         raise ArgumentError(Message(Argument("clip", True), text), "clip")
     check_guidance_weight(guidance_weight)
-    if stepping is not None:
-        spec = stepping.spec(spec)
     walk = trace.steps_over(spec, steps, grid, compat)
     entered = walk[len(walk) - steps_run(len(walk), strength, compat, spec.schedule.kind) :]
     run = Run(spec, entered, clip=clip, compat=compat, guidance_weight=guidance_weight)

@@ -183,12 +183,7 @@ class TCD(BaseSampler):
         grid: str | Grid | None,
         compat: str | None,
     ) -> Steps:
-        """Even picks of the distillation's own steps, unless a grid is given.
-
-        With compat they end at training index 0, whatever the spec's ``final``.
-        """
-        if compat:
-            spec = dataclasses.replace(spec, final="first")
+        """Even picks of the distillation's own steps, unless a grid is given."""
         return steps_over(spec, steps, _picked(self, spec, steps, grid))
 
 

@@ -177,7 +177,6 @@ class CogVideoXDPM(DPMSolverPP2MSDE):
     """
 
     stepping = diffusers_stepping.COGVIDEOX_DPM
-    like_ddim = True
     lower_order_final: bool = False
 
 

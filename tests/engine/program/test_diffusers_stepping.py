@@ -29,7 +29,10 @@ from revstep.schedules import VESchedule, VPSchedule
 STABLE = VPSchedule(betas="scaled_linear", beta_start=0.00085, beta_end=0.012)
 ZERO = dataclasses.replace(STABLE, zero_terminal_snr=True)
 SCALED = ("euler", "euler_ancestral", "heun", "lms", "dpm2", "dpm2_ancestral")
-OF_OTHERS = ("lcm", "langevin", "repaint", "flow_euler", "flow_heun", "flow_map")
+OF_OTHERS = (
+    "lcm", "langevin", "repaint", "flow_euler", "flow_heun", "flow_euler_ancestral", "flow_map",
+)  # fmt: skip
+TO_FIRST = ("deis", "sa_solver", "tcd")  # schedulers without another end
 UNIT = ("ddim", "ddpm", "pndm", "dpmpp_2m", "dpmpp_2s", "unipc")
 
 
@@ -122,7 +125,10 @@ def test_ddim_keeps_the_unclipped_noise_by_default_and_an_option_still_wins():
 def test_first_ddim_ends_at_index_0_for_ddim_and_pndm_only(name, compat):
     spec = spec_of(final="first_ddim", prediction="v_prediction")
     index = build_program(spec, name, 10, compat=compat).points[-1].index
-    assert index == (0.0 if name in ("ddim", "pndm") else -1.0)
+    first = name in ("ddim", "pndm") or (compat and name in TO_FIRST)
+    assert index == (0.0 if first else -1.0)
+    clean = build_program(spec, name, 10, compat=compat, final="clean").points[-1].index
+    assert clean == -1.0
 
 
 @pytest.mark.parametrize("own", ["clean", "first", "first_ddim"])

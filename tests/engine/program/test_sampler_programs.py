@@ -35,7 +35,7 @@ TWO_TIMES = dataclasses.replace(
     FLOW, prediction="average_velocity", second_time=SecondTime(kind="thousand")
 )
 SPECS = {
-    **{"flow_euler": FLOW, "flow_heun": FLOW, "flow_map": TWO_TIMES},
+    **{"flow_euler": FLOW, "flow_heun": FLOW, "flow_euler_ancestral": FLOW, "flow_map": TWO_TIMES},
     **{"consistency": EDM, "edm": EDM, "reverse_sde": VE},
 }
 SMALL = {"repaint": {"jump_length": 2, "repeats": 2}, "langevin": {"repeats": 2}}
@@ -47,8 +47,8 @@ STOCHASTIC = {
 SLOTS = {
     **dict.fromkeys(SAMPLERS, 0),
     **dict.fromkeys(("heun", "edm", "dpm2", "dpm2_ancestral", "flow_heun"), 1),
-    **dict.fromkeys(("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_2s_sde"), 1),
-    **dict.fromkeys(("dpmpp_3m", "dpmpp_3m_sde", "lms", "unipc"), 2),
+    **dict.fromkeys(("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_2s_sde", "cogvideox_dpm"), 1),
+    **dict.fromkeys(("dpmpp_3m", "dpmpp_3m_sde", "lms", "unipc", "deis", "sa_solver"), 2),
     **dict.fromkeys(("ipndm", "pndm"), 3),
 }
 
@@ -222,18 +222,19 @@ def test_more_calls_than_the_model_was_distilled_from_are_refused():
         build_program(VP, "lcm", 51)
 
 
-@pytest.mark.parametrize("name", ["flow_euler", "flow_heun"])
+@pytest.mark.parametrize("name", ["flow_euler", "flow_heun", "flow_euler_ancestral"])
 def test_methods_on_a_velocity_need_a_flow(name):
     with pytest.raises(ProgramError, match=f"schedule is 'vp': use '{name[5:]}'"):
         build_program(VP, name, 10)
 
 
 NO_LIMIT = {"heun", "edm", "dpm2", "dpm2_ancestral", "pndm", "langevin"}
-ON_X0 = {name for name in SAMPLERS if name.startswith("dpmpp_")} | {"unipc"}
+IN_LAMBDA = {name for name in SAMPLERS if name.startswith("dpmpp_")}
+IN_LAMBDA |= {"unipc", "cogvideox_dpm", "deis", "sa_solver"}
 
 
 def flow_run(name, first):
-    """(rows, final state) from time ``first`` on; x0 methods forget like 1 / log(1 - first)."""
+    """(rows, final state) from ``first`` on; methods in lambda forget like 1 / log(1 - first)."""
     grid = TimeGrid(sigmas=(first, 0.9, 0.75, 0.5, 0.3, 0.1, 0.0))
     spec = TWO_TIMES if name == "flow_map" else FLOW
     program = build_program(spec, make_sampler(name, **SMALL.get(name, {})), grid=grid)
@@ -247,10 +248,11 @@ def test_a_start_at_alpha_0_is_the_limit_of_starts_close_to_it(name):
     rows, at = flow_run(name, 1.0)
     _, near = flow_run(name, 1.0 - 1e-7)
     assert np.all(np.isfinite(at))
-    if name not in ON_X0:
+    if name not in IN_LAMBDA:
         assert float(np.max(np.abs(at - near))) < 1e-5
     else:  # first order from there, and no value of there in a later difference
-        first = flow_run("ddpm" if name.endswith("sde") else "ddim", 1.0)[0]
+        noisy = name.endswith("sde") or name == "cogvideox_dpm"
+        first = flow_run("ddpm" if noisy else "ddim", 1.0)[0]
         np.testing.assert_allclose(rows[0, col.C_X : col.S + 1], first[0, col.C_X : col.S + 1])
 
 
