@@ -52,10 +52,11 @@ def ddim_run(
 ) -> NDArray[np.float32]:
     """Final states (count, *shape) of DDIM-20, eta 0, guidance 1, from the seed in ``arrays``.
 
-    A network of two times jumps 20 times over the same grid.
+    A network of two times jumps 20 times over the same grid. A given grid has steps of its own.
     """
     spec = denoiser.spec
-    program = build_program(spec, spec.usual_sampler, min(STEPS, spec.schedule.steps))
+    steps = spec.grid_of().count or min(STEPS, spec.schedule.steps)
+    program = build_program(spec, spec.usual_sampler, steps)
     final = np.empty((count, *spec.shape), dtype=np.float32)
     group = min(count, spec.batch[1])
     lane = host_lane(denoiser, (max(group, spec.batch[0]),))

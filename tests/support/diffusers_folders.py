@@ -12,6 +12,7 @@ import diffusers
 import numpy as np
 import torch
 
+SIGMA_DATA = 0.5  # SCMScheduler's default
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -45,6 +46,19 @@ def latent_consistency(network, x, t, conditions):
     return named(network, x, t, own)
 
 
+def sprint(network, x, t, conditions):
+    """SANA-Sprint's pipeline: TrigFlow's state and angle to the flow's, and back."""
+    own = dict(conditions)
+    own["guidance"] = own["guidance"] * network.config.guidance_embeds_scale
+    fed = x / SIGMA_DATA
+    time = torch.sin(t) / (torch.cos(t) + torch.sin(t))
+    s = time.view(-1, 1, 1, 1)
+    fed = fed * torch.sqrt(s**2 + (1 - s) ** 2)
+    out = by_keyword(network, fed, time, own)
+    out = ((1 - 2 * s) * fed + (1 - 2 * s + 2 * s**2) * out) / torch.sqrt(s**2 + (1 - s) ** 2)
+    return out * SIGMA_DATA
+
+
 def flux(network, x, t, conditions):
     """Packed latents and places, as the pipeline makes them."""
     pipe = diffusers.FluxPipeline
@@ -76,6 +90,7 @@ class Folder:
         place: Where the denoiser lies.
         steps: Of the run.
         learned: Whether half of the output is a variance.
+        asked: Further arguments of ``sample``.
         own_sigmas: Whether the pipeline gives the scheduler sigmas, 1, 1 - 1/N, ..., 1/N.
     """
 
@@ -91,6 +106,7 @@ class Folder:
     place: str = "unet"
     steps: int = 4
     learned: bool = False
+    asked: dict = dataclasses.field(default_factory=dict)
     own_sigmas: bool = False
 
     def build(self):
@@ -132,11 +148,16 @@ class Folder:
                  self.known.items()}  # fmt: skip
         if self.own_sigmas:
             scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / self.steps, self.steps))
+        elif self.scheduler == "SCMScheduler":
+            scheduler.set_timesteps(self.steps, intermediate_timesteps=None)
         else:
             scheduler.set_timesteps(self.steps)
         x = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+        times = scheduler.timesteps
+        if self.scheduler == "SCMScheduler":  # as its pipeline: the last is the end
+            x, times = noise * SIGMA_DATA, times[:-1]
         with torch.inference_mode():
-            for t in scheduler.timesteps:
+            for t in times:
                 scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
                 fed, times = scale(x, t), t.expand(rows)
                 out = self._mean(self.call(network, fed, times, {**conditions, **known}))
@@ -166,6 +187,11 @@ PLAIN_UNET = {
 PIXART = {
     "num_attention_heads": 2, "attention_head_dim": 8, "in_channels": 4, "out_channels": 8,
     "num_layers": 1, "cross_attention_dim": 16, "sample_size": 8, "caption_channels": 12,
+}  # fmt: skip
+SANA = {
+    "in_channels": 4, "out_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8,
+    "num_layers": 1, "num_cross_attention_heads": 2, "cross_attention_head_dim": 8,
+    "cross_attention_dim": 16, "caption_channels": 12, "sample_size": 8,
 }  # fmt: skip
 
 FOLDERS = {
@@ -242,6 +268,18 @@ FOLDERS = {
         "FlowMatchEulerDiscreteScheduler", {"shift": 1.0}, (4, 6, 8),
         {"encoder_hidden_states": (5, 12), "pooled_projections": (10,)}, {"guidance": 3.5},
         flux, {"sequence_length": 5, "size": (6, 8)}, place="transformer", own_sigmas=True,
+    ),
+    "sana": Folder(
+        "SanaTransformer2DModel", SANA, "DPMSolverMultistepScheduler",
+        {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0},
+        (4, 8, 8), {"encoder_hidden_states": (5, 12), "encoder_attention_mask": (5,)},
+        call=by_keyword, arguments={"sequence_length": 5}, place="transformer",
+    ),
+    "sana_sprint": Folder(
+        "SanaTransformer2DModel", {**SANA, "guidance_embeds": True}, "SCMScheduler", {},
+        (4, 8, 8), {"encoder_hidden_states": (5, 12), "encoder_attention_mask": (5,)},
+        {"guidance": 4.5}, sprint, {"sequence_length": 5}, place="transformer", steps=1,
+        asked={"grid": "trailing"},
     ),
     "unet_1d": Folder(
         "UNet1DModel",

@@ -129,6 +129,13 @@ class Adapter:
         """The text's length where the caller doesn't say."""
         return self.length
 
+    def mask(self, text: Condition) -> Condition:
+        """``encoder_attention_mask`` of that text."""
+        return Condition(
+            name="encoder_attention_mask", shape=text.shape[:1], dtype="int64", limits=(0, 1),
+            example=[1] * text.shape[0],
+        )  # fmt: skip
+
     def text(self, given: Given, width: int, null: float | None = None) -> Condition:
         """``encoder_hidden_states``, of that width."""
         length = self.text_length(given) if given.text is None else given.text

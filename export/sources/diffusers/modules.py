@@ -113,6 +113,30 @@ class GuidedModule(NetworkModule):
         return super().call(x, t, {**named, "timestep_cond": torch.cat(parts, dim=1)})
 
 
+class SprintModule(NetworkModule):
+    """A flow's network on TrigFlow's state and angle, as SANA-Sprint's (Chen et al. 2025).
+
+    Args:
+        network: The network.
+        conditions: The conditions' names, with ``guidance``.
+        scale: What the guidance is multiplied by.
+    """
+
+    def __init__(self, network: Any, conditions: Sequence[str], scale: float) -> None:
+        super().__init__(network, "hidden_states", conditions)
+        self.scale = scale
+
+    def call(self, x: torch.Tensor, t: torch.Tensor, named: Mapping[str, Any]) -> torch.Tensor:
+        """TrigFlow's velocity, from that of the flow at sin t / (cos t + sin t)."""
+        named = {**named, "guidance": self.scale * named["guidance"]}
+        time = torch.sin(t) / (torch.cos(t) + torch.sin(t))
+        s = time[:, None, None, None]
+        norm = torch.sqrt(s**2 + (1.0 - s) ** 2)
+        y = x * norm
+        out = super().call(y, time, named)
+        return ((1.0 - 2.0 * s) * y + norm**2 * out) / norm
+
+
 class FluxModule(NetworkModule):
     """A ``FluxTransformer2DModel`` on latents (B, C, H, W), which it sees in patches of 2 x 2.
 

@@ -20,11 +20,7 @@ class PixArt(Adapter):
         """The text, its mask, and the picture's size where the network takes it."""
         values = given.values
         text = self.text(given, values["caption_channels"] or values["cross_attention_dim"])
-        length = text.shape[0]
-        mask = Condition(
-            name="encoder_attention_mask", shape=(length,), dtype="int64", limits=(0, 1),
-            example=[1] * length,
-        )  # fmt: skip
+        mask = self.mask(text)
         sized = values["use_additional_conditions"]
         if sized is None:
             sized = values["sample_size"] == MICRO_CONDITIONED

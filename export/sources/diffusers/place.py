@@ -54,7 +54,7 @@ class Place:
         config = read_config(self.vae / "config.json")
         side = config.get("scale_factor_spatial")
         if side is None:
-            blocks = config.get("block_out_channels")
+            blocks = config.get("block_out_channels", config.get("encoder_block_out_channels"))
             side = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else PIXELS
         frames = int(config.get("scale_factor_temporal") or 4)
         return (frames, side, side)[-axes:] if axes <= 3 else (1,) * axes

@@ -11,6 +11,7 @@ from revstep.export.sources.diffusers.adapter import FACTORY, Adapter
 from revstep.export.sources.diffusers.dit import DiT
 from revstep.export.sources.diffusers.flux import Flux
 from revstep.export.sources.diffusers.pixart import PixArt
+from revstep.export.sources.diffusers.sana import Sana
 from revstep.export.sources.diffusers.sd3 import SD3
 from revstep.export.sources.diffusers.unet_1d import UNet1D
 from revstep.export.sources.diffusers.unet_2d import UNet2D
@@ -20,7 +21,7 @@ from revstep.export.sources.diffusers.wan import Wan
 ADAPTERS: dict[str, Adapter] = {
     adapter.name: adapter
     for adapter in (
-        UNet2D(), UNet2DCondition(), DiT(), PixArt(), SD3(), Flux(), UNet1D(), Wan(),
+        UNet2D(), UNet2DCondition(), DiT(), PixArt(), SD3(), Flux(), Sana(), UNet1D(), Wan(),
     )
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from revstep.commands.errors import report_errors
 from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import counter, out, print_json, progress_bars
 from revstep.commands.parse import options, whole_numbers
-from revstep.commands.shared_options import AsJson, Backend, Device, Guidance, Precision
+from revstep.commands.shared_options import AsJson, Backend, Device, Guidance, Precision, Steps
 
 
 @report_errors
@@ -19,7 +19,7 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
     batch: Annotated[str, typer.Option(help="Samples per run, comma-separated.")] = "1,16",
     sampler: Annotated[str, typer.Option(help="The sampler's name.")] = "ddim",
-    steps: Annotated[int, typer.Option(help="Steps per run.")] = 20,
+    steps: Steps = None,
     guidance: Guidance = 1.0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Sampler option, name=value; repeatable.")
@@ -47,6 +47,7 @@ def bench(
     from revstep.bench.latency import measure
     from revstep.bench.machine import machine_info
     from revstep.engine.program.samplers import make_sampler
+    from revstep.engine.program.steps import default_steps
 
     sizes = whole_numbers(batch, "--batch")
     chosen = make_sampler(sampler, **options(set_ or []))
@@ -59,7 +60,7 @@ def bench(
                 engine,
                 size,
                 sampler=chosen if set_ else sampler,
-                steps=steps,
+                steps=steps or default_steps(engine.spec, engine.spec.grid_of()),
                 guidance=guidance,
                 runs=runs,
                 seconds=seconds,

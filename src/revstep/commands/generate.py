@@ -24,6 +24,7 @@ from revstep.commands.shared_options import (
     Precision,
     SamplerName,
     SamplerOptions,
+    Steps,
     Threads,
     TimeGrid,
 )
@@ -48,7 +49,7 @@ def generate(
         typer.Option(help="Sample i uses seed + i; default: drawn, or that of the job there."),
     ] = None,
     sampler: SamplerName = None,
-    steps: Annotated[int, typer.Option(help="Steps of the time grid.", min=1)] = 20,
+    steps: Steps = None,
     guidance: Guidance = 1.0,
     class_: Annotated[
         str | None, typer.Option("--class", help="Class labels, in turn: 3, or 0,3,5, or 0-9.")
@@ -88,6 +89,7 @@ def generate(
     """
     import revstep
     from revstep.engine.program.samplers.choice import chosen_sampler
+    from revstep.engine.program.steps import default_steps
     from revstep.serve.bulk.generate import generate as run
     from revstep.serve.bulk.plan import Plan, shard_size_for
 
@@ -104,7 +106,8 @@ def generate(
     )  # fmt: skip
     chosen = chosen_sampler(sampler, options(set_ or []), engine.spec.default_sampler)
     plan = Plan(
-        n=n, seed=seed or 0, sampler=chosen.name, options=dict(chosen.options), steps=steps,
+        n=n, seed=seed or 0, sampler=chosen.name, options=dict(chosen.options),
+        steps=steps or default_steps(engine.spec, engine.spec.grid_of(time_grid)),
         guidance=guidance, grid=time_grid, compat=compat or chosen.compat,
         conditions=given_conditions(engine.spec, class_, condition or []),
         inputs=given_inputs(engine.spec, input_ or []),

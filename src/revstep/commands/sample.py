@@ -30,6 +30,7 @@ from revstep.commands.shared_options import (
     Precision,
     SamplerName,
     SamplerOptions,
+    Steps,
     Threads,
     TimeGrid,
 )
@@ -54,7 +55,7 @@ def sample(
         int | None, typer.Option("-n", help="Samples; default: one for each condition value.")
     ] = None,
     sampler: SamplerName = None,
-    steps: Annotated[int, typer.Option(help="Steps of the time grid.")] = 20,
+    steps: Steps = None,
     seed: Annotated[
         int | None, typer.Option(help="Sample i uses seed + i; default: random, and printed.")
     ] = None,
@@ -177,7 +178,9 @@ def sample(
     if len(target.paths) > 1:
         what += f" ... {target.paths[-1].name}"
     count = "1 sample" if n == 1 else f"{n} samples"
-    typer.echo(f"{what}: {count}, {chosen.name}-{steps}, seed {samples.seeds[0]}, {elapsed:.2f} s")
+    typer.echo(
+        f"{what}: {count}, {chosen.name}-{samples.steps}, seed {samples.seeds[0]}, {elapsed:.2f} s"
+    )
 
 
 def _default_output(

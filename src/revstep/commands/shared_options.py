@@ -16,6 +16,9 @@ Threads = Annotated[
     int | None, typer.Option(help="Threads of the network; default: all usable cores.", min=1)
 ]
 
+Steps = Annotated[
+    int | None, typer.Option(help="Steps of the time grid; default: 20, or what a given grid has.")
+]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is off.")]
 SamplerName = Annotated[
     str | None, typer.Option(help="ddim, ddpm, dpmpp_2m, ...; default: the bundle's own, or ddim.")

@@ -46,7 +46,12 @@ def assert_same_runs(engine, folder, network, scheduler, guidance):
     noise = torch.randn(ROWS, *folder.shape, generator=torch.Generator().manual_seed(5))
     conditions, nulls = folder.values(ROWS), folder.values(ROWS, seed=2)
     want = folder.loop(network, scheduler, noise, conditions, nulls, guidance)
-    asked = {"conditions": arrays(conditions), "noise": noise.numpy(), "steps": folder.steps}
+    asked = {
+        "conditions": arrays(conditions),
+        "noise": noise.numpy(),
+        "steps": folder.steps,
+        **folder.asked,
+    }
     if guidance != 1.0:
         asked |= {"guidance": guidance, "null_conditions": arrays(nulls)}
     got = engine.sample(ROWS, **asked).x
@@ -230,6 +235,8 @@ def edit(root, folder, **changes):
         ("flux", {}, {"size": (5, 8)}, "even numbers of rows"),
         ("flux", {"patch_size": 2}, {}, "patch_size=2"),
         ("unet_1d", {"out_block_type": "ValueFunction"}, {}, "out_block_type='ValueFunction'"),
+        ("sana", {"timestep_scale": 1000.0}, {}, r"timestep_scale=1000\.0"),
+        ("sana", {"guidance_embeds": True}, {}, "goes with SCMScheduler; the scheduler is 'DPM"),
         ("wan", {}, {"size": (3, 3, 4)}, "patches of 1x2x2; got a size of 3x3x4"),
         ("wan", {}, {"size": None}, "does not say how large its videos are"),
         ("wan", {"image_dim": 1280}, {}, "image_dim=1280"),
