@@ -8,9 +8,11 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from revstep.engine.errors import ExportError
 from revstep.export.sources.checkpoint import Checkpoint
 from revstep.export.sources.diffusers.config import read_config
 from revstep.export.sources.diffusers.place import VAES, Place
@@ -19,6 +21,10 @@ from revstep.export.sources.diffusers.text import RULES, TextPart, text_parts
 from revstep.export.sources.diffusers.text_source import TextSource
 from revstep.export.sources.diffusers.vae import CLASS, picture_parts
 
+MISSING = (
+    "{folder} has a {part}/, which transformers reads, and that is not installed; pip install "
+    "'revstep[pipelines]', or export the denoiser's folder alone"
+)
 TEXTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 LEFT = ("image_encoder", "safety_checker", "watermark")
 PICTURE_AXES = 3
@@ -41,6 +47,8 @@ def with_parts(checkpoint: Checkpoint, place: Place) -> Checkpoint:
     where = place.denoiser / "config.json"
     name = adapter_for(where, read_config(where))[0].name
     if texts and name in RULES:
+        if find_spec("transformers") is None:
+            raise ExportError(MISSING.format(folder=place.folder, part=texts[0]))
         source = TextSource(place.folder, place.pipeline)
         checkpoint = _with_text(checkpoint, text_parts(name, source, checkpoint.spec))
     else:

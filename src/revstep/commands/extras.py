@@ -12,7 +12,7 @@ _EXTRAS = {
     "onnxscript": "export",
     "diffusers": "export",
     "safetensors": "export",
-    "transformers": "export",
+    "transformers": "pipelines",
     "tokenizers": "text",
     "PIL": "images",
     "matplotlib": "images",
