@@ -6,8 +6,8 @@ Copy this file, load your checkpoint in ``build``, and run
 
 azula's backbones see c_in x and log(sigma / alpha), and nothing else of the schedule: with c_in =
 1 / sqrt(alpha^2 + sigma^2) the state c_in x is variance preserving whatever the schedule. There a
-``KarrasDenoiser`` is the negative of v-prediction, x0 = alpha x - sigma v, and a
-``SimpleDenoiser`` predicts x0. So its schedule is only a list of levels sigma / alpha here.
+``KarrasDenoiser`` is EDM's preconditioning of data of spread 1, and a ``SimpleDenoiser`` predicts
+x0. So its schedule is only a list of levels sigma / alpha here.
 """
 
 from typing import Any
@@ -23,17 +23,16 @@ import revstep
 
 
 class Backbone(torch.nn.Module):
-    """(x, log(alpha^2 / sigma^2), conditions) -> v, or x0."""
+    """(x, log(alpha^2 / sigma^2), conditions) -> EDM's F, or x0."""
 
     def __init__(self, denoiser: azula.denoise.Denoiser, names: list[str]) -> None:
         super().__init__()
         self.backbone, self.names = denoiser.backbone, names
-        self.sign = -1.0 if isinstance(denoiser, azula.denoise.KarrasDenoiser) else 1.0
 
     def forward(self, x: torch.Tensor, log_snr: torch.Tensor, *values: Any) -> torch.Tensor:
         """The prediction (B, ...)."""
         conditions = dict(zip(self.names, values, strict=True))
-        return self.sign * self.backbone(x, -0.5 * log_snr, **conditions)
+        return self.backbone(x, -0.5 * log_snr, **conditions)
 
 
 def from_denoiser(
@@ -51,7 +50,7 @@ def from_denoiser(
     Raises:
         ValueError: Another denoiser.
     """
-    kinds = {azula.denoise.KarrasDenoiser: "v_prediction", azula.denoise.SimpleDenoiser: "sample"}
+    kinds = {azula.denoise.KarrasDenoiser: "edm", azula.denoise.SimpleDenoiser: "sample"}
     if type(denoiser) not in kinds:
         raise ValueError(
             f"{type(denoiser).__name__} is neither a KarrasDenoiser nor a SimpleDenoiser: export "
@@ -62,6 +61,7 @@ def from_denoiser(
         shape=shape,
         schedule=revstep.schedules.VPSchedule.from_sigmas((sigma / alpha).tolist()),
         prediction=kinds[type(denoiser)],
+        sigma_data=1.0,
         time=revstep.TimeInput(kind="log_snr"),
         conditions=conditions,
     )
