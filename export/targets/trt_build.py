@@ -147,8 +147,10 @@ def _check_inputs(graph: Path, spec: DenoiserSpec, network: Any) -> None:
             f"{graph.name} has the inputs {', '.join(found)}; its spec names {', '.join(wanted)}: "
             "export the bundle again"
         )
+    low, high = spec.batch
+    rows = (-1, *((low,) if low == high else ()))  # a graph of an ONNX file may fix them
     for name, shape in wanted.items():
-        if found[name] != (-1, *shape):
+        if found[name] not in [(n, *shape) for n in rows]:
             raise CompileError(
                 f"{graph.name}: input {name!r} is {found[name]}; the spec says (rows, "
                 f"{', '.join(map(str, shape))}) with any number of rows: export the bundle again"

@@ -10,7 +10,7 @@ from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BundleError, ExportError
-from revstep.export import compile_bundle, export_onnx
+from revstep.export import BuildOptions, compile_bundle, export_onnx
 
 VE = {"kind": "ve", "sigma_min": 0.01, "sigma_max": 20.0}
 SPEC = {
@@ -23,6 +23,10 @@ SPEC = {
 
 def spec(**changes):
     return {**SPEC, **changes}
+
+
+def names(**inputs):
+    return {"inputs": {**SPEC["inputs"], **inputs}}
 
 
 def made(tmp_path, values, precisions=("fp32",), **form):
@@ -321,6 +325,27 @@ def test_it_compiles_like_any_other(tmp_path):
     bundle = made(tmp_path, SPEC, opset=11)
     figures = compile_bundle(bundle.path, target="onnxruntime", precision="fp32").parity
     assert figures["forward"]["error"] < 1e-5
+
+
+@pytest.mark.tensorrt
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [
+        ({}, {}),
+        ({"rows": 3, "time_shape": (3,)}, {}),
+        ({"time_shape": ()}, {}),
+        ({"rows": None, "time_shape": ()}, {}),
+        ({"channels_last": True}, names(state={"name": "noisy", "channels_last": True})),
+        ({"time_dtype": "int64"}, {"time": {"kind": "index"}}),
+    ],
+)
+def test_tensorrt_rtx_builds_files_of_every_form(tmp_path, form, values):
+    pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    bundle = made(tmp_path, {**SPEC, **values}, **form)
+    entry = compile_bundle(
+        bundle.path, target="tensorrt_rtx", options=BuildOptions(gpus=("sm_89",))
+    )
+    assert (bundle.path / entry.file).stat().st_size > 0
 
 
 def test_openvino_runs_it_like_any_other(tmp_path):
