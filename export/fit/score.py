@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +72,7 @@ class SpecScore:
 
 
 def score_spec(
-    network: torch.nn.Module | Denoiser,
+    network: torch.nn.Module | Denoiser | str | Path,
     spec: DenoiserSpec,
     data: ArrayLike,
     *,
@@ -87,7 +88,8 @@ def score_spec(
     more.
 
     Args:
-        network: The module, as ``export_module`` takes it, or any ``Denoiser``.
+        network: The module, as ``export_module`` takes it; any ``Denoiser``; or a bundle's path,
+            such as that of an ONNX file that was exported with a guess.
         spec: Its spec.
         data: True samples (n, *shape), scaled as in training; 16 or more.
         conditions: Their conditions, name -> (n, *shape) or one for all; null values by default.
@@ -98,6 +100,7 @@ def score_spec(
         TypeError: No network, or values of a wrong type.
         ValueError: Data or conditions of a wrong shape, name or range; or the training's noise
             levels are all far from the data's spread.
+        BundleError: A bundle that can't be read.
         ExportError: The module can't be called as the spec says.
     """
     trial = trial_of(network, spec, data, conditions, output, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
@@ -26,7 +27,7 @@ KEPT = 10  # ways that are tried on all
 
 
 def suggest_specs(
-    network: torch.nn.Module | Denoiser,
+    network: torch.nn.Module | Denoiser | str | Path,
     spec: DenoiserSpec,
     data: ArrayLike,
     *,
@@ -42,7 +43,8 @@ def suggest_specs(
     other: the given spec comes first among them, then what is more usual.
 
     Args:
-        network: The module, as ``export_module`` takes it, or any ``Denoiser``.
+        network: The module, as ``export_module`` takes it; any ``Denoiser``; or a bundle's path,
+            such as that of an ONNX file that was exported with a guess.
         spec: A first guess. Shape, names, conditions, steps and sigma_data are taken from it, and
             its own schedule is tried too.
         data: True samples (n, *shape), scaled as in training; 16 or more.
@@ -58,6 +60,7 @@ def suggest_specs(
     Raises:
         TypeError: No network, or values of a wrong type.
         ValueError: Data or conditions of a wrong shape, name or range; a second time.
+        BundleError: A bundle that can't be read.
         ExportError: The module can't be called at all.
     """
     if spec.second_time is not None:

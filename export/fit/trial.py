@@ -11,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,6 +39,8 @@ NEAR = 1.5  # a training index this near to a level, as a factor, stands for it
 FEWEST = 3  # levels that say something
 
 Float64 = NDArray[np.float64]
+Network: TypeAlias = "torch.nn.Module | Denoiser | str | Path"
+"""A module, any denoiser, or the directory of a bundle, whose fp32 graph runs in ONNX Runtime."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,7 +147,7 @@ class Trial:
 
 
 def trial_of(
-    network: torch.nn.Module | Denoiser,
+    network: Network,
     spec: DenoiserSpec,
     data: ArrayLike,
     conditions: Mapping[str, ArrayLike] | None,
@@ -178,10 +181,14 @@ def trial_of(
     return Trial(_denoiser(network, spec, output), samples, noise, values, spread)
 
 
-def _denoiser(
-    network: torch.nn.Module | Denoiser, spec: DenoiserSpec, output: str | int | None
-) -> Denoiser:
-    """The network as it is, or a module in eval mode, called as export calls it."""
+def _denoiser(network: Network, spec: DenoiserSpec, output: str | int | None) -> Denoiser:
+    """The network as it is; a bundle's graph; or a module in eval mode, as export calls it."""
+    if isinstance(network, str | Path):
+        from revstep.engine.backends.onnx_cpu import OrtDenoiser
+        from revstep.engine.bundle.reader import Bundle
+
+        bundle = Bundle.open(network)
+        return OrtDenoiser(bundle.graph("fp32"), bundle.spec)
     if hasattr(network, "bind"):
         return cast(Denoiser, network)
     from revstep.export.module.checks import called_module, check_kind

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from revstep.engine.bundle.reader import Bundle
+from revstep.engine.errors import ParityError
+from revstep.export.parity.bounds import finding
 from suites.checkpoints.kind import PRECISIONS, Made, error_of
 
 GPU = "sm_89"
@@ -90,7 +92,8 @@ STAGES = (
 
 def said(error: Exception) -> str:
     """What an error says, in one line, without this machine's folders."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    words = finding(error) if isinstance(error, ParityError) else str(error)
+    text = " ".join(f"{type(error).__name__}: {words}".split())
     text = re.sub(r"(/[\w.+-]+)+/([\w.+-]+)", r"\2", text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 

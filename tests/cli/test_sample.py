@@ -44,6 +44,21 @@ def test_the_time_grids_old_option_is_reported(cli, tabular_bundle, tmp_path):
     assert "--spacing is the old name of --time-grid" in both.stderr
 
 
+def test_where_a_run_ends_is_the_runs_own(cli, tabular_bundle, tmp_path):
+    draw = ("sample", tabular_bundle, "-n", "2", "--steps", "4", "--seed", "0", "-o")
+    ends = {}
+    for final in ("clean", "first"):
+        out = tmp_path / f"{final}.npy"
+        assert cli(*draw, out, "--final", final).exit_code == 0
+        ends[final] = np.load(out)
+        expected = revstep.load(tabular_bundle).sample(2, steps=4, seed=0, final=final).x
+        np.testing.assert_array_equal(ends[final], expected)
+    assert not np.array_equal(ends["clean"], ends["first"])
+    wrong = cli(*draw, tmp_path / "x.npy", "--final", "frist")
+    assert wrong.exit_code == 2
+    assert "did you mean 'first'" in wrong.stderr
+
+
 def test_one_picture(cli, engine, image_bundle, tmp_path, pixels_of):
     out = tmp_path / "x.png"
     assert cli("sample", image_bundle, "-o", out, "--steps", "2", "--seed", "9").exit_code == 0

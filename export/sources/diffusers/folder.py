@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
 
+TEXT = "encoder_hidden_states"
+
 logger = logging.getLogger(__name__)
 
 
@@ -99,7 +101,7 @@ def load_diffusers_checkpoint(
 
     Raises:
         ValueError: ``null_class`` out of range, or for a model without classes; a size that the
-            state can't have.
+            state can't have; ``sequence_length`` for a model without text.
         ExportError: Files are missing, or the folder says something that a spec can't carry.
     """
     place = find_place(folder)
@@ -129,6 +131,11 @@ def _denoiser(
     """The denoiser, with no parts yet, and what the scheduler's config says."""
     adapter, given, sampling = _read(place, null_class, size, text)
     spec = _spec(adapter, given, sampling)
+    if text is not None and TEXT not in {c.name for c in spec.conditions}:
+        raise ArgumentError(
+            f"sequence_length={text} was given, but {adapter.name} of this folder takes no text",
+            "sequence_length",
+        )
     network = load_network(place.denoiser, adapter.name)
     module = adapter.module(network, given, spec.conditions)
     if sampling.time_scale != 1.0:

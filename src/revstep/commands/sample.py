@@ -79,6 +79,10 @@ def sample(
     clip: Annotated[
         bool | None, typer.Option("--clip/--no-clip", help="Clip the estimate; default: the spec.")
     ] = None,
+    final: Annotated[
+        str | None,
+        typer.Option(help="Where the run ends: clean, or first (index 0); default: the spec."),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Begin from this picture or .npy (image-to-image).")
     ] = None,
@@ -124,7 +128,7 @@ def sample(
     request = revstep.Request(  # what needs no bundle is checked before one is loaded
         n=n, sampler=sampler and chosen_sampler(sampler, own, None), steps=steps, seed=seed,
         guidance=guidance, strength=strength, grid=spacing or time_grid, compat=compat, clip=clip,
-        **unread,
+        final=final, **unread,
     )  # fmt: skip
     if output is not None and output.suffix.lower() == ".png":
         need("PIL", purpose="writing PNG")

@@ -8,11 +8,12 @@ import torch
 from exact_module import ExactModule
 from networks import NumpyDenoiser
 from torch import nn
+from toys import build
 
 from proofs.theory.mixture import Mixture
 from revstep import DenoiserSpec, SecondTime, TimeInput
 from revstep.engine.program.points import points_at
-from revstep.errors import ExportError
+from revstep.errors import BundleError, ExportError
 from revstep.export import load_diffusers, reversed_flow, score_spec, suggest_specs
 from revstep.schedules import (
     ContinuousVPSchedule,
@@ -222,6 +223,16 @@ def test_any_denoiser_is_taken_and_own_schedules_are_the_only_others():
     found = suggest_specs(denoiser, guess(), DATA, schedules=[COSINE, FlowSchedule()])
     assert found[0].spec.schedule == COSINE
     assert {s.spec.schedule for s in found} <= {VPSchedule(), COSINE, FlowSchedule()}
+
+
+def test_a_bundle_is_asked_by_its_path(tabular_bundle):
+    module, spec, _ = build("tabular")
+    data = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
+    own = score_spec(module, spec, data)
+    assert score_spec(tabular_bundle, spec, data).errors == pytest.approx(own.errors, rel=1e-5)
+    assert score_spec(str(tabular_bundle), spec, data).score == pytest.approx(own.score, rel=1e-5)
+    with pytest.raises(BundleError):
+        score_spec(tabular_bundle.with_name("nowhere.revstep"), spec, data)
 
 
 def test_the_bundled_unets_own_samples_find_its_spec(demo_folder):

@@ -255,6 +255,15 @@ def test_what_a_bundle_does_not_carry_is_refused_by_name(
     assert not (tmp_path / "x.revstep").exists()
 
 
+@pytest.mark.parametrize("name", ["unet_2d", "dit", "unet_1d"])
+def test_a_length_of_text_is_refused_where_there_is_none(tmp_path, name):
+    folder = FOLDERS[name]
+    folder.save(tmp_path)
+    message = f"sequence_length=5 was given, but {folder.network} of this folder takes no text"
+    with pytest.raises(ValueError, match=message):
+        load_diffusers_checkpoint(tmp_path, **{**folder.arguments, "sequence_length": 5})
+
+
 @pytest.mark.parametrize(
     ("index", "message"),
     [
