@@ -17,9 +17,10 @@ from revstep.engine.errors import ExportError
 from revstep.engine.program.reductions import NO_ROWS, REDUCTIONS
 from revstep.engine.program.samplers import BaseSampler
 from revstep.engine.program.samplers.choice import choice_of
-from revstep.engine.spec.grids import Grid
+from revstep.engine.spec.grids import Grid, ShiftedGrid
 from revstep.engine.spec.sampler_choice import SamplerChoice
 from revstep.engine.spec.schedule import FlowSchedule, VPSchedule
+from revstep.engine.spec.second_time import SecondTime
 from revstep.export.sources.diffusers_grid import flow_grid, flow_sigmas_grid, vp_grid
 from revstep.export.sources.diffusers_levels import COSINE, COSINE_DEFAULTS, LEVELS
 from revstep.export.sources.diffusers_sampler import KEYS, SAMPLERS, scheduler_sampler
@@ -28,9 +29,11 @@ FLOW_SCHEDULERS = (
     "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler",
     "LTXEulerAncestralRFScheduler",
 )  # fmt: skip
+FLOW_MAPS = ("FlowMapEulerDiscreteScheduler",)
+"""Of networks of two times."""
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 OF_TRAINING = ("DDPMScheduler", "DDPMParallelScheduler")
-VP_SCHEDULERS = tuple(n for n in SAMPLERS if n not in FLOW_SCHEDULERS and n not in LEVELS)
+VP_SCHEDULERS = tuple(n for n in SAMPLERS if n not in (*FLOW_SCHEDULERS, *FLOW_MAPS, *LEVELS))
 IGNORE_CLIP = ("TCDScheduler", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 END_AT_FIRST = ("DEISMultistepScheduler", "SASolverScheduler")
 NO_SAMPLER = {
@@ -83,7 +86,7 @@ class Sampling:
 
     Attributes:
         spec_fields: schedule, prediction, value_range, clip, grid, grid_offset, final, and
-            sigma_data for EDM.
+            sigma_data for EDM; second_time of flow maps.
         time_kind: What the network is fed.
         learned_variance: Whether the config says that the network predicts a variance.
         sampler: The scheduler itself: ``engine.sample(sampler=..., compat="diffusers")`` is its
@@ -153,6 +156,10 @@ def read_scheduler(config: dict[str, Any], *, tokens: int | None = None) -> Samp
 def _read(name: str, values: dict[str, Any], tokens: int | None) -> Sampling:
     if name in FLOW_SCHEDULERS:
         return _flow(values, flow_grid(values, tokens))
+    if name in FLOW_MAPS:
+        found = _flow(values, ShiftedGrid(values["shift"]))
+        own = {"prediction": "average_velocity", "second_time": SecondTime(kind="thousand")}
+        return dataclasses.replace(found, spec_fields={**found.spec_fields, **own})
     if (of_levels := LEVELS.get(name)) is not None:
         return Sampling(**of_levels(values), learned_variance=False)
     if values.get("use_flow_sigmas"):

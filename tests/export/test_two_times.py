@@ -6,17 +6,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from torch import nn
 from toys import TWO_TIMES, build
 
 import revstep
-from revstep import Condition, DenoiserSpec, SecondTime, TimeInput
+from revstep import DenoiserSpec, SecondTime, TimeInput
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.bundle.reader import Bundle
-from revstep.export import compile_bundle, compile_kernels, export_module
+from revstep.engine.spec.sampler_choice import SamplerChoice
+from revstep.export import compile_bundle, compile_kernels, export_diffusers, read_scheduler
 from revstep.export.targets.options import BuildOptions, Profile
-from revstep.grids import ShiftedGrid
+from revstep.kernels import columns as col
 from revstep.kernels.gpu import aot
+from revstep.samplers import FlowMap
 from revstep.schedules import FlowSchedule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -138,57 +139,25 @@ def test_what_nobody_feeds_is_a_step_over_the_whole_schedule():
     assert NetworkBuffers.allocate(spec, 3).second.tolist() == [1.0, 1.0, 1.0]
 
 
-class Rope(nn.Module):
-    """The rotary table of one size, which ONNX has no form for making."""
-
-    def __init__(self, rope, frames, rows, columns):
-        super().__init__()
-        layout = {"total_frames": frames, "full_frame_shape": (rows, columns)}
-        table = rope(layout_cfg=layout, device=torch.device("cpu"))["query"]
-        self.register_buffer("table", table)
-
-    def forward(self, layout_cfg, device):
-        return {"query": self.table, "key": self.table}
-
-
-class AnyFlow(nn.Module):
-    """diffusers' transformer, with one t and one r for all frames."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x, t, r, text):
-        t, r = (time[:, None].expand(-1, x.shape[1]) for time in (t, r))
-        return self.net(x, t, r, text, return_dict=False)[0]
-
-
 @pytest.fixture(scope="module")
 def anyflow(tmp_path_factory):
-    """(diffusers' network, its bundle): two frames of 4 x 4 latents."""
+    """(diffusers' network, its bundle): a folder of two frames of 4 x 4 latents, exported."""
     diffusers = pytest.importorskip("diffusers", minversion="0.42.1")
     torch.manual_seed(0)
     net = diffusers.AnyFlowTransformer3DModel(
         num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=8,
         freq_dim=16, ffn_dim=32, num_layers=1, rope_max_seq_len=16,
     ).eval()  # fmt: skip
-    net.rope = Rope(net.rope, 2, 2, 2)
-    spec = DenoiserSpec(
-        shape=(2, 4, 4, 4),
-        schedule=FlowSchedule(),
-        prediction="average_velocity",
-        time=TimeInput(kind="thousand"),
-        second_time=SecondTime(kind="thousand"),
-        grid=ShiftedGrid(5.0),
-        conditions=(Condition(name="text", shape=(3, 8), null=0.0),),
-    )
-    path = tmp_path_factory.mktemp("anyflow") / "anyflow.revstep"
-    export_module(AnyFlow(net), spec, path)
+    folder = tmp_path_factory.mktemp("anyflow")
+    net.save_pretrained(folder / "transformer")
+    diffusers.FlowMapEulerDiscreteScheduler(shift=5.0).save_pretrained(folder / "scheduler")
+    path = folder / "anyflow.revstep"
+    export_diffusers(folder, path, size=(2, 4, 4), sequence_length=3)
     return net, path
 
 
 def own_loop(net, z, text, steps):
-    """The loop of diffusers 0.42.1's pipeline: its scheduler and its network."""
+    """The loop of diffusers 0.42.1's pipeline, on (B, frames, C, rows, columns)."""
     from diffusers import FlowMapEulerDiscreteScheduler
 
     scheduler = FlowMapEulerDiscreteScheduler(shift=5.0)
@@ -204,6 +173,16 @@ def own_loop(net, z, text, steps):
 
 
 @pytest.mark.slow
+def test_anyflows_folder_says_what_it_is(anyflow):
+    spec = Bundle.open(anyflow[1]).spec
+    assert (spec.shape, spec.prediction) == ((4, 2, 4, 4), "average_velocity")
+    assert (spec.time.kind, spec.second_time) == ("thousand", SecondTime(kind="thousand"))
+    assert spec.sampler == SamplerChoice("flow_map", compat="diffusers")
+    at = [p.t for p in revstep.build_program(spec, "flow_map", 4).points]
+    np.testing.assert_allclose(at, [1.0, 0.9375, 5 / 6, 0.625, 0.0], rtol=1e-15)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("steps", [1, 4])
 def test_anyflow_gives_the_latents_of_diffusers_0_42_1s_own_loop(anyflow, backend, steps):
@@ -211,8 +190,29 @@ def test_anyflow_gives_the_latents_of_diffusers_0_42_1s_own_loop(anyflow, backen
         pytest.skip(f"{backend} is not installed")
     net, path = anyflow
     rng = np.random.default_rng(steps)
-    z = rng.standard_normal((2, 2, 4, 4, 4)).astype(np.float32)
+    z = rng.standard_normal((2, 4, 2, 4, 4)).astype(np.float32)
     text = rng.standard_normal((2, 3, 8)).astype(np.float32)
     engine = revstep.load(path, backend=backend)
-    got = engine.sample(2, steps=steps, noise=z, conditions={"text": text}).x
-    np.testing.assert_allclose(got, own_loop(net, z, text, steps), atol=5e-6)
+    got = engine.sample(2, steps=steps, noise=z, conditions={"encoder_hidden_states": text}).x
+    want = own_loop(net, z.swapaxes(1, 2), text, steps).swapaxes(1, 2)
+    np.testing.assert_allclose(got, want, atol=5e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorrt
+def test_tensorrt_rtx_builds_anyflow(anyflow, copy_of):
+    pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx", exc_type=ImportError)
+    path = copy_of(anyflow[1])
+    options = BuildOptions(gpus=("sm_89",))
+    entry = compile_bundle(path, target="tensorrt_rtx", batch=Profile(1, 2, 4), options=options)
+    assert (path / entry.file).stat().st_size > 0
+
+
+def test_a_flow_map_schedulers_config_is_read():
+    pytest.importorskip("diffusers", minversion="0.42.1")
+    read = read_scheduler({"_class_name": "FlowMapEulerDiscreteScheduler", "shift": 3.0})
+    assert read.sampler == FlowMap()
+    spec = DenoiserSpec(shape=(2,), time=TimeInput(kind=read.time_kind), **read.spec_fields)
+    rows = revstep.build_program(spec, read.sampler, 2, compat="diffusers").rows
+    assert rows[:2, col.TIME].tolist() == pytest.approx([1000.0, 750.0])
+    assert rows[:2, col.TIME_2].tolist() == pytest.approx([750.0, 0.0])

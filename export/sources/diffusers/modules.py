@@ -172,6 +172,50 @@ class FluxModule(NetworkModule):
         return out.reshape(b, c, 2 * self.rows, 2 * self.columns)
 
 
+class AnyFlowModule(torch.nn.Module):
+    """An ``AnyFlowTransformer3DModel`` on latents (B, C, frames, rows, columns).
+
+    Args:
+        network: The network; its rotary table, whose making has no form in ONNX, is replaced by
+            that of this size.
+        conditions: The conditions' names, in order.
+        size: (frames, rows, columns).
+    """
+
+    def __init__(self, network: Any, conditions: Sequence[str], size: Sequence[int]) -> None:
+        super().__init__()
+        frames, *places = size
+        patches = zip(places, network.config.patch_size[1:], strict=True)
+        layout = {"total_frames": frames, "full_frame_shape": tuple(n // p for n, p in patches)}
+        network.rope = FixedRotation(network.rope(layout, torch.device("cpu"))["query"])
+        self.network = network
+        self.conditions = tuple(conditions)
+
+    def forward(
+        self, x: torch.Tensor, t: torch.Tensor, r: torch.Tensor, *conditions: torch.Tensor
+    ) -> torch.Tensor:
+        """The network's output, with t and r (B,) of all frames."""
+        frames = x.transpose(1, 2)
+        times = [time[:, None].expand(-1, frames.shape[1]) for time in (t, r)]
+        named = dict(zip(self.conditions, conditions, strict=True))
+        out: torch.Tensor = self.network(frames, *times, **named, return_dict=False)[0]
+        return out.transpose(1, 2)
+
+
+class FixedRotation(torch.nn.Module):
+    """Complex rotations of places that don't change."""
+
+    def __init__(self, table: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, layout_cfg: object, device: object) -> dict[str, torch.Tensor]:
+        """The table, for queries and keys."""
+        del layout_cfg, device
+        table = self.get_buffer("table")
+        return {"query": table, "key": table}
+
+
 class FixedEmbedding(torch.nn.Module):
     """Cosines and sines of places that don't change, in place of the network that gives them."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from revstep.engine.errors import ExportError
 from revstep.export.sources.diffusers.adapter import FACTORY, Adapter
+from revstep.export.sources.diffusers.any_flow import AnyFlow
 from revstep.export.sources.diffusers.dit import DiT
 from revstep.export.sources.diffusers.flux import Flux
 from revstep.export.sources.diffusers.pixart import PixArt
@@ -22,6 +23,7 @@ ADAPTERS: dict[str, Adapter] = {
     adapter.name: adapter
     for adapter in (
         UNet2D(), UNet2DCondition(), DiT(), PixArt(), SD3(), Flux(), Sana(), UNet1D(), Wan(),
+        AnyFlow(),
     )
 }  # fmt: skip
 

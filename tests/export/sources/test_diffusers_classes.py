@@ -114,7 +114,9 @@ def test_every_condition_changes_the_output(tmp_path, name):
 
 
 def test_the_table_has_no_class_that_nothing_tries():
-    assert {folder.network for folder in FOLDERS.values()} == set(ADAPTERS)
+    tried = {folder.network for folder in FOLDERS.values()}
+    tried.add("AnyFlowTransformer3DModel")  # of two times: tests/export/test_two_times.py
+    assert tried == set(ADAPTERS)
 
 
 @pytest.mark.parametrize("name", ["dit", "pixart"])
