@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from revstep.engine.bundle.reader import Bundle
-from revstep.engine.errors import ParityError
-from revstep.export.parity.bounds import finding
+from revstep.export.parity.bounds import recorded
 from suites.checkpoints.kind import PRECISIONS, Made, error_of
 
 GPU = "sm_89"
@@ -57,7 +56,8 @@ def _openvino(precision: str) -> Callable[[Made, Path], Cell]:
 
         bundle = Bundle.open(path)
         denoiser = OpenVinoDenoiser(bundle.graph("fp32"), bundle.spec, precision=precision)
-        return _largest(check_parity(denoiser, bundle.parity(), precision))
+        limit = recorded(bundle.manifest, precision)
+        return _largest(check_parity(denoiser, bundle.parity(), precision, limit))
 
     return run
 
@@ -92,8 +92,7 @@ STAGES = (
 
 def said(error: Exception) -> str:
     """What an error says, in one line, without this machine's folders."""
-    words = finding(error) if isinstance(error, ParityError) else str(error)
-    text = " ".join(f"{type(error).__name__}: {words}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     text = re.sub(r"(/[\w.+-]+)+/([\w.+-]+)", r"\2", text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 

@@ -67,15 +67,20 @@ def filled(text: str, rows: Sequence[Row]) -> str:
 
 def _notes(rows: Sequence[Row]) -> dict[str, int]:
     cells = [row["stages"].get(stage.name, {}) for row in rows for stage in STAGES]
-    said = dict.fromkeys(cell["said"] for cell in cells if "said" in cell)
+    said = dict.fromkeys(_kept(cell["said"]) for cell in cells if "said" in cell)
     return {text: number for number, text in enumerate(said, 1)}
+
+
+def _kept(text: str) -> str:
+    """What was said, without what to do with a bundle that there is."""
+    return text.split("; the bundle is unchanged")[0].replace("ParityError: parity: ", "")
 
 
 def _cell(cell: Row | None, notes: Mapping[str, int]) -> str:
     if cell is None:
         return "-"
     if "said" in cell:
-        return f"no ({notes[cell['said']]})"
+        return f"no ({notes[_kept(cell['said'])]})"
     return f"{cell['error']:.0e}" if "error" in cell else "yes"
 
 

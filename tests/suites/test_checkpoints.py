@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from revstep.errors import ParityError
 from suites.checkpoints import measure, table
 from suites.checkpoints.kind import Kind, Made, error_of
 from suites.checkpoints.stages import STAGES, said
@@ -81,9 +80,11 @@ def test_an_errors_text_has_no_folders_of_this_machine():
     )
 
 
-def test_what_to_do_with_a_bundle_is_left_out_of_a_parity_error():
-    text = "parity: a run differs by 2; the bundle is unchanged. Export it again"
-    assert said(ParityError(text)) == "ParityError: a run differs by 2"
+def test_what_to_do_with_a_bundle_is_left_out_of_a_note():
+    text = "ParityError: parity: a run differs by 2; the bundle is unchanged. Export it again"
+    rows = [row("a", whole={"said": text})]
+    assert table.notes_list(rows) == "1. a run differs by 2\n"
+    assert "no (1)" in table.kinds_table(rows)
 
 
 def test_errors_are_told_in_the_rms_or_in_a_scale_and_shapes_must_agree():
