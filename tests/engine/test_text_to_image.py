@@ -181,6 +181,17 @@ def test_stable_diffusion_3_draws_what_its_pipeline_draws(pair, guidance, negati
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("negative", [None, NEGATIVE])
+def test_pixart_draws_what_its_pipeline_draws(pair, negative):
+    engine, pipeline = pair("pixart", diffusers.PixArtSigmaPipeline)
+    side = pipelines.PIXELS
+    compared(
+        engine, pipeline, 4.5, negative or "", clean_caption=False, height=side, width=side,
+        max_sequence_length=pipelines.T5_LENGTH, use_resolution_binning=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("guidance", "true"), [(3.5, 1.0), (1.5, 4.0)])
 def test_flux_draws_what_its_pipeline_draws(pair, guidance, true):
     """Its guidance is a condition; what is guidance elsewhere is its ``true_cfg_scale``."""

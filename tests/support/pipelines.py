@@ -7,6 +7,7 @@ SIDE = 16  # of the latents; pictures are four times as large
 PIXELS = 4 * SIDE
 T5_LENGTH = 20
 OPTIONS = {  # of their export
+    "pixart": {"sequence_length": T5_LENGTH},
     "stable_diffusion_3": {"sequence_length": 77 + T5_LENGTH},
     "flux": {"sequence_length": T5_LENGTH, "size": (PIXELS, PIXELS)},
 }
@@ -148,6 +149,26 @@ def flux(folder):
             shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15,
         ),
     )  # fmt: skip
+    return saved(pipeline, folder)
+
+
+def pixart(folder):
+    """PixArt-Sigma: T5 with its mask, DPM-Solver++ over linear betas, learned variance."""
+    import diffusers
+
+    torch.manual_seed(5)
+    network = diffusers.PixArtTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1,
+        sample_size=SIDE, patch_size=2, cross_attention_dim=16, caption_channels=32,
+        use_additional_conditions=False,
+    )  # fmt: skip
+    pipeline = diffusers.PixArtSigmaPipeline(
+        tokenizer=t5_tokenizer(),
+        text_encoder=t5(),
+        vae=vae(),
+        transformer=network.eval(),
+        scheduler=diffusers.DPMSolverMultistepScheduler(),
+    )
     return saved(pipeline, folder)
 
 

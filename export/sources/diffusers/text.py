@@ -10,6 +10,7 @@ from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.encoder import Encoder
 from revstep.export.sources.diffusers.text_source import Prompts, TextSource
+from revstep.export.sources.diffusers.tokenizer_file import lowered
 
 if TYPE_CHECKING:
     import torch
@@ -148,6 +149,17 @@ def _flux(source: TextSource, spec: DenoiserSpec) -> list[TextPart]:
     ]
 
 
+def _pixart(source: TextSource, spec: DenoiserSpec) -> list[TextPart]:
+    """T5, and which of its states are the prompt's."""
+    from revstep.export.sources.diffusers.text_modules import MaskedState
+
+    t5 = source.model(1, ("T5EncoderModel",))
+    found = source.prompts(1, _length(spec), t5.config.vocab_size, mask=True, own=False)
+    content = lowered(found.file.content)
+    prompts = [dataclasses.replace(found, file=found.file._replace(content=content))]
+    return [_part("text", prompts, (TEXT, "encoder_attention_mask"), MaskedState(t5), spec)]
+
+
 def _clips(
     source: TextSource, numbers: Sequence[int], classes: tuple[str, ...], length: int | None
 ) -> tuple[list[Prompts], list[torch.nn.Module]]:
@@ -166,6 +178,7 @@ def _clips(
 
 RULES: dict[str, Callable[[TextSource, DenoiserSpec], list[TextPart]]] = {
     "UNet2DConditionModel": _unet,
+    "PixArtTransformer2DModel": _pixart,
     "SD3Transformer2DModel": _sd3,
     "FluxTransformer2DModel": _flux,
 }

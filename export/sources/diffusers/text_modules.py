@@ -22,16 +22,19 @@ class LastState(torch.nn.Module):
 
 
 class MaskedState(torch.nn.Module):
-    """The last hidden states of an encoder that is told which ids are the prompt's."""
+    """The last hidden states of an encoder that is told which ids are the prompt's, and the mask.
+
+    Returns:
+        (B, length, width) and the mask, int64 (B, length).
+    """
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of ids, and 1 where they are the prompt's."""
-        states: torch.Tensor = self.model(ids, attention_mask=mask).last_hidden_state
-        return states
+        return self.model(ids, attention_mask=mask).last_hidden_state, mask
 
 
 class Pooled(torch.nn.Module):

@@ -63,6 +63,17 @@ def read_tokenizer(folder: Path) -> TokenizerFile:
     return TokenizerFile(content, int(made.pad_token_id), limit, empty)
 
 
+def lowered(content: bytes) -> bytes:
+    """The tokenizer with prompts stripped and in small letters first, as PixArt's pipelines do."""
+    values = json.loads(content)
+    first: list[dict[str, Any]] = [
+        {"type": "Lowercase"}, {"type": "Strip", "strip_left": True, "strip_right": True},
+    ]  # fmt: skip
+    own = values["normalizer"]
+    values["normalizer"] = {"type": "Sequence", "normalizers": [*first, *([own] if own else [])]}
+    return json.dumps(values).encode("utf-8")
+
+
 def _class_name(folder: Path) -> str:
     if not folder.is_dir():
         raise ExportError(

@@ -120,6 +120,19 @@ def test_flux_has_clips_pooled_output_and_t5(pipeline_folder):
     assert_close(found, encoder_hidden_states=text, pooled_projections=pooled)
 
 
+def test_pixart_has_t5_with_its_mask_of_prompts_in_small_letters(pipeline_folder):
+    folder = pipeline_folder("pixart")
+    checkpoint = loaded(folder, sequence_length=T5)
+    pipeline = diffusers.PixArtSigmaPipeline.from_pretrained(folder)
+    prompts = ["  A Red FOX in the snow ", ""]
+    with torch.no_grad():
+        text, mask, _, _ = pipeline.encode_prompt(
+            prompts, do_classifier_free_guidance=False, max_sequence_length=T5
+        )
+    found = encoded(checkpoint, prompts)
+    assert_close(found, encoder_hidden_states=text, encoder_attention_mask=mask)
+
+
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_flux_has_the_times_that_its_pipeline_gives_the_scheduler(copy, dynamic):
     folder = copy("flux")
