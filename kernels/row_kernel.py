@@ -21,11 +21,11 @@ class RowKernel:
 
     Attributes:
         run: ``run(row, state, output, to, copy, noise, x0)``: the table's row, from ``state``
-            (float32 [D]) and the network's ``output`` to ``to`` and, unless it is 0, ``copy`` (all
-            of the network's dtype). ``noise`` (float32 [D]) is the row's z, and takes the place of
-            the third history; 0 for a row that draws none. ``x0`` is where the estimate goes
-            (float32 [D]), or 0. Nothing may overlap ``to``. Gives whether the output held a
-            non-finite number; those elements are NaN.
+            (float32 [D]) and the network's ``output`` to ``to`` (of that dtype, too) and,
+            unless it is 0, ``copy`` (float32 [D], not rounded). ``noise`` (float32 [D]) is the
+            row's z, and takes the place of the third history; 0 for a row that draws none. ``x0``
+            is where the estimate goes (float32 [D]), or 0. Nothing may overlap ``to``. Gives
+            whether the output held a non-finite number; those elements are NaN.
     """
 
     run: Callable[[int, int, int, int, int, int, int], bool]

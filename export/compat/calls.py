@@ -22,9 +22,9 @@ def level_point(process: Process, sigma: float, time: float) -> Point:
     if process == "edm":
         return Point(t=time, time=time, alpha=1.0, sigma=sigma, level=sigma)
     if process == "flow":
-        return Point(t=time, time=time, alpha=1.0 - sigma, sigma=sigma, level=sigma)
+        return Point(t=sigma, time=time, alpha=1.0 - sigma, sigma=sigma, level=sigma)
     alpha = 1.0 / math.hypot(1.0, sigma)
-    return Point(t=time, time=time, alpha=alpha, sigma=sigma * alpha, level=sigma)
+    return Point(t=time, time=time, alpha=alpha, sigma=sigma * alpha, index=time, level=sigma)
 
 
 def index_point(scheduler: Any, t: int, *, arrives: bool = False) -> Point:
@@ -41,10 +41,19 @@ def index_point(scheduler: Any, t: int, *, arrives: bool = False) -> Point:
 
 def by_level(scheduler: Any, process: Process, begin: int) -> Steps:
     """A call at each sigma from the ``begin``-th on."""
-    sigmas, times = scheduler.sigmas.tolist(), [*scheduler.timesteps.tolist(), 0.0]
+    sigmas = scheduler.sigmas.tolist()
+    times = [*scheduler.timesteps.tolist()[: len(sigmas) - 1], 0.0]
     ends = zip(sigmas[begin : len(times)], times[begin:], strict=True)
     points = [level_point(process, sigma, time) for sigma, time in ends]
     return tuple(pairwise(points))
+
+
+def by_index(scheduler: Any, begin: int, *, to_clean: bool) -> Steps:
+    """A call at each timestep from the ``begin``-th on; the last step ends clean, or at index 0."""
+    times = [int(t) for t in scheduler.timesteps.tolist()[begin:]]
+    points = [index_point(scheduler, t) for t in times]
+    end = Point(t=-1.0, time=0.0, alpha=1.0, sigma=0.0, index=-1.0, level=0.0)
+    return tuple(pairwise([*points, end if to_clean else index_point(scheduler, 0)]))
 
 
 def in_pairs(scheduler: Any, process: Process, begin: int) -> Steps:

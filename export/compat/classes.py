@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 from revstep.engine.errors import ProgramError
-from revstep.export.compat.family import FAMILIES, output_class
+from revstep.export.compat.family import FAMILIES, NOT_FUSED, output_class
 
 METHODS = ("step", "set_timesteps")
 
@@ -40,27 +40,29 @@ def class_of(base: type[Any], name: str) -> type[Any]:
     """
     original = getattr(diffusers_library(), name, None)
     family = FAMILIES.get(name)
+    if name in NOT_FUSED:
+        raise ProgramError(f"{name} has no fused step: {NOT_FUSED[name]}. Keep diffusers' own")
     if original is None or family is None:
         raise ProgramError(
             f"{name} has no fused step; those that have are {', '.join(FAMILIES)}. Keep diffusers' "
             "own, or make one of these from its config, as "
             "DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)"
         )
-    output, gives_x0 = output_class(original.step)
-    names = list(inspect.signature(original.step).parameters)[4:]
+    output, beside = output_class(original.step)
+    beyond = list(inspect.signature(original.step).parameters.values())[4:]
     namespace: dict[str, Any] = {
         "__module__": original.__module__,
         "__qualname__": original.__qualname__,
         "__doc__": original.__doc__,
         "_family": family,
         "_output": output,
-        "_gives_x0": gives_x0,
-        "_names": tuple(names),
-        "_counts": family.kind in ("levels", "pairs"),
+        "_beside": beside,
+        "_defaults": {parameter.name: parameter.default for parameter in beyond},
+        "_counts": family.kind in ("indices", "levels", "pairs"),
     }
     for method in METHODS:
         namespace[method] = _signed(getattr(base, method), getattr(original, method))
-    if family.scaled or hasattr(original, "precondition_inputs"):
+    if family.scales_input:
         namespace["scale_model_input"] = base._scale_model_input
     if hasattr(original, "state_in_first_order"):
         namespace["state_in_first_order"] = property(lambda self: self._first_of_pair())

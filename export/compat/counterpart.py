@@ -10,7 +10,7 @@ from revstep.engine.program.samplers import BaseSampler
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import TimeInput
 from revstep.export.sources.diffusers_sampler import SAMPLERS
-from revstep.export.sources.diffusers_schedule import read_scheduler
+from revstep.export.sources.diffusers_schedule import FLOW_SCHEDULERS, read_scheduler
 
 OF_THE_GRID = {  # the scheduler's own timesteps and sigmas are taken, whatever made them
     "timestep_spacing", "steps_offset", "use_karras_sigmas", "use_exponential_sigmas",
@@ -48,7 +48,7 @@ def counterpart(scheduler: Any) -> tuple[DenoiserSpec, BaseSampler]:
         for key, value in values.items()
         if key not in OF_THE_GRID and (edm or key not in OF_EDM)
     }
-    if name.startswith("FlowMatch") or values.get("use_flow_sigmas"):
+    if name in FLOW_SCHEDULERS or values.get("use_flow_sigmas"):
         kept["num_train_timesteps"] = FLOW_STEPS
     try:
         read = read_scheduler({"_class_name": name, **kept})

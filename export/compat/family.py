@@ -11,7 +11,7 @@ import inspect
 import typing
 from typing import Any, Literal
 
-Kind = Literal["timesteps", "plms", "levels", "pairs"]
+Kind = Literal["timesteps", "plms", "indices", "levels", "pairs"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,9 +20,11 @@ class Family:
 
     Attributes:
         kind: ``timesteps``: the timestep says all, steps may come in any order; ``plms``: so it
-            does, after those before; ``levels``: a call at each of its sigmas, counted;
-            ``pairs``: two calls a step, counted.
+            does, after those before; ``indices``: a call at each of its timesteps, counted;
+            ``levels``: so at each of its sigmas; ``pairs``: two calls a step, counted.
         scaled: Whether its sample is x / alpha.
+        scales_input: Whether the network is fed the sample times a number.
+        options: Those of ``step`` that its rows depend on.
         draws: Where noise is drawn: ``used``, where the step uses it; ``always``, in every step of
             a sampler that has any, so that generators stay in step.
         result: The result's dtype: the output's, the sample's, or what both are promoted to.
@@ -33,14 +35,19 @@ class Family:
 
     kind: Kind = "levels"
     scaled: bool = False
+    scales_input: bool = False
+    options: tuple[str, ...] = ()
     draws: Literal["used", "always"] = "used"
     result: Literal["promoted", "output", "sample"] = "promoted"
     wide_noise: bool = False
     anchor: Literal["x0", "slope", "output"] | None = None
 
 
-_DDIM = Family(kind="timesteps", draws="always")
+_DDIM = Family(kind="timesteps", options=("eta", "use_clipped_model_output"), draws="always")
 _DDPM = Family(kind="timesteps")
+
+_EULER = Family(scaled=True, scales_input=True, result="output")
+_HEUN = Family(kind="pairs", scaled=True, scales_input=True, anchor="slope")
 
 FAMILIES: dict[str, Family] = {
     "DDIMScheduler": _DDIM,
@@ -51,21 +58,39 @@ FAMILIES: dict[str, Family] = {
     "DPMSolverMultistepScheduler": Family(draws="always", wide_noise=True),
     "DPMSolverSinglestepScheduler": Family(draws="always", anchor="x0"),
     "UniPCMultistepScheduler": Family(result="sample", anchor="x0"),
-    "EulerDiscreteScheduler": Family(scaled=True, result="output"),
-    "EulerAncestralDiscreteScheduler": Family(scaled=True, result="output", draws="always"),
-    "HeunDiscreteScheduler": Family(kind="pairs", scaled=True, anchor="slope"),
-    "LMSDiscreteScheduler": Family(scaled=True),
-    "KDPM2DiscreteScheduler": Family(kind="pairs", scaled=True, anchor="slope"),
-    "KDPM2AncestralDiscreteScheduler": Family(kind="pairs", scaled=True, anchor="slope"),
+    "EulerDiscreteScheduler": _EULER,
+    "EulerAncestralDiscreteScheduler": dataclasses.replace(_EULER, draws="always"),
+    "HeunDiscreteScheduler": _HEUN,
+    "LMSDiscreteScheduler": Family(scaled=True, scales_input=True, options=("order",)),
+    "KDPM2DiscreteScheduler": _HEUN,
+    "KDPM2AncestralDiscreteScheduler": _HEUN,
     "FlowMatchEulerDiscreteScheduler": Family(result="output", draws="always", wide_noise=True),
-    "EDMEulerScheduler": Family(result="output"),
-    "EDMDPMSolverMultistepScheduler": Family(draws="always"),
+    "EDMEulerScheduler": Family(scales_input=True, result="output"),
+    "EDMDPMSolverMultistepScheduler": Family(scales_input=True, draws="always"),
+    "DEISMultistepScheduler": Family(),
+    "FlowMatchHeunDiscreteScheduler": Family(kind="pairs", result="output", anchor="slope"),
+    "FlowMatchLCMScheduler": Family(result="output", draws="always", wide_noise=True),
+    "LTXEulerAncestralRFScheduler": Family(result="sample", wide_noise=True),
+    "SASolverScheduler": Family(draws="always", result="sample", anchor="x0"),
+    "LCMScheduler": Family(kind="indices"),
+    "TCDScheduler": Family(kind="indices", options=("eta",)),
+    "CMStochasticIterativeScheduler": Family(scales_input=True, draws="always"),
+    "CogVideoXDDIMScheduler": Family(kind="timesteps"),
 }
 
+NOT_FUSED = {
+    "UnCLIPScheduler": "its step is told where it goes by each call",
+    "CogVideoXDPMScheduler": "its step takes and gives the estimate of the call before",
+    "SCMScheduler": "its angles are none of the kinds of calls that are followed here",
+    "CosineDPMSolverMultistepScheduler": "its noise comes from a Brownian tree",
+}
+"""Schedulers with a sampler here whose step's interface is another."""
 
-def output_class(step: Any) -> tuple[type[Any], bool]:
-    """What a scheduler's ``step`` returns by its annotation, and whether x0 is part of it."""
+
+def output_class(step: Any) -> tuple[type[Any], str | None]:
+    """What a scheduler's ``step`` returns by its annotation, and the name of its second part."""
     annotation = inspect.signature(step).return_annotation
     found = next(c for c in typing.get_args(annotation) if dataclasses.is_dataclass(c))
     assert isinstance(found, type)
-    return found, any(f.name == "pred_original_sample" for f in dataclasses.fields(found))
+    names = [field.name for field in dataclasses.fields(found)]
+    return found, names[1] if len(names) > 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -42,3 +43,20 @@ def learned_noise(z: torch.Tensor, v: torch.Tensor, row: list[float]) -> torch.T
     share = (v.to(z.dtype) + 1.0) / 2.0
     log_variance = share * row[col.LOG_BETA] + (1.0 - share) * row[col.LOG_BETA_TILDE]
     return (torch.exp(0.5 * log_variance) * z).contiguous()
+
+
+def before_noise(x: torch.Tensor, z: torch.Tensor | None, row: list[float]) -> torch.Tensor:
+    """What LCM and TCD give beside the next sample: that before noise, at its own level.
+
+    With s the deviation of the noise, that level's signal and noise are as many times larger as
+    1 is than the root of 1 - s².
+
+    Args:
+        x: The next sample.
+        z: Its noise; None where there is none.
+        row: The table's row.
+    """
+    if z is None:
+        return x.clone()
+    s = row[col.S]
+    return ((x - s * z) / math.sqrt(1.0 - s * s)).to(x.dtype)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from revstep.engine.errors import ArgumentError
-from revstep.export.compat.plan import Options
+from revstep.export.compat.plan import CLIPPED, Options
 
 NOT_IN_ROWS = {
     "s_churn": "it adds noise before a call that diffusers made already; take DDIM with eta, or an "
@@ -18,19 +18,21 @@ WITHOUT_CHURN = ("s_tmin", "s_tmax", "s_noise")
 ORDERS = (1, 2, 3, 4)
 
 
-def step_options(names: Iterable[str], given: dict[str, Any]) -> Options:
+def step_options(
+    counting: tuple[str, ...], defaults: Mapping[str, Any], given: dict[str, Any]
+) -> Options:
     """The options of a ``step`` that rows depend on.
 
     Args:
-        names: Those that the scheduler's own step takes.
+        counting: Their names.
+        defaults: All that the scheduler's own step takes beside the tensors, and its defaults.
         given: What the caller gave.
 
     Raises:
         ArgumentError: One that no row has.
         TypeError: One that the scheduler doesn't have either.
     """
-    names = tuple(names)
-    if unknown := [name for name in given if name not in names]:
+    if unknown := [name for name in given if name not in defaults]:
         raise TypeError(f"step() got an unexpected keyword argument {unknown[0]!r}")
     for name, reason in NOT_IN_ROWS.items():
         value = given.get(name)
@@ -41,16 +43,13 @@ def step_options(names: Iterable[str], given: dict[str, Any]) -> Options:
                 "scheduler",
                 name,
             )
-    if "eta" in names:
-        clipped = bool(given.get("use_clipped_model_output"))
-        return (("clipped", clipped), ("eta", float(given.get("eta") or 0.0)))
-    if "order" in names:
-        order = given.get("order", ORDERS[-1])
-        if order not in ORDERS:
-            raise ArgumentError(
-                f"order={order!r} is refused: a row reads the slopes of at most three earlier "
-                "calls. Use 1, 2, 3 or 4",
-                "order",
-            )
-        return (("order", int(order)),)
-    return ()
+    found = {name: given.get(name, defaults[name]) for name in counting}
+    if "order" in found and found["order"] not in ORDERS:
+        raise ArgumentError(
+            f"order={found['order']!r} is refused: a row reads the slopes of at most three earlier "
+            "calls. Use 1, 2, 3 or 4",
+            "order",
+        )
+    if CLIPPED in found:  # pipelines give None for it
+        found[CLIPPED] = bool(found[CLIPPED])
+    return tuple(found.items())

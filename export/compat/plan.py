@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.program.samplers import DDIM, LMS, PNDM, BaseSampler, DPMSolverPP2S, UniPC
+from revstep.engine.program.samplers import (
+    DDIM,
+    LMS,
+    PNDM,
+    TCD,
+    BaseSampler,
+    Consistency,
+    DPMSolverPP2S,
+    SASolver,
+    UniPC,
+)
 from revstep.engine.program.samplers.dpm_solver import FEW_STEPS
 from revstep.engine.program.steps import Steps
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.compat.calls import (
     Process,
+    by_index,
     by_level,
     by_timestep,
     in_pairs,
@@ -26,6 +37,7 @@ from revstep.export.compat.walks import PLMS, LMSFrom, Over
 from revstep.kernels import columns as col
 
 Options = tuple[tuple[str, Any], ...]
+CLIPPED = "use_clipped_model_output"
 INTO_STATE = [col.C_M, col.C_0, col.H_1, col.H_2, col.H_3, col.S]
 
 
@@ -81,19 +93,23 @@ def make_plan(
     if family.kind in ("timesteps", "plms"):
         assert timesteps is not None
         steps = by_timestep(scheduler, timesteps)
-        if isinstance(sampler, DDIM):
-            sampler = DDIM(eta=given["eta"], epsilon="rederive" if given["clipped"] else "keep")
+        if isinstance(sampler, DDIM) and given:
+            sampler = DDIM(eta=given["eta"], epsilon="rederive" if given[CLIPPED] else "keep")
         if isinstance(sampler, PNDM):
             sampler = _plms(scheduler, timesteps)
+    elif family.kind == "indices":
+        steps = by_index(scheduler, begin, to_clean=not isinstance(sampler, TCD))
+        if isinstance(sampler, TCD):
+            sampler = dataclasses.replace(sampler, gamma=given["eta"])
     elif family.kind == "pairs":
         steps = in_pairs(scheduler, process, begin)
     else:
         steps = by_level(scheduler, process, begin)
     parts = _from_the_middle(sampler, steps, scheduler, begin, given)
     programs = [_program(part, over, spec) for part, over in parts]
-    noisy = getattr(sampler, "eta", 0.0) > 0.0 or getattr(
-        scheduler.config, "stochastic_sampling", False
-    )
+    noisy = isinstance(sampler, Consistency | SASolver) or getattr(sampler, "eta", 0.0) > 0.0
+    if isinstance(sampler, Consistency) and family.scales_input:
+        noisy = len(scheduler.timesteps) > 1  # consistency models' own
     rows = [_scaled(program) if family.scaled else program.rows for program in programs]
     points = [point for program in programs for point in program.points[:-1]]
     table = np.vstack([*(r[:-1] for r in rows[:-1]), rows[-1]])
@@ -154,7 +170,7 @@ def _from_the_middle(
         if begin % 2 and len(steps) > 1:  # the first call has lost the one before it
             return [(sampler, steps[:1]), (sampler, steps[1:])]
         return [(sampler, steps)]
-    if hasattr(sampler, "lower_order_final"):
+    if hasattr(sampler, "lower_order_final") and not isinstance(sampler, SASolver):
         few = sampler.lower_order_final and len(scheduler.timesteps) < FEW_STEPS
         sampler = dataclasses.replace(sampler, lower_order_final=few)  # type: ignore[type-var]
     return [(sampler, steps)]
@@ -170,6 +186,8 @@ def _anchors(
         for number in range(count):
             if isinstance(sampler, UniPC):
                 anchored = number > 0 and number - 1 not in sampler.disable_corrector
+            elif isinstance(sampler, SASolver):
+                anchored = number > 0 and sampler.corrector > 0
             elif isinstance(sampler, PNDM):
                 anchored = number == 1
             elif isinstance(sampler, DPMSolverPP2S):

@@ -37,7 +37,7 @@ class Rows:
         self.plan = plan
         self.numbers: list[list[float]] = plan.rows.tolist()
         self.stores = bool(plan.rows[:, col.STORE].max() >= 0)
-        self._native = backend() == "native"
+        self._native = backend() == "native" and not _crowded(plan)
         self.restart()
 
     def restart(self) -> None:
@@ -71,7 +71,8 @@ class Rows:
             z: Standard normal noise, where the row draws it.
             dtype: Of the result.
             want_x0: Whether the estimate of the clean sample is wanted, too.
-            copy: A second place for the next state, of x's shape and that dtype.
+            copy: A second place for the next state, of x's shape, which is not rounded: float32,
+                or of a wider dtype.
 
         Returns:
             The next state, in memory of its own, and x0, float32 from the kernel; or None.
@@ -103,10 +104,10 @@ class Rows:
                 0 if x0 is None else x0.data_ptr(),
             )
             return out, x0
-        out, x0 = self._by_operations(number, x, m, z, dtype, want_x0)
+        wide, x0 = self._by_operations(number, x, m, z, want_x0)
         if copy is not None:
-            copy.copy_(out.detach())
-        return out, x0
+            copy.copy_(wide.detach())
+        return wide.to(dtype), x0
 
     def _kernel(self, x: torch.Tensor, dtype: torch.dtype) -> Any:
         """The kernel's ``run`` for a state and a dtype; None where there is none."""
@@ -150,10 +151,9 @@ class Rows:
         x: torch.Tensor,
         m: torch.Tensor,
         z: torch.Tensor | None,
-        dtype: torch.dtype,
         want_x0: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``run`` by PyTorch's operations, in float32, or float64 for a float64 state."""
+        """``run`` by PyTorch's operations, not rounded: float32, or float64 for a float64 state."""
         r = self.numbers[number]
         wide = torch.float64 if torch.float64 in (x.dtype, m.dtype) else torch.float32
         x, m = x.to(wide), m.to(wide)
@@ -168,7 +168,7 @@ class Rows:
                 int(r[col.STORE]),
                 _sum([(r[col.K_X], x), (r[col.K_M], m), (r[col.K_0], x0), *past], x),
             )
-        return out.to(dtype), x0
+        return out, x0
 
     def estimate(self, number: int, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
         """x0 of a row, by PyTorch's operations."""
@@ -189,6 +189,13 @@ class Rows:
             self._history = [None if h is None else h.clone() for h in self._history]
             self._kernels, self._bound, self._shape = {}, [], None
         self._history[into] = q
+
+
+def _crowded(plan: Plan) -> bool:
+    """Whether a row that draws noise uses the third history, whose place the noise takes."""
+    noisy = plan.rows[plan.rows[:, col.S] != 0.0]
+    third = (noisy[:, [col.H_3, col.KH_3]] != 0.0).any() or (noisy[:, col.STORE] == 2.0).any()
+    return bool(third)
 
 
 def _sum(terms: list[tuple[float, torch.Tensor | None]], like: torch.Tensor) -> torch.Tensor:

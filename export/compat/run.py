@@ -122,32 +122,35 @@ class Run:
         There the row's x is what the call before left; of a sample that the caller changed since,
         only x0 or the slope counts, which the output is changed for.
         """
-        kind, made = self.plan.anchors[number], dtype
+        kind, wide = self.plan.anchors[number], torch.float32
+        if dtype is torch.float64:
+            wide = dtype
         changed, given, output, beside = False, x, m, 0.0
         if kind is not None and not self._unchanged(x):
             assert self._state is not None
-            changed, made = True, torch.float64 if dtype is torch.float64 else torch.float32
+            changed, given, output, x = True, x.to(wide), m.to(wide), self._state
             row = self.rows.numbers[number]
-            given, output, x = x.to(made), m.to(made), self._state.to(made)
             share = {"x0": row[col.P_X], "slope": row[col.P_X] - 1.0, "output": 0.0}[kind]
             if kind == "slope" and row[col.C_0]:  # of a clipped x0, (x - x0) / sigma
                 share, beside = row[col.P_X], -row[col.C_0]
             m = torch.add(output, given - x, alpha=share / row[col.P_M])
-        elif x.dtype is not torch.float32 and dtype is not torch.float64:
-            x = x.float()
+        elif x.dtype is not wide:
+            x = x.to(wide)
         following = number + 1
         goes_on = following < len(self.plan.anchors) and self.plan.anchors[following] is not None
-        room = self._room(x, dtype) if goes_on else None
-        want_x0 = self._gives_x0 and not changed
-        out, x0 = self.rows.run(number, x, m, z, made, want_x0, None if changed else room)
+        room = self._room(x) if goes_on else None
         if changed:
-            out = torch.add(out, given - x, alpha=beside).to(dtype)
+            out, x0 = self.rows.run(number, x, m, z, wide, False)
+            out = torch.add(out, given - x, alpha=beside)
             x0 = self.rows.estimate(number, given, output) if self._gives_x0 else None
             if room is not None:
                 room.copy_(out.detach())
+            out = out.to(dtype)
+        else:
+            out, x0 = self.rows.run(number, x, m, z, dtype, self._gives_x0, room)
         self.next = following
-        self._last = out if goes_on else None
-        if goes_on:
+        self._last = out if goes_on and dtype is wide else None  # a rounded one is a changed one
+        if self._last is not None:
             self._version = None if out.is_inference() else out._version
         if x0 is None or x0.dtype is dtype:
             return out, x0
@@ -161,10 +164,10 @@ class Run:
             return self._state is not None and torch.equal(x, self._state)
         return x._version == self._version
 
-    def _room(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    def _room(self, x: torch.Tensor) -> torch.Tensor:
         """Where the next state is kept beside the caller's; ``x`` may be what is kept now."""
         room = self._state
-        if room is None or room is x or room.shape != x.shape or room.dtype is not dtype:
-            room = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+        if room is None or room is x or room.shape != x.shape or room.dtype is not x.dtype:
+            room = torch.empty_like(x, memory_format=torch.contiguous_format)
             self._state = room
         return room

@@ -33,7 +33,8 @@ class Runs:
     def counted(self, scheduler: Any, options: Options) -> Run:
         """A run from the scheduler's ``_step_index`` on."""
         begin = scheduler._step_index
-        return self._run(scheduler, begin, None, tuple(scheduler.sigmas.tolist()), options)
+        by = scheduler.timesteps if self._family.kind == "indices" else scheduler.sigmas
+        return self._run(scheduler, begin, None, tuple(by.tolist()), options)
 
     def at(self, scheduler: Any, timestep: Any, options: Options) -> Run:
         """A run that begins at a timestep; any of DDIM's and DDPM's is part of one over all."""

@@ -11,11 +11,12 @@ from revstep.engine.program.samplers import BaseSampler
 from revstep.export.compat.classes import as_it_is, class_of, diffusers_library
 from revstep.export.compat.counterpart import counterpart
 from revstep.export.compat.family import Family
-from revstep.export.compat.noise import draw_noise, learned_noise
+from revstep.export.compat.noise import before_noise, draw_noise, learned_noise
 from revstep.export.compat.options import step_options
 from revstep.export.compat.run import Run
 from revstep.export.compat.runs import Runs
 
+X0 = "pred_original_sample"
 LEARNED = ("learned", "learned_range")
 EPSILON_CHANNELS = 3  # what diffusers' multistep solver takes of an output with a variance
 
@@ -39,8 +40,8 @@ class RevstepScheduler:
 
     _family: Family  # of the class made, as the next four
     _output: type[Any]
-    _gives_x0: bool
-    _names: tuple[str, ...]
+    _beside: str | None  # the second part of what a step gives
+    _defaults: dict[str, Any]
     _counts: bool  # whether calls go by their number, not by the timestep
     _runs: Runs | None = None
     _read: Any = None  # the config that they are for: some schedulers change theirs
@@ -48,7 +49,7 @@ class RevstepScheduler:
     _given: dict[str, Any] = {}  # noqa: RUF012  (replaced, never changed)
     _splits: bool = False
     _step_index: int | None = None
-    num_inference_steps: int | None
+    _began: bool = False
 
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> Any:
@@ -116,7 +117,7 @@ class RevstepScheduler:
     def set_timesteps(self, *args: Any, **options: Any) -> None:
         """The original's: a new run."""
         super().set_timesteps(*args, **options)  # type: ignore[misc]
-        self._run = None
+        self._run, self._began = None, True
 
     def _scale_model_input(self, sample: torch.Tensor, timestep: Any) -> torch.Tensor:
         """The original's: the sample times a number of the call."""
@@ -146,7 +147,7 @@ class RevstepScheduler:
                 timesteps.
         """
         if more:
-            named = dict(zip(self._names, more, strict=False))
+            named = dict(zip(self._defaults, more, strict=False))
             named = {"generator": generator, "return_dict": return_dict, **options, **named}
             named.setdefault("variance_noise", variance_noise)
             return self.step(model_output, timestep, sample, **named)
@@ -176,11 +177,11 @@ class RevstepScheduler:
         out, x0 = run.step(number, sample, model_output, z)
         if self._counts:
             self._step_index += 1  # type: ignore[operator]
-        if not return_dict:
-            return (out, x0) if self._gives_x0 else (out,)
-        if self._gives_x0:
-            return self._output(prev_sample=out, pred_original_sample=x0)
-        return self._output(prev_sample=out)
+        if self._beside is None:
+            return self._output(prev_sample=out) if return_dict else (out,)
+        if x0 is None:
+            x0 = before_noise(out, z, run.rows.numbers[number])
+        return self._output(out, x0) if return_dict else (out, x0)
 
     def _settle(self) -> Runs:
         """Finds what the config means; before the first step, or when it is made from a config."""
@@ -188,7 +189,7 @@ class RevstepScheduler:
         variance = self.config.get("variance_type")  # type: ignore[attr-defined]
         self._splits = variance in LEARNED
         self._read = self.config  # type: ignore[attr-defined]
-        self._runs = Runs(self._family, spec, sampler, gives_x0=self._gives_x0)
+        self._runs = Runs(self._family, spec, sampler, gives_x0=self._beside == X0)
         return self._runs
 
     @property
@@ -198,11 +199,11 @@ class RevstepScheduler:
 
     def _start(self, timestep: Any, given: dict[str, Any]) -> Run:
         """The run that a call begins, or goes on with under options that say the same."""
-        options = step_options(self._names, given)
+        options = step_options(self._family.options, self._defaults, given)
         runs = self._runs
         if runs is None or self._read is not self.config:  # type: ignore[attr-defined]
             runs = self._settle()
-        if self.num_inference_steps is None and not hasattr(self, "previous_timestep"):
+        if not self._began and not hasattr(self, "previous_timestep"):
             raise ProgramError(
                 f"set_timesteps(steps) comes before the first step of {type(self).__name__}"
             )

@@ -125,7 +125,7 @@ class Rows {
     buffers.x0 = reinterpret_cast<float*>(x0);
     const revstep::Between given = {
         reinterpret_cast<const float*>(from), reinterpret_cast<void*>(to),
-        reinterpret_cast<void*>(copy), reinterpret_cast<const float*>(z)};
+        reinterpret_cast<float*>(copy), reinterpret_cast<const float*>(z)};
     return ::run(b_.elements,
                  [&] { return revstep::row_between(buffers, given, step_.chosen()); });
   }

@@ -178,16 +178,18 @@ bool row_between(const Buffers& buf, const Between& given, const Isa& isa) {
   RowTask task = decode(buf, 0);
   if (task.next[6] != 0) {
     if (!given.z) throw std::invalid_argument("the row draws noise; none was given");
-    if (task.next[5] != 0) throw std::invalid_argument("a row with noise reads the third history");
+    if (task.next[5] != 0 || task.stored[5] != 0 || task.slot == 2) {
+      throw std::invalid_argument("a row with noise needs the place of the third history");
+    }
     task.history[2] = const_cast<float*>(given.z);
     task.next[5] = task.next[6];
     task.next[6] = 0;
   }
   const bool narrow = task.dtype != Dtype::f32;
   task.from = given.from;
-  task.x = narrow ? nullptr : static_cast<float*>(given.to);
+  task.x = narrow ? given.copy : static_cast<float*>(given.to);
   task.net[0] = narrow ? given.to : given.copy;
-  task.net[1] = narrow ? given.copy : nullptr;
+  task.net[1] = nullptr;
   task.c_in = 1;
   return isa.row(task);
 }

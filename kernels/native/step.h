@@ -52,7 +52,7 @@ bool fused_step(const Buffers& buffers, const Isa& isa);  // whether it met a no
 struct Between {
   const float* from;  // the state
   void* to;           // the next state, of the network's dtype
-  void* copy;         // a second place for it, or null
+  float* copy;        // a second place for it, or null
   const float* z;     // the noise, in the place of the third history; null where none is drawn
 };
 

@@ -30,15 +30,15 @@ def test_a_row_is_the_references(dtype, D, make_step):
         state = buf.x.copy()
         history = [q.copy() for q in buf.history]
         kernel = RowKernel(buf.table, history, D, dtype)
-        to, copy = np.empty((2, 1, D), dtype)
-        x0 = np.empty((1, D), np.float32)
+        to = np.empty((1, D), dtype)
+        copy, x0 = np.empty((2, 1, D), np.float32)
         met = kernel.run(row, *map(address, (state, output, to, copy, None, x0)))
 
         buf.counter[:] = 0
         reference.begin_step(buf)
         assert reference.fused_step(buf) == met
         want = buf.x if dtype == np.float32 else network_from_float32(buf.x, np.dtype(dtype))
-        for got, wanted in ((to, want), (copy, want), (x0, buf.x0)):
+        for got, wanted in ((to, want), (copy, buf.x), (x0, buf.x0)):
             same_bits(got, wanted)
         for got, wanted in zip(history, buf.history, strict=True):
             same_bits(got, wanted)
@@ -76,9 +76,10 @@ def test_a_row_that_can_not_run_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             RowKernel(table, arrays[:1], 4, np.float32).run(0, *places, 0, 0)
-    noisy = RowKernel(active(S=1.0, H_3=1.0), arrays, 4, np.float32)
-    with pytest.raises(ValueError, match="reads the third history"):
-        noisy.run(0, *places, address(state), 0)
+    for column in ({"H_3": 1.0}, {"KH_3": 1.0, "STORE": 0.0}, {"STORE": 2.0}):
+        noisy = RowKernel(active(S=1.0, **column), arrays, 4, np.float32)
+        with pytest.raises(ValueError, match="place of the third history"):
+            noisy.run(0, *places, address(state), 0)
     with pytest.raises(ValueError, match="inactive"):
         noisy.run(1, *places, 0, 0)
     with pytest.raises(ValueError, match="current of slot 0 is 7"):

@@ -10,7 +10,9 @@ SHAPE = (2, 4, 6, 5)
 
 def outputs(count, shape=SHAPE, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator).to(dtype) for _ in range(count)]
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype) for _ in range(count)
+    ]
 
 
 def takes(scheduler, name):

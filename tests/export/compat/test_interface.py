@@ -163,6 +163,8 @@ def test_what_has_no_row_is_refused_when_it_is_made():
         fused("DPMSolverSinglestepScheduler", solver_order=3)
     with pytest.raises(ProgramError, match="RePaintScheduler has no fused step; those that have"):
         fused("RePaintScheduler")
+    with pytest.raises(ProgramError, match=r"UnCLIPScheduler has no fused step: its step is told"):
+        fused("UnCLIPScheduler")
     with pytest.raises(TypeError, match=r"takes a scheduler of diffusers.*got dict"):
         RevstepScheduler.from_scheduler({})
     with pytest.raises(ArgumentError, match="doesn't say of which scheduler it is"):
