@@ -93,7 +93,7 @@ STAGES = (
 def said(error: Exception) -> str:
     """What an error says, in one line, without this machine's folders."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    text = re.sub(r"(/[\w.+-]+)+/([\w.+-]+)", r"\2", text)
+    text = re.sub(r"(?<![\w])(/[\w.+-]+)+/([\w.+-]+)", r"\2", text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 

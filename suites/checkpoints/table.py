@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from revstep.bench.rows import read_rows
+from suites.checkpoints.kinds import all_kinds
 from suites.checkpoints.stages import STAGES
 from suites.cpu.table import last_rows
 from suites.tables import NOTHING, block_of, fill, line, table
@@ -52,17 +53,26 @@ def machine_line(rows: Sequence[Row]) -> str:
     return "".join(f"{where}\n" for where in dict.fromkeys(found)) or NOTHING
 
 
+def left_list(rows: Sequence[Row]) -> str:
+    """The kinds without a row."""
+    left = [k.name for k in all_kinds() if k.name not in {row["name"] for row in rows}]
+    return f"Not measured yet: {'; '.join(left)}.\n" if left else ""
+
+
 BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
     "kinds": kinds_table,
     "notes": notes_list,
     "against": against_list,
     "machine": machine_line,
+    "left": left_list,
 }
 
 
 def filled(text: str, rows: Sequence[Row]) -> str:
-    """A page with its tables made of the rows: see ``fill``."""
-    return fill(text, BLOCK, BLOCKS, rows)
+    """A page with its tables made of the rows, in the order of the kinds: see ``fill``."""
+    names = [kind.name for kind in all_kinds()]
+    known = sorted((r for r in rows if r["name"] in names), key=lambda r: names.index(r["name"]))
+    return fill(text, BLOCK, BLOCKS, known)
 
 
 def _notes(rows: Sequence[Row]) -> dict[str, int]:
