@@ -122,6 +122,7 @@ function asked() {
     guidance: Number(get("guidance").value || 1),
     stream: true,
     previews: Math.ceil(steps / 20),
+    output: model().image ? "png" : "json",
   };
   if (get("seed").value !== "") body.seed = Number(get("seed").value);
   if (get("grid").value !== "") body.grid = get("grid").value;

@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_of_its_field(client, asked, argument, said):
     assert re.search(said, error["message"])
 
 
-def test_the_page_has_a_field_for_the_prompt(engine):
+def test_the_page_has_a_field_for_the_prompt_and_shows_decoded_pictures(engine):
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -87,7 +87,7 @@ def test_the_page_has_a_field_for_the_prompt(engine):
         sent = []
         page.on("request", lambda request: sent.append(request.post_data_json or {}))
         page.get_by_role("button", name="Sample").click()
-        page.wait_for_selector("img")
+        page.wait_for_selector("#picture")
         assert [one["prompt"] for one in sent if "prompt" in one] == ["a red house"]
         assert not page.locator("[data-condition]").count()
         browser.close()

@@ -42,7 +42,7 @@ def test_models_say_what_can_be_asked(serve, service):
     label, seen = other["conditions"]
     assert label == {
         "name": "label", "dtype": "int64", "shape": [], "has_null": True, "null": 3.0,
-        "min": 0, "max": 3,
+        "encoded": False, "min": 0, "max": 3,
     }  # fmt: skip
     assert (seen["shape"], seen["has_null"], seen["null"], seen["max"]) == ([3], False, None, None)
 
