@@ -511,7 +511,7 @@ def test_a_bundle_that_is_replaced_changes_nothing_for_a_running_service(
 # What came before.
 
 
-@pytest.mark.parametrize("name", ["decode", "guidance"])
+@pytest.mark.parametrize("name", ["guidance"])
 def test_none_is_refused_by_a_service_whatever_came_before(name, alone):
     with service_of() as service:
         with pytest.raises((TypeError, ValueError)) as refused:
