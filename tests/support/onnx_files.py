@@ -57,6 +57,7 @@ def write_denoiser(
     opset=17,
     extra_output=False,
     twice=False,
+    baked=False,
     mixes_rows=False,
     random=False,
     external=False,
@@ -66,7 +67,7 @@ def write_denoiser(
     """Writes the network above as a file with these names, shapes, dtypes and opset.
 
     ``rows=None`` leaves the axis of rows out; ``dtype`` is that of the weights and of what is
-    computed.
+    computed; ``baked`` fixes the rows, or the one time for all, inside.
     """
     size = ("H", "W") if free_size else (SIZE, SIZE)
     inner = (*size, CHANNELS) if channels_last else (CHANNELS, *size)
@@ -115,7 +116,8 @@ def write_denoiser(
         b = add("Add", b, add("MatMul", c, constant(w["lift"], "lift")))
     if random:
         b = add("Add", b, add("RandomNormalLike", b))
-    b = add("Reshape", b, constant(np.array([-1, CHANNELS, 1, 1])))
+    inside = rows if isinstance(rows, int) and baked else 1 if baked else -1
+    b = add("Reshape", b, constant(np.array([inside, CHANNELS, 1, 1])))
     mix = constant(w["mix"].T.reshape(CHANNELS, CHANNELS, 1, 1).copy(), "mix")
     h = add("Tanh", add("Add", add("Conv", x, mix), b))
     out = add("Sub", h, add("Mul", x, constant(np.array(0.1, w["mix"].dtype))))

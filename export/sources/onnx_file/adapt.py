@@ -18,6 +18,7 @@ from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.passes import unique_names
 from revstep.export.precision.types import INLINE, save_graph
 from revstep.export.sources.onnx_file.ports import DTYPES, OnnxFile
+from revstep.export.sources.onnx_file.spread import spread
 from revstep.export.sources.onnx_file.widen import widen
 from revstep.export.sources.onnx_file.wiring import Feed, Wiring
 
@@ -153,6 +154,8 @@ def _feed(
                 chain.add("Reshape", np.array([1], np.int64))
             chain.add("Gather", np.array(0, np.int64), axis=0)
     old.replace_all_uses_with(chain.value, replace_graph_outputs=True)
+    if feed.spread is not None:
+        spread(graph, chain.value, feed.spread)
     return new
 
 

@@ -57,8 +57,9 @@ def export_onnx(
     of 16 bits become float32, which the precisions reduce again, and the parity bounds are then
     those of 16 bits. Opsets below 18 are raised.
 
-    A file whose time is one number for all rows gives a bundle of one row a call, for rows may be
-    at different times.
+    Where a file fixes its batch, or its time is one number for all rows, which may be at different
+    times, the graph is changed to take any number of rows, and a time of each. Where that doesn't
+    give every row what the file gives it, the bundle's calls have the file's rows.
 
     Args:
         file: The ONNX file, with its external data beside it.
@@ -181,16 +182,16 @@ class _Job:
 
         self.stages.start(CHECKING)
         original = self._original()
-        graph = self._graph("fp32")
+        graph, limits = self._graph("fp32"), self._limits()
         self.stages.start(ADAPTING)
-        opset, adapted = self._adapt(graph, runs=original is not None)
         if original is None:
+            opset, adapted = self._adapt(graph, runs=False)
             check_rows(adapted, f"{self.file.path} in float32")
-        network = original or adapted
-        limits = self._limits()
-        parity = self._reference(network)
-        self._compare(adapted, parity, limits["fp32"])
-        spec = limited(self.spec, graph, functools.partial(takes, adapted))
+            parity = self._reference(adapted)
+        else:
+            parity = self._reference(original)
+            opset, adapted = self._held(graph, parity, limits["fp32"])
+        spec = limited(adapted.spec, graph, functools.partial(takes, adapted))
         self.stages.advance(ADAPTING, GRAPH_UNITS)
         np.savez(self.work / PARITY, **parity)
         targets = {p: self._graph(p) for p in self.precisions if p != "fp32"}
@@ -236,6 +237,40 @@ class _Job:
         check_rows(network, what)
         self.stages.advance(CHECKING)
         return network
+
+    def _held(self, graph: Path, parity: Mapping[str, Any], limit: Bounds) -> tuple[int, Denoiser]:
+        """Writes the float32 graph, of any rows where it can be; raises where it isn't the file.
+
+        A batch that the file fixes is freed, and one time for all rows is spread over them, if
+        every row then gets what the file gives it.
+        """
+        from revstep.export.precision.convert import remove_graph
+        from revstep.export.sources.onnx_file.checks import check_rows
+
+        wanted, wider = self.wiring.wanted, self.wiring.wider()
+        if wanted is not None and wider is not None:
+            spec = dataclasses.replace(self.spec, batch=wanted)
+            job = dataclasses.replace(self, spec=spec, wiring=wider)
+            try:
+                opset, adapted = job._adapt(graph, runs=True)
+                check_rows(adapted, f"{self.file.path} with its rows freed")
+                self._compare(adapted, parity, limit)
+            except ExportError as error:
+                remove_graph(graph)
+                taken = f"{self.file.path} takes {self.wiring.batch} rows a call"
+                why = f"{self.wiring.why_fixed}, and its graph holds for no other number"
+                if self.wiring.must:
+                    raise ExportError(
+                        f"{taken} ({why}), and the spec says batch = {list(wanted)}: leave batch "
+                        "out, or write the file with a free batch"
+                    ) from error
+                logger.warning("%s, and so does the bundle: %s", taken, why)
+                logger.debug("freed, it said: %s", error)
+            else:
+                return opset, adapted
+        opset, adapted = self._adapt(graph, runs=True)
+        self._compare(adapted, parity, limit)
+        return opset, adapted
 
     def _adapt(self, graph: Path, *, runs: bool) -> tuple[int, Denoiser]:
         """Writes the float32 graph; its opset, and it as a network.

@@ -49,7 +49,10 @@ def fit(
         spec = spec_of(_completed(file, values, names))
         wiring = wire(file, spec, names)
         own_batch = "batch" in values
-    return _with_batch(file, spec, wiring, own_batch), names, wiring
+    narrow = _with_batch(file, spec, wiring, own_batch)
+    if narrow.batch != spec.batch:
+        wiring = dataclasses.replace(wiring, wanted=spec.batch, must=own_batch)
+    return narrow, names, wiring
 
 
 def _completed(file: OnnxFile, values: Values, names: Names) -> Values:
@@ -111,7 +114,7 @@ def _with_batch(file: OnnxFile, spec: DenoiserSpec, wiring: Wiring, own: bool) -
     if wiring.batch is None:
         return spec
     taken = (wiring.batch, wiring.batch)
-    if own and spec.batch != taken:
+    if own and spec.batch != taken and wiring.wider() is None:
         why = wiring.why_fixed
         raise ExportError(
             f"{file.path} takes {wiring.batch} rows a call ({why}), and the spec says "

@@ -27,6 +27,8 @@ class Feed:
         inner: The file's axes, without rows.
         rows: Whether the file's first axis is the rows; else it takes one row a call.
         order: The transposition of revstep's axes (rows, *shape) that comes first, or None.
+        spread: The axes of length 1 that the file has in place of rows, of one number for all rows
+            that is fed one of each row; None: it is fed what it takes.
         scale: The file is fed scale * value + shift, a whole number where it takes integers.
         shift: As above.
     """
@@ -40,6 +42,7 @@ class Feed:
     order: tuple[int, ...] | None = None
     scale: float = 1.0
     shift: float = 0.0
+    spread: int | None = None
 
     def values(self, value: Array) -> Array:
         """What the file is fed for revstep's values (rows, *shape); one row where it takes one."""
@@ -99,6 +102,8 @@ class Wiring:
         result: The output.
         batch: The rows of every call, where the file fixes them; None: any number.
         why_fixed: What fixes them.
+        wanted: The rows to try to free the graph for, where the file fixes them; None: none.
+        must: Whether the spec asks for those itself.
     """
 
     feeds: tuple[Feed, ...]
@@ -106,6 +111,21 @@ class Wiring:
     result: Result
     batch: int | None = None
     why_fixed: str = ""
+    wanted: tuple[int, int] | None = None
+    must: bool = False
+
+    def wider(self) -> Wiring | None:
+        """The wiring of any number of rows, one number for all spread over them; None: no such."""
+        shared = [feed for feed in self.feeds if not feed.rows]
+        if self.batch is None or not self.feeds[0].rows or any(feed.shape for feed in shared):
+            return None
+        feeds = tuple(
+            feed
+            if feed.rows
+            else dataclasses.replace(feed, rows=True, inner=(), spread=len(feed.inner))
+            for feed in self.feeds
+        )
+        return dataclasses.replace(self, feeds=feeds, batch=None, why_fixed="")
 
 
 def agree(dims: Dims, shape: tuple[int, ...]) -> bool:

@@ -80,7 +80,7 @@ def test_where_it_comes_from_is_in_the_manifest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "time_shape", "batch"),
+    ("rows", "time_shape", "baked"),
     [
         ("B", ("B",), (1, 64)),
         ("B", ("B", 1), (1, 64)),
@@ -88,6 +88,7 @@ def test_where_it_comes_from_is_in_the_manifest(tmp_path):
         ("B", ("other",), (1, 64)),
         ("B", (), (1, 1)),
         ("B", (1,), (1, 1)),
+        ("B", (1, 1), (1, 1)),
         (1, (1,), (1, 1)),
         (1, (1, 1), (1, 1)),
         (1, (), (1, 1)),
@@ -96,13 +97,44 @@ def test_where_it_comes_from_is_in_the_manifest(tmp_path):
         (None, (1,), (1, 1)),
     ],
 )
-def test_times_and_batches_of_every_shape(tmp_path, rows, time_shape, batch):
-    values = spec(shape=[2, 4, 4])
-    bundle = made(tmp_path, values, rows=rows, time_shape=time_shape)
-    assert bundle.spec.batch == batch
-    agrees(bundle)
-    lone = revstep.load(bundle.path).sample(2, steps=3, seed=4).x
-    assert np.isfinite(lone).all()
+def test_times_and_batches_of_every_shape(tmp_path, rows, time_shape, baked):
+    """Rows that only the inputs fix are freed, and one time for all is spread over them."""
+    free = rows == "B" and "B" in time_shape
+    for fixed in (False, True):
+        folder = tmp_path / str(fixed)
+        folder.mkdir()
+        form = {"rows": rows, "time_shape": time_shape, "baked": fixed and baked != (1, 64)}
+        bundle = made(folder, spec(shape=[2, 4, 4]), **form)
+        assert bundle.spec.batch == (baked if fixed or rows is None or free else (1, 64))
+        agrees(bundle)
+        assert np.isfinite(revstep.load(bundle.path).sample(2, steps=3, seed=4).x).all()
+
+
+def test_a_batch_that_is_asked_for_stays(tmp_path):
+    fixed = {"rows": 3, "time_shape": (3,)}
+    assert made(tmp_path, spec(batch=[3, 3]), **fixed).spec.batch == (3, 3)
+    (tmp_path / "free").mkdir()
+    assert made(tmp_path / "free", spec(batch=[2, 8]), **fixed).spec.batch == (2, 8)
+
+
+def test_guided_samples_are_the_same_whatever_rows_a_call_takes(tmp_path):
+    label = {"name": "label", "classes": 5, "null": 4}
+    values = spec(shape=[2, 4, 4], conditions=[label], sampler="heun")
+    samples = []
+    for rows, time_shape, baked in (
+        ("B", ("B",), False), ("B", (), False), (1, (1,), False), (3, (3,), True),
+    ):  # fmt: skip
+        folder = tmp_path / str(len(samples))
+        folder.mkdir()
+        form = {"rows": rows, "time_shape": time_shape, "baked": baked, "label_shape": (rows,)}
+        bundle = made(folder, values, label="label", **form)
+        engine = revstep.load(bundle.path)
+        assert engine.spec.sampler.name == "heun"
+        drawn = engine.sample(4, steps=3, seed=2, conditions={"label": [0, 1, 2, 3]}, guidance=2.5)
+        samples.append(drawn.x)
+    assert samples[0].std() > 0.05
+    for other in samples[1:]:
+        np.testing.assert_allclose(other, samples[0], atol=2e-5)
 
 
 @pytest.mark.parametrize("time_dtype", ["float32", "float16", "float64", "int64", "int32"])
@@ -332,7 +364,7 @@ def test_it_compiles_like_any_other(tmp_path):
     ("form", "values"),
     [
         ({}, {}),
-        ({"rows": 3, "time_shape": (3,)}, {}),
+        ({"rows": 3, "time_shape": (3,), "baked": True}, {}),
         ({"time_shape": ()}, {}),
         ({"rows": None, "time_shape": ()}, {}),
         ({"channels_last": True}, names(state={"name": "noisy", "channels_last": True})),
