@@ -22,7 +22,7 @@ def level_point(process: Process, sigma: float, time: float) -> Point:
     if process == "edm":
         return Point(t=time, time=time, alpha=1.0, sigma=sigma, level=sigma)
     if process == "flow":
-        return Point(t=sigma, time=time, alpha=1.0 - sigma, sigma=sigma, level=sigma)
+        return Point(t=sigma, time=time, alpha=1.0 - sigma, sigma=sigma, index=time, level=sigma)
     alpha = 1.0 / math.hypot(1.0, sigma)
     return Point(t=time, time=time, alpha=alpha, sigma=sigma * alpha, index=time, level=sigma)
 
