@@ -36,7 +36,7 @@ def cases() -> Iterator[Case]:
     second = SecondTime(kind="sigma")
     ve, edm = VESchedule(sigma_max=20.0), VESchedule.edm(sigma_min=0.02)
     processes: list[tuple[Schedule, str]] = [(FlowSchedule(), p) for p in OF_A_FLOW]
-    processes += [*((ve, p) for p in OF_LEVELS), (edm, "edm")]
+    processes += [*((ve, p) for p in OF_LEVELS), (edm, "edm"), (edm, "edm_v")]
     for (schedule, prediction), gamma, steps in itertools.product(processes, GAMMAS, (1, 3, 12)):
         fields = {"second_time": second, "fractions": True}
         spec = spec_for(schedule, prediction, grid="linspace", **fields)
