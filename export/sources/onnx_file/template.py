@@ -56,7 +56,6 @@ def _top(file: OnnxFile, found: Guesses) -> Iterator[str]:
     time = next((p for p in file.inputs if p.name == found.of(TIME)), None)
     inner = own_axes(state, time) if state is not None else ()
     shape = ", ".join(map(str, inner)) or "3, 64, 64"
-    yield '# sampler = "heun"  # ? what it is drawn with where nobody names one; ddim by default'
     if state is not None and inner and all(isinstance(d, int) for d in inner):
         yield f"shape = [{shape}]  # of one sample, without the batch"
     else:
@@ -72,6 +71,7 @@ def _top(file: OnnxFile, found: Guesses) -> Iterator[str]:
     yield "# value_range = [-1.0, 1.0]  # ? the data's range, for pictures and for clipping"
     yield "# clip = true  # ? whether its sampler clips the estimate to that range"
     yield '# grid = "trailing"  # ? where the network is called: trailing, leading, karras, ...'
+    yield '# sampler = "heun"  # ? what it is drawn with where nobody names one; ddim by default'
     if state is not None and inner != state.dims and isinstance((state.dims or ("",))[0], int):
         assert state.dims
         yield f"# The file takes {state.dims[0]} rows a call; batch follows from that."
