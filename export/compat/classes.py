@@ -58,6 +58,7 @@ def class_of(base: type[Any], name: str) -> type[Any]:
         "_output": output,
         "_beside": beside,
         "_defaults": {parameter.name: parameter.default for parameter in beyond},
+        "_follows": family.kind == "plms",
         "_counts": family.kind in ("indices", "levels", "pairs"),
     }
     for method in METHODS:

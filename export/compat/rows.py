@@ -19,6 +19,7 @@ from revstep.kernels import columns as col
 from revstep.kernels.row_kernel import RowKernel
 
 HISTORY = 3
+Tensor, float32, empty_like = torch.Tensor, torch.float32, torch.empty_like  # found sooner
 KERNEL_DTYPES = {
     torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.uint16,
 }  # fmt: skip
@@ -81,19 +82,22 @@ class Rows:
             ArgumentError: Another shape than at the run's first call.
         """
         if (
-            x.dtype is torch.float32
+            x.dtype is float32
             and m.dtype is dtype
             and x.is_cpu
             and m.is_cpu
             and x.is_contiguous()
             and m.is_contiguous()
             and x.shape == m.shape
-            and type(x) is type(m) is torch.Tensor
+            and type(x) is type(m) is Tensor
             and not ((x.requires_grad or m.requires_grad) and torch.is_grad_enabled())
-            and (kernel := self._kernel(x, dtype)) is not None
+            and (
+                kernel := (x.shape == self._shape and self._kernels.get(dtype))
+                or self._kernel(x, dtype)
+            )
         ):
-            out = torch.empty_like(m)
-            x0 = torch.empty_like(x) if want_x0 else None
+            out = empty_like(m)
+            x0 = empty_like(x) if want_x0 else None
             kernel(
                 number,
                 x.data_ptr(),

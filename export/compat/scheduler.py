@@ -43,6 +43,7 @@ class RevstepScheduler:
     _beside: str | None  # the second part of what a step gives
     _defaults: dict[str, Any]
     _counts: bool  # whether calls go by their number, not by the timestep
+    _follows: bool  # whether by the timestep and those before it
     _runs: Runs | None = None
     _read: Any = None  # the config that they are for: some schedulers change theirs
     _run: Run | None = None
@@ -159,7 +160,7 @@ class RevstepScheduler:
             number = self._step_index - run.begin  # type: ignore[operator]
             if number != run.next or number >= len(run.draws):
                 run.number(self._step_index)  # type: ignore[arg-type]
-        elif self._family.kind == "plms":
+        elif self._follows:
             run, number = self._followed(run, int(timestep))
         elif (number := run.where.get(t := int(timestep))) is None:
             run = self._runs.at(self, t, run.options)  # type: ignore[union-attr]

@@ -45,6 +45,8 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "DPM-Solver++ 2S": ("DPMSolverSinglestepScheduler", {**SD, "lower_order_final": True}),
     "UniPC": ("UniPCMultistepScheduler", SD),
+    "DEIS": ("DEISMultistepScheduler", {**SD, "solver_order": 3}),
+    "SA-Solver": ("SASolverScheduler", SD),
     "flow-matching Euler": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
     "EDM Euler": ("EDMEulerScheduler", {}),
 }
