@@ -93,7 +93,8 @@ class HeldAtForks:
 
     def _after(self) -> None:
         self._open.set()
-        self._forking.release()
+        if self._forking.locked():  # not where it was made while another thread forked
+            self._forking.release()
 
     def _in_child(self) -> None:
         self._forking = threading.Lock()

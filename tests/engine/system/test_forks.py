@@ -293,6 +293,24 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), *seen)
     assert lines == ["0 call ended came later"]
 
 
+def test_what_is_made_while_another_fork_is_under_way_says_nothing_of_it():
+    """As where a library's own thread forks while its import goes on here."""
+    lines = _run("""
+import sys
+from revstep.engine.system.forks import HeldAtForks
+made, said = [], []
+sys.unraisablehook = said.append
+os.register_at_fork(before=lambda: made.append(HeldAtForks()))
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+os.waitpid(pid, 0)
+with made[0].call():
+    print(len(made), [str(one.exc_value) for one in said])
+""")
+    assert lines == ["1 []"]
+
+
 def test_a_pool_that_another_thread_holds_is_free_after_a_fork():
     from networks import NumpyDenoiser, gaussian_epsilon
 
