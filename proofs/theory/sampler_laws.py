@@ -97,10 +97,6 @@ def _cases() -> Iterator[Law]:
     yield Law("dpmpp_2s_sde")
     yield Law("dpmpp_2m_sde")
     yield Law("dpmpp_3m_sde")
-    yield Law("cogvideox_dpm")
-    yield Law("sa_solver", {"tau": 1.0, "low": 0.0, "high": 999.0})
-    yield Law("sa_solver", {"predictor": 3, "corrector": 4, "tau": 0.7})
-    yield Law("flow_euler_ancestral", process="flow")
     yield Law("reverse_sde")
     yield Law("predictor_corrector", order=None)
     yield Law("langevin", order=None, process="ve", grid="exponential", steps=(8, 60, 500))
@@ -109,6 +105,10 @@ def _cases() -> Iterator[Law]:
     yield Law("consistency", process="ve", grid="karras", **few)  # type: ignore[arg-type]
     yield Law("lcm", grid=None, **few)  # type: ignore[arg-type]
     yield Law("tcd", {"gamma": 1.0}, grid=None, **few)  # type: ignore[arg-type]
+    yield Law("cogvideox_dpm")
+    yield Law("sa_solver", {"tau": 1.0, "low": 0.0, "high": 999.0})
+    yield Law("sa_solver", {"predictor": 3, "corrector": 4, "tau": 0.7})
+    yield Law("flow_euler_ancestral", process="flow")
 
 
 CASES = tuple(_cases())

@@ -20,7 +20,7 @@ from revstep.engine.spec.second_time import SecondTime
 
 MEANINGS = ("end", "length")
 GAMMAS = (0.0, 0.3, 1.0)
-OF_A_FLOW = ("average_velocity", "jump", "flow", "v_prediction")
+OF_A_FLOW = ("average_velocity", "jump", "flow", "v_prediction", "edm_v")
 OF_LEVELS = ("epsilon", "sample", "score", "mean", "jump")
 
 

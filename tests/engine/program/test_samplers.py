@@ -25,13 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 CASES = all_cases()
 PAGE = Path(__file__).parents[3] / "docs" / "samplers.md"
 ALL = {*PREDICTIONS, "edm"}
-NO_EDM = {
-    "lcm",
-    "flow_euler",
-    "flow_heun",
-    "flow_euler_ancestral",
-    "cogvideox_dpm",
-}  # of VP's coordinates, or of a flow
+NO_EDM = {"lcm", "flow_euler", "flow_heun", "flow_euler_ancestral"}  # of VP, or of a flow
 TWO_TIMES = {"average_velocity", "jump"}
 
 logging.getLogger("diffusers").setLevel(logging.ERROR)
