@@ -17,6 +17,8 @@ pytest.importorskip("tokenizers")
 
 import pipelines  # noqa: E402
 
+from revstep.kernels.noise import STREAM_KNOWN, normals  # noqa: E402
+
 PROMPTS = ["a red fox in the snow, oil on canvas", "the cat at night"]
 NEGATIVE = ["blurry", "text, watermark"]
 STEPS = 4
@@ -44,6 +46,13 @@ def pair(pipeline_folder, pipeline_bundle):
 def noise_of(spec):
     shape = (len(PROMPTS), *spec.shape)
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+
+def kept_noise(spec, n, step):
+    """The noise of the known pixels after a step, of the seeds 0 to n - 1."""
+    count = int(np.prod(spec.shape))
+    rows = [normals(seed, step, STREAM_KNOWN, count).astype(np.float32) for seed in range(n)]
+    return torch.from_numpy(np.reshape(rows, (n, *spec.shape)))
 
 
 def draw(pipeline, unpack=lambda x: x, **arguments):
@@ -139,6 +148,36 @@ def test_a_picture_is_changed_as_the_image_to_image_pipeline_changes_it(pair):
     samples = engine.sample(
         prompt=PROMPTS, start=start, strength=0.5, steps=6, guidance=3.0, noise=noise.numpy(),
         sampler="ddim", compat="diffusers",
+    )  # fmt: skip
+    assert_same(samples, *wanted)
+
+
+def test_a_picture_is_filled_as_the_inpainting_pipeline_fills_it(pair, monkeypatch):
+    """The pipeline has one noise for what it keeps, revstep one a step, which it is given here."""
+    engine, pipeline = pair("stable_diffusion", diffusers.StableDiffusionPipeline)
+    pipeline = diffusers.StableDiffusionInpaintPipeline(
+        **pipeline.components, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    scheduler = diffusers.DDIMScheduler.from_config(
+        pipeline.scheduler.config, **OWN["DDIMScheduler"]
+    )
+    pipeline.scheduler = scheduler
+    side, n = pipelines.PIXELS, len(PROMPTS)
+    known = engine.sample(prompt=PROMPTS, steps=2, seed=1).pil()
+    keep = np.zeros((side, side), np.float32)
+    keep[10:40, : side // 2] = 1.0
+    draws = (kept_noise(engine.spec, n, step) for step in range(STEPS))
+    own = scheduler.add_noise
+    monkeypatch.setattr(scheduler, "add_noise", lambda x, _, t: own(x, next(draws), t))
+    noise = noise_of(engine.spec)
+    wanted = draw(
+        pipeline, prompt=PROMPTS, image=known, mask_image=torch.from_numpy(1 - keep)[None, None],
+        height=side, width=side, strength=1.0, guidance_scale=3.0, latents=torch.from_numpy(noise),
+    )  # fmt: skip
+    samples = engine.sample(
+        prompt=PROMPTS, known=known, mask=keep, steps=STEPS, guidance=3.0, noise=noise,
+        seed=range(n), sampler="ddim", compat="diffusers",
     )  # fmt: skip
     assert_same(samples, *wanted)
 
