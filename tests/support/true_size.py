@@ -57,7 +57,7 @@ def peak():
 
 
 def main(path):
-    module = Called(network())
+    module = Called(network()).eval()
     weights = 4 * sum(p.numel() for p in module.parameters())
     spec = revstep.DenoiserSpec(
         shape=SHAPE, prediction="epsilon", time=revstep.TimeInput(fractions=True), batch=(1, 1),
