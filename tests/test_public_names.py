@@ -9,6 +9,7 @@ import typing
 import pytest
 
 import revstep
+import revstep.compat
 import revstep.export
 
 NAMES = {
@@ -47,6 +48,7 @@ NAMES = {
         load_diffusers load_diffusers_checkpoint load_factory make_parity read_scheduler
         reversed_flow score_spec suggest_specs
     """,
+    "revstep.compat": "RevstepScheduler",
 }
 NO_HOME = {  # types in signatures that no user writes
     "Argument": "inside the text of an error",
@@ -54,6 +56,7 @@ NO_HOME = {  # types in signatures that no user writes
     "Encode": "inside a PreparedRun",
     "Encoders": "inside an Engine",
     "CudaKeywords": "deprecated arguments",
+    "Family": "inside a RevstepScheduler",
     "JobTiming": "what a Job gives",
     "Lane": "inside a Runtime",
     "LanePool": "inside a Runtime",
@@ -62,6 +65,8 @@ NO_HOME = {  # types in signatures that no user writes
     "OneLane": "inside a Runtime",
     "ProgressStream": "what Service.stream gives",
     "RequestArguments": "of a Request, as keywords",
+    "Run": "inside a RevstepScheduler; not samplers.Run",
+    "Runs": "inside a RevstepScheduler",
     "Stepping": "of samplers' compat, which takes a name",
     "Submission": "of Service.submit, as keywords",
     "Symbol": "inside a Vector",
@@ -116,6 +121,18 @@ def test_lazy_names_are_what_type_checkers_see(module):
     assert set(checked) == set(module.HOMES)
     for name, value in checked.items():
         assert getattr(module, name) is value
+
+
+def test_what_is_of_torch_comes_with_torch(monkeypatch):
+    pytest.importorskip("torch")
+    assert revstep.compat.RevstepScheduler.__module__ == "revstep.export.compat.scheduler"
+    with pytest.raises(AttributeError, match="no attribute 'Scheduler'"):
+        revstep.compat.Scheduler  # noqa: B018
+    monkeypatch.delitem(sys.modules, "revstep.export.compat.scheduler")
+    monkeypatch.delattr(sys.modules["revstep.export.compat"], "scheduler")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"revstep.compat needs torch: pip install"):
+        revstep.compat.RevstepScheduler  # noqa: B018
 
 
 def _parts(value):

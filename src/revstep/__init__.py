@@ -38,6 +38,7 @@ Namespaces
     revstep.schedules                       VPSchedule, VESchedule, FlowSchedule, ...
     revstep.errors                          RevstepError and its subclasses; ArgumentError
     revstep.export (import it explicitly)   export_module, export_diffusers, compile_bundle, ...
+    revstep.compat (import it explicitly)   RevstepScheduler: a diffusers pipeline with this step
 
 ``help(revstep.Engine.sample)`` and the like say more; the command line is ``revstep --help``.
 """
