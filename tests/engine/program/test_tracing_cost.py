@@ -11,7 +11,7 @@ from revstep.engine.program.table import build_program
 from revstep.samplers import SAMPLERS
 from revstep.schedules import FlowSchedule
 
-NAMES = [name for name in SAMPLERS if name != "lcm"]  # which has its own number of steps
+NAMES = [name for name in SAMPLERS if name not in ("lcm", "tcd")]  # they have steps of their own
 
 
 def _calls(name, steps):
