@@ -10,6 +10,7 @@
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+cd "$dir"   # away from folders that would be imported
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q transformers==5.24.0
 HF_HUB_DISABLE_TELEMETRY=1 "$dir/venv/bin/python" -W ignore - "$dir" <<'PY'
