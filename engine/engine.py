@@ -17,7 +17,7 @@ from revstep.engine.checks import check_whole
 from revstep.engine.encoding.requests import Plan, RequestEncoder
 from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
-from revstep.engine.parts.encoders import Encoders
+from revstep.engine.parts.encoders import NONE, Encoders, Given
 from revstep.engine.parts.pictures import LatentEncoder
 from revstep.engine.program.guidance import GuidanceWeight
 from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
@@ -261,7 +261,7 @@ class Engine:
             decode=decode, trace_x0=trace_x0,
         )  # fmt: skip
         watch = Watch(self._advice, progress, on_step, cancel)
-        request = self._encoder.encode(request)
+        request, _ = self._encode(request, batch_size)
         batch = batch_of(self.spec, request)
         run = self._prepared(request, batch, batch_size)
         if request.trace_x0 is not None and request.trace_x0 is not False:
@@ -364,9 +364,10 @@ class Engine:
         if request.trace_x0 is not None and request.trace_x0 is not False:
             text = "trace_x0 follows a run's steps: leave it out of a request that is prepared"
             raise ArgumentError(text, "trace_x0")
-        request = self._encoder.encode(request)
+        request, given = self._encode(request, batch_size)
         batch = batch_of(self.spec, request)
-        run = self._prepared(with_own_values(request), batch, batch_size)
+        own = tuple({k: v.copy() for k, v in half.items()} for half in given)
+        run = self._prepared(with_own_values(request), batch, batch_size, (own[0], own[1]))
         run.warm_up()
         return run
 
@@ -415,7 +416,7 @@ class Engine:
         form: tuple[Any, ...] | None = None
         given = arguments.get
         if self._encoder.always or any(given(name) is not None for name in RAW):
-            return self._resolved(self._encoder.encode(Request.of(n, **arguments)))
+            return self._resolved(self._encode(Request.of(n, **arguments))[0])
         if given("start") is None and given("mask") is None and given("known") is None:
             # what is left out is not the None that a caller gives
             form = (n, type(n), *(pair for name in FORM for pair in _typed(given(name, ...))))
@@ -423,7 +424,7 @@ class Engine:
                 seed, conditions = arguments.get("seed"), arguments.get("conditions")
                 nulls, noise = arguments.get("null_conditions"), arguments.get("noise")
                 return run, self._batch(run, seed, conditions, nulls, noise)
-        request = self._encoder.encode(Request.of(n, **arguments))
+        request, _ = self._encode(Request.of(n, **arguments))
         run, batch = self._resolved(request)
         hashed = type(n) is int and type(given("guidance", 1.0)) in (float, int)
         if form is not None and hashed and _is_fixed(request):
@@ -454,6 +455,16 @@ class Engine:
         run, batch = self._resolved(plan.placeholders())
         return run, batch, partial(self._encoded, plan, batch)
 
+    def _encode(self, request: Request, batch_size: int | None = None) -> tuple[Request, Given]:
+        """The request with what encoders make, and their inputs; all else is checked before."""
+        if not self._encoder.concerns(request):
+            return request, NONE
+        plan = self._encoder.plan(request)
+        if plan:
+            instead = plan.placeholders()
+            self._prepared(instead, batch_of(self.spec, instead), batch_size)
+        return plan.run(), plan.encoding.given
+
     def _encoded(self, plan: Plan, like: Batch) -> Batch:
         request = dataclasses.replace(plan.run(), n=like.n, seed=tuple(map(int, like.seeds)))
         return batch_of(self.spec, request)
@@ -472,8 +483,10 @@ class Engine:
         """Network rows of every call, if it is ``reproducible``; None: as many as needed."""
         return self._fixed_rows
 
-    def _prepared(self, request: Request, batch: Batch, batch_size: int | None) -> PreparedRun:
-        """The run of a request, with its program."""
+    def _prepared(
+        self, request: Request, batch: Batch, batch_size: int | None, given: Given = NONE
+    ) -> PreparedRun:
+        """The run of a request, with its program; ``given`` are the inputs of its encoders."""
         request = with_sampler(self.spec, request)
         arguments = program_arguments(self.spec, request)
         program = (self._program if _is_fixed(request) else self._build)(**arguments)
@@ -488,6 +501,7 @@ class Engine:
             watch=Watch(self._advice),
             decode=self._decoder if request.decode else None,
             encode=self._encoder,
+            given=given,
         )
 
     def encode(

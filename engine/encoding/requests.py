@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.errors import ArgumentError
-from revstep.engine.parts.encoders import Encoders, Encoding, Raw
+from revstep.engine.parts.encoders import NONE, Encoders, Encoding, Given, Raw
 from revstep.engine.parts.pictures import LatentEncoder
 from revstep.engine.runtime.request import RAW, Request
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.encoder import Tokenizer
 
 NOTHING: dict[str, Any] = dict.fromkeys(RAW)
 STATES = ("start", "known")
@@ -52,21 +53,20 @@ class RequestEncoder:
             ArgumentTypeError, ArgumentError: As ``Engine.sample``.
         """
         check_size(self._spec, request)
-        conditions, nulls = request.conditions or {}, request.null_conditions or {}
         raw = Raw(
             inputs=request.inputs,
             null_inputs=request.null_inputs,
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
-            given=conditions,
-            given_null=nulls,
+            given=_held(request.conditions),
+            given_null=_held(request.null_conditions),
             guided=bool(np.any(np.asarray(request.guidance) != 1.0)),
         )
-        pictures = [
-            name for name in STATES
-            if self.pictures is not None and self.pictures.takes(getattr(request, name))
-        ]  # fmt: skip
-        return Plan(request, self.encoders.plan(raw), self.pictures, tuple(pictures))
+        pictures = {
+            name: self.pictures.pixels(value, name) for name in STATES
+            if self.pictures is not None and self.pictures.takes(value := getattr(request, name))
+        }  # fmt: skip
+        return Plan(request, self.encoders.plan(raw), self.pictures, pictures)
 
     def encode(self, request: Request) -> Request:
         """The request, encoded; raises as ``Engine.sample``."""
@@ -79,18 +79,20 @@ class RequestEncoder:
         return self.encoders.given(Raw(inputs=inputs, prompt=prompt)).run()[0]
 
     def given(
-        self, raw: Mapping[str, Any], *, guided: bool
+        self, raw: Mapping[str, Any], before: Given = NONE, *, guided: bool
     ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         """The conditions and null conditions of what is given, and no others.
 
         Args:
-            raw: ``inputs``, ``null_inputs``, ``prompt`` and ``negative_prompt``, or None for each.
+            raw: ``inputs``, ``null_inputs``, ``prompt`` and ``negative_prompt``, or None for each;
+                and the names ``given`` and ``given_null``, which are not to be encoded too.
+            before: Inputs that an encoder has where only others of its inputs are given.
             guided: Whether null conditions are needed.
 
         Raises:
             ArgumentTypeError, ArgumentError, NonFiniteError: As ``Engine.sample``.
         """
-        return self.encoders.given(Raw(**raw, guided=guided)).run()
+        return self.encoders.given(Raw(**raw, guided=guided), before).run()
 
     def _states(self, request: Request) -> list[ArrayLike | None]:
         return [getattr(request, name) for name in STATES]
@@ -104,13 +106,13 @@ class Plan:
         request: As it was asked.
         encoding: What the encoders make.
         pictures: The picture encoder.
-        states: Which of its arguments are pictures.
+        states: Those of its arguments that are pictures, as that encoder takes them.
     """
 
     request: Request
     encoding: Encoding
     pictures: LatentEncoder | None
-    states: tuple[str, ...]
+    states: Mapping[str, NDArray[np.float32]]
 
     def __bool__(self) -> bool:
         """Whether a network has to run."""
@@ -118,7 +120,7 @@ class Plan:
 
     def placeholders(self) -> Request:
         """The request with valid values of the right shapes in the place of what is to come."""
-        latents = {name: self._shape(getattr(self.request, name)) for name in self.states}
+        latents = {name: self._pictures.blank(value) for name, value in self.states.items()}
         return self._request(self.encoding.placeholders(), latents)
 
     def run(self) -> Request:
@@ -128,23 +130,21 @@ class Plan:
             NonFiniteError: NaN or infinity.
             BackendError: A network failed.
         """
-        latents = {}
-        for name in self.states:
-            assert self.pictures is not None
-            latents[name] = self.pictures(getattr(self.request, name), name)
+        latents = {name: self._pictures.latents(v, name) for name, v in self.states.items()}
         return self._request(self.encoding.run(), latents)
 
-    def _shape(self, pictures: Any) -> NDArray[np.float32]:
+    @property
+    def _pictures(self) -> LatentEncoder:
         assert self.pictures is not None
-        return self.pictures.blank(pictures)
+        return self.pictures
 
     def _request(self, made: tuple[dict[str, Any], dict[str, Any]], latents: Any) -> Request:
         request, (conditions, nulls) = self.request, made
         changed = {**NOTHING, **latents}
-        if conditions:
-            changed["conditions"] = {**(request.conditions or {}), **conditions}
+        if conditions:  # an encoder may give more of them than are missing
+            changed["conditions"] = {**conditions, **_held(request.conditions)}
         if nulls:
-            changed["null_conditions"] = {**(request.null_conditions or {}), **nulls}
+            changed["null_conditions"] = {**nulls, **_held(request.null_conditions)}
         if self.pictures is not None and request.mask is not None:
             changed["mask"] = self.pictures.mask(request.mask)
         return dataclasses.replace(request, **changed)
@@ -178,5 +178,10 @@ def _size(shape: tuple[int, ...], request: Request) -> str:
     return f"{request.height or shape[-2]}x{request.width or shape[-1]}"
 
 
-def _none(file: str) -> Never:
-    raise AssertionError(f"no encoder names {file}")
+def _held(conditions: Mapping[str, ArrayLike] | None) -> dict[str, ArrayLike]:
+    """Those that are given: None is as if the name was left out."""
+    return {name: value for name, value in (conditions or {}).items() if value is not None}
+
+
+def _none(tokenizer: Tokenizer) -> Never:
+    raise AssertionError(f"no encoder names {tokenizer.file}")

@@ -17,6 +17,7 @@ from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_opt
 from revstep.engine.parts.encoders import Encoders
 from revstep.engine.runtime.runtime import cuda_runtime, host_runtime
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.encoder import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -161,10 +162,10 @@ def _encoders(
         allowed = "a torch.nn.Module"
         check_type(modules[encoder.name], f"encoder {encoder.name!r}", torch.nn.Module, allowed)
 
-    def tokenizer(file: str) -> Never:
+    def tokenizer(of: Tokenizer) -> Never:
         raise ArgumentError(
             "a live module has no tokenizer: give token ids in inputs=, or export it with its "
-            f"{file}",
+            f"{of.file}",
             "prompt",
         )
 

@@ -14,7 +14,7 @@ from revstep.engine.parts.encoders import Encoders, Network
 from revstep.engine.parts.network import encoder_network, picture_network
 from revstep.engine.parts.pictures import LatentEncoder
 from revstep.engine.parts.tokenizer import PromptTokenizer
-from revstep.engine.spec.encoder import Encoder
+from revstep.engine.spec.encoder import Encoder, Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ def open_encoders(
     """The bundle's encoders, if it has any; where they run as ``open_decoder``.
 
     Raises:
-        BackendError: One can't be opened, or text needs ``tokenizers``, which is not installed.
+        BackendError: One can't be opened.
     """
     spec = bundle.spec
     if not spec.encoders:
@@ -81,11 +81,10 @@ def open_encoders(
         )
 
     networks = {e.name: opened(e) for e in spec.encoders}
-    tokenizers = {t.file: t for e in spec.encoders for t in e.tokenizers}
 
     @functools.cache  # only who has a prompt needs the library
-    def tokenizer(file: str) -> PromptTokenizer:
-        return PromptTokenizer(bundle.path / file, tokenizers[file])
+    def tokenizer(of: Tokenizer) -> PromptTokenizer:
+        return PromptTokenizer(bundle.path / of.file, of)
 
     return Encoders(spec, networks, tokenizer, keep=keep, alone=alone)
 

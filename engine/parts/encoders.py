@@ -16,13 +16,19 @@ from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 from revstep.engine.parts.kept import KeptEncodings
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.encoder import Encoder
+from revstep.engine.spec.encoder import Encoder, Tokenizer
 from revstep.engine.spec.parts import Condition
 
 Arrays = dict[str, NDArray[Any]]
 
+Given = tuple[Arrays, Arrays]
+"""Inputs of both halves by name, (rows, *shape), or (*shape) of one value for all samples."""
+
 Network = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
 """An encoder's inputs by name, (rows, *shape) each, to its outputs, (rows, *shape) each."""
+
+
+NONE: Given = ({}, {})
 
 
 class Tokenize(Protocol):
@@ -74,7 +80,7 @@ class Encoders:
     Args:
         spec: The denoiser's spec.
         networks: By the encoders' names.
-        tokenizer: Gives the tokenizer of a file's name.
+        tokenizer: Gives what runs a tokenizer of the spec.
         keep: How many encodings are kept by the content of their inputs; 0: none.
         alone: Whether each row is encoded in a call of its own, so that its bits don't depend on
             others.
@@ -84,7 +90,7 @@ class Encoders:
         self,
         spec: DenoiserSpec,
         networks: Mapping[str, Network],
-        tokenizer: Callable[[str], Tokenize],
+        tokenizer: Callable[[Tokenizer], Tokenize],
         *,
         keep: int = 0,
         alone: bool = False,
@@ -96,44 +102,59 @@ class Encoders:
         self._inputs = {c.name: (e, c) for e in spec.encoders for c in e.inputs}
         self._nulls: dict[str, Arrays] = {}
 
-    def plan(self, raw: Raw) -> Encoding:
+    def plan(self, raw: Raw, before: Given = NONE) -> Encoding:
         """What a request has encoded, its inputs checked and its prompts tokenised.
+
+        Args:
+            raw: What it says.
+            before: Inputs that an encoder has where the request gives only others of its inputs.
 
         Raises:
             ArgumentTypeError, ArgumentError: An unknown name, or a value that its input can't have.
         """
-        given = self._given(raw.inputs, raw.prompt, "inputs", "prompt")
-        nulls = self._given(raw.null_inputs, raw.negative_prompt, "null_inputs", "negative_prompt")
-        for name in given:
-            if twice := sorted(set(self._inputs[name][0].conditions) & set(raw.given)):
-                raise ArgumentError(
-                    f"the condition {twice[0]!r} is given, and {name!r}, of which an encoder makes "
-                    "it; leave one out",
-                    "inputs",
-                )
-        half: list[Piece] = []
-        other: list[Piece] = []
-        for encoder in self._spec.encoders:
-            own = {c.name: given[c.name] for c in encoder.inputs if c.name in given}
-            missing = [c for c in encoder.conditions if c not in raw.given]
-            if own or (missing and self._must_encode(encoder, missing)):
-                half.append(self._piece(encoder, own, "inputs"))
-            if not raw.guided:
-                continue
-            own = {c.name: nulls[c.name] for c in encoder.inputs if c.name in nulls}
-            missing = [c for c in encoder.conditions if c not in raw.given_null]
-            if own or (missing and self._must_encode(encoder, missing)):
-                other.append(self._piece(encoder, own, "null_inputs"))
-        return Encoding(self, half, other)
+        given = (
+            self._given(raw.inputs, raw.prompt, "inputs", "prompt"),
+            self._given(raw.null_inputs, raw.negative_prompt, "null_inputs", "negative_prompt"),
+        )
+        self._refuse_twice(given[0], raw.given, "condition", "inputs")
+        self._refuse_twice(given[1], raw.given_null, "null condition", "null_inputs")
+        half = self._pieces(given[0], before[0], raw.given, "inputs")
+        other = self._pieces(given[1], before[1], raw.given_null, "null_inputs", raw.guided)
+        return Encoding(self, half, other, given)
 
-    def given(self, raw: Raw) -> Encoding:
+    def given(self, raw: Raw, before: Given = NONE) -> Encoding:
         """As ``plan``, of the encoders whose inputs are given; the others are left out."""
-        asked = self.plan(raw)
+        asked = self.plan(raw, before)
         half, null_half = (
             [piece for piece in pieces if piece.inputs is not None]
             for pieces in (asked.half, asked.null_half)
         )
-        return Encoding(self, half, null_half)
+        return Encoding(self, half, null_half, asked.given)
+
+    def _refuse_twice(self, given: Arrays, taken: Collection[str], kind: str, what: str) -> None:
+        for name in given:
+            if twice := sorted(set(self._inputs[name][0].conditions) & set(taken)):
+                raise ArgumentError(
+                    f"the {kind} {twice[0]!r} is given, and {name!r}, of which an encoder makes "
+                    "it; leave one out",
+                    what,
+                )
+
+    def _pieces(
+        self, given: Arrays, before: Arrays, taken: Collection[str], what: str, needed: bool = True
+    ) -> list[Piece]:
+        """What each encoder is to encode for one half; nothing where that isn't needed."""
+        found = []
+        for encoder in self._spec.encoders if needed else ():
+            names = [c.name for c in encoder.inputs]
+            own = {name: given[name] for name in names if name in given}
+            missing = [c for c in encoder.conditions if c not in taken]
+            if own:
+                own = {name: before[name] for name in names if name in before} | own
+            elif not missing or not self._must_encode(encoder, missing):
+                continue
+            found.append(self._piece(encoder, own, what))
+        return found
 
     def _must_encode(self, encoder: Encoder, missing: Sequence[str]) -> bool:
         """Whether null inputs stand in for conditions that have no null value of their own."""
@@ -207,7 +228,7 @@ class Encoders:
         tokens: Arrays = {}
         for encoder in self._spec.encoders:
             for t in encoder.tokenizers:
-                tokens |= self._tokenizer(t.file).encode(prompts)
+                tokens |= self._tokenizer(t).encode(prompts)
         if not tokens:
             raise ArgumentError(
                 f"{name} is text, and no encoder of this bundle takes any; its encoders take: "
@@ -287,11 +308,18 @@ class Encoders:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """What a request has encoded: the conditional half, and the unconditional one."""
+    """What a request has encoded: the conditional half, and the unconditional one.
+
+    Attributes:
+        encoders: The encoders.
+        half, null_half: What each has encoded.
+        given: The inputs that the request gives.
+    """
 
     encoders: Encoders
     half: Sequence[Piece]
     null_half: Sequence[Piece]
+    given: Given
 
     def __bool__(self) -> bool:
         return bool(self.half or self.null_half)

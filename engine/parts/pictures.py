@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,10 @@ class LatentEncoder:
             ArgumentTypeError, ArgumentError: Of another shape, or no numbers.
             NonFiniteError: The network gave NaN or infinity.
         """
-        pixels = self._pixels(pictures, what)
+        return self.latents(self.pixels(pictures, what), what)
+
+    def latents(self, pixels: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+        """Latents of what ``pixels`` gave; raises ``NonFiniteError``."""
         one = pixels.ndim == len(self.shape)
         rows = pixels[None] if one else pixels
         latents = (self._network(np.ascontiguousarray(rows)) - self._decoder.shift) * np.float32(
@@ -63,13 +66,9 @@ class LatentEncoder:
         is_bytes = getattr(value, "dtype", None) == np.uint8 and shape[-3:] == bytes_shape
         return bool(is_bytes) or (shape[-len(self.shape) :] == self.shape != self._latents)
 
-    def blank(self, pictures: object) -> NDArray[np.float32]:
+    def blank(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Latents of the shape that these pictures give, zeros."""
-        image = _is_image(pictures)
-        listed = isinstance(pictures, list | tuple) and any(map(_is_image, pictures))
-        one = image or (not listed and np.ndim(cast(Any, pictures)) == len(self.shape))
-        rows = () if one else (len(cast(Any, pictures)),)
-        return np.zeros((*rows, *self._latents), np.float32)
+        return np.zeros((*pixels.shape[: -len(self.shape)], *self._latents), np.float32)
 
     def mask(self, mask: Any) -> Any:
         """A mask of the pictures' size brought to the latents', by its nearest pixels."""
@@ -82,7 +81,12 @@ class LatentEncoder:
         rows, columns = (np.arange(n) * m // n for n, m in zip(small, size, strict=True))
         return array[..., rows[:, None], columns]
 
-    def _pixels(self, pictures: Any, what: str) -> NDArray[np.float32]:
+    def pixels(self, pictures: Any, what: str) -> NDArray[np.float32]:
+        """The pictures as the network takes them, with an axis for rows or without.
+
+        Raises:
+            ArgumentTypeError, ArgumentError: Of another shape, or no numbers.
+        """
         low, high = self._decoder.value_range
         if _is_image(pictures):
             pictures = self._bytes(pictures, what)

@@ -22,6 +22,7 @@ from revstep.engine.runtime.watch import Timing, Watch, X0Trace
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Conditions = dict[str, NDArray[Any]]
+Given = tuple[Conditions, Conditions]
 
 RAW = ("inputs", "null_inputs", "prompt", "negative_prompt")
 VALUES = (
@@ -39,7 +40,9 @@ class Encode(Protocol):
         """The request, with what encoders make of it."""
         ...
 
-    def given(self, raw: Mapping[str, Any], *, guided: bool) -> tuple[Conditions, Conditions]:
+    def given(
+        self, raw: Mapping[str, Any], before: Given, *, guided: bool
+    ) -> tuple[Conditions, Conditions]:
         """Conditions and null conditions of those of ``RAW`` that a call gives; no others."""
         ...
 
@@ -67,6 +70,7 @@ class PreparedRun:
         watch: What is said where the network's output is not finite.
         decode: Decodes final states (n, *shape); None: they are not decoded.
         encode: Makes conditions of a request's raw inputs, and latents of its pictures.
+        given: The raw inputs of both halves that were encoded.
     """
 
     def __init__(
@@ -82,12 +86,13 @@ class PreparedRun:
         watch: Watch,
         decode: Decode | None,
         encode: Encode,
+        given: Given = ({}, {}),
     ) -> None:
         self._runtime, self._spec = runtime, runtime.spec
         self._request, self._program = request, program
         self._batch_size, self._fixed_rows = batch_size, fixed_rows
         self._watch, self._decode, self._encode = watch, decode, encode
-        self._like = batch
+        self._like, self._given = batch, given
         self._size = samples_per_batch(self._spec, batch, batch_size, fixed_rows)
         asked = request.sampler
         self._sampler = asked if isinstance(asked, str) else repr(request.resolved_sampler)
@@ -119,8 +124,7 @@ class PreparedRun:
             guidance: As in ``Engine.sample``.
             conditions: Those that change, by name; others stay.
             null_conditions: Likewise.
-            inputs: Of the encoders: as in ``Engine.sample``; what they give changes those
-                conditions.
+            inputs: Those that change, by name; what their encoders give changes those conditions.
             null_inputs: Likewise, of the null conditions.
             prompt: Likewise.
             negative_prompt: Likewise.
@@ -138,13 +142,14 @@ class PreparedRun:
             raise _stays(unsupported)
         asked = self._request
         seed = asked.seed if seed is None else seed
+        own = {"given": conditions or (), "given_null": null_conditions or ()}
         conditions = _merged(asked.conditions, conditions, "conditions")
         null_conditions = _merged(asked.null_conditions, null_conditions, "null_conditions")
         given = (inputs, null_inputs, prompt, negative_prompt)
         if any(value is not None for value in given):
             raw = dict(zip(RAW, given, strict=True))
             guided = guidance is not None or len(self._like.guided) > 0
-            made, nulls = self._encode.given(raw, guided=guided)
+            made, nulls = self._encode.given({**raw, **own}, self._given, guided=guided)
             conditions = {**(conditions or asked.conditions or {}), **made}
             null_conditions = {**(null_conditions or asked.null_conditions or {}), **nulls}
         if guidance is start is mask is known is None:

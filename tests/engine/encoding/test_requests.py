@@ -275,3 +275,72 @@ def test_a_live_module_without_its_encoders_takes_conditions():
         engine.sample(inputs=observation(1))
     with pytest.raises(ValueError, match="has no encoder observer; did you mean 'observation'"):
         revstep.from_module(found.module, found.spec, encoders={"observer": found.module})
+
+
+def test_a_null_condition_is_given_or_encoded_not_both(reading):
+    null = reading.encode(prompt="dog")
+    with pytest.raises(ArgumentError, match="the null condition 'pooled' is given, and 'tokens'"):
+        reading.sample(prompt="a", negative_prompt="cat", null_conditions=null, guidance=2.0, **RUN)
+
+
+def test_a_condition_that_is_given_is_kept_where_its_encoder_must_give_another(reading):
+    empty = reading.encode(prompt="")
+    pooled = {"pooled": np.full(encoders.WIDTH, 3.0, np.float32)}
+    got = reading.sample(2, conditions=pooled, **RUN).x
+    np.testing.assert_array_equal(got, reading.sample(2, conditions=empty | pooled, **RUN).x)
+    assert not np.array_equal(got, reading.sample(2, conditions=empty, **RUN).x)
+
+
+def test_a_prepared_run_keeps_the_inputs_that_a_call_leaves_out(observing):
+    inputs, other = observation(2), observation(2, 5)
+    run = observing.prepare(inputs=inputs, **RUN)
+    want = observing.sample(inputs=inputs | {"state": other["state"]}, **RUN).x
+    np.testing.assert_array_equal(run(inputs={"state": other["state"]}).x, want)
+    context = observing.encode(inputs)
+    with pytest.raises(ArgumentError, match="leave one out"):
+        run(inputs={"state": other["state"]}, conditions=context)
+
+
+def test_nothing_is_encoded_for_what_cannot_run(observing_bundle):
+    engine = revstep.load(observing_bundle)
+    engine._encoder.encoders._networks["observation"] = lambda inputs: pytest.fail("encoded")
+    for wrong in ({"seed": [1, 2, 3]}, {"steps": 0}, {"sampler": "flow_map"}, {"guidance": 2.0}):
+        with pytest.raises((ValueError, revstep.errors.ProgramError)):
+            engine.sample(inputs=observation(2), **wrong)
+
+
+def test_two_encoders_may_share_a_tokenizers_file():
+    from revstep import Condition, Encoder, Tokenizer
+    from revstep.engine.parts.encoders import Encoders, Raw
+
+    class Words:
+        def __init__(self, spec):
+            self.spec = spec
+
+        def encode(self, prompts):
+            return {self.spec.ids: np.full((len(prompts), self.spec.length), 1, np.int64)}
+
+    made = tuple(
+        Encoder(
+            name=name,
+            inputs=(Condition(name=f"{name}_ids", shape=(k,), dtype="int64", null=0),),
+            conditions=(f"{name}_out",),
+            tokenizers=(Tokenizer(ids=f"{name}_ids", length=k, pad=0),),
+        )
+        for name, k in (("one", 2), ("two", 3))
+    )
+    spec = revstep.DenoiserSpec(
+        shape=(4,), schedule=revstep.schedules.VPSchedule(), prediction="epsilon", encoders=made,
+        conditions=tuple(Condition(name=f"{e.name}_out", shape=(2,)) for e in made),
+    )  # fmt: skip
+    found = Encoders(spec, {}, Words).plan(Raw(prompt="a"))
+    assert [list(piece.inputs) for piece in found.half] == [["one_ids"], ["two_ids"]]
+
+
+def test_pictures_of_a_wrong_size_are_refused_at_submit(reading):
+    image = pytest.importorskip("PIL.Image")
+    with (
+        revstep.Service(reading, warm_up=False) as service,
+        pytest.raises(ArgumentError, match="picture of 9 x 8"),
+    ):
+        service.submit(1, start=image.new("RGB", (9, 8)), prompt="a", **RUN)
