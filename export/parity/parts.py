@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from revstep.engine.backends.module.cast import copy_module
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.module.form import Form, find_form, in_eval_mode
@@ -55,6 +56,16 @@ def make_part_reference(
             "nothing was exported"
         )
     return arrays, limit
+
+
+def part_rounding(copy: torch.nn.Module, part: Part) -> float:
+    """How far the float32 module is from itself in float64, on the reference's first rows."""
+    inputs = [value[:2] for value in part.examples()]
+    exact = run_part(copy_module(copy).double(), part, inputs, Form(dtype=torch.float64))
+    return max(
+        relative_error(got, want)
+        for got, want in zip(run_part(copy, part, inputs), exact, strict=True)
+    )
 
 
 def check_part_parity(run: Run, part: Part, parity: Arrays, limit: Bounds) -> dict[str, float]:

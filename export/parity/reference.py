@@ -133,6 +133,15 @@ def make_decoder_reference(
     return images, limit
 
 
+def decoder_rounding(
+    copy: torch.nn.Module, spec: DenoiserSpec, final: NDArray[np.float32]
+) -> float:
+    """How far the float32 decoder is from itself in float64, on the first final state."""
+    wide = copy_module(copy).double()
+    exact = decoder_images(wide, spec, final[:1], Form(dtype=torch.float64))
+    return relative_error(decoder_images(copy, spec, final[:1], Form()), exact)
+
+
 def _form(module: torch.nn.Module, run: Callable[[Form], object], what: str) -> Form | None:
     """The form that a module takes; None, with a warning, where it takes none."""
     device = next((t.device for t in module.parameters()), torch.device("cpu"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,9 +31,10 @@ from revstep.export.module.unsupported import (
     no_autocast,
 )
 from revstep.export.parity.bounds import Bounds
-from revstep.export.parity.parts import part_limits
+from revstep.export.parity.parts import part_limits, part_rounding
 from revstep.export.parity.reference import (
     Reference,
+    decoder_rounding,
     float32_copy,
     make_decoder_reference,
     make_reference,
@@ -106,12 +108,11 @@ def make_parts(job: Job, given: Checkpoint, output: str | int | None) -> dict[st
     if "fp32" in bounds:
         bounds["fp32"] = fp32
     if images is not None and limit is not None:
-        _write_decoder(job, images.copy, reference, limit)
-        bounds["decoder"] = limit
+        bounds["decoder"] = _write_decoder(job, images.copy, reference, limit)
     figures = {f"graph.{p}": r.figures for p, r in reduced.items()}
     for other in others:
-        bounds[other.part.key] = other.limit
-        figures |= _write_part(job, other, reference)
+        bounds[other.part.key], found = _write_part(job, other, reference)
+        figures |= found
     for name, file in given.files.items():
         shutil.copyfile(file, job.work / name)
     return {
@@ -200,28 +201,40 @@ def _write_reduced(job: Job, spec: DenoiserSpec, reference: Reference) -> dict[s
     return reduced
 
 
-def _write_decoder(job: Job, decoder: torch.nn.Module, reference: Reference, limit: Bounds) -> None:
+def _write_decoder(
+    job: Job, decoder: torch.nn.Module, reference: Reference, limit: Bounds
+) -> Bounds:
+    """The decoder's graph; its bounds."""
     job.stages.start(DECODING)
     path = job.work / DECODER
     export_decoder(decoder, job.spec, path, opset=job.opset)
-    check_decoder_runs(path, job.spec, reference.parity, limit)
+    rounding = functools.partial(
+        decoder_rounding, decoder, job.spec, reference.parity["ddim20.final"]
+    )
+    limit = check_decoder_runs(path, job.spec, reference.parity, limit, rounding)
     job.stages.advance(DECODING, GRAPH_UNITS)
+    return limit
 
 
-def _write_part(job: Job, other: Other, reference: Reference) -> dict[str, Any]:
-    """The graphs of an encoder in every precision, or of the picture encoder; their figures."""
+def _write_part(job: Job, other: Other, reference: Reference) -> tuple[Bounds, dict[str, Any]]:
+    """The graphs of an encoder in every precision, or of the picture encoder.
+
+    Returns:
+        Their bounds and figures.
+    """
     part, stages = other.part, job.stages
     stages.start(f"exporting {part.what}")
     source = job.work / PICTURE_ENCODER if other.name is None else job.encoder(other.name, "fp32")
     export_part(other.copy, part, source, opset=job.opset)
-    check_part_runs(source, job.spec, part, reference.parity, other.limit)
+    rounding = functools.partial(part_rounding, other.copy, part)
+    limit = check_part_runs(source, part, reference.parity, other.limit, rounding)
     stages.advance(f"exporting {part.what}", GRAPH_UNITS)
     if other.name is None:
-        return {}
+        return limit, {}
     targets = {p: job.encoder(other.name, p) for p in job.precisions if p != "fp32"}
-    limits = part_limits(other.limit, reference.limits)
+    limits = part_limits(limit, reference.limits)
     trial = PartTrial(part, reference.parity)
     reduced = reduced_graphs(source, trial, limits, targets, stages, GRAPH_UNITS)
     if "fp32" not in job.precisions:
         remove_graph(source)
-    return {f"{part.key}.{p}": r.figures for p, r in reduced.items()}
+    return limit, {f"{part.key}.{p}": r.figures for p, r in reduced.items()}

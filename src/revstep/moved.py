@@ -248,6 +248,8 @@ def names(module: str, homes: Mapping[str, str] = NOWHERE) -> Callable[[str], An
         if _exists(f"{module}.{name}"):
             return import_module(f"{module}.{name}")
         new, value = _found(module, name)
+        if isinstance(value, ModuleType) and not value.__name__.startswith("revstep"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")  # an import of it
         if name != "__all__" and here not in star:
             text = f"{module}.{name} is now {new}"
             warnings.warn(text, DeprecationWarning, stacklevel=2)

@@ -21,6 +21,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import revstep
 from revstep.bench.rows import append_row, new_row
 from revstep.engine.system.machine import package_version, processor
 from suites.checkpoints.kind import Kind
@@ -28,6 +29,7 @@ from suites.checkpoints.kinds import all_kinds
 from suites.checkpoints.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(revstep.__file__).resolve().parents[1]  # the checkout's, or what is installed
 PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime", "openvino", "tensorrt-rtx")
 SECONDS = 900.0  # of one kind
 
@@ -39,7 +41,7 @@ def measured(kind: Kind, skipped: Sequence[str] = ()) -> dict[str, Any]:
         target = Path(folder) / "row.json"
         command = [sys.executable, "-P", "-m", "suites.checkpoints.worker", kind.name, str(target)]
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), *_own_path()]),
+            "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(ROOT), *_own_path()]),
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         try:

@@ -102,7 +102,8 @@ class SASolver(BaseSampler):
         return x
 
     def _tau(self, run: Run, now: Point, then: Point) -> float:
-        noisy = self.low <= now.index <= self.high and not run.ends_at(then)
+        index = round(now.index, 6)  # a whole one may come as 199.9999999
+        noisy = self.low <= index <= self.high and not run.ends_at(then)
         return self.tau if noisy else 0.0
 
     def _moved(self, run: Run, x: Vector, now: Point, then: Point) -> Vector:

@@ -76,7 +76,8 @@ def test_the_engine_equals_the_inferer(name, steps):
     engine = engine_of(network, scheduler)
     got = engine.sample(2, noise=noise, **example.own_sampling(scheduler)).x
     # rounding of a predicted noise comes out 1 / alpha times as large: 158 at index 999
-    bound = 5 * ROUNDING if scheduler.prediction_type == "epsilon" else ROUNDING
+    # and a step of the library's own rounds by about as much as the bound
+    bound = (5 if scheduler.prediction_type == "epsilon" else 2) * ROUNDING
     assert distance(got, want) < bound
 
 

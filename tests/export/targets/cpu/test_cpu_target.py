@@ -245,7 +245,8 @@ def test_one_that_hangs_is_given_up(tabular_bundle, copy_of, fake, monkeypatch):
     fake(call="time.sleep(1000)")
     (entry,) = chosen(copy_of(tabular_bundle), batch=4)
     hung = of(entry, "openvino")[0]
-    assert (hung["status"], hung["reason"].split(" s")[0]) == ("hung", "gave no answer within 2")
+    assert hung["status"] == "hung"
+    assert re.match(r"gave no answer within [2-9] s", hung["reason"])  # by how fast the others are
 
 
 def test_one_that_stops_in_the_middle_does_not_win(tabular_bundle, copy_of, fake):
