@@ -39,6 +39,8 @@ pytestmark = [
 ]
 
 EACH = 1e-3  # of the result's RMS: the float32 of diffusers' tables and states
+CLIPPED = -5.1
+TIED = ("_class_name", "timestep_spacing", "lambda_min_clipped")
 DIGITS = 1e-4  # from here on it is asked whether that float32 alone makes the error
 MEAN = 1e-5
 SIZE = 6
@@ -248,6 +250,9 @@ def errors(name, steps, every=1):
 
 def outside(config, steps):
     """Whether diffusers computes no such run, or a wrong one: see docs/diffusers-configs.md."""
+    tied = ("SASolverScheduler", "linspace", CLIPPED)  # 895.5, of a grid in float32
+    if tied == tuple(map(config.get, TIED)) and steps == 50:
+        return True
     third = config.get("solver_order") == 3 and config.get("algorithm_type", "").startswith("sde")
     return third and steps > 2
 
