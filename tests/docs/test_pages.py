@@ -13,10 +13,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import typer
 from networks import NumpyDenoiser
 from pages import program_of, python_blocks, run_page
 
 import revstep
+from revstep.cli import app
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -57,6 +59,21 @@ def shell_lines(text, word):
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (block,) = (block for block in blocks if word in block)
     return block.replace("\\\n", " ").splitlines()
+
+
+WRITTEN = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("examples/**/*.md"))]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_the_commands_that_pages_show_are_ones_that_the_command_line_takes(page):
+    group = typer.main.get_command(app)
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        lines = block.replace("\\\n", " ").splitlines()
+        for part in (part for line in lines for part in line.split("&&")):
+            program, *words = shlex.split(part, comments=True) or [""]
+            if program == "revstep":
+                group.commands[words[0]].make_context(words[0], words[1:])  # raises: parses only
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
