@@ -67,7 +67,7 @@ def export_diffusers(
         progress("loading the diffusers folder", 0, 1)
     place = find_place(folder)
     found, sampling = _denoiser(place, null_class, size, sequence_length)
-    found = with_parts(found, place)
+    found = _whole(found, place, sequence_length)
     source = {"kind": "diffusers", "name": Path(folder).resolve().name}
     if sampling.sampler is not None:
         source["sampler"] = repr(sampling.sampler)
@@ -101,11 +101,13 @@ def load_diffusers_checkpoint(
 
     Raises:
         ValueError: ``null_class`` out of range, or for a model without classes; a size that the
-            state can't have; ``sequence_length`` for a model without text.
+            state can't have; ``sequence_length`` for a model without text,
+            or above what its text encoder takes.
         ExportError: Files are missing, or the folder says something that a spec can't carry.
     """
     place = find_place(folder)
-    return with_parts(_denoiser(place, null_class, size, sequence_length)[0], place)
+    found, _ = _denoiser(place, null_class, size, sequence_length)
+    return _whole(found, place, sequence_length)
 
 
 def load_diffusers(
@@ -123,6 +125,19 @@ def load_diffusers(
     """
     found, _ = _denoiser(find_place(folder), null_class, size, sequence_length)
     return found.module, found.spec
+
+
+def _whole(denoiser: Checkpoint, place: Place, text: int | None) -> Checkpoint:
+    """The denoiser with the folder's parts, whose text encoders take as many tokens as asked."""
+    found = with_parts(denoiser, place)
+    taken = next((c.shape[0] for c in found.spec.conditions if c.name == TEXT), text)
+    if text is not None and taken != text:
+        raise ArgumentError(
+            f"sequence_length={text} was given, but the text encoder of {place.folder} takes "
+            f"{taken} tokens at most: leave it out, or give fewer",
+            "sequence_length",
+        )
+    return found
 
 
 def _denoiser(

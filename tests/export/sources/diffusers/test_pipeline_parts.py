@@ -68,6 +68,14 @@ def test_stable_diffusion_has_the_last_state_of_clip(pipeline_folder):
     np.testing.assert_array_equal(ids.null, pipeline.tokenizer("", padding="max_length").input_ids)
 
 
+def test_more_tokens_than_the_encoder_takes_are_refused_and_fewer_are_its_length(pipeline_folder):
+    folder = pipeline_folder("stable_diffusion")
+    with pytest.raises(ValueError, match=r"sequence_length=78 was given.* takes 77 tokens at most"):
+        load_diffusers_checkpoint(folder, sequence_length=78)
+    spec = loaded(folder, sequence_length=20).spec
+    assert spec.conditions[0].shape[0] == spec.encoders[0].tokenizers[0].length == 20
+
+
 def test_sdxl_has_both_clips_and_zeros_for_nothing(pipeline_folder):
     folder = pipeline_folder("stable_diffusion_xl")
     checkpoint = loaded(folder)
