@@ -8,6 +8,7 @@ from typing import Any
 
 from revstep.engine.checks import IDENTIFIER
 from revstep.engine.errors import ExportError
+from revstep.engine.program.samplers import resolve_sampler
 from revstep.engine.spec.denoiser import DenoiserSpec, TimeInput
 from revstep.export.sources.onnx_file.names import STATE, TIME, TIMES, InputName, Names
 from revstep.export.sources.onnx_file.ports import Dims, FilePort, OnnxFile
@@ -49,6 +50,8 @@ def fit(
         spec = spec_of(_completed(file, values, names))
         wiring = wire(file, spec, names)
         own_batch = "batch" in values
+    if spec.sampler is not None:
+        resolve_sampler(spec.sampler)  # refuses an unknown name or option
     narrow = _with_batch(file, spec, wiring, own_batch)
     if narrow.batch != spec.batch:
         wiring = dataclasses.replace(wiring, wanted=spec.batch, must=own_batch)

@@ -118,7 +118,7 @@ def _condition(port: FilePort, guess: Guess) -> Iterator[str]:
         yield f"classes = {guess.classes}  # rows of the table that it reads"
         yield f"# null = {guess.classes - 1}  # ? the class that means none, for guidance"
     elif guess.what == "a class label":
-        yield "# classes = 1000  # ? labels are 0 to classes - 1"
+        yield "# classes = 1001  # ? labels are 0 to classes - 1"
         yield "# null = 1000  # ? the class that means none, for guidance"
     else:
         yield '# null = 0.0  # ? what means "no condition", for guidance: a number, a list, or'

@@ -133,6 +133,12 @@ CONTRADICTIONS = {
         {**SPEC, "schedule": {"kind": "vpp"}}, {}, "unknown schedule 'vpp'; did you mean 'vp'",
     ),
     "a schedule without its kind": ({**SPEC, "schedule": {"steps": 10}}, {}, "with its kind"),
+    "an unknown sampler": (
+        {**SPEC, "sampler": "huen"}, {}, "unknown sampler 'huen'; did you mean 'heun'",
+    ),
+    "an option that its sampler hasn't": (
+        {**SPEC, "sampler": {"name": "ddim", "options": {"eat": 1.0}}}, {}, "no option.*'?eta",
+    ),
     "an unknown prediction": (
         {**SPEC, "prediction": "noise"}, {}, "unknown prediction 'noise'",
     ),
