@@ -51,6 +51,13 @@ def test_the_bundles_own_sampler_runs_by_default(cli, bundle, tmp_path):
     assert other != own
 
 
+def test_info_says_which_sampler_runs(cli, bundle):
+    lines = [line.split() for line in cli("info", bundle).stdout.splitlines()]
+    (words,) = (line[1:] for line in lines if line[:1] == ["sampler"])
+    assert words[0] == "dpmpp_2m,"
+    assert words[-2:] == ["compat", "diffusers"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

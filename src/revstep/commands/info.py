@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from revstep.engine.bundle.reader import Bundle
     from revstep.engine.spec.denoiser import Condition
     from revstep.engine.spec.encoder import Encoder
+    from revstep.engine.spec.sampler_choice import SamplerChoice
 
 
 @report_errors
@@ -64,6 +65,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows += [
         ("prediction", spec.prediction + learned),
         ("schedule", schedule),
+        ("sampler", _sampler(spec.default_sampler)),
         ("sampling", f"grid {spec.grid}, clip {'on' if spec.clip else 'off'}"),
         ("batch", f"{spec.batch[0]} to {spec.batch[1]} network rows"),
     ]
@@ -98,6 +100,12 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     if not bundle.compiled:
         rows.append(("compiled", f"nothing yet: revstep compile {bundle.path}"))
     return rows
+
+
+def _sampler(choice: SamplerChoice) -> str:
+    """``unipc, order 3, compat diffusers``: what runs where nobody names one."""
+    compat = [] if choice.compat is None else [f"compat {choice.compat}"]
+    return ", ".join([choice.name, *(f"{k} {v}" for k, v in choice.options.items()), *compat])
 
 
 def _encoder(encoder: Encoder) -> str:
