@@ -44,6 +44,14 @@ def test_the_time_grids_old_option_is_reported(cli, tabular_bundle, tmp_path):
     assert "--spacing is the old name of --time-grid" in both.stderr
 
 
+@pytest.mark.parametrize("command", ["sample", "generate"])
+def test_a_negative_prompt_without_guidance_is_refused(cli, tabular_bundle, tmp_path, command):
+    result = cli(command, tabular_bundle, "-n", "1", "-o", tmp_path / "x", "--negative-prompt", "a")
+    assert result.exit_code == 2
+    assert "--negative-prompt changes nothing without guidance" in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_where_a_run_ends_is_the_runs_own(cli, tabular_bundle, tmp_path):
     draw = ("sample", tabular_bundle, "-n", "2", "--steps", "4", "--seed", "0", "-o")
     ends = {}

@@ -54,6 +54,19 @@ def given_conditions(
     return values
 
 
+def check_negative(negative_prompt: str | None, guidance: float) -> None:
+    """Refuses a negative prompt that nothing would read.
+
+    Raises:
+        ValueError: There is no guidance.
+    """
+    if negative_prompt is not None and guidance == 1.0:
+        raise ValueError(
+            "--negative-prompt changes nothing without guidance; give --guidance 7.5, or leave it "
+            "out"
+        )
+
+
 def given_inputs(spec: DenoiserSpec, texts: list[str]) -> dict[str, NDArray[Any]]:
     """What every ``--input`` gives to the bundle's encoders: name -> (m, *shape).
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from revstep.commands.conditions import given_conditions, given_inputs
+from revstep.commands.conditions import check_negative, given_conditions, given_inputs
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.output import counter, print_json, progress_bars
@@ -100,6 +100,7 @@ def generate(
     for name, given in (("--address", address), ("--workers", workers)):
         if given is not None and not ray:
             raise ValueError(f"{name} goes with --ray")
+    check_negative(negative_prompt, guidance)
     engine = revstep.load(
         bundle, backend=backend, device=device, precision=precision, threads=threads,
         reproducible=True,

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from revstep.commands.conditions import given_conditions, given_inputs
+from revstep.commands.conditions import check_negative, given_conditions, given_inputs
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
 from revstep.commands.input_files import read_input
@@ -118,6 +118,7 @@ def sample(
 
     if columns is not None and not sheet:
         raise ValueError("--columns goes with --grid")
+    check_negative(negative_prompt, guidance)
     if spacing is not None:
         if time_grid is not None:
             raise ValueError("--spacing is the old name of --time-grid; give --time-grid alone")
