@@ -44,6 +44,6 @@ def adapter_for(where: Path, config: Mapping[str, Any]) -> tuple[Adapter, str | 
         name = OF_LEGACY.get(str(config.get("norm_type")), LEGACY)
     if name not in ADAPTERS:
         raise ExportError(
-            f"{where} is of class {name!r}; carried are {', '.join(ADAPTERS)}. {FACTORY}"
+            f"{where} is of class {name!r}; carried are {', '.join(ADAPTERS)}; {FACTORY}"
         )
     return ADAPTERS[name], legacy
