@@ -53,6 +53,7 @@ class RequestEncoder:
             ArgumentTypeError, ArgumentError: As ``Engine.sample``.
         """
         check_size(self._spec, request)
+        check_texts(request)
         raw = Raw(
             inputs=request.inputs,
             null_inputs=request.null_inputs,
@@ -62,6 +63,9 @@ class RequestEncoder:
             given_null=_held(request.null_conditions),
             guided=bool(np.any(np.asarray(request.guidance) != 1.0)),
         )
+        if self.pictures is not None:
+            for name in STATES:
+                self.pictures.check(getattr(request, name), name)
         pictures = {
             name: self.pictures.pixels(value, name) for name in STATES
             if self.pictures is not None and self.pictures.takes(value := getattr(request, name))
@@ -170,6 +174,26 @@ def check_size(spec: DenoiserSpec, request: Request) -> None:
                 f"{name}={value}, and this bundle makes pictures of {shape[-2]} x {shape[-1]} "
                 "(height x width), which its compiled networks are fixed to: leave it out, or "
                 f"export a bundle of that size (revstep export ... --size {_size(shape, request)})",
+                name,
+            )
+
+
+def check_texts(request: Request) -> None:
+    """Refuses a list of texts that are not as many as the samples, where those are known.
+
+    Raises:
+        ArgumentError: There are more or fewer.
+    """
+    n = request.n
+    for name in ("prompt", "negative_prompt"):
+        texts = getattr(request, name)
+        if not isinstance(texts, list | tuple) or not texts:
+            continue
+        n = len(texts) if n is None and name == "prompt" else n
+        if n is not None and len(texts) != n:
+            raise ArgumentError(
+                f"{name} is a list of {len(texts)} for {n} sample{'s' * (n != 1)}: give one text "
+                "for all (no list), or one for each",
                 name,
             )
 

@@ -66,6 +66,22 @@ class LatentEncoder:
         is_bytes = getattr(value, "dtype", None) == np.uint8 and shape[-3:] == bytes_shape
         return bool(is_bytes) or (shape[-len(self.shape) :] == self.shape != self._latents)
 
+    def check(self, value: Any, what: str) -> None:
+        """Refuses an array that is neither pictures nor latents.
+
+        Raises:
+            ArgumentError: It is of another shape than both.
+        """
+        if value is None or self.takes(value):
+            return
+        shape = np.shape(value)
+        if shape[-len(self._latents) :] != self._latents:
+            raise ArgumentError(
+                f"{what} has shape {shape}; allowed: pictures {self.shape}, latents "
+                f"{self._latents}, or n of such",
+                what,
+            )
+
     def blank(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Latents of the shape that these pictures give, zeros."""
         return np.zeros((*pixels.shape[: -len(self.shape)], *self._latents), np.float32)

@@ -200,6 +200,17 @@ def test_what_an_encoder_does_not_take_is_refused_before_any_work(observing, giv
         ({"prompt": "a", "inputs": {"tokens": [1] * 6}}, ArgumentError, "prompt gives the input"),
         ({"prompt": "a", "height": 16}, ArgumentError, r"8 x 8.*--size 16x8"),
         ({"prompt": "a", "width": 0}, ArgumentError, "width"),
+        ({"n": 3, "prompt": ["a", "b"]}, ArgumentError, "prompt is a list of 2 for 3 samples"),
+        (
+            {"prompt": ["a", "b"], "negative_prompt": ["c"], "guidance": 2.0},
+            ArgumentError,
+            "negative_prompt is a list of 1 for 2 samples",
+        ),
+        (
+            {"start": np.zeros((1, 3, 5, 5)), "strength": 0.5},
+            ArgumentError,
+            r"start has shape \(1, 3, 5, 5\); allowed: pictures .*, latents",
+        ),
         ({"inputs": {"tokens": [30] * 6}}, ArgumentError, "holds 30; allowed: 0 to 29"),
     ],
 )
