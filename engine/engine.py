@@ -261,9 +261,9 @@ class Engine:
             decode=decode, trace_x0=trace_x0,
         )  # fmt: skip
         watch = Watch(self._advice, progress, on_step, cancel)
-        request, _ = self._encode(request, batch_size)
-        batch = batch_of(self.spec, request)
-        run = self._prepared(request, batch, batch_size)
+        run, batch, encode = self._planned(request, batch_size)
+        if encode is not None:
+            batch = encode()
         if request.trace_x0 is not None and request.trace_x0 is not False:
             trace = X0Trace(request.trace_x0, run.length, batch.n, self.spec.shape)
             watch = dataclasses.replace(watch, trace=trace)
@@ -364,10 +364,14 @@ class Engine:
         if request.trace_x0 is not None and request.trace_x0 is not False:
             text = "trace_x0 follows a run's steps: leave it out of a request that is prepared"
             raise ArgumentError(text, "trace_x0")
-        request, given = self._encode(request, batch_size)
+        given: Given = NONE
+        if self._encoder.concerns(request):
+            plan = self._encoder.plan(request)
+            self._resolved(plan.placeholders(), batch_size)  # checked before anything is encoded
+            half, null_half = ({k: v.copy() for k, v in g.items()} for g in plan.encoding.given)
+            request, given = plan.run(), (half, null_half)
         batch = batch_of(self.spec, request)
-        own = tuple({k: v.copy() for k, v in half.items()} for half in given)
-        run = self._prepared(with_own_values(request), batch, batch_size, (own[0], own[1]))
+        run = self._prepared(with_own_values(request), batch, batch_size, given)
         run.warm_up()
         return run
 
@@ -416,7 +420,7 @@ class Engine:
         form: tuple[Any, ...] | None = None
         given = arguments.get
         if self._encoder.always or any(given(name) is not None for name in RAW):
-            return self._resolved(self._encode(Request.of(n, **arguments))[0])
+            return self._encoded_now(Request.of(n, **arguments))
         if given("start") is None and given("mask") is None and given("known") is None:
             # what is left out is not the None that a caller gives
             form = (n, type(n), *(pair for name in FORM for pair in _typed(given(name, ...))))
@@ -424,8 +428,8 @@ class Engine:
                 seed, conditions = arguments.get("seed"), arguments.get("conditions")
                 nulls, noise = arguments.get("null_conditions"), arguments.get("noise")
                 return run, self._batch(run, seed, conditions, nulls, noise)
-        request, _ = self._encode(Request.of(n, **arguments))
-        run, batch = self._resolved(request)
+        request = Request.of(n, **arguments)
+        run, batch = self._encoded_now(request)
         hashed = type(n) is int and type(given("guidance", 1.0)) in (float, int)
         if form is not None and hashed and _is_fixed(request):
             self._keep(form, run)
@@ -449,29 +453,31 @@ class Engine:
         request = Request.of(n, **arguments)
         if not self._encoder.concerns(request):
             return *self.resolve(n, **arguments), None
+        return self._planned(request)
+
+    def _planned(
+        self, request: Request, batch_size: int | None = None
+    ) -> tuple[PreparedRun, Batch, Callable[[], Batch] | None]:
+        """What ``plan`` gives: all of the request is checked, and no encoder has run."""
+        if not self._encoder.concerns(request):
+            return *self._resolved(request, batch_size), None
         plan = self._encoder.plan(request)
         if not plan:
-            return *self._resolved(plan.run()), None
-        run, batch = self._resolved(plan.placeholders())
+            return *self._resolved(plan.run(), batch_size), None
+        run, batch = self._resolved(plan.placeholders(), batch_size)
         return run, batch, partial(self._encoded, plan, batch)
-
-    def _encode(self, request: Request, batch_size: int | None = None) -> tuple[Request, Given]:
-        """The request with what encoders make, and their inputs; all else is checked before."""
-        if not self._encoder.concerns(request):
-            return request, NONE
-        plan = self._encoder.plan(request)
-        if plan:
-            instead = plan.placeholders()
-            self._prepared(instead, batch_of(self.spec, instead), batch_size)
-        return plan.run(), plan.encoding.given
 
     def _encoded(self, plan: Plan, like: Batch) -> Batch:
         request = dataclasses.replace(plan.run(), n=like.n, seed=tuple(map(int, like.seeds)))
         return batch_of(self.spec, request)
 
-    def _resolved(self, request: Request) -> tuple[PreparedRun, Batch]:
+    def _encoded_now(self, request: Request) -> tuple[PreparedRun, Batch]:
+        run, batch, encode = self._planned(request)
+        return run, batch if encode is None else encode()
+
+    def _resolved(self, request: Request, batch_size: int | None) -> tuple[PreparedRun, Batch]:
         batch = batch_of(self.spec, request)
-        return self._prepared(request, batch, None), batch
+        return self._prepared(request, batch, batch_size), batch
 
     @property
     def runtime(self) -> Runtime:
