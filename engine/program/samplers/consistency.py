@@ -89,8 +89,40 @@ class Consistency(BaseSampler):
         return alpha * data**2 / norm, shifted * data / math.hypot(now.sigma, alpha * data)
 
 
+class _Distilled(BaseSampler):
+    """A sampler of a model that was distilled from DDIM's steps, and is called at some of them."""
+
+    original_steps: int
+
+    @renamed(spacing="grid")
+    def steps_over(
+        self,
+        spec: DenoiserSpec,
+        steps: int | None,
+        grid: str | Grid | None,
+        compat: str | None,
+    ) -> Steps:
+        """Even picks of the distillation's own steps, unless a grid is given."""
+        if grid is None and steps is not None:
+            grid = self._picked(spec, steps)
+        return steps_over(spec, steps, grid)
+
+    def _picked(self, spec: DenoiserSpec, steps: int) -> TimeGrid:
+        total, own = spec.schedule.steps, self.original_steps
+        if own > total:
+            raise ValueError(
+                f"original_steps={own} is more than the {total} training steps of this schedule; "
+                f"give those that the model was distilled from, as {type(self).__name__}"
+                f"(original_steps={total}), or a grid"
+            )
+        check_whole(steps, "steps", 1, own, more=", as this model was distilled")
+        origin = np.arange(own, 0, -1) * (total // own) - 1
+        picks = np.floor(np.linspace(0, own, steps, endpoint=False))
+        return TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
+
+
 @dataclasses.dataclass(frozen=True)
-class LCM(BaseSampler):
+class LCM(_Distilled):
     r"""Latent consistency models (Luo et al. 2023): an estimate f of x_0, then noise again.
 
     .. math::
@@ -121,20 +153,9 @@ class LCM(BaseSampler):
             x = then.alpha * (c_skip * x + c_out * d.x0) + std * run.noise()
         return x
 
-    @renamed(spacing="grid")
-    def steps_over(
-        self,
-        spec: DenoiserSpec,
-        steps: int | None,
-        grid: str | Grid | None,
-        compat: str | None,
-    ) -> Steps:
-        """Even picks of the distillation's own steps, unless a grid is given."""
-        return steps_over(spec, steps, _picked(self, spec, steps, grid))
-
 
 @dataclasses.dataclass(frozen=True)
-class TCD(BaseSampler):
+class TCD(_Distilled):
     r"""Trajectory consistency (Zheng et al. 2024): a jump past s, to u, then noise up to s.
 
     .. math::
@@ -174,33 +195,3 @@ class TCD(BaseSampler):
             if low is not then and up > 0.0:
                 x = x + math.sqrt(up) * run.noise()
         return x
-
-    @renamed(spacing="grid")
-    def steps_over(
-        self,
-        spec: DenoiserSpec,
-        steps: int | None,
-        grid: str | Grid | None,
-        compat: str | None,
-    ) -> Steps:
-        """Even picks of the distillation's own steps, unless a grid is given."""
-        return steps_over(spec, steps, _picked(self, spec, steps, grid))
-
-
-def _picked(
-    sampler: LCM | TCD, spec: DenoiserSpec, steps: int | None, grid: str | Grid | None
-) -> str | Grid | None:
-    """Even picks of the distillation's own steps, unless a grid is given."""
-    total, own = spec.schedule.steps, sampler.original_steps
-    if grid is not None or steps is None:
-        return grid
-    if own > total:
-        raise ValueError(
-            f"original_steps={own} is more than the {total} training steps of this schedule; give "
-            f"those that the model was distilled from, as {type(sampler).__name__}"
-            f"(original_steps={total}), or a grid"
-        )
-    check_whole(steps, "steps", 1, own, more=", as this model was distilled")
-    origin = np.arange(own, 0, -1) * (total // own) - 1
-    picks = np.floor(np.linspace(0, own, steps, endpoint=False))
-    return TimeGrid(times=tuple(float(t) for t in origin[picks.astype(int)]))
