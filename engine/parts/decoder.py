@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.onnx_cpu import CpuSession, onnx_session
 from revstep.engine.backends.signature import check_dims
 from revstep.engine.errors import NonFiniteError
-from revstep.engine.parts.network import ROWS_A_CALL
+from revstep.engine.parts.network import ROWS_A_CALL, WHO, shared_session
 from revstep.engine.parts.tiles import decode_tiles
 from revstep.engine.spec.denoiser import Decoder
-
-WHO = "the bundle's latent decoder, whatever runs its denoiser,"
 
 
 class LatentDecoder:
@@ -36,11 +31,8 @@ class LatentDecoder:
         self, graph: Path, spec: Decoder, *, threads: int | None = None, gpu: int | None = None
     ) -> None:
         self._spec = spec
-        self._shared: contextlib.AbstractContextManager[Any] = (
-            CpuSession(graph, threads=threads, who=WHO)
-            if gpu is None
-            else contextlib.nullcontext(onnx_session(graph, gpu=gpu, who=WHO))
-        )
+        who = f"the bundle's latent decoder, {WHO}"
+        self._shared = shared_session(graph, who, threads=threads, gpu=gpu)
         with self._shared as session:
             given, made = session.get_inputs()[0], session.get_outputs()[0]
             if spec.tile is None:

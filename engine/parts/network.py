@@ -26,6 +26,15 @@ Values = Sequence[tuple[str, str, tuple[int, ...]]]
 """Name, dtype and shape without the rows."""
 
 
+def shared_session(
+    graph: Path, who: str, *, threads: int | None = None, gpu: int | None = None
+) -> contextlib.AbstractContextManager[Any]:
+    """What lends an ONNX Runtime session to one call at a time; raises as ``onnx_session``."""
+    if gpu is None:
+        return CpuSession(graph, threads=threads, who=who)
+    return contextlib.nullcontext(onnx_session(graph, gpu=gpu, who=who))
+
+
 class PartNetwork:
     """A graph with named inputs and outputs, of any number of rows. Thread-safe.
 
@@ -56,11 +65,7 @@ class PartNetwork:
     ) -> None:
         self._graph, self._who, self._outputs = graph, who, outputs
         self._rows_a_call = rows_a_call
-        self._shared: contextlib.AbstractContextManager[Any] = (
-            CpuSession(graph, threads=threads, who=who)
-            if gpu is None
-            else contextlib.nullcontext(onnx_session(graph, gpu=gpu, who=who))
-        )
+        self._shared = shared_session(graph, who, threads=threads, gpu=gpu)
         with self._shared as session:
             self._check("input", session.get_inputs(), inputs)
             self._names = [port.name for port in session.get_inputs()]
