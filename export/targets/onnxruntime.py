@@ -11,9 +11,10 @@ from revstep.engine.bundle.record import record
 from revstep.engine.errors import CompileError
 from revstep.export.parity.bounds import resolve_bounds
 from revstep.export.parity.check import check_parity
+from revstep.export.parity.parts import encoded_parity
 from revstep.export.parity.runs import STEPS
 from revstep.export.progress import Stages
-from revstep.export.targets.parts import part_figures, whole_way
+from revstep.export.targets.parts import encoder_runs, part_figures
 from revstep.export.targets.target import CompileArguments, Target, content_key
 
 NAME, DEVICE = "onnxruntime", "cpu"
@@ -37,9 +38,10 @@ def _compile(arguments: CompileArguments) -> CompiledEntry:
     version = str(denoiser.describe()["version"])
     parity = bundle.parity()
     limit = resolve_bounds(precision, arguments.bounds, bundle.manifest)
-    whole = whole_way(bundle, parity, precision, threads)
+    runs = encoder_runs(bundle, precision, threads)
+    whole = encoded_parity(parity, spec, runs)
     figures = check_parity(denoiser, whole, precision, limit, stages)
-    figures |= part_figures(bundle, parity, precision, threads)
+    figures |= part_figures(bundle, parity, precision, runs, threads)
     entry = checked_entry(bundle, precision, version, figures)
     stages.start("writing the manifest")
     record(bundle, entry)

@@ -13,7 +13,7 @@ from revstep.export.graph.check import open_part
 from revstep.export.module.part import encoder_part, picture_part
 from revstep.export.parity.bounds import recorded, resolve_bounds, wider
 from revstep.export.parity.check import check_decoder_parity
-from revstep.export.parity.parts import Run, check_part_parity, encoded_parity
+from revstep.export.parity.parts import Run, check_part_parity
 
 Parity = Mapping[str, NDArray[Any]]
 
@@ -24,10 +24,25 @@ def has_parts(bundle: Bundle) -> bool:
     return bool(spec.encoders) or spec.decoder is not None or spec.picture_encoder is not None
 
 
+def encoder_runs(bundle: Bundle, precision: str, threads: int | None = None) -> dict[str, Run]:
+    """The bundle's encoders, opened; raises as ``PartNetwork``."""
+    spec = bundle.spec
+    return {
+        e.name: open_part(bundle.encoder(e.name, precision), encoder_part(e, spec), threads)
+        for e in spec.encoders
+    }
+
+
 def part_figures(
-    bundle: Bundle, parity: Parity, precision: str, threads: int | None = None
+    bundle: Bundle,
+    parity: Parity,
+    precision: str,
+    runs: Mapping[str, Run],
+    threads: int | None = None,
 ) -> dict[str, dict[str, float]]:
     """Error and bound of the decoder, each encoder and the picture encoder, by their keys.
+
+    ``runs`` are those of ``encoder_runs``.
 
     Raises:
         BackendError: One can't be opened, or fails.
@@ -37,8 +52,7 @@ def part_figures(
     for encoder in spec.encoders:
         part = encoder_part(encoder, spec)
         limit = wider(recorded(manifest, part.key), resolve_bounds(precision, None))
-        run = open_part(bundle.encoder(encoder.name, precision), part, threads)
-        found[part.key] = check_part_parity(run, part, parity, limit)
+        found[part.key] = check_part_parity(runs[encoder.name], part, parity, limit)
     if (graph := bundle.picture_encoder()) is not None:
         part = picture_part(spec)
         run = open_part(graph, part, threads)
@@ -47,13 +61,3 @@ def part_figures(
         decode = LatentDecoder(graph, spec.decoder, threads=threads)
         found["decoder"] = check_decoder_parity(decode, parity, recorded(manifest, "decoder"))
     return found
-
-
-def whole_way(bundle: Bundle, parity: Parity, precision: str, threads: int | None = None) -> Parity:
-    """The reference, the conditions of its DDIM-20 run made by the bundle's own encoders."""
-    spec = bundle.spec
-    runs: dict[str, Run] = {
-        e.name: open_part(bundle.encoder(e.name, precision), encoder_part(e, spec), threads)
-        for e in spec.encoders
-    }
-    return encoded_parity(parity, spec, runs)

@@ -26,7 +26,7 @@ from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import ParityError
 from revstep.export.parity.bounds import Bounds, finding, resolve_bounds
 from revstep.export.parity.check import check_forward, check_run
-from revstep.export.targets.parts import part_figures
+from revstep.export.targets.parts import encoder_runs, part_figures
 
 REPLY = "revstep: "  # begins a line that is an answer
 ANY_ERROR = 1e30  # a forward bound that refuses infinity alone
@@ -100,7 +100,8 @@ class Worker:
 
     def parts(self) -> dict[str, Any]:
         """Checks the networks beside the denoiser: their figures."""
-        return dict(part_figures(self._bundle, self._parity, "fp32"))
+        runs = encoder_runs(self._bundle, "fp32")
+        return dict(part_figures(self._bundle, self._parity, "fp32", runs))
 
     def _bound(self, rows: int) -> Callable[[], None]:
         """The network on buffers with the reference's inputs, over and over; called once."""
