@@ -13,6 +13,7 @@ from revstep.engine.spec.denoiser import Condition
 from revstep.engine.spec.encoder import Tokenizer
 from revstep.export.sources.diffusers.config import read_config
 from revstep.export.sources.diffusers.tokenizer_file import TokenizerFile, read_tokenizer
+from revstep.export.sources.diffusers.weights import Weights
 
 if TYPE_CHECKING:
     import torch
@@ -138,29 +139,17 @@ def load_text_encoder(folder: Path, name: str) -> torch.nn.Module:
     import torch
     import transformers
 
-    full, half = (sorted(folder.glob(f"{WEIGHTS}{v}*.safetensors*")) for v in ("", ".fp16"))
-    full = [f for f in full if f not in half]
-    if not full and not half:
-        raise ExportError(_missing(folder, name))
+    weights = Weights.find(
+        folder, WEIGHTS, library="transformers", name=name, saved="model.save_pretrained(folder)"
+    )
     options = {} if name not in T5 else {"attn_implementation": "eager"}  # torch can't export sdpa
     load: Any = getattr(transformers, name).from_pretrained
-    try:
-        with _without_bars():
-            model, report = load(
-                str(folder), variant=None if full else "fp16", use_safetensors=True,
-                dtype=torch.float32, local_files_only=True, output_loading_info=True, **options,
-            )  # fmt: skip
-    except Exception as error:  # safetensors and transformers raise many kinds for a damaged file
-        raise ExportError(
-            f"{(full or half)[0]} can't be loaded: {type(error).__name__}: {error}"
-        ) from error
-    for kind in REPORTED:
-        if report[kind]:
-            keys = ", ".join(map(str, sorted(report[kind])[:3]))
-            raise ExportError(
-                f"{(full or half)[0]} does not fit {folder / 'config.json'}: "
-                f"{len(report[kind])} {kind.replace('_', ' ')} ({keys}, ...)"
-            )
+    with weights.loading(), _without_bars():
+        model, report = load(
+            str(folder), variant=weights.variant, use_safetensors=True, dtype=torch.float32,
+            local_files_only=True, output_loading_info=True, **options,
+        )  # fmt: skip
+    weights.check(report, REPORTED)
     found: torch.nn.Module = model.eval()
     return found
 
@@ -178,14 +167,3 @@ def _without_bars() -> Iterator[None]:
     finally:
         if before:
             bars.enable_progress_bar()
-
-
-def _missing(folder: Path, name: str) -> str:
-    text = f"{folder} has no {WEIGHTS}.safetensors"
-    if not (pickled := sorted(p.name for p in folder.glob("*.bin"))):
-        return f"{text}; save it with model.save_pretrained(folder), or download it"
-    return (
-        f"{text}; {', '.join(pickled)} is pickled, which can run code and is not read. Where you "
-        f"trust it, convert it: python -c 'from transformers import {name} as M; "
-        f'M.from_pretrained("{folder}", use_safetensors=False).save_pretrained("{folder}")\''
-    )
