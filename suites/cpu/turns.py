@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from revstep.bench.clock import rounds
 from revstep.bench.machine import machine_info
 from revstep.export.parity.bounds import relative_error
+from suites.described import without_place
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -243,7 +244,7 @@ def _opened(contender: Contender, kept: _Processes, found: Found) -> bool:
         if kept.first(contender):
             asked = {"kind": contender.kind, "options": dict(contender.options)}
             reply = kept.of(contender).ask(do="open", name=contender.name, **asked)
-            found.told.setdefault(contender.name, reply["told"])
+            found.told.setdefault(contender.name, without_place(reply["told"]))
     except Failed as error:
         found.failed[contender.name] = str(error)
         return False

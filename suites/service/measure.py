@@ -19,6 +19,7 @@ from typing import Any
 from revstep.bench.rows import append_row, new_row
 from revstep.engine.system.machine import processor
 from suites.cpu.context import last_core
+from suites.described import without_place
 from suites.service import parts
 from suites.service.cases import CASES, LOADS, Case
 from suites.service.scheduler import scheduler_row
@@ -36,7 +37,7 @@ def measure_network(case: Case, folder: Path, setting: parts.Setting, add: Add) 
     """All rows of one network."""
     engine = case.load(folder)
     costs = parts.step_costs(engine, setting.core, COST_S)
-    add("steps", case.name, what=case.what, seconds=costs, engine=engine.describe())
+    add("steps", case.name, what=case.what, seconds=costs, engine=without_place(engine.describe()))
     with parts.all_sides(engine, list(SIDES), setting.core) as sides:
         seconds = parts.saturations(sides, engine, case, setting)
         found = parts.saturation_row(seconds, costs, case, setting)
