@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from revstep.engine.backends.part import PartGraph
 from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser
 from revstep.engine.backends.trt.library import PACKAGES
 from revstep.engine.bundle.entry import CPU
@@ -41,6 +42,25 @@ class Wanted:
     graph: Path | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class WantedPart:
+    """A network beside the denoiser that is to be opened.
+
+    Attributes:
+        bundle: The bundle; of its compiled parts only those that may be taken.
+        key: ``encoder.<name>``, ``picture_encoder`` or ``decoder``.
+        precision: One that the bundle holds.
+        who: What it is, for errors.
+        threads: As in ``Wanted``.
+    """
+
+    bundle: Bundle
+    key: str
+    precision: str
+    who: str
+    threads: int | None = None
+
+
 class OnGpu(NamedTuple):
     """A network on a GPU.
 
@@ -63,6 +83,8 @@ class Backend:
         title: Its name in a sentence.
         on_cpu: Opens it on a CPU; None: it runs on none.
         on_gpu: Opens it on a GPU; None: it runs on none.
+        part_on_cpu: Opens a network beside the denoiser on a CPU; None: it runs none there.
+        part_on_gpu: The same on a GPU.
         plans: The targets of ``revstep compile`` whose plans it needs, as ``auto`` takes them: any
             of them will do. Empty: it runs the bundle's graph.
         package: What must be installed for ``auto`` to try it on a CPU beside what comes before.
@@ -76,6 +98,8 @@ class Backend:
     title: str
     on_cpu: Callable[[Wanted], Denoiser] | None = None
     on_gpu: Callable[[Wanted, torch.device], OnGpu] | None = None
+    part_on_cpu: Callable[[WantedPart], PartGraph] | None = None
+    part_on_gpu: Callable[[WantedPart, torch.device], PartGraph] | None = None
     plans: tuple[str, ...] = ()
     package: str = "onnxruntime"
     graphs: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -103,6 +127,28 @@ def _onnxruntime(wanted: Wanted) -> Denoiser:
     _check_onnxruntime(wanted.precision)
     graph = wanted.graph or wanted.bundle.graph(wanted.precision)
     return OrtDenoiser(graph, wanted.bundle.spec, threads=wanted.threads)
+
+
+def _onnxruntime_part(wanted: WantedPart) -> PartGraph:
+    from revstep.engine.backends.onnx_part import OrtPart
+
+    return OrtPart(_part_graph(wanted), wanted.who, threads=wanted.threads)
+
+
+def _onnxruntime_cuda_part(wanted: WantedPart, device: torch.device) -> PartGraph:
+    from revstep.engine.backends.onnx_part import OrtPart
+
+    return OrtPart(
+        wanted.bundle.part_graph(wanted.key, wanted.precision), wanted.who, gpu=device.index
+    )
+
+
+def _part_graph(wanted: WantedPart) -> Path:
+    """Of the precision; of fp32 (or what there is) where a CPU has no products of that."""
+    held, precision = wanted.bundle.precisions, wanted.precision
+    if precision not in held or precision == "bf16":
+        precision = "fp32" if "fp32" in held else held[0]
+    return wanted.bundle.part_graph(wanted.key, precision)
 
 
 def _check_openvino(precision: str) -> None:
@@ -142,6 +188,8 @@ BACKENDS = {
         "ONNX Runtime",
         on_cpu=_onnxruntime,
         on_gpu=_onnxruntime_cuda,
+        part_on_cpu=_onnxruntime_part,
+        part_on_gpu=_onnxruntime_cuda_part,
         check=_check_onnxruntime,
     ),
     "openvino": Backend(

@@ -33,6 +33,8 @@ class CompiledEntry:
             bundle's own graph.
         parity: Error and bound of each check, or the text ``not checked on this machine``.
         choice: Of target ``cpu``: how it runs, and what it was measured against.
+        part: Of a network beside the denoiser, its key: ``encoder.<name>``, ``picture_encoder``,
+            ``decoder``; None: the denoiser's.
     """
 
     key: str
@@ -46,18 +48,20 @@ class CompiledEntry:
     parity: dict[str, Any] | str
     tuned: int | None = None
     choice: CpuChoice | None = None
+    part: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as plain JSON values."""
         values = {**dataclasses.asdict(self), "batch": list(self.batch)}
-        values.pop("choice")  # only entries of a CPU have one
-        return values if self.choice is None else {**values, "choice": self.choice.to_dict()}
+        values["choice"] = None if self.choice is None else self.choice.to_dict()
+        only_some = ("choice", "part")  # entries of a CPU, and of networks beside the denoiser
+        return {k: v for k, v in values.items() if v is not None or k not in only_some}
 
     def command(self, path: Path) -> str:
         """The command that makes this entry anew in the bundle at ``path``."""
         text = f"revstep compile {path} --target {self.target} --precision {self.precision}"
         if self.choice is not None:
-            return f"{text} --batch {self.batch[1]}"
+            return text if self.part else f"{text} --batch {self.batch[1]}"
         if self.tuned is None:
             return text
         low, high = self.batch

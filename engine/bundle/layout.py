@@ -20,9 +20,12 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from revstep.engine.errors import BundleError
+
+if TYPE_CHECKING:
+    from revstep.engine.spec.denoiser import DenoiserSpec
 
 FORMAT = "revstep-bundle"
 VERSION = 1
@@ -48,6 +51,13 @@ def bundle_name(path: Path) -> str:
 def encoder_file(name: str, precision: str) -> str:
     """The file of an encoder's graph."""
     return f"encoder.{name}.{precision}.onnx"
+
+
+def part_keys(spec: DenoiserSpec) -> tuple[str, ...]:
+    """What the networks beside a denoiser are called in its bundle."""
+    alone = ("decoder", spec.decoder), ("picture_encoder", spec.picture_encoder)
+    encoders = (f"encoder.{e.name}" for e in spec.encoders)
+    return (*encoders, *(name for name, part in alone if part is not None))
 
 
 def bad_manifest(path: Path, found: str, fix: str = AGAIN) -> BundleError:

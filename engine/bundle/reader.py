@@ -24,6 +24,7 @@ from revstep.engine.bundle.layout import (
     PICTURE_ENCODER,
     bad_manifest,
     encoder_file,
+    part_keys,
 )
 from revstep.engine.bundle.manifest import check_parts, checked_files, read_manifest
 from revstep.engine.errors import BundleError
@@ -42,13 +43,15 @@ class Bundle:
         path: The bundle's directory.
         spec: The denoiser's description.
         manifest: The manifest, as JSON values.
-        compiled: The compiled forms that the manifest lists.
+        compiled: The compiled forms of the denoiser that the manifest lists.
+        compiled_parts: Those of the networks beside it.
     """
 
     path: Path
     spec: DenoiserSpec
     manifest: dict[str, Any] = dataclasses.field(repr=False)
     compiled: tuple[CompiledEntry, ...]
+    compiled_parts: tuple[CompiledEntry, ...] = ()
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True, *, compiled: bool = True) -> Bundle:
@@ -72,7 +75,11 @@ class Bundle:
         files = checked_files(path, manifest, verify=verify, compiled=compiled)
         check_parts(path, manifest, spec, files)
         entries = tuple(compiled_entry(path, value, files) for value in manifest["engines"])
-        return cls(path, spec, manifest, entries)
+        keys = part_keys(spec)
+        for part in (e.part for e in entries if e.part is not None and e.part not in keys):
+            raise bad_manifest(path, f"an entry of 'engines' is of {part!r}, which the spec lacks")
+        own = tuple(entry for entry in entries if entry.part is None)
+        return cls(path, spec, manifest, own, tuple(e for e in entries if e not in own))
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -113,6 +120,17 @@ class Bundle:
         """
         self.graph(precision)
         return self.path / encoder_file(name, precision)
+
+    def part_graph(self, key: str, precision: str) -> Path:
+        """The ONNX file of a network beside the denoiser: ``encoder.<name>``, ``decoder``, ...
+
+        Encoders have one a precision; the others are fp32.
+
+        Raises:
+            BundleError: As ``encoder``.
+        """
+        kind, _, name = key.partition(".")
+        return self.encoder(name, precision) if kind == "encoder" else self.path / f"{key}.onnx"
 
     def parity(self) -> dict[str, NDArray[Any]]:
         """The reference vectors: ``x``, ``t``, ``out``, ``cond.*``, ``ddim20.*``, ``decoder.out``.

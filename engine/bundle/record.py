@@ -23,7 +23,7 @@ from revstep.engine.bundle.writer import described, sync_directory, write_manife
 from revstep.engine.errors import CompileError
 
 KEY = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.partial")
-SAME = ("target", "precision", "device", "batch", "tuned")
+SAME = ("target", "precision", "device", "batch", "tuned", "part")
 
 
 def record(bundle: Bundle, entry: CompiledEntry, plan: bytes | None = None) -> None:
@@ -120,7 +120,7 @@ def _changing(bundle: Bundle, name: str) -> Iterator[dict[str, Any]]:
 
 def finished(bundle: Bundle, key: str) -> CompiledEntry | None:
     """The entry of that key, if it has a plan and the plan is whole."""
-    for entry in bundle.compiled:
+    for entry in (*bundle.compiled, *bundle.compiled_parts):
         if entry.key == key and entry.file is not None:
             known = bundle.manifest["files"][entry.file]
             if not file_damage(bundle.path / entry.file, known):
@@ -135,7 +135,7 @@ def with_entry(
     new = entry.to_dict()
     others = [
         e for e in manifest["engines"]
-        if any(e.get(n) != new[n] for n in SAME) and e not in gone
+        if any(e.get(n) != new.get(n) for n in SAME) and e not in gone
     ]  # fmt: skip
     listed = {e["file"] for e in (*others, new)}
     files = {k: v for k, v in manifest["files"].items() if k in listed or not k.startswith(PLANS)}
@@ -150,6 +150,8 @@ def with_entry(
 def _figures_name(entry: dict[str, Any]) -> str:
     """``onnxruntime.fp32``; with the key's beginning where several entries share that."""
     name = f"{entry['target']}.{entry['precision']}"
+    if part := entry.get("part"):
+        name = f"{part}.{name}"
     alone = entry["file"] is None and entry["target"] != CPU
     return name if alone else f"{name}.{entry['key'][:8]}"
 

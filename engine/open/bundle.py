@@ -28,7 +28,7 @@ from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError, BundleError
 from revstep.engine.open.checked import warn_unless_checked
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
-from revstep.engine.open.parts import open_decoder, open_encoders, open_picture_encoder
+from revstep.engine.open.parts import Parts
 from revstep.engine.open.winners import open_winners, winners
 from revstep.engine.runtime.buckets import fixed_rows, make_buckets
 from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
@@ -142,13 +142,12 @@ def load(
     checked = used == CPU or warn_unless_checked(bundle, used, chosen)
     if used == CPU:
         chosen = runtime.describe()["precision"]
+    parts = Parts(bundle, used, chosen, threads, where)
     return Engine(
         runtime,
-        decoder=open_decoder(bundle, threads, where),
-        encoders=open_encoders(
-            bundle, chosen, threads, where, keep=keep_encodings, alone=reproducible
-        ),
-        picture_encoder=open_picture_encoder(bundle, threads, where),
+        decoder=parts.decoder(),
+        encoders=parts.encoders(keep=keep_encodings, alone=reproducible),
+        picture_encoder=parts.picture_encoder(),
         reproducible=reproducible,
         details={"bundle": str(path), "precision": chosen, "checked": checked},
         again=LoadCall(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from revstep.engine.backends.part import PartGraph
+from revstep.engine.backends.registry import BACKENDS, WantedPart
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.parts.decoder import LatentDecoder
@@ -20,82 +23,99 @@ if TYPE_CHECKING:
     import torch
 
 
-Opened = TypeVar("Opened")
+WHO = "whatever runs its denoiser,"
+ANY = "onnxruntime"  # what runs every graph, wherever
 
 log = logging.getLogger("revstep")
 
 
-def open_decoder(
-    bundle: Bundle, threads: int | None, where: torch.device | None
-) -> LatentDecoder | None:
-    """The bundle's latent decoder, if it has one; on the GPU ``where``, if ONNX Runtime can."""
-    graph, spec = bundle.decoder(), bundle.spec.decoder
-    if graph is None or spec is None:
-        return None
-    return _opened(
-        lambda gpu: LatentDecoder(graph, spec, threads=threads, gpu=gpu), "latent decoder", where
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """Opens what a bundle has beside its denoiser, where and in what that runs, if it can.
 
-
-def open_picture_encoder(
-    bundle: Bundle, threads: int | None, where: torch.device | None
-) -> LatentEncoder | None:
-    """The bundle's picture encoder, if it has one; where it runs as ``open_decoder``."""
-    graph = bundle.picture_encoder()
-    if graph is None:
-        return None
-    return _opened(
-        lambda gpu: picture_network(graph, bundle.spec, threads=threads, gpu=gpu),
-        "picture encoder",
-        where,
-    )
-
-
-def open_encoders(
-    bundle: Bundle,
-    precision: str,
-    threads: int | None,
-    where: torch.device | None,
-    *,
-    keep: int,
-    alone: bool,
-) -> Encoders | None:
-    """The bundle's encoders, if it has any; where they run as ``open_decoder``.
-
-    Raises:
-        BackendError: One can't be opened.
+    Attributes:
+        bundle: The bundle.
+        used: The backend of the denoiser.
+        precision: Its precision.
+        threads: On a CPU: threads inside an operator; None: as many as the process may use.
+        where: The denoiser's GPU; None: a CPU.
     """
-    spec = bundle.spec
-    if not spec.encoders:
-        return None
-    held = bundle.precisions
-    if precision not in held or (precision == "bf16" and where is None):  # no ONNX Runtime's
-        precision = "fp32" if "fp32" in held else held[0]
 
-    def opened(encoder: Encoder) -> Network:
-        graph = bundle.encoder(encoder.name, precision)
-        return _opened(
-            lambda gpu: encoder_network(graph, spec, encoder, threads=threads, gpu=gpu),
-            f"encoder {encoder.name!r}",
-            where,
-        )
+    bundle: Bundle
+    used: str
+    precision: str
+    threads: int | None
+    where: torch.device | None
 
-    networks = {e.name: opened(e) for e in spec.encoders}
+    def decoder(self) -> LatentDecoder | None:
+        """The latent decoder, if there is one; raises as ``encoders``."""
+        graph, spec = self.bundle.decoder(), self.bundle.spec.decoder
+        if graph is None or spec is None:
+            return None
+        return LatentDecoder(self._opened("decoder", "latent decoder"), graph, spec)
 
-    @functools.cache  # only who has a prompt needs the library
-    def tokenizer(of: Tokenizer) -> PromptTokenizer:
-        return PromptTokenizer(bundle.path / of.file, of)
+    def picture_encoder(self) -> LatentEncoder | None:
+        """The picture encoder, if there is one; raises as ``encoders``."""
+        graph = self.bundle.picture_encoder()
+        if graph is None:
+            return None
+        opened = self._opened("picture_encoder", "picture encoder")
+        return picture_network(opened, graph, self.bundle.spec)
 
-    return Encoders(spec, networks, tokenizer, keep=keep, alone=alone)
+    def encoders(self, *, keep: int, alone: bool) -> Encoders | None:
+        """The encoders, if there are any; ``keep`` and ``alone`` as in ``Encoders``.
 
+        Raises:
+            BackendError: One can't be opened.
+        """
+        bundle, spec = self.bundle, self.bundle.spec
+        if not spec.encoders:
+            return None
 
-def _opened(
-    opener: Callable[[int | None], Opened], what: str, where: torch.device | None
-) -> Opened:
-    """On the GPU if ONNX Runtime can, else on the CPU, with a warning."""
-    if where is not None:
-        try:
-            return opener(where.index)
-        except BackendError as error:
-            log.warning("the %s runs on the CPU: %s", what, error)
-    return opener(None)
+        def network(encoder: Encoder) -> Network:
+            key = f"encoder.{encoder.name}"
+            opened = self._opened(key, f"encoder {encoder.name!r}")
+            graph = bundle.part_graph(key, bundle.precisions[0])
+            return encoder_network(opened, graph, spec, encoder)
+
+        networks = {e.name: network(e) for e in spec.encoders}
+
+        @functools.cache  # only who has a prompt needs the library
+        def tokenizer(of: Tokenizer) -> PromptTokenizer:
+            return PromptTokenizer(bundle.path / of.file, of)
+
+        return Encoders(spec, networks, tokenizer, keep=keep, alone=alone)
+
+    def _opened(self, key: str, what: str) -> PartGraph:
+        """In the first that can; warnings name those before it."""
+        who = f"the bundle's {what}, {WHO}"
+        wanted = WantedPart(self.bundle, key, self.precision, who, self.threads)
+        failure: BackendError | None = None
+        for title, opener in self._openers(wanted):
+            if failure is not None:
+                log.warning("the %s runs in %s: %s", what, title, failure)
+            try:
+                return opener()
+            except BackendError as error:
+                failure = error
+        assert failure is not None
+        raise failure
+
+    def _openers(self, wanted: WantedPart) -> Iterator[tuple[str, functools.partial[PartGraph]]]:
+        """(where, what opens it there), the best first."""
+        for name in dict.fromkeys((self.used, ANY)):
+            backend = BACKENDS.get(name)
+            if backend is None:
+                continue
+            if self.where is not None and backend.part_on_gpu is not None:
+                yield (
+                    f"{backend.title} on the GPU",
+                    functools.partial(backend.part_on_gpu, wanted, self.where),
+                )
+        for name in dict.fromkeys((self.used, ANY)):
+            backend = BACKENDS.get(name)
+            if backend is not None and backend.part_on_cpu is not None:
+                yield (
+                    f"{backend.title} on the CPU",
+                    functools.partial(backend.part_on_cpu, wanted),
+                )

@@ -21,7 +21,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "Condition": ("limits", "example"),
     "Decoder": ("tile", "overlap"),
     "DenoiserSpec": ("encoders", "picture_encoder", "sampler", "second_time"),
-    "CompiledEntry": ("tuned", "choice"),
+    "CompiledEntry": ("tuned", "choice", "part"),
 }
 KEYS = {"grid": "spacing", "grid_offset": "spacing_offset"}  # where JSON has another name
 SHAPE = "a tuple of positive whole numbers, without the batch, as (3, 32, 32)"

@@ -24,6 +24,7 @@ from revstep.export.parity.parts import check_part_parity
 if TYPE_CHECKING:
     from revstep.engine.parts.network import PartNetwork
 
+WHO = "the bundle's latent decoder"
 ROUNDINGS = 4.0  # of the module's own: a runtime rounds too
 UNLOADABLE = "the exporter wrote a graph that no runtime loads; nothing was exported"
 
@@ -103,9 +104,10 @@ def check_decoder_runs(
     assert spec.decoder is not None
     with _running(path) as threads:
         if threads is not None:
+            from revstep.engine.backends.onnx_part import OrtPart
             from revstep.engine.parts.decoder import LatentDecoder
 
-            decode = LatentDecoder(path, spec.decoder, threads=threads)
+            decode = LatentDecoder(OrtPart(path, WHO, threads=threads), path, spec.decoder)
             return _holding(
                 lambda bounds: check_decoder_parity(decode, parity, bounds), limit, rounding,
                 "the decoder",
@@ -159,10 +161,11 @@ def _holding(
 
 def open_part(path: Path, part: Part, threads: int | None = None) -> PartNetwork:
     """A part's graph in ONNX Runtime on the CPU; raises as ``PartNetwork``."""
+    from revstep.engine.backends.onnx_part import OrtPart
     from revstep.engine.parts.network import PartNetwork
 
     inputs = [(c.name, c.interface, c.shape) for c in part.inputs]
-    return PartNetwork(path, part.what, inputs, part.outputs, threads=threads)
+    return PartNetwork(OrtPart(path, part.what, threads=threads), path, inputs, part.outputs)
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from typing import Any, TextIO
 import onnx
 import torch
 
+from revstep.engine.backends.part import ROWS_A_CALL
 from revstep.engine.bundle.layout import OUTPUT
 from revstep.engine.errors import ExportError
-from revstep.engine.parts.network import ROWS_A_CALL
 from revstep.engine.parts.tiles import call_shapes
 from revstep.engine.spec.denoiser import MAX_BATCH, DenoiserSpec
 from revstep.export.graph.attention import masks_as_given, translations

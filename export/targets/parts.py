@@ -7,9 +7,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from revstep.engine.backends.onnx_part import OrtPart
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.parts.decoder import LatentDecoder
-from revstep.export.graph.check import open_part
+from revstep.export.graph.check import WHO, open_part
 from revstep.export.module.part import encoder_part, picture_part
 from revstep.export.parity.bounds import recorded, resolve_bounds, wider
 from revstep.export.parity.check import check_decoder_parity
@@ -58,6 +59,7 @@ def part_figures(
         run = open_part(graph, part, threads)
         found[part.key] = check_part_parity(run, part, parity, recorded(manifest, part.key))
     if (graph := bundle.decoder()) is not None and spec.decoder is not None:
-        decode = LatentDecoder(graph, spec.decoder, threads=threads)
+        opened = OrtPart(graph, WHO, threads=threads)
+        decode = LatentDecoder(opened, graph, spec.decoder)
         found["decoder"] = check_decoder_parity(decode, parity, recorded(manifest, "decoder"))
     return found

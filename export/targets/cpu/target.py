@@ -62,7 +62,7 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
     record_all(
         bundle, [*default, *entries], files,
         instead_of=lambda old: (
-            old.target == CPU and old.batch[1] in plan.rows
+            old.target == CPU and old.part is None and old.batch[1] in plan.rows
             and ("fp32" in precisions or old.precision in precisions)
         ),
     )  # fmt: skip

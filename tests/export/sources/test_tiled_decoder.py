@@ -64,9 +64,10 @@ def test_pictures_are_blended_of_tiles_that_the_graph_decodes(tiled):
 
 
 def test_a_graph_of_another_tile_is_refused(tiled):
+    from revstep.engine.backends.onnx_part import OrtPart
     from revstep.engine.errors import BackendError
     from revstep.engine.parts.decoder import LatentDecoder
 
-    spec = revstep.Decoder(shape=(3, 26, 24), tile=(6, 6))
+    spec, graph = revstep.Decoder(shape=(3, 26, 24), tile=(6, 6)), tiled[0] / "decoder.onnx"
     with pytest.raises(BackendError, match="the input is"):
-        LatentDecoder(tiled[0] / "decoder.onnx", spec)
+        LatentDecoder(OrtPart(graph, "the decoder"), graph, spec)

@@ -1,0 +1,43 @@
+"""What a runtime gives of a network beside the denoiser: an opened graph, called with arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from revstep.engine.backends.signature import Port
+
+ROWS_A_CALL = 8  # such networks are large; a few rows at once bound the memory
+
+
+class PartGraph(Protocol):
+    """A graph with named inputs and outputs, opened in a runtime. Thread-safe."""
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        """What it takes."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        """What it gives, in the graph's order."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Rows of a call, at most; any fewer are taken too."""
+        ...
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """The outputs of inputs (rows, *shape) each, as arrays of the caller's.
+
+        Raises:
+            BackendError: The runtime failed.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Backend, version and device."""
+        ...
