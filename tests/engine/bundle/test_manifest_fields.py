@@ -137,6 +137,7 @@ WRONG = {
     "a choice's seconds": (choice(seconds=0.0), "has 0 seconds; a call takes more than 0"),
     "a choice's rewrites": (choice(rewrites="mish"), "choice's rewrites must be a list"),
     "a choice's candidates": (choice(candidates=["a"]), "choice's candidates must be a list"),
+    "an entry's part unknown": (entry(part="encoder.no"), "is of 'encoder.no', which the spec"),
     "an entry's file as list": (entry(file=[]), "'engines''s file must be a text or null"),
 }  # fmt: skip
 
