@@ -6,6 +6,7 @@ import dataclasses
 import math
 import threading
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
 from typing import Any, Protocol
 
 import numpy as np
@@ -227,10 +228,17 @@ class BatchWatcher:
 
 @dataclasses.dataclass(slots=True)
 class Timing:
-    """Where the time of a run goes, in nanoseconds; one entry per step."""
+    """Where the time of a run goes, in nanoseconds; one entry per step.
+
+    Attributes:
+        network_ns: The device's time in the network.
+        outside_ns: The device's time in the step.
+        host_ns: The host's time in both: where the device runs behind it, what enqueueing takes.
+    """
 
     network_ns: list[int] = dataclasses.field(default_factory=list)
     outside_ns: list[int] = dataclasses.field(default_factory=list)
+    host_ns: list[int] = dataclasses.field(default_factory=list)
 
 
 class Clock:
@@ -243,11 +251,13 @@ class Clock:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._steps: list[list[Any]] = []
+        self._host_ns: list[int] = []
 
     def run(self, parts: Sequence[Callable[[], object]]) -> None:
         """Runs the parts of one step: begin, network, step."""
         stamp = self._device.stamp
         begin, network, step = parts
+        before = perf_counter_ns()
         started = stamp()
         begin()
         called = stamp()
@@ -255,10 +265,12 @@ class Clock:
         returned = stamp()
         step()
         self._steps.append([started, called, returned, stamp()])
+        self._host_ns.append(perf_counter_ns() - before)
 
     def add_to(self, timing: Timing) -> None:
         """Adds the steps so far."""
         between = self._device.ns_between
+        timing.host_ns.extend(self._host_ns)
         for started, called, returned, ended in self._steps:
             network = between(called, returned)
             timing.network_ns.append(network)

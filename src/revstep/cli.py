@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from revstep import __version__
-from revstep.commands.bench import bench
+from revstep.commands.bench.group import bench
 from revstep.commands.compile import compile_
 from revstep.commands.demo import demo
 from revstep.commands.deploy import deploy
@@ -47,7 +47,6 @@ EXAMPLES = (
         "sample",
         "revstep sample my.revstep --class 0-9 -n 100 --guidance 1.5 --seed 0 --grid -o grid.png",
     ),
-    (bench, "bench", "revstep bench my.revstep --batch 1,16 --steps 20 --json > latency.json"),
     (
         generate,
         "generate",
@@ -60,6 +59,7 @@ EXAMPLES = (
 )
 for _function, _name, _example in EXAMPLES:
     app.command(_name, epilog=f"Example: {_example}", no_args_is_help=False)(_function)
+app.add_typer(bench)
 
 
 def _version(asked: bool) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from revstep.bench.compare import ratio_interval
+from revstep.bench.stats.percentiles import all_supported
 from revstep.engine.engine import Engine
 from suites.service.asks import FEWEST, MOST, SAMPLERS, mixed_asks, poisson_arrivals
 from suites.service.cases import LOADS, Case
 from suites.service.load import Replies, closed_loop, open_loop
-from suites.service.percentiles import all_supported
 from suites.service.sides import ALONE, IN_FLIGHT, SIDES, SLOTS, WHOLE, InFlight, Side, on_core
 from suites.service.simulation import POLICIES, saturation
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from revstep.bench.rows import read_rows
+from revstep.bench.stats.percentiles import PERCENTS, Percentile
 from suites.cpu.table import last_rows, of_part
-from suites.service.percentiles import PERCENTS, Percentile
 from suites.service.plot import PLOT, ROWS, draw
 from suites.service.sides import ALONE, IN_FLIGHT, WHOLE
 from suites.service.targets import outcomes

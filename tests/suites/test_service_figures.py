@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from revstep.bench.rows import read_rows
+from revstep.bench.stats.percentiles import all_supported, interval_ranks, supported
 from revstep.errors import QueueFullError
 from suites.cpu.table import last_rows
 from suites.service import table
 from suites.service.asks import FEWEST, MOST, Ask, mixed_asks, poisson_arrivals
 from suites.service.load import closed_loop, open_loop
-from suites.service.percentiles import all_supported, interval_ranks, supported
 from suites.service.plot import ROWS
 from suites.service.sides import ALONE, IN_FLIGHT, MAX_QUEUE, SIDES, SLOTS, WHOLE
 from suites.service.simulation import (

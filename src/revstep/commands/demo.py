@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from revstep.commands.bench.table import latency_table, machine_line, notes
 from revstep.commands.choices import choice_line
 from revstep.commands.errors import report_errors
 from revstep.commands.extras import need
-from revstep.commands.latency_table import latency_table, machine_line
 from revstep.commands.output import Bars, counter, out, print_json, progress_bars
 from revstep.commands.pictures import save_picture
 from revstep.commands.shared_options import AsJson, Threads
 from revstep.engine.runtime.samples import sheet_of
 
 if TYPE_CHECKING:
-    from revstep.bench.latency import Latency
     from revstep.engine.bundle.entry import CompiledEntry
     from revstep.engine.engine import Engine
     from revstep.engine.spec.denoiser import Condition
@@ -94,7 +93,7 @@ def demo(
         for picture in PICTURES:
             files.append(output / picture.file)
             _draw(engine, labels, picture, files[-1], bars)
-        rows = _measure(engine, seconds, bars)
+        rows = _measure(bundle, engine, seconds, bars)
     elapsed = time.perf_counter() - begun
 
     from revstep.bench.machine import machine_info
@@ -103,12 +102,13 @@ def demo(
     if as_json:
         result: dict[str, Any] = {"bundle": bundle, "pictures": files, "seconds": elapsed}
         result["compiled"] = [entry.to_dict() for entry in entries]
-        latency = [row.to_dict() for row in rows]
-        print_json({**result, "machine": machine, "engine": engine.describe(), "latency": latency})
+        print_json({**result, "machine": machine, "engine": engine.describe(), "latency": rows})
         return
     for entry in entries:
         typer.echo(choice_line(entry))
     out().print(latency_table(rows))
+    for line in notes(rows):
+        typer.echo(line)
     typer.echo(machine_line(machine))
     for picture, file in zip(PICTURES, files, strict=True):
         typer.echo(f"{file}: {picture.name}, {picture.each} per class, one class per row")
@@ -187,19 +187,21 @@ def _draw(engine: Engine, labels: Condition, picture: Picture, file: Path, bars:
     save_picture(file, sheet_of(samples.pil(), picture.each))
 
 
-def _measure(engine: Engine, seconds: float, bars: Bars) -> list[Latency]:
-    from revstep.bench.latency import measure
+def _measure(bundle: Path, engine: Engine, seconds: float, bars: Bars) -> list[dict[str, Any]]:
+    from revstep.bench.measure.cell import Cell, grid
+    from revstep.bench.measure.measure import measure_cell
+    from revstep.bench.measure.rounds import Budget
+    from revstep.engine.bundle.reader import Bundle
 
-    first = PICTURES[0]
+    first, opened = PICTURES[0], Bundle.open(bundle, verify=False)
+    base = Cell(sampler=first.sampler, steps=first.steps, guidance=first.guidance)
     return [
-        measure(
+        measure_cell(
+            opened,
+            cell,
             engine,
-            batch,
-            sampler=first.sampler,
-            steps=first.steps,
-            guidance=first.guidance,
-            seconds=seconds,
-            progress=counter(bars.bar(f"latency, batch {batch}")),
-        )
-        for batch in LATENCY_BATCHES
+            Budget(seconds=seconds),
+            progress=counter(bars.bar(f"latency, batch {cell.batch}")),
+        ).figures
+        for cell in grid(base, batch=LATENCY_BATCHES)
     ]

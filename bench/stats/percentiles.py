@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.99
 PERCENTS = (50, 90, 99)
+LADDER = (50, 75, 90, 95, 98, 99, 99.5, 99.9, 99.99)  # of which the highest that can be is shown
 
 Percentile = dict[str, float | None]
 
 
-def supported(values: Sequence[float], percent: int) -> Percentile | None:
+def supported(values: Sequence[float], percent: float) -> Percentile | None:
     """A percentile with its interval at 99 % confidence, or None: too few samples.
 
     The interval's ends are samples: the number of them below the true percentile is binomial,
@@ -37,7 +38,7 @@ def supported(values: Sequence[float], percent: int) -> Percentile | None:
         return None
     order = sorted(values)
     low, high = ranks
-    nearest = max(1, -(-percent * len(order) // 100))
+    nearest = max(1, math.ceil(percent * len(order) / 100 - 1e-9))
     ranks_of = {"value": nearest, "low": low, "high": high}
     return {
         name: None if math.isinf(found := order[rank - 1]) else found
@@ -45,7 +46,7 @@ def supported(values: Sequence[float], percent: int) -> Percentile | None:
     }
 
 
-def interval_ranks(count: int, percent: int) -> tuple[int, int] | None:
+def interval_ranks(count: int, percent: float) -> tuple[int, int] | None:
     """Ranks from 1 of the two samples that bracket a percentile; None: too few samples."""
     if count < 1:
         return None
@@ -56,10 +57,33 @@ def interval_ranks(count: int, percent: int) -> tuple[int, int] | None:
     return (low, high) if low >= 1 and high <= count else None
 
 
-def all_supported(values: Sequence[float]) -> dict[str, Percentile]:
-    """p50, p90 and p99, those that are supported."""
-    found = {f"p{percent}": supported(values, percent) for percent in PERCENTS}
+def all_supported(
+    values: Sequence[float], percents: Sequence[float] = PERCENTS
+) -> dict[str, Percentile]:
+    """``{"p50": ...}``: those of the percentiles that are supported."""
+    found = {f"p{percent:g}": supported(values, percent) for percent in percents}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def samples_needed(percent: float) -> int:
+    """The fewest samples that support a percentile: its tail must hold one of them, surely."""
+    rare = min(percent, 100.0 - percent) / 100
+    return math.ceil(math.log((1.0 - CONFIDENCE) / 2) / math.log1p(-rare) - 1e-9)
+
+
+def highest(count: int) -> float | None:
+    """The highest of ``LADDER`` that so many samples support; None: not even the median."""
+    able = [percent for percent in LADDER if samples_needed(percent) <= count]
+    return max(able, default=None)
+
+
+def unsupported(count: int, percents: Sequence[float] = PERCENTS) -> dict[str, int]:
+    """``{"p99": more}``: how many more samples each percentile takes that is not supported."""
+    return {
+        f"p{percent:g}": samples_needed(percent) - count
+        for percent in percents
+        if interval_ranks(count, percent) is None
+    }
 
 
 def _binomial(n: int, p: float) -> NDArray[np.float64]:

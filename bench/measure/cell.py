@@ -1,0 +1,94 @@
+"""What is measured: a cell of the grid, and the grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from revstep.engine.checks import wrong_type
+from revstep.engine.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One configuration of whole runs.
+
+    Attributes:
+        backend, device, precision, threads: As ``load`` takes them.
+        batch: Samples a run.
+        sampler: A sampler's name; None: the bundle's own.
+        options: Of the sampler.
+        steps: Of the time grid; None: 20, or what a given grid has.
+        guidance: Classifier-free guidance; other than 1 doubles the network's rows.
+    """
+
+    backend: str = "auto"
+    device: str = "auto"
+    precision: str | None = None
+    threads: int | None = None
+    batch: int = 1
+    sampler: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    steps: int | None = None
+    guidance: float = 1.0
+
+    def __str__(self) -> str:
+        parts = [self.backend, self.precision, self.sampler, self._steps(), f"batch {self.batch}"]
+        return " ".join(str(part) for part in parts if part not in (None, "auto"))
+
+    def _steps(self) -> str | None:
+        return None if self.steps is None else f"{self.steps} steps"
+
+    @property
+    def opened(self) -> tuple[object, ...]:
+        """What an engine is opened with: cells of the same share one."""
+        return self.backend, self.device, self.precision, self.threads
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "options": dict(self.options)}
+
+
+AXES = ("backend", "precision", "sampler", "steps", "batch")
+
+
+def grid(base: Cell, **axes: Sequence[Any]) -> list[Cell]:
+    """Every combination of the axes, those of one engine together.
+
+    Args:
+        base: Gives the other fields.
+        **axes: Values of fields in ``AXES``; an empty one leaves the base's.
+    """
+    if others := set(axes) - set(AXES):
+        raise wrong_type(sorted(others), "axes", f"among {', '.join(AXES)}")
+    named = [(name, list(dict.fromkeys(axes[name]))) for name in AXES if axes.get(name)]
+    products = itertools.product(*(values for _, values in named))
+    names = [name for name, _ in named]
+    return [dataclasses.replace(base, **dict(zip(names, each, strict=True))) for each in products]
+
+
+def check_total(cells: Sequence[Cell], seconds: float, total: float | None, more: float) -> None:
+    """Refuses a grid that takes longer than it may.
+
+    Args:
+        cells: The grid.
+        seconds: Of one cell, at most.
+        total: Seconds of all; None: any.
+        more: Seconds beside them: cold starts.
+
+    Raises:
+        ArgumentError: It says how long it would take.
+    """
+    needed = len(cells) * seconds + more
+    if total is None or needed <= total:
+        return
+    each = max(0.0, total - more) / len(cells)
+    fits = f", --seconds {each:.3g}" if each >= 0.1 else ""
+    raise ArgumentError(
+        f"{len(cells)} cells of up to {seconds:g} s and {more:g} s of cold starts take up to "
+        f"{needed:.0f} s, more than --total {total:g}: ask for fewer cells{fits}, or --total "
+        f"{needed:.0f}",
+        "total",
+    )

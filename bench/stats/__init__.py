@@ -1,0 +1,1 @@
+"""What measured times support: percentiles, convergence, outliers, verdicts; no clocks."""

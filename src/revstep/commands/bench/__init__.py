@@ -1,0 +1,1 @@
+"""``revstep bench``: latency of bundles and services, and what was measured before."""

@@ -1,0 +1,149 @@
+"""``revstep bench run``: latency of a bundle's whole runs on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from revstep.commands.bench.table import latency_table, machine_line, notes
+from revstep.commands.errors import INTERRUPTED, report_errors
+from revstep.commands.output import Bars, counter, out, print_json, progress_bars
+from revstep.commands.parse import names, options, whole_numbers
+from revstep.commands.shared_options import AsJson, Device, Guidance, Threads
+from revstep.engine.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from revstep.bench.measure.cell import Cell
+    from revstep.bench.measure.rounds import Budget
+    from revstep.engine.bundle.reader import Bundle
+    from revstep.engine.engine import Engine
+
+COLD_STARTS = 5
+COLD_S = 3.0  # of one, about: for the estimate of a grid's time
+
+
+@report_errors
+def run(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.", metavar="BUNDLE")],
+    batch: Annotated[str, typer.Option(help="Samples per run, comma-separated.")] = "1,16",
+    sampler: Annotated[
+        str, typer.Option(help="Samplers, comma-separated; default: the bundle's own.")
+    ] = "",
+    steps: Annotated[
+        str, typer.Option(help="Steps, comma-separated; default: 20, or what a given grid has.")
+    ] = "",
+    guidance: Guidance = 1.0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Sampler option, name=value; repeatable.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Backends, comma-separated.")] = "auto",
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Precisions, comma-separated; default: the best.")
+    ] = "",
+    threads: Threads = None,
+    runs: Annotated[int | None, typer.Option(help="Max runs of each cell.", min=8)] = None,
+    seconds: Annotated[float, typer.Option(help="Max seconds of each cell.", min=0.1)] = 30.0,
+    noise: Annotated[
+        float,
+        typer.Option(help="Stop when the median is known to this, relative; 0: never.", min=0.0),
+    ] = 0.005,
+    total: Annotated[
+        float | None, typer.Option(help="Max seconds of the whole grid: a larger one is refused.")
+    ] = None,
+    cold: Annotated[
+        int, typer.Option(help="Processes of the cold start; 0: none.", min=0)
+    ] = COLD_STARTS,
+    cold_hook: Annotated[
+        str | None,
+        typer.Option(help="Shell command before each cold start, to clear caches."),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(help="Of this machine, an hour, for the cost of samples.", min=0)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .jsonl file that gets the rows too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure whole runs: percentiles with their bounds, and where a step's time goes.
+
+    Every engine is checked against the bundle's reference first. Each cell of the grid (backend x
+    precision x sampler x steps x batch) runs until its median is known or its time is over, and
+    says which. Ctrl-C keeps what was measured.
+    """
+    from revstep.bench.measure.cell import Cell, check_total, grid
+    from revstep.bench.measure.rounds import Budget
+    from revstep.engine.bundle.reader import Bundle
+
+    if set_ and not sampler:
+        raise ArgumentError("--set is for a sampler: name it with --sampler", "sampler")
+    base = Cell(device=device, threads=threads, guidance=guidance, options=options(set_ or []))
+    cells = grid(
+        base,
+        backend=names(backend, "--backend"),
+        precision=names(precision, "--precision") if precision else (),
+        sampler=names(sampler, "--sampler") if sampler else (),
+        steps=whole_numbers(steps, "--steps") if steps else (),
+        batch=whole_numbers(batch, "--batch"),
+    )
+    check_total(cells, seconds, total, cold * COLD_S)
+    budget = Budget(seconds=seconds, noise=noise, runs=runs)
+    opened = Bundle.open(bundle)
+    with progress_bars() as bars:
+        rows, interrupted = _measured(opened, cells, budget, price, output, bars)
+        if cold and rows and not interrupted:
+            rows[0]["cold"] = _cold(opened, cells[0], cold, cold_hook, bars)
+    _show(rows, as_json)
+    if interrupted:
+        typer.echo(f"interrupted: {len(rows)} of {len(cells)} cells are above", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _measured(
+    bundle: Bundle, cells: list[Cell], budget: Budget, price: float | None, output: Path | None,
+    bars: Bars,
+) -> tuple[list[dict[str, Any]], bool]:  # fmt: skip
+    """The rows of the grid, and whether Ctrl-C ended it."""
+    from revstep.bench.measure.engines import open_engine
+    from revstep.bench.measure.measure import measure_cell
+    from revstep.bench.rows import append_row, new_row
+
+    rows: list[dict[str, Any]] = []
+    engine: Engine | None = None
+    of: tuple[object, ...] = ()
+    try:
+        for cell in cells:
+            if engine is None or of != cell.opened:
+                engine, of = open_engine(bundle.path, cell), cell.opened
+            report = counter(bars.bar(str(cell)))
+            measured = measure_cell(bundle, cell, engine, budget, price=price, progress=report)
+            rows.append(new_row("latency", measured.figures))
+            if output is not None:
+                append_row(output, rows[-1])
+            if measured.rounds.stopped == "interrupted":
+                return rows, True
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        return rows, True
+    return rows, False
+
+
+def _cold(bundle: Bundle, cell: Cell, count: int, hook: str | None, bars: Bars) -> dict[str, Any]:
+    from revstep.bench.measure.cold import cold_starts
+
+    return cold_starts(bundle.path, cell, count, hook, counter(bars.bar("cold starts")))
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json({"rows": rows})
+        return
+    out().print(latency_table(rows))
+    for line in notes(rows):
+        typer.echo(line)
+    if rows:
+        typer.echo(machine_line(rows[0]["machine"]))

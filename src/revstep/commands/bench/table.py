@@ -1,0 +1,124 @@
+"""The table of latencies that ``bench`` and ``demo`` print, and what is to be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.table import Table
+
+Row = dict[str, Any]
+
+PERCENTS = ("p50", "p90", "p99", "p99.9")
+WHY = {
+    "converged": "the median is known to {noise:.1%}",
+    "seconds": "the time was over; the median is known to {noise:.1%}",
+    "runs": "the runs were made; the median is known to {noise:.1%}",
+    "interrupted": "interrupted; the median is known to {noise:.1%}",
+}
+
+
+def latency_table(rows: Sequence[Row]) -> Table:
+    """One line a cell: whole runs, one step, and where its time goes.
+
+    A percentile that so few runs don't support is a dash.
+    """
+    table = Table(box=None, pad_edge=False, title="latency of whole runs", title_justify="left")
+    on_gpu = any(row["split"]["launch_s"] for row in rows)
+    table.add_column("cell", no_wrap=True)
+    for heading in (
+        *("runs", "p50\nms", "p90\nms", "p99\nms", "p99.9\nms", "spread", "step\nms"),
+        *("network\nms/step", "sampler\nµs/step", "gaps\nµs/step"),
+        *(("launch\nµs/step",) if on_gpu else ()),
+        "samples\nper s",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_cells(row, on_gpu))
+    return table
+
+
+def _cells(row: Row, on_gpu: bool) -> list[str]:
+    summary, split = row["summary"], row["split"]
+    return [
+        cell_name(row),
+        str(summary["runs"]),
+        *(_percentile(summary["percentiles"].get(name)) for name in PERCENTS),
+        f"{summary['spread']:.1%}",
+        f"{summary['step_s'] * 1e3:.3f}",
+        f"{split['network_s'] * 1e3:.3f}",
+        *(f"{split[name] * 1e6:.1f}" for name in ("sampler_s", "gap_s")),
+        *((f"{split['launch_s'] * 1e6:.1f}",) if on_gpu else ()),
+        f"{summary['samples_per_s']:.1f}",
+    ]
+
+
+def cell_name(row: Row) -> str:
+    """``onnxruntime fp32 ddim-20 batch 16``, as it ran."""
+    cell, engine = row["cell"], row["engine"]
+    calls = cell["steps"] or cell["network_calls"]
+    guided = f" guidance {cell['guidance']:g}" if cell["guidance"] != 1.0 else ""
+    sampler = cell["sampler"] or "default"
+    backend = engine.get("library", engine["backend"])
+    precision = engine.get("precision", "")
+    return f"{backend} {precision} {sampler}-{calls}{guided} batch {cell['batch']}".replace(
+        "  ", " "
+    )
+
+
+def _percentile(found: dict[str, float] | None) -> str:
+    return "-" if found is None else f"{found['value'] * 1e3:.2f}"
+
+
+def notes(rows: Sequence[Row]) -> Iterator[str]:
+    """A few lines on each cell: why it stopped, what is missing, what disturbed it."""
+    for row in rows:
+        summary = row["summary"]
+        noise = summary["noise"]
+        why = WHY[row["stopped"]].format(noise=noise) if noise is not None else row["stopped"]
+        yield f"{cell_name(row)}: {why}"
+        yield from (f"  {line}" for line in _details(row))
+
+
+def _details(row: Row) -> Iterator[str]:
+    summary = row["summary"]
+    if more := summary["more_runs"]:
+        top = summary["highest"]
+        shown = "" if top is None else (
+            f"; the highest that these support is p{top['percent']:g}: {top['value'] * 1e3:.2f} ms"
+        )  # fmt: skip
+        listed = ", ".join(f"{name} takes {count} more runs" for name, count in more.items())
+        yield f"{listed}{shown}"
+    far = {k.replace("_", " "): v for k, v in summary["outliers"].items() if v}
+    if far:
+        yield f"outliers, none left out: {', '.join(f'{v} {k}' for k, v in far.items())}"
+    if steps := row["split"]["steps"]:
+        listed = ", ".join(f"{name} {value['value'] * 1e3:.3f}" for name, value in steps.items())
+        yield f"single steps, ms: {listed}"
+    correct = row["correct"]
+    yield f"right: {correct['error']:.1g} from the reference, the bound is {correct['bound']:g}"
+    memory = row["memory"]
+    held = [
+        f"{name} {memory[key] / 2**20:.0f} MiB"
+        for name, key in (("host", "host_bytes"), ("device", "device_bytes"))
+        if memory[key] is not None
+    ]
+    if held:
+        yield f"peak memory: {', '.join(held)}"
+    if (cost := row["cost"]) is not None:
+        yield f"cost: {cost['per_thousand_samples']:.3g} per 1,000 samples"
+    if row["disturbance"]["verdict"] != "quiet":
+        yield f"{row['disturbance']['verdict']}: {'; '.join(row['disturbance']['reasons'])}"
+    if cold := row.get("cold"):
+        yield (
+            f"cold start: {cold['total_s']:.2f} s to the first sample (process "
+            f"{cold['process_s']:.2f}, import {cold['import_s']:.2f}, load {cold['load_s']:.2f}, "
+            f"first run {cold['first_s']:.2f}; the second run {cold['second_s']:.2f}); "
+            f"{len(cold['starts'])} starts, medians"
+        )
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """The machine of a measurement in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['cpu']}, {machine['cores']} cores; Python {machine['python']}, {versions}"
