@@ -58,7 +58,7 @@ def onnx_session(
             f"pip install 'revstep[{'cpu' if gpu is None else 'cuda'}]'"
         ) from error
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4 if gpu is None else 3  # what fails on a CPU is raised, too
     # ONNX Runtime's own choice counts the machine's cores, not the process's
     options.intra_op_num_threads = threads or usable_threads()
     wanted = CPU
