@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+import onnx
 from onnx_files import write_denoiser
 
 import revstep
@@ -71,6 +72,15 @@ def test_what_a_name_does_not_say_is_asked(cli, tmp_path):
     assert values["output"] == {}
     assert "[output]  # of hidden, y" in spec.read_text()
     assert '# prediction = "epsilon"' in spec.read_text()
+
+
+def test_an_input_without_a_shape_is_said_to_need_one(cli, tmp_path):
+    model = onnx.load(write_denoiser(tmp_path / "m.onnx"))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "a model.onnx")
+    done = cli("inspect", str(tmp_path / "a model.onnx"))
+    assert "the file doesn't say its shape, which an export needs" in done.stdout
+    assert f"revstep inspect '{tmp_path}/a model.onnx' --write" in done.stdout
 
 
 def test_json_has_all_of_it(cli, model):

@@ -57,6 +57,8 @@ def adapted(
     raise_opset(model, max(opset or 0, OLDEST))
     model.ir_version = max(model.ir_version, IR_VERSION)
     graph = model.graph
+    if not len(graph):
+        raise ExportError(f"{file.path} computes nothing: no output of it follows from an input")
     if dtypes:
         widen(model, tuple(TYPES[d] for d in dtypes))
     ports = {value.name: value for value in graph.inputs}

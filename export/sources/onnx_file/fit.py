@@ -71,6 +71,11 @@ def _completed(file: OnnxFile, values: Values, names: Names) -> Values:
     time = next((p for p in file.inputs if p.name == _time_name(found, names)), None)
     if "shape" not in found:
         sizes = _sizes(file, state, own_axes(state, time))
+        if not sizes:
+            raise ExportError(
+                f"{file.path}: the state is the input {state}, which is one number a row; say "
+                'which input is the noisy state: [inputs] state = "..."'
+            )
         last = names.of(STATE, state.name).channels_last
         found["shape"] = [*sizes[-1:], *sizes[:-1]] if last else sizes
     shape = found["shape"]
@@ -98,16 +103,19 @@ def _completed_condition(
     if "dtype" not in found and port.dtype in CONDITION_DTYPES:
         found["dtype"] = CONDITION_DTYPES[port.dtype]
     if "shape" not in found:
-        found["shape"] = _sizes(file, port, (port.dims or ())[1 if rows else 0 :])
+        found["shape"] = _sizes(file, port, (port.dims or ())[1 if rows else 0 :], name)
     return found
 
 
-def _sizes(file: OnnxFile, port: FilePort, inner: Dims) -> list[int]:
-    """The lengths of an input's axes without the rows, in a file that says them all."""
+def _sizes(file: OnnxFile, port: FilePort, inner: Dims, condition: str | None = None) -> list[int]:
+    """The lengths of the axes, without the rows, of the state or a condition."""
     if any(isinstance(d, str) for d in inner):
+        said = "one sample's in the spec, shape = [...]"
+        if condition is not None:
+            said = f'its own in the spec, [[conditions]] name = "{condition}", shape = [...]'
         raise ExportError(
             f"{file.path}: the input {port} leaves axes free, and a bundle fixes them: say the "
-            "shape of one sample in the spec, shape = [...]"
+            f"shape, {said}"
         )
     return [int(d) for d in inner]
 

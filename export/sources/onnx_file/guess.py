@@ -145,9 +145,10 @@ def _time(numbers: list[FilePort], tables: Mapping[str, int]) -> dict[str, Guess
 
 def _condition(port: FilePort, state: FilePort | None, tables: Mapping[str, int]) -> Guess:
     """What an input is that is neither state nor time."""
+    if port.dims is None:
+        return Guess(CONDITION, "unknown", "the file doesn't say its shape, which an export needs")
     rows = tables.get(port.name)
-    dims = port.dims or ()
-    rank = len(dims)
+    rank = len(port.dims)
     if _is(port, FLAGS) or (port.dtype == "bool" and rank == 0):
         return Guess(CONSTANT, "a flag", "it is no data: one value for ever will do")
     if rank == 0:

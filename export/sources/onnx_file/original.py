@@ -26,10 +26,10 @@ class OriginalDenoiser:
         self.spec = spec
         self._path = path
         self._wiring = wiring
-        for feed in wiring.feeds:
-            if feed.dtype == "bfloat16":
-                raise BackendError(f"ONNX Runtime takes no bfloat16 of numpy's: {feed.name!r}")
         self._session = onnx_session(path, threads=threads, who="the reference of an ONNX file")
+        for port in self._session.get_inputs():
+            if port.type == "tensor(bfloat16)":
+                raise BackendError(f"ONNX Runtime takes no bfloat16 of numpy's: {port.name!r}")
 
     def bind(self, buffers: NetworkBuffers) -> Callable[[], None]:
         """A call that runs the file on the buffers; an ``ExportError`` where it can't."""

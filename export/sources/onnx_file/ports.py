@@ -142,8 +142,9 @@ def _port(value: onnx.ValueInfoProto) -> FilePort:
     tensor = value.type.tensor_type
     dims: Dims | None = None
     if tensor.HasField("shape"):
+        # some writers say 0 or -1 of an axis that is free
         dims = tuple(
-            d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim
+            d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in tensor.shape.dim
         )
     return FilePort(value.name, _dtype(tensor.elem_type), dims)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from revstep.engine.errors import ExportError
+from revstep.engine.json_types import check_object
 from revstep.engine.nearest import unknown, unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.fields import keyed
@@ -51,7 +52,8 @@ def read_toml(path: str | Path) -> Values:
         ) from None
     except (OSError, ValueError) as error:
         raise ExportError(f"{path} can't be read as TOML: {error}") from error
-    for condition in values.get("conditions", ()):
+    conditions = values.get("conditions")
+    for condition in conditions if isinstance(conditions, list) else ():
         for name in ("null", "example"):
             if isinstance(condition, dict) and isinstance(condition.get(name), dict):
                 condition[name] = _array(path, condition, name)
@@ -86,7 +88,9 @@ def spec_of(values: Mapping[str, Any]) -> DenoiserSpec:
         ValueError: An unknown or missing field, or a value that is not allowed.
         TypeError: A value of another type than the field's.
     """
-    return DenoiserSpec.from_dict(keyed(_complete(DenoiserSpec, values, "the spec")))
+    fields = _complete(DenoiserSpec, values, "the spec")
+    check_object(fields, typing.get_type_hints(DenoiserSpec), "the spec")  # by names, not by keys
+    return DenoiserSpec.from_dict(keyed(fields))
 
 
 def _complete(kind: type, values: object, what: str) -> Values:

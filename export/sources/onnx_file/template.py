@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 
 from revstep.engine.spec.prediction import PREDICTIONS
@@ -37,7 +38,8 @@ def _lines(file: OnnxFile, found: Guesses) -> Iterator[str]:
     yield f"# The spec of {name}, to start from."
     yield "# Lines without # are what the file says, or guesses from its names: check them."
     yield "# Lines with a ? are yours to fill in, where they hold: take the # away."
-    yield f"# Then: revstep export --onnx {name} --spec THIS_FILE -o {bundle}"
+    words = ("--onnx", name, "--spec", "THIS_FILE", "-o", bundle)
+    yield f"# Then: revstep export {shlex.join(words)}"
     yield ""
     yield from _top(file, found)
     yield ""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
 
 from revstep.engine.errors import ExportError
 from revstep.engine.nearest import unknown, unknown_names
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec, TimeInput
 from revstep.engine.spec.second_time import SecondTime
+from revstep.export.sources.onnx_file.constants import constants as given_constants
 from revstep.export.sources.onnx_file.names import STATE, TIMES, InputName, Names
-from revstep.export.sources.onnx_file.ports import Dims, FilePort, OnnxFile
-from revstep.export.sources.onnx_file.wiring import Feed, Result, Wiring, has_rows
+from revstep.export.sources.onnx_file.ports import FilePort, OnnxFile
+from revstep.export.sources.onnx_file.wiring import Feed, Result, Wiring, has_rows, sizes
 
 WHOLE_TIMES = ("index", "thousand")  # of the kinds, those that may be whole numbers
 FREE = "a file whose time has a row each, (batch,), can run many rows a call"
@@ -69,7 +66,7 @@ class _Wire:
         ports = {
             key: input_port(self.file, key, self.names.of(key, name)) for key, name in ours.items()
         }
-        constants = self._constants()
+        constants = given_constants(self.file, self.names.constants)
         self._check_used([p.name for p in ports.values()], constants)
         self._check_kinds(ports, times)
         state = self.names.of(STATE, spec.name)
@@ -77,16 +74,18 @@ class _Wire:
         if state.channels_last:
             order, back = _channels_last(len(shape))
             shape = (*shape[1:], shape[0])
-        rows = self._rows(ports[STATE], shape)
+        rows = self._rows(STATE, ports[STATE], shape)
         first = (ports[STATE].dims or (1,))[0] if rows else 1
         feeds = [
             Feed(spec.name, ports[STATE].name, ports[STATE].dtype, spec.shape, shape, rows, order)
         ]
         lead = first if rows else None
         for key, time in times.items():
-            feed = self._feed(time.name, ports[key], (), lead)
+            feed = self._feed(key, ports[key], (), lead)
             named = self.names.of(key, time.name)
-            feeds.append(dataclasses.replace(feed, scale=named.scale, shift=named.shift))
+            feeds.append(
+                dataclasses.replace(feed, ours=time.name, scale=named.scale, shift=named.shift)
+            )
         feeds += [self._feed(c.name, ports[c.name], c.shape, lead) for c in spec.conditions]
         batch, why = self._batch(feeds, first)
         return Wiring(tuple(feeds), constants, self._result(rows, back), batch, why)
@@ -161,15 +160,26 @@ class _Wire:
                 f'{port.dtype}: dtype = "{dtype}"'
             )
 
-    def _rows(self, port: FilePort, shape: tuple[int, ...]) -> bool:
-        """Whether an input has an axis of rows before ``shape``."""
+    def _rows(self, ours: str, port: FilePort, shape: tuple[int, ...]) -> bool:
+        """Whether an input has an axis of rows before ``shape``.
+
+        Args:
+            ours: ``state``, a time, or the condition's name.
+            port: The input.
+            shape: Of one sample's value, in the file's order of axes.
+        """
         rows = has_rows(port.dims or (), shape)
-        if rows is None:
-            last = " (channels last)" if port.name and shape != self.spec.shape else ""
+        if rows is None and ours in TIMES:
             raise self._wrong(
-                f"the input {port} is neither (rows, *{shape}) nor {shape}, as the spec says"
-                f"{last if port.name == self.names.of(STATE, self.spec.name).name else ''}: fix "
-                "the spec's shape"
+                f"the input {port} can't be the {ours.replace('_', ' ')}, which is one number a "
+                f'row, (rows,), or one for all, (): say which it is: [inputs] {ours} = "..."'
+            )
+        if rows is None:
+            last = ours == STATE and shape != self.spec.shape
+            whose = "spec's shape" if ours == STATE else f"shape of its condition {ours!r}"
+            raise self._wrong(
+                f"the input {port} is neither {_with_rows(shape)} nor {shape}, as the spec says"
+                f"{' (channels last)' if last else ''}: fix the {whose}"
             )
         return rows
 
@@ -178,15 +188,15 @@ class _Wire:
     ) -> Feed:
         """The time or a condition; ``first`` is the state's axis of rows, None: it has none."""
         dims = port.dims or ()
-        rows = self._rows(port, shape)
+        rows = self._rows(ours, port, shape)
         if rows and first is not None and (isinstance(dims[0], str) or dims[0] == first):
-            return Feed(ours, port.name, port.dtype, shape, _sizes(dims[1:], shape), True)
+            return Feed(ours, port.name, port.dtype, shape, sizes(dims[1:], shape), True)
         if rows and dims[0] != 1 and isinstance(dims[0], int):
             raise self._wrong(
                 f"the input {port} has {dims[0]} rows, and the state has "
                 f"{first if isinstance(first, int) else 'any number' if first else 'none'}"
             )
-        inner = (1, *_sizes(dims[1:], shape)) if rows else _sizes(dims, shape)
+        inner = (1, *sizes(dims[1:], shape)) if rows else sizes(dims, shape)
         return Feed(ours, port.name, port.dtype, shape, inner, False)
 
     def _batch(self, feeds: list[Feed], first: int | str) -> tuple[int | None, str]:
@@ -202,25 +212,6 @@ class _Wire:
                 )
             return 1, f"it takes one {shared[0]!r} for all rows, which may differ; {FREE}"
         return (first, "its first axis") if isinstance(first, int) else (None, "")
-
-    def _constants(self) -> dict[str, NDArray[Any]]:
-        """The constants as the file takes them."""
-        ports = {p.name: p for p in self.file.inputs}
-        if others := set(self.names.constants) - set(ports):
-            raise self._wrong(unknown_names("[constants] names no input:", others, ports))
-        found = {}
-        for name, value in self.names.constants.items():
-            port = ports[name]
-            dims = port.dims or ()
-            try:
-                array = np.asarray(value, "float32" if port.dtype == "bfloat16" else port.dtype)
-                sizes = _sizes(dims, array.shape if array.ndim == len(dims) else (1,) * len(dims))
-                found[name] = np.ascontiguousarray(np.broadcast_to(array, sizes)).reshape(sizes)
-            except (TypeError, ValueError) as error:
-                raise self._wrong(
-                    f"[constants] {name} can't be the input {port}: {error}"
-                ) from error
-        return found
 
     def _result(self, rows: bool, order: tuple[int, ...] | None) -> Result:
         """The output that is the prediction."""
@@ -239,9 +230,11 @@ class _Wire:
         if name not in outputs:
             raise self._wrong(unknown("output", name, outputs))
         port = outputs[name]
+        if name in {p.name for p in file.inputs}:
+            raise self._wrong(f"the output {port} is an input, given back as it is: no prediction")
         if not port.is_float or not _gives(port, inner):
             raise self._wrong(
-                f"the output {port} can't be the prediction, float32 (rows, *{inner})"
+                f"the output {port} can't be the prediction, float32 {_with_rows(inner)}"
                 f"{self._why_not(port, inner)}"
             )
         dims = port.dims
@@ -271,11 +264,9 @@ def _channels_last(axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (0, *range(2, axes + 1), 1), (0, axes, *range(1, axes))
 
 
-def _sizes(dims: Dims | Iterable[int | str], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The lengths of axes; a free one is as long as the shape says, or 1."""
-    dims = tuple(dims)
-    own = shape if len(shape) == len(dims) else (1,) * len(dims)
-    return tuple(n if isinstance(d, str) else d for d, n in zip(dims, own, strict=True))
+def _with_rows(shape: tuple[int, ...]) -> str:
+    """A shape behind an axis of rows, as ``(rows, 3, 64, 64)``."""
+    return f"({', '.join(map(str, ('rows', *shape)))}{'' if shape else ','})"
 
 
 def identifier(name: str) -> str:

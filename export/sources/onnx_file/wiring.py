@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -152,3 +152,10 @@ def has_rows(dims: Dims, shape: tuple[int, ...]) -> bool | None:
     if (free or len(dims) > len(shape)) and agree(dims[1:], shape):
         return True
     return False if agree(dims, shape) else None
+
+
+def sizes(dims: Dims | Iterable[int | str], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The lengths of axes; a free one is as long as the shape says, or 1."""
+    dims = tuple(dims)
+    own = shape if len(shape) == len(dims) else (1,) * len(dims)
+    return tuple(n if isinstance(d, str) else d for d, n in zip(dims, own, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,9 +69,10 @@ def inspect(
         typer.echo(f"{name}: {said}")
     if write is not None:
         typer.echo(f"Next: fill in {write} where it asks, then")
-        typer.echo(f"  revstep export --onnx {model} --spec {write} -o {model.stem}.revstep")
+        words = ("--onnx", str(model), "--spec", str(write), "-o", f"{model.stem}.revstep")
+        typer.echo(f"  revstep export {shlex.join(words)}")
     else:
-        typer.echo(f"Next: revstep inspect {model} --write spec.toml")
+        typer.echo(f"Next: revstep inspect {shlex.quote(str(model))} --write spec.toml")
 
 
 def _described(port: FilePort) -> tuple[str, str, str]:

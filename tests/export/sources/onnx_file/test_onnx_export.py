@@ -195,9 +195,10 @@ def test_conditions_of_every_form(tmp_path, label_dtype, label_shape, dtype):
     assert (found[1].shape, found[1].dtype) == ((3,), "float32")
 
 
-def test_a_tables_size_becomes_the_conditions_limits(tmp_path):
+def test_a_tables_size_becomes_the_conditions_limits(tmp_path, capfd):
     bundle = made(tmp_path, spec(conditions=[{"name": "label"}]), label="label")
     assert bundle.spec.conditions[0].limits == (0, 4)
+    assert capfd.readouterr().err == ""  # ONNX Runtime's own words about what was tried
 
 
 def test_one_of_several_outputs(tmp_path):
@@ -296,8 +297,20 @@ def test_an_input_of_one_value(tmp_path):
 
 def test_free_axes_are_those_of_the_spec(tmp_path):
     agrees(made(tmp_path, spec(shape=[2, 4, 4]), free_size=True))
-    with pytest.raises(ExportError, match=r"leaves axes free.*shape = "):
+    with pytest.raises(ExportError, match=r"leaves axes free.*one sample's in the spec, shape = "):
         export_onnx(tmp_path / "model.onnx", SPEC, tmp_path / "y.revstep")
+    model = onnx.load(write_denoiser(tmp_path / "model.onnx", context="context"))
+    model.graph.input[-1].type.tensor_type.shape.dim[1].dim_param = "length"
+    onnx.save(model, tmp_path / "model.onnx")
+    asked = spec(conditions=[{"name": "context"}])
+    with pytest.raises(
+        ExportError, match=r"its own in the spec, \[\[conditions\]\] name = .context"
+    ):
+        export_onnx(tmp_path / "model.onnx", asked, tmp_path / "y.revstep")
+
+
+def test_an_axis_of_rows_of_minus_one_is_free(tmp_path):
+    assert made(tmp_path, SPEC, rows=-1, time_shape=(-1,)).spec.batch[1] > 1
 
 
 def test_weights_beside_the_file(tmp_path):

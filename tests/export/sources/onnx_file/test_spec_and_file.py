@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from onnx_files import write_denoiser
 
 from revstep.engine.errors import ExportError
@@ -57,11 +59,11 @@ CONTRADICTIONS = {
     ),
     "another shape": (
         {**SPEC, "shape": [3, 4, 4]}, {},
-        r"the input 'noisy', float32 \(B, 2, 4, 4\) is neither \(rows, \*\(3, 4, 4\)\) nor",
+        r"the input 'noisy', float32 \(B, 2, 4, 4\) is neither \(rows, 3, 4, 4\) nor",
     ),
     "channels that come last in the spec alone": (
         {**SPEC, "shape": [2, 4, 4], **names(state={"name": "noisy", "channels_last": True})}, {},
-        r"neither \(rows, \*\(4, 4, 2\)\)",
+        r"neither \(rows, 4, 4, 2\)",
     ),
     "a learned variance that is there": (
         SPEC, {"twice": True}, "twice the channels: learned_variance = true",
@@ -83,7 +85,7 @@ CONTRADICTIONS = {
     ),
     "a condition of another shape": (
         {**SPEC, "conditions": [{"name": "context", "shape": [5]}]}, {"context": "context"},
-        r"the input 'context', float32 \(B, 3\) is neither \(rows, \*\(5,\)\)",
+        r"the input 'context', float32 \(B, 3\) is neither \(rows, 5\)",
     ),
     "a batch that the file fixes": (
         {**SPEC, "batch": [1, 8]}, {"rows": 3, "time_shape": (3,), "baked": True},
@@ -106,7 +108,36 @@ CONTRADICTIONS = {
     ),
     "a constant that does not fit": (
         {**SPEC, "constants": {"label": [1, 2, 3]}}, {**LABEL, "label_shape": (2,)},
-        "label can't be the input 'label'",
+        r"label = \[1, 2, 3\] can't be the input 'label'.*shape is \(3,\); allowed: \(2,\), or one",
+    ),
+    "a constant that is no number": (
+        {**SPEC, "constants": {"label": "3"}}, LABEL, "label = '3' can't be .* give a number",
+    ),
+    "a constant that would be cut": (
+        {**SPEC, "constants": {"label": 2.5}}, LABEL, "label = 2.5 can't be .* a whole number",
+    ),
+    "a constant below its type": (
+        {**SPEC, "constants": {"label": -1}}, {**LABEL, "label_dtype": "uint8"},
+        "label = -1 can't be .* a whole number that uint8 has",
+    ),
+    "a constant that is too large": (
+        {**SPEC, "constants": {"context": 1e9}}, {"context": "context", "dtype": "float16"},
+        "float16 has no number as large",
+    ),
+    "a state of one number": (
+        {**SPEC, "inputs": {"state": "sigma", "time": "noisy"}}, {},
+        r"the state is the input 'sigma', float32 \(B,\), which is one number a row",
+    ),
+    "a time of many numbers": (
+        {**SPEC, "conditions": [{"name": "g"}], **names(time="context", g="sigma")},
+        {"context": "context"},
+        r"'context', float32 \(B, 3\) can't be the time, which is one number a row",
+    ),
+    "a field of another type": (
+        {**SPEC, "grid_offset": 1.5}, {}, "the spec's grid_offset must be a whole number",
+    ),
+    "conditions that are no list": (
+        {**SPEC, "conditions": 5}, {}, "the spec's conditions must be a list",
     ),
     "a condition with a name of another meaning": (
         {**SPEC, "conditions": [{"name": "time"}], **names()}, {"label": "time"},
@@ -210,8 +241,18 @@ def test_a_mistake_in_a_spec_file_names_the_file(tmp_path):
         export_onnx(file, spec, tmp_path / "x.revstep")
     with pytest.raises(ExportError, match=r"spec.toml can't be read as TOML"):
         export_onnx(file, write(spec, "a = ["), tmp_path / "x.revstep")
+    five = "conditions = 5\n" + TOML[: TOML.index("[[")] + TOML[TOML.index("[inputs]") :]
+    with pytest.raises(ExportError, match=r"spec.toml: the spec's conditions must be a list"):
+        export_onnx(file, write(spec, five), tmp_path / "x.revstep")
     with pytest.raises(ExportError, match=r"none.toml does not exist; revstep inspect"):
         export_onnx(file, tmp_path / "none.toml", tmp_path / "x.revstep")
+
+
+@pytest.mark.parametrize("spec", [5, None, ["a"]])
+def test_what_is_no_spec_is_refused(tmp_path, spec):
+    file = write_denoiser(tmp_path / "model.onnx")
+    with pytest.raises(TypeError, match=r"spec maps names to values.*a TOML file or a Denoiser"):
+        export_onnx(file, spec, tmp_path / "x.revstep")
 
 
 @pytest.mark.parametrize("content", [b"", b"not ONNX at all", b"\x08\x08"])
@@ -220,6 +261,22 @@ def test_what_is_no_onnx_file_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ExportError, match=r"model.onnx is no ONNX"):
         export_onnx(path, SPEC, tmp_path / "x.revstep")
+
+
+@pytest.mark.parametrize("output", ["noisy", "table"])
+def test_a_file_that_computes_nothing_is_refused(tmp_path, output):
+    file = write_denoiser(tmp_path / "model.onnx")
+    model = onnx.load(file)
+    state = model.graph.input[0]
+    model.graph.output[0].CopyFrom(state)
+    model.graph.output[0].name = output
+    if output == "table":
+        weight = numpy_helper.from_array(np.zeros((1, 2, 4, 4), np.float32), output)
+        model.graph.initializer.append(weight)
+    del model.graph.node[1:]
+    onnx.save(model, file)
+    with pytest.raises(ExportError, match=r"given back as it is|computes nothing"):
+        export_onnx(file, SPEC, tmp_path / "x.revstep")
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
