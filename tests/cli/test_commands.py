@@ -1,4 +1,4 @@
-"""export, compile, info and bench, as a user runs them."""
+"""export, compile, info and demo, as a user runs them."""
 
 import json
 
@@ -76,28 +76,6 @@ def test_info_json_is_the_manifest(cli, image_bundle):
     report = json.loads(result.stdout)
     assert report.pop("path") == str(image_bundle)
     assert report == json.loads((image_bundle / "manifest.json").read_text())
-
-
-def test_bench_json_has_a_row_for_each_batch(cli, tabular_bundle):
-    result = cli(
-        *("bench", tabular_bundle, "--batch", "1,3", "--steps", "2", "--runs", "3", "--json")
-    )
-    assert result.exit_code == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert [row["batch"] for row in report["rows"]] == [1, 3]
-    for row in report["rows"]:
-        assert row["runs"] == 3
-        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
-        assert 0 < row["outside_us"] < row["step_ms"] * 1e3 * 2
-    assert report["machine"]["versions"]["numpy"]
-    assert report["engine"]["backend"] == "onnxruntime"
-
-
-def test_bench_prints_a_table(cli, tabular_bundle):
-    result = cli("bench", tabular_bundle, "--batch", "2", "--steps", "2", "--runs", "3")
-    assert result.exit_code == 0, result.stderr
-    assert "latency of ddim-2" in result.stdout
-    assert "outside" in result.stdout
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ def test_help_lists_what_the_code_allows(cli):
     from revstep.export import OPSETS
 
     assert f"{OPSETS[0]}<=x<={OPSETS[-1]}" in cli("export", "--help").stdout
-    for command in ("sample", "bench"):
-        text = " ".join(cli(command, "--help").stdout.replace("│", " ").split())
+    for command in (("sample",), ("bench", "run")):
+        text = " ".join(cli(*command, "--help").stdout.replace("│", " ").split())
         assert f"{', '.join(DEVICES)}." in text
     assert "--threads 1" in text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ from revstep.commands.bench.table import latency_table, machine_line, notes
 from revstep.commands.errors import INTERRUPTED, report_errors
 from revstep.commands.output import Bars, counter, out, print_json, progress_bars
 from revstep.commands.parse import names, options, whole_numbers
-from revstep.commands.shared_options import AsJson, Device, Guidance, Threads
+from revstep.commands.shared_options import AsJson, Device, Guidance
 from revstep.engine.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -43,7 +45,14 @@ def run(
     precision: Annotated[
         str, typer.Option(help="Precisions, comma-separated; default: the best.")
     ] = "",
-    threads: Threads = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads of the network; default: all usable cores. Small networks are often "
+            "fastest with --threads 1.",
+            min=1,
+        ),
+    ] = None,
     runs: Annotated[int | None, typer.Option(help="Max runs of each cell.", min=8)] = None,
     seconds: Annotated[float, typer.Option(help="Max seconds of each cell.", min=0.1)] = 30.0,
     noise: Annotated[
@@ -76,6 +85,7 @@ def run(
     """
     from revstep.bench.measure.cell import Cell, check_total, grid
     from revstep.bench.measure.rounds import Budget
+    from revstep.bench.rows import append_row
     from revstep.engine.bundle.reader import Bundle
 
     if set_ and not sampler:
@@ -92,44 +102,53 @@ def run(
     check_total(cells, seconds, total, cold * COLD_S)
     budget = Budget(seconds=seconds, noise=noise, runs=runs)
     opened = Bundle.open(bundle)
-    with progress_bars() as bars:
-        rows, interrupted = _measured(opened, cells, budget, price, output, bars)
-        if cold and rows and not interrupted:
-            rows[0]["cold"] = _cold(opened, cells[0], cold, cold_hook, bars)
-    _show(rows, as_json)
-    if interrupted:
+    rows: list[dict[str, Any]] = []
+    with progress_bars() as bars, _shown(rows, as_json):
+        for row in _measured(opened, cells, budget, price, bars):
+            if cold and not rows:
+                row["cold"] = _cold(opened, cells[0], cold, cold_hook, bars)
+            rows.append(row)
+            if output is not None:
+                append_row(output, row)
+    if len(rows) < len(cells) or rows[-1]["stopped"] == "interrupted":
         typer.echo(f"interrupted: {len(rows)} of {len(cells)} cells are above", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
 def _measured(
-    bundle: Bundle, cells: list[Cell], budget: Budget, price: float | None, output: Path | None,
-    bars: Bars,
-) -> tuple[list[dict[str, Any]], bool]:  # fmt: skip
-    """The rows of the grid, and whether Ctrl-C ended it."""
+    bundle: Bundle, cells: list[Cell], budget: Budget, price: float | None, bars: Bars
+) -> Iterator[dict[str, Any]]:
+    """The rows of the grid, as they come; Ctrl-C ends it."""
     from revstep.bench.measure.engines import open_engine
     from revstep.bench.measure.measure import measure_cell
-    from revstep.bench.rows import append_row, new_row
+    from revstep.bench.rows import new_row
 
-    rows: list[dict[str, Any]] = []
     engine: Engine | None = None
     of: tuple[object, ...] = ()
+    done = 0
     try:
         for cell in cells:
             if engine is None or of != cell.opened:
                 engine, of = open_engine(bundle.path, cell), cell.opened
             report = counter(bars.bar(str(cell)))
             measured = measure_cell(bundle, cell, engine, budget, price=price, progress=report)
-            rows.append(new_row("latency", measured.figures))
-            if output is not None:
-                append_row(output, rows[-1])
+            yield new_row("latency", measured.figures)
+            done += 1
             if measured.rounds.stopped == "interrupted":
-                return rows, True
+                return
     except KeyboardInterrupt:
-        if not rows:
+        if not done:
             raise
-        return rows, True
-    return rows, False
+
+
+@contextlib.contextmanager
+def _shown(rows: list[dict[str, Any]], as_json: bool) -> Iterator[None]:
+    """Prints the rows at the end, whatever ends it."""
+    try:
+        yield
+    finally:
+        if rows:
+            _show(rows, as_json)
 
 
 def _cold(bundle: Bundle, cell: Cell, count: int, hook: str | None, bars: Bars) -> dict[str, Any]:
@@ -145,5 +164,4 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     out().print(latency_table(rows))
     for line in notes(rows):
         typer.echo(line)
-    if rows:
-        typer.echo(machine_line(rows[0]["machine"]))
+    typer.echo(machine_line(rows[0]["machine"]))

@@ -1,0 +1,119 @@
+"""A cell measured: right first, then timed."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import revstep
+from revstep.bench.measure.cell import Cell
+from revstep.bench.measure.cold import PHASES, cold_starts
+from revstep.bench.measure.correct import check_engine
+from revstep.bench.measure.measure import OURS, measure_cell
+from revstep.bench.measure.memory import peaks, reset_peaks
+from revstep.bench.measure.rounds import Budget, Task
+from revstep.engine.bundle.reader import Bundle
+from revstep.errors import ArgumentError, BackendError, ParityError
+
+pytest.importorskip("onnxruntime")
+
+SHORT = Budget(runs=8, noise=0.0, warm_up=0.0)
+
+
+@pytest.fixture(scope="module")
+def engine(policy_bundle):
+    return revstep.load(policy_bundle, threads=1)
+
+
+@pytest.fixture(scope="module")
+def measured(policy_bundle, engine):
+    cell = Cell(sampler="ddim", steps=3, batch=2, guidance=2.0)
+    return measure_cell(Bundle.open(policy_bundle), cell, engine, SHORT, price=1.0)
+
+
+def test_a_row_has_all_that_a_reader_must_know(measured):
+    figures = measured.figures
+    assert figures["cell"]["network_calls"] == 3
+    assert figures["correct"]["error"] <= figures["correct"]["bound"]
+    assert figures["stopped"] == "runs"
+    assert len(figures["times_s"][OURS]) == figures["summary"]["runs"] == 8
+    assert figures["memory"]["host_bytes"] > 1 << 20
+    assert figures["memory"]["device_bytes"] is None
+    assert figures["cost"]["per_thousand_samples"] > 0
+    assert figures["split"]["network_s"] > 0
+    assert 0 < figures["split"]["sampler_s"] < figures["summary"]["step_s"]
+    assert figures["bundle"]["name"].endswith(".revstep")
+    assert figures["disturbance"]["verdict"] in ("quiet", "noisy", "throttled")
+
+
+def test_a_wrong_engine_is_not_timed(policy_bundle, engine, monkeypatch):
+    bundle, right = Bundle.open(policy_bundle), engine.sample
+
+    def wrong(*arguments, **options):
+        samples = right(*arguments, **options)
+        samples.x[0] += 0.01
+        return samples
+
+    monkeypatch.setattr(engine, "sample", wrong)
+    begun = []
+    with pytest.raises(ParityError, match=r"a whole run differs .* is not timed"):
+        measure_cell(bundle, Cell(), engine, SHORT, others=begun.append)
+    assert not begun
+
+
+@pytest.mark.parametrize(
+    "name", ["image_bundle", "tabular_bundle", "two_times_bundle", "observing_bundle"]
+)
+def test_every_kind_of_bundle_is_checked_as_it_runs(name, request):
+    path = request.getfixturevalue(name)
+    found = check_engine(revstep.load(path, threads=1), Bundle.open(path))
+    assert 0 <= found["error"] <= found["bound"]
+
+
+def test_others_take_turns_with_the_same_work(policy_bundle, engine):
+    seen = []
+
+    def others(work):
+        assert work.network_calls == 2
+        return [Task("twin", lambda seed: seen.append(work.sample(seed)))]
+
+    cell = Cell(steps=2, batch=3)
+    found = measure_cell(Bundle.open(policy_bundle), cell, engine, SHORT, others=others)
+    assert found.tasks == (OURS, "twin")
+    assert len(found.rounds.times[1]) == 8
+    assert seen[0].shape == (3, 8, 2)
+
+
+def test_a_wrong_cell_is_refused_before_it_is_timed(policy_bundle, engine):
+    with pytest.raises(ArgumentError, match="sampler"):
+        measure_cell(Bundle.open(policy_bundle), Cell(sampler="no"), engine, SHORT)
+
+
+def test_a_peak_is_seen_and_a_new_one_begins():
+    reset_peaks(on_gpu=False)
+    before = peaks(on_gpu=False)["host_bytes"]
+    held = np.ones(32 << 20, np.uint8)
+    high = peaks(on_gpu=False)["host_bytes"]
+    assert high >= before + (24 << 20)
+    del held
+
+
+def test_cold_starts_are_processes_of_their_own_with_a_hook_before_each(policy_bundle, tmp_path):
+    hooked = tmp_path / "hooked"
+    found = cold_starts(policy_bundle, Cell(steps=2), 2, f"echo x >> {hooked}")
+    assert hooked.read_text() == "x\nx\n"
+    assert len(found["starts"]) == 2
+    for start in found["starts"]:
+        assert all(start[phase] > 0 for phase in PHASES)
+        parts = ("process_s", "import_s", "load_s", "first_s")
+        assert start["total_s"] == pytest.approx(sum(start[p] for p in parts))
+
+
+def test_a_hook_or_a_start_that_fails_says_why(policy_bundle, tmp_path):
+    with pytest.raises(BackendError, match=r"hook 'echo no >&2; exit 3' ended with 3 .* no"):
+        cold_starts(policy_bundle, Cell(), 1, "echo no >&2; exit 3")
+    broken = tmp_path / "broken.revstep"
+    shutil.copytree(policy_bundle, broken)
+    (broken / "parity.npz").unlink()
+    with pytest.raises(BackendError, match=r"a cold start of .* failed; it says: .*parity"):
+        cold_starts(broken, Cell(), 1)

@@ -1,0 +1,87 @@
+"""``revstep bench``, as a user runs it."""
+
+import json
+
+import pytest
+
+SHORT = ("--runs", "8", "--noise", "0", "--cold", "0")
+
+
+def test_json_has_a_row_for_each_cell(cli, tabular_bundle, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    result = cli(
+        *("bench", tabular_bundle, "--batch", "1,3", "--steps", "2", "--sampler", "ddim,euler"),
+        *(*SHORT, "--json", "--output", file),
+    )
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    assert [(r["cell"]["sampler"], r["cell"]["batch"]) for r in rows] == [
+        ("ddim", 1), ("ddim", 3), ("euler", 1), ("euler", 3),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["summary"]["runs"] == len(row["times_s"]["revstep"]) == 8
+        assert row["machine"]["versions"]["numpy"]
+        assert row["engine"]["backend"] == "onnxruntime"
+    assert [json.loads(line) for line in file.read_text().splitlines()] == rows
+
+
+def test_a_table_says_what_so_few_runs_support_and_what_more_it_takes(cli, tabular_bundle):
+    result = cli("bench", tabular_bundle, "--batch", "2", "--sampler", "ddim", *SHORT)
+    assert result.exit_code == 0, result.stderr
+    assert "ddim-20 batch 2" in result.stdout
+    assert "p90 takes 43 more runs" in result.stdout
+    assert "the highest that these support is p50" in result.stdout
+    assert "from the reference, the bound is 0.001" in result.stdout
+
+
+def test_run_may_be_said_or_left_out(cli, tabular_bundle):
+    for words in (("bench",), ("bench", "run")):
+        result = cli(*words, tabular_bundle, "--batch", "1", "--steps", "1", *SHORT)
+        assert result.exit_code == 0, result.stderr
+
+
+def test_a_grid_too_large_for_its_time_is_refused_before_any_work(cli, tabular_bundle):
+    result = cli("bench", tabular_bundle, "--batch", "1-20", "--seconds", "30", "--total", "60")
+    assert result.exit_code == 2
+    assert "more than --total 60: ask for fewer cells" in result.stderr
+    assert "--seconds 2.25" in result.stderr
+
+
+def test_a_cell_that_cannot_run_loses_nothing_of_those_before(cli, tabular_bundle):
+    words = ("bench", tabular_bundle, "--batch", "1", "--sampler", "ddim,heun,euler", *SHORT)
+    result = cli(*words)
+    assert result.exit_code == 2
+    assert "ddim-20 batch 1" in result.stdout
+    assert "no limit where alpha = 0" in result.stderr
+
+
+def test_options_without_a_sampler_are_the_callers_mistake(cli, tabular_bundle):
+    result = cli("bench", tabular_bundle, "--set", "eta=0.5", *SHORT)
+    assert result.exit_code == 2
+    assert "name it with --sampler" in result.stderr
+
+
+def test_ctrl_c_prints_what_was_measured(cli, tabular_bundle, monkeypatch):
+    from revstep.bench.measure import measure
+
+    whole, calls = measure.run_rounds, []
+
+    def stops(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(measure, "run_rounds", stops)
+    result = cli("bench", tabular_bundle, "--batch", "1,2", "--steps", "1", *SHORT)
+    assert result.exit_code == 130
+    assert "batch 1" in result.stdout
+    assert "1 of 2 cells" in result.stderr
+
+
+@pytest.mark.slow
+def test_cold_starts_are_told_apart(cli, tabular_bundle):
+    result = cli("bench", tabular_bundle, "--batch", "1", "--runs", "8", "--cold", "2")
+    assert result.exit_code == 0, result.stderr
+    assert "cold start: " in result.stdout
+    assert "2 starts, medians" in result.stdout
