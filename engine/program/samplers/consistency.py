@@ -183,7 +183,7 @@ class TCD(_Distilled):
         for now, then in run.steps:
             d = run.denoise(x, now)
             low = then
-            if then is not run.steps[-1][1]:
+            if self.gamma > 0.0 and then is not run.steps[-1][1]:
                 index = (1.0 - self.gamma) * then.index
                 index = (
                     index if isinstance(schedule, UnitTimeSchedule) else math.floor(index + WHOLE)

@@ -134,9 +134,12 @@ class LinspaceGrid(IndexGrid):
 
     def indices(self, schedule: Schedule, time: TimeInput, steps: int) -> Float64:
         """linspace(first, last, N), or the first N of N + 1."""
-        del time
         first = schedule.steps - 1.0 if self.first is None else self.first
-        found = np.linspace(first, self.last or 0.0, steps + 1 if self.drop_last else steps)
+        last, count = self.last or 0.0, steps + 1 if self.drop_last else steps
+        if count > 1 and in_whole_indices(schedule, time):
+            found = np.linspace(last, first, count)[::-1]  # diffusers' way round: halves round so
+        else:
+            found = np.linspace(first, last, count)
         return np.asarray(found[:steps])
 
     def without_last(self) -> Self:

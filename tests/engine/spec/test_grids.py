@@ -226,6 +226,17 @@ def test_a_given_grid_needs_no_steps():
     assert program.points[-1].sigma == 0.0
 
 
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_halves_of_linspace_are_rounded_as_diffusers_rounds_them(drop_last):
+    diffusers = pytest.importorskip("diffusers")
+    name = "DPMSolverMultistepScheduler" if drop_last else "DDIMScheduler"
+    scheduler = getattr(diffusers, name)(timestep_spacing="linspace")
+    for steps in (26, 27, 30, 31, 58, 59, 60, 61, 102, 103):
+        scheduler.set_timesteps(steps)
+        ours = steps_over(spec_of(VPSchedule()), steps, LinspaceGrid(drop_last=drop_last))
+        np.testing.assert_allclose(times(ours), scheduler.timesteps.numpy(), rtol=1e-12)
+
+
 def test_one_step_of_linspace_starts_at_the_noise():
     ((now, then),) = steps_over(spec_of(VPSchedule()), 1, "linspace")
     assert (now.index, then.index) == (999.0, -1.0)

@@ -191,7 +191,8 @@ def configs(name):
     spacings = ("leading", "linspace", "trailing") if "timestep_spacing" in known else (None,)
     for spacing in spacings:
         for extra in EXTRAS:
-            refused = name in EDM_SCHEDULERS and "prediction_type" in extra
+            kind = extra.get("prediction_type", "v_prediction")
+            refused = name in EDM_SCHEDULERS and kind != "v_prediction"
             if refused or not all(key in known for key in extra):
                 continue
             options = dict(STABLE) if "beta_start" in known else {}
