@@ -9,6 +9,7 @@ from revstep.engine.errors import ExportError, ProgramError
 from revstep.engine.program.samplers import BaseSampler
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import TimeInput
+from revstep.export.sources.diffusers_levels import LEVELS
 from revstep.export.sources.diffusers_sampler import SAMPLERS
 from revstep.export.sources.diffusers_schedule import FLOW_SCHEDULERS, read_scheduler
 
@@ -18,7 +19,7 @@ OF_THE_GRID = {  # the scheduler's own timesteps and sigmas are taken, whatever 
     "final_sigmas_type", "interpolation_type", "timestep_type", "invert_sigmas", "shift",
     "flow_shift", "shift_terminal", "use_dynamic_shifting",
 }  # fmt: skip
-OF_EDM = {"sigma_min", "sigma_max"}  # the process's own there, ends of a grid elsewhere
+OF_LEVELS = {"sigma_min", "sigma_max"}  # of a process over levels; elsewhere ends of a grid
 FLOW_STEPS = 1000  # of a spec's flow; how many a scheduler counts only names its timesteps
 
 
@@ -36,17 +37,18 @@ def counterpart(scheduler: Any) -> tuple[DenoiserSpec, BaseSampler]:
     values = {key: value for key, value in scheduler.config.items() if key in known}
     try:
         SAMPLERS[name](values)  # raises the reason where read_scheduler only warns
+    except ExportError as error:
+        raise ProgramError(f"no row of a table is a step of this {name}: {error}") from error
     except Exception as reason:
         raise ProgramError(
             f"{name} has {reason}, for which there is no sampler here: keep diffusers' own step, "
             "or change the setting, as by RevstepScheduler.from_scheduler("
             f"{name}.from_config(scheduler.config, ...))"
         ) from reason
-    edm = name.startswith("EDM")
     kept = {
         key: value
         for key, value in values.items()
-        if key not in OF_THE_GRID and (edm or key not in OF_EDM)
+        if key not in OF_THE_GRID and (name in LEVELS or key not in OF_LEVELS)
     }
     if name in FLOW_SCHEDULERS or values.get("use_flow_sigmas"):
         kept["num_train_timesteps"] = FLOW_STEPS

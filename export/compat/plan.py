@@ -37,6 +37,7 @@ from revstep.export.compat.walks import PLMS, LMSFrom, Over
 from revstep.kernels import columns as col
 
 Options = tuple[tuple[str, Any], ...]
+PROCESSES: dict[str, Process] = {"flow": "flow", "ve": "edm"}
 CLIPPED = "use_clipped_model_output"
 INTO_STATE = [col.C_M, col.C_0, col.H_1, col.H_2, col.H_3, col.S]
 
@@ -87,9 +88,7 @@ def make_plan(
         ProgramError: The sampler can't be a program over these calls.
     """
     given = dict(options)
-    process: Process = "vp"
-    if spec.schedule.kind == "flow" or spec.prediction == "edm":
-        process = "edm" if spec.prediction == "edm" else "flow"
+    process = PROCESSES.get(spec.schedule.kind, "vp")
     if family.kind in ("timesteps", "plms"):
         assert timesteps is not None
         steps = by_timestep(scheduler, timesteps)
@@ -113,6 +112,10 @@ def make_plan(
     rows = [_scaled(program) if family.scaled else program.rows for program in programs]
     points = [point for program in programs for point in program.points[:-1]]
     table = np.vstack([*(r[:-1] for r in rows[:-1]), rows[-1]])
+    anchors = _anchors(family, parts, scheduler, begin)
+    if family.kind == "levels" and len(scheduler.timesteps) == len(scheduler.sigmas):
+        table, anchors = _and_stays(table), (*anchors, None)
+        points.append(programs[-1].points[-1])
     count = len(table) - 1
     return Plan(
         rows=table,
@@ -124,7 +127,7 @@ def make_plan(
         draws=tuple(
             bool(row[col.S] != 0.0) or (noisy and family.draws == "always") for row in table[:count]
         ),
-        anchors=_anchors(family, parts, scheduler, begin),
+        anchors=anchors,
         timesteps=tuple(timesteps or scheduler.timesteps.tolist()[begin:]),
     )
 
@@ -137,6 +140,13 @@ def _program(sampler: BaseSampler, steps: Steps, spec: DenoiserSpec) -> StepProg
     return build_program(
         spec, Over(sampler, steps), compat="diffusers", clip=clip, from_noise=False
     )
+
+
+def _and_stays(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With a call at the last sigma, too, which leaves the sample as it is: LTX's own sigmas."""
+    stays = rows[-1:].copy()
+    stays[:, col.ACTIVE] = 1.0
+    return np.vstack([rows[:-1], stays, rows[-1:]])
 
 
 def _scaled(program: StepProgram) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -51,6 +52,15 @@ class RevstepScheduler:
     _splits: bool = False
     _step_index: int | None = None
     _began: bool = False
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """Refuses what is of no original class."""
+        if not hasattr(cls, "_family"):
+            raise TypeError(
+                "RevstepScheduler is made from a scheduler: "
+                "RevstepScheduler.from_scheduler(pipe.scheduler), from_config or from_pretrained"
+            )
+        return super().__new__(cls)
 
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> Any:
@@ -148,6 +158,7 @@ class RevstepScheduler:
                 timesteps.
         """
         if more:
+            inspect.signature(self.step).bind(model_output, timestep, sample, *more, **options)
             named = dict(zip(self._defaults, more, strict=False))
             named = {"generator": generator, "return_dict": return_dict, **options, **named}
             named.setdefault("variance_noise", variance_noise)

@@ -139,6 +139,8 @@ def test_positions_and_names_of_options_are_the_originals():
     assert error(both[1], both[0]) < 1e-5
     with pytest.raises(TypeError, match="unexpected keyword argument 'eta'"):
         run(fused(**SD), 3, eta=0.5)
+    with pytest.raises(TypeError, match="multiple values for argument 'eta'"):
+        ours.step(m, ours.timesteps[1], x, 0.7, eta=0.3)
 
 
 def test_noise_may_be_given_or_come_from_a_list_of_generators():
@@ -165,6 +167,10 @@ def test_what_has_no_row_is_refused_when_it_is_made():
         fused("RePaintScheduler")
     with pytest.raises(ProgramError, match=r"UnCLIPScheduler has no fused step: its step is told"):
         fused("UnCLIPScheduler")
+    with pytest.raises(ProgramError, match="this DDPMScheduler: the scheduler has variance_type"):
+        fused("DDPMScheduler", variance_type="none")
+    with pytest.raises(TypeError, match=r"made from a scheduler: RevstepScheduler.from_scheduler"):
+        RevstepScheduler(diffusers.DDIMScheduler())
     with pytest.raises(TypeError, match=r"takes a scheduler of diffusers.*got dict"):
         RevstepScheduler.from_scheduler({})
     with pytest.raises(ArgumentError, match="doesn't say of which scheduler it is"):

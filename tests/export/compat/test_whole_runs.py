@@ -66,6 +66,7 @@ GRIDS = (
     {"invert_sigmas": True},
     {"num_train_timesteps": 500},
     {"sigma_schedule": "exponential", "sigma_min": 0.01},
+    {"clip_denoised": False, "sigma_min": 0.05},
 )
 
 
@@ -83,7 +84,8 @@ def made(name, options):
 def outside(name, options):
     """What is refused, as other tests say."""
     third_order = name == "DPMSolverSinglestepScheduler" and options.get("solver_order") == 3
-    return third_order or (name.startswith("EDM") and "prediction_type" in options)
+    edm = name.startswith("EDM") and options.get("prediction_type") not in (None, "v_prediction")
+    return third_order or edm
 
 
 def pairs(name, among):
@@ -173,6 +175,13 @@ def test_ddims_options_count(options):
     assert error(run(ours, 8, **options), run(theirs, 8, **options)) < FLOAT32
 
 
+def test_tcds_eta_counts():
+    theirs = made("TCDScheduler", {})
+    ours = RevstepScheduler.from_scheduler(theirs)
+    for eta in (0.0, 1.0):
+        assert error(run(ours, 8, eta=eta), run(theirs, 8, eta=eta)) < FLOAT32
+
+
 def test_the_order_of_lms_counts():
     theirs = made("LMSDiscreteScheduler", {})
     ours = RevstepScheduler.from_scheduler(theirs)
@@ -207,6 +216,8 @@ def test_timesteps_and_sigmas_of_the_callers_count():
         ("DDPMScheduler", {}, {"timesteps": [999, 600, 200, 10]}),
         ("FlowMatchEulerDiscreteScheduler", {}, {"sigmas": [1.0, 0.7, 0.3, 0.1]}),
         ("FlowMatchEulerDiscreteScheduler", shifted, {"sigmas": [1.0, 0.6, 0.2], "mu": 0.8}),
+        ("LTXEulerAncestralRFScheduler", {}, {"sigmas": [1.0, 0.7, 0.2, 0.0]}),
+        ("LTXEulerAncestralRFScheduler", {}, {"sigmas": [1.0, 0.7, 0.2]}),
     ]
     for name, options, given in cases:
         theirs = made(name, options)
