@@ -82,6 +82,8 @@ NOT_FUSED = {
     "UnCLIPScheduler": "its step is told where it goes by each call",
     "CogVideoXDPMScheduler": "its step takes and gives the estimate of the call before",
     "SCMScheduler": "its angles are none of the kinds of calls that are followed here",
+    "IPNDMScheduler": "its rows find the noise of the first call in the sample that it left, which "
+    "a caller may have changed",
     "CosineDPMSolverMultistepScheduler": "its noise comes from a Brownian tree",
 }
 """Schedulers with a sampler here whose step's interface is another."""

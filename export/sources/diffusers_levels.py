@@ -1,6 +1,6 @@
 """diffusers' schedulers over noise levels and angles, as fields of a spec.
 
-EDM's, consistency models', SANA-Sprint's (SCM) and Stable Audio's.
+EDM's, consistency models', SANA-Sprint's (SCM), Stable Audio's and Dance Diffusion's (IPNDM).
 """
 
 from __future__ import annotations
@@ -98,6 +98,22 @@ def _cosine(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _ipndm(values: dict[str, Any]) -> dict[str, Any]:
+    """Dance Diffusion's: v over angles, fed 2 t / pi. The grid is the sampler's own.
+
+    Raises:
+        ExportError: A table of sigmas, which stands for a grid of one number of steps.
+    """
+    if values["trained_betas"] is not None:
+        raise ExportError(
+            "the scheduler has trained_betas, which IPNDMScheduler takes for the sigmas of one "
+            "run; allowed: None. Set it to null in scheduler_config.json"
+        )
+    schedule = TrigFlowSchedule(steps=values["num_train_timesteps"], sigma_data=1.0)
+    fields = _fields({"sigma_data": 1.0}, schedule, "v_prediction", "trailing")
+    return {"spec_fields": fields, "time_kind": "unit"}
+
+
 def _prediction(values: dict[str, Any]) -> str:
     """What a preconditioned network gives: F, or with the sign turned -F.
 
@@ -137,6 +153,7 @@ LEVELS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "EDMDPMSolverMultistepScheduler": _edm,
     "CMStochasticIterativeScheduler": _consistency,
     "SCMScheduler": _scm,
+    "IPNDMScheduler": _ipndm,
     COSINE: _cosine,
 }
 """What each of them is as arguments of ``Sampling``."""

@@ -292,6 +292,16 @@ FOLDERS = {
         "DDIMScheduler", {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"},
         (3, 16),
     ),
+    "dance_diffusion": Folder(
+        "UNet1DModel",
+        {"sample_size": 512, "sample_rate": 16000, "extra_in_channels": 16,
+         "time_embedding_type": "fourier", "use_timestep_embedding": False,
+         "flip_sin_to_cos": True, "block_out_channels": (8, 32, 32),
+         "down_block_types": ("DownBlock1DNoSkip", "DownBlock1D", "AttnDownBlock1D"),
+         "up_block_types": ("AttnUpBlock1D", "UpBlock1D", "UpBlock1DNoSkip"),
+         "mid_block_type": "UNetMidBlock1D"},
+        "IPNDMScheduler", {}, (2, 512),
+    ),
     "wan": Folder(
         "WanTransformer3DModel",
         {"num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 4, "out_channels": 4,

@@ -11,6 +11,8 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,11 +20,14 @@ import numpy as np
 from revstep.engine.checks import check_bool, check_whole
 from revstep.engine.errors import ProgramError
 from revstep.engine.program import diffusers_stepping
-from revstep.engine.program.points import Point, point
+from revstep.engine.program.points import Point, point, points_at
 from revstep.engine.program.samplers.base import BaseSampler, noise_level
+from revstep.engine.program.steps import Steps, step_count
 from revstep.engine.program.trace import Estimate, Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.program.warn import warn_long_step
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.spec.grids import Grid
 
 ADAMS_BASHFORTH = (
     (1.0,),
@@ -120,6 +125,9 @@ class IPNDM(BaseSampler):
 
     The weights are those of even steps, whatever the grid; the first steps are of lower order.
 
+    With compat over TrigFlow it is diffusers' IPNDMScheduler (Dance Diffusion): sin t falls as
+    sin²(k/N pi/2), and the first call, where alpha = 0, counts as noise alone.
+
     Attributes:
         order: 1 (DDIM) to 4.
     """
@@ -135,11 +143,28 @@ class IPNDM(BaseSampler):
         for now, then in run.steps:
             d = run.denoise(x, now)
             past = [d.eps, *past][: self.order]
-            if len(past) == 1:
+            if now.alpha == 0.0 and _as_ipndm_scheduler(run.spec, run.compat):
+                x = then.sigma * d.eps
+            elif len(past) == 1:
                 x = then.alpha * d.x0 + then.sigma * d.eps  # DDIM, also where alpha = 0
-                continue
-            x = transfer(x, adams_bashforth(past), now, then)
+            else:
+                x = transfer(x, adams_bashforth(past), now, then)
         return x
+
+    def steps_over(
+        self, spec: DenoiserSpec, steps: int | None, grid: str | Grid | None, compat: str | None
+    ) -> Steps:
+        """The steps; with compat over TrigFlow those of diffusers' scheduler."""
+        if grid is not None or not _as_ipndm_scheduler(spec, compat):
+            return super().steps_over(spec, steps, grid, compat)
+        count = step_count(spec, steps, spec.grid_of(None))
+        left = 1.0 - np.arange(count + 1) / count
+        points = points_at(spec, np.arcsin(np.sin(left * math.pi / 2.0) ** 2))
+        return tuple(itertools.pairwise(points))
+
+
+def _as_ipndm_scheduler(spec: DenoiserSpec, compat: str | None) -> bool:
+    return bool(compat) and spec.schedule.kind == "trigflow"
 
 
 @dataclasses.dataclass(frozen=True)

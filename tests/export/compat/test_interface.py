@@ -167,6 +167,8 @@ def test_what_has_no_row_is_refused_when_it_is_made():
         fused("RePaintScheduler")
     with pytest.raises(ProgramError, match=r"UnCLIPScheduler has no fused step: its step is told"):
         fused("UnCLIPScheduler")
+    with pytest.raises(ProgramError, match=r"IPNDMScheduler has no fused step: its rows find"):
+        fused("IPNDMScheduler")
     with pytest.raises(ProgramError, match="this DDPMScheduler: the scheduler has variance_type"):
         fused("DDPMScheduler", variance_type="none")
     with pytest.raises(TypeError, match=r"made from a scheduler: RevstepScheduler.from_scheduler"):

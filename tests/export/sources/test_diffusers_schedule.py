@@ -148,6 +148,7 @@ def test_an_edm_scheduler_gives_its_schedule_and_preconditioning(name, settings)
         ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True}, "'flow_prediction'"),
         ("SCMScheduler", {"prediction_type": "epsilon"}, "'epsilon'; allowed: 'trigflow'"),
         ("FlowMatchLCMScheduler", {"scale_factors": [0.5, 1.0]}, "scale_factors"),
+        ("IPNDMScheduler", {"trained_betas": [0.5] * 1001}, "trained_betas.*sigmas of one run"),
         ("PiflowScheduler", {}, "substeps"),
         ("RFD4ProteinaScheduler", PROTEINA, "two states"),
         ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, "interpolation_type"),
