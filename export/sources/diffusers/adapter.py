@@ -25,6 +25,7 @@ class Given:
 
     Attributes:
         where: The config's file, for errors.
+        scheduler: The scheduler's, for errors.
         values: The config, over the class's defaults.
         pipeline: What ``model_index.json`` holds; empty where there is none.
         size: The state's axes after the channels that the caller asks for, or None.
@@ -34,6 +35,7 @@ class Given:
     """
 
     where: Path
+    scheduler: Path
     values: Mapping[str, Any]
     pipeline: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     size: tuple[int, ...] | None = None
@@ -106,7 +108,11 @@ class Adapter:
         """The meaning of the scheduler's config beside this network."""
         from revstep.export.sources.diffusers_schedule import read_scheduler
 
-        return read_scheduler(config, tokens=self.tokens(given))
+        tokens = self.tokens(given)
+        try:
+            return read_scheduler(config, tokens=tokens)
+        except ExportError as error:
+            raise ExportError(f"{given.scheduler}: ", *error.args) from error
 
     def fractions(self, given: Given) -> bool:
         """Whether the network takes times between training indices."""

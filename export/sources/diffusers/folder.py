@@ -16,7 +16,7 @@ from revstep.export.sources.checkpoint import Checkpoint
 from revstep.export.sources.diffusers.adapter import PIXELS, Adapter, Given
 from revstep.export.sources.diffusers.class_labels import NullClassError
 from revstep.export.sources.diffusers.config import read_config, values_of
-from revstep.export.sources.diffusers.parts import with_parts
+from revstep.export.sources.diffusers.parts import check_parts, with_parts
 from revstep.export.sources.diffusers.place import Place, find_place
 from revstep.export.sources.diffusers.table import adapter_for
 from revstep.export.sources.diffusers.weights import load_network
@@ -66,6 +66,7 @@ def export_diffusers(
     if progress is not None:
         progress("loading the diffusers folder", 0, 1)
     place = find_place(folder)
+    check_parts(place)
     found, sampling = _denoiser(place, null_class, size, sequence_length)
     found = _whole(found, place, sequence_length)
     source = {"kind": "diffusers", "name": Path(folder).resolve().name}
@@ -106,6 +107,7 @@ def load_diffusers_checkpoint(
         ExportError: Files are missing, or the folder says something that a spec can't carry.
     """
     place = find_place(folder)
+    check_parts(place)
     found, _ = _denoiser(place, null_class, size, sequence_length)
     return _whole(found, place, sequence_length)
 
@@ -168,8 +170,11 @@ def _read(
     adapter, legacy = adapter_for(where, config)
     if text is not None:
         check_whole(text, "sequence_length", 1)
+    if null_class is not None:
+        check_whole(null_class, "null_class")
     given = Given(
         where=where,
+        scheduler=place.scheduler,
         values=values_of(where, config, adapter.name, legacy),
         pipeline=place.pipeline,
         size=None if size is None else _state_size(adapter, place, size),

@@ -15,7 +15,7 @@ from typing import Any
 from revstep.engine.errors import ExportError
 from revstep.export.sources.checkpoint import Checkpoint
 from revstep.export.sources.diffusers.config import read_config
-from revstep.export.sources.diffusers.place import VAES, Place
+from revstep.export.sources.diffusers.place import DENOISERS, VAES, Place, missing_part
 from revstep.export.sources.diffusers.table import adapter_for
 from revstep.export.sources.diffusers.text import RULES, TextPart, text_parts
 from revstep.export.sources.diffusers.text_source import TextSource
@@ -27,9 +27,25 @@ MISSING = (
 )
 TEXTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 LEFT = ("image_encoder", "safety_checker", "watermark")
+TAKEN = (*DENOISERS, *TEXTS, *VAES, "scheduler")
+WITHOUT_WEIGHTS = ("tokenizer", "feature_extractor", "processor")  # in the names of such parts
 PICTURE_AXES = 3
 
 logger = logging.getLogger(__name__)
+
+
+def check_parts(place: Place) -> None:
+    """Refuses a pipeline that lacks a part that its index names.
+
+    Raises:
+        ExportError: It lacks a text encoder or the VAE.
+    """
+    for name in place.named:
+        if name in (*TEXTS, *VAES) and not (place.folder / name).is_dir():
+            raise ExportError(
+                *missing_part(place.folder, name).args,
+                f". Where the bundle is to be without it, put [null, null] for {name} there",
+            )
 
 
 def with_parts(checkpoint: Checkpoint, place: Place) -> Checkpoint:
@@ -43,6 +59,7 @@ def with_parts(checkpoint: Checkpoint, place: Place) -> Checkpoint:
         ExportError: A part is damaged, incomplete, or of another model than the denoiser.
     """
     left = [name for name in LEFT if (place.folder / name).is_dir()]
+    left += [name for name in place.named if _is_left(name) and name not in left]
     texts = [name for name in TEXTS if (place.folder / name).is_dir()]
     where = place.denoiser / "config.json"
     name = adapter_for(where, read_config(where))[0].name
@@ -68,6 +85,11 @@ def with_parts(checkpoint: Checkpoint, place: Place) -> Checkpoint:
             _instead(left),
         )
     return checkpoint
+
+
+def _is_left(name: str) -> bool:
+    """Whether a part has weights that no bundle carries, such as a ControlNet."""
+    return name not in TAKEN and not any(word in name for word in WITHOUT_WEIGHTS)
 
 
 def _instead(left: Sequence[str]) -> str:

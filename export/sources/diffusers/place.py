@@ -33,6 +33,13 @@ class Place:
     pipeline: Mapping[str, Any]
 
     @property
+    def named(self) -> list[str]:
+        """The parts that the pipeline's index says there are; none of a denoiser's own folder."""
+        if self.denoiser == self.folder:
+            return []
+        return [name for name, entry in self.pipeline.items() if _is_part(entry)]
+
+    @property
     def vae(self) -> Path | None:
         """The folder of the VAE, if there is one."""
         found = [self.folder / name for name in VAES if (self.folder / name).is_dir()]
@@ -67,6 +74,8 @@ def find_place(folder: str | Path) -> Place:
         ExportError: There is no folder, or it lacks what its ``model_index.json`` says.
     """
     folder = Path(folder).expanduser()
+    if folder.name in ("", ".."):  # whose parent is not what its path says
+        folder = folder.resolve()
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         raise ExportError(f"{folder} {found}; give a diffusers folder")
@@ -106,11 +115,16 @@ def _denoiser(folder: Path, pipeline: Mapping[str, Any]) -> Path:
     if there:
         return folder / there[0]
     if named and not (folder / "config.json").is_file():
-        raise ExportError(
-            f"{folder / named[0]} is missing, which {folder / 'model_index.json'} names; download "
-            "it, or save the pipeline again with save_pretrained"
-        )
+        raise missing_part(folder, named[0])
     return folder
+
+
+def missing_part(folder: Path, name: str) -> ExportError:
+    """The error of a part that a pipeline's index names, and that isn't there."""
+    return ExportError(
+        f"{folder / name} is missing, which {folder / 'model_index.json'} names; download it, or "
+        "save the pipeline again with save_pretrained"
+    )
 
 
 def _is_part(entry: object) -> bool:

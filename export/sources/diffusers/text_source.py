@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +111,12 @@ class TextSource:
                 f"{words} tokens: they are of different models"
             )
         names = [_part("input_ids", number), _part("attention_mask", number)][: 1 + mask]
+        if count <= len(file.empty):
+            raise ExportError(
+                f"{folder}: a text of {count} tokens has no room for a word beside the "
+                f"{len(file.empty)} that frame it; give a longer sequence_length "
+                "(--sequence-length)"
+            )
         padding = max(0, count - len(file.empty))
         nulls = ([*file.empty, *[file.pad] * padding], [1] * len(file.empty) + [0] * padding)
         limits = ((0, words - 1), (0, 1))
@@ -144,7 +149,7 @@ def load_text_encoder(folder: Path, name: str) -> torch.nn.Module:
     )
     options = {} if name not in T5 else {"attn_implementation": "eager"}  # torch can't export sdpa
     load: Any = getattr(transformers, name).from_pretrained
-    with weights.loading(), _without_bars():
+    with weights.loading():
         model, report = load(
             str(folder), variant=weights.variant, use_safetensors=True, dtype=torch.float32,
             local_files_only=True, output_loading_info=True, **options,
@@ -152,18 +157,3 @@ def load_text_encoder(folder: Path, name: str) -> torch.nn.Module:
     weights.check(report, REPORTED)
     found: torch.nn.Module = model.eval()
     return found
-
-
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """The library draws a progress bar of its own, which breaks ours."""
-    from transformers.utils import logging
-
-    bars: Any = logging
-    before = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if before:
-            bars.enable_progress_bar()

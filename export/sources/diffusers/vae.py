@@ -56,14 +56,18 @@ def picture_parts(folder: Path, config: dict[str, Any], spec: DenoiserSpec) -> P
     scale, shift = config.get("scaling_factor"), config.get("shift_factor")
     side = max(1, int(vae.tile_latent_min_size))
     tile = (min(side, rows), min(side, columns)) if max(rows, columns) > max(side, WHOLE) else None
-    return PictureParts(
-        decoder=PicturesOfLatents(vae).eval(),
-        decoder_spec=Decoder(
+    try:
+        described = Decoder(
             shape=(vae.config.out_channels, *size),
             scale=float(vae.config.scaling_factor if scale is None else scale),
             shift=float(shift or 0.0),
             tile=tile,
-        ),
+        )
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"{folder / 'config.json'} describes no valid VAE: {error}") from error
+    return PictureParts(
+        decoder=PicturesOfLatents(vae).eval(),
+        decoder_spec=described,
         encoder=LatentsOfPictures(vae).eval(),
         encoder_spec=PictureEncoder(shape=(vae.config.in_channels, *size)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "diffusion_pytorch_model"
 REPORTED = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+HALF = "fp16"
 SAVED = "model.save_pretrained(folder, safe_serialization=True)"
 
 
@@ -24,19 +26,21 @@ class Weights:
 
     Attributes:
         folder: The folder.
-        first: The first of them, for errors.
+        first: The file that is loaded, or the index of several, for errors.
         variant: ``fp16`` where there are no full ones, as ``from_pretrained`` takes it.
+        library: Whose class the network is.
     """
 
     folder: Path
     first: Path
     variant: str | None
+    library: str
 
     @classmethod
     def find(
         cls, folder: Path, stem: str, *, library: str, name: str, saved: str = SAVED
     ) -> Weights:
-        """The safetensors of that stem; ``*.fp16.safetensors`` where there are no others.
+        """The safetensors of that stem; those of the variant fp16 where there are no others.
 
         Args:
             folder: The folder.
@@ -48,21 +52,30 @@ class Weights:
         Raises:
             ExportError: There are none.
         """
-        full, half = (sorted(folder.glob(f"{stem}{v}*.safetensors*")) for v in ("", ".fp16"))
-        full = [f for f in full if f not in half]
-        if not full and not half:
-            raise ExportError(_missing(folder, stem, library, name, saved))
-        return cls(folder, (full or half)[0], None if full else "fp16")
+        index = f"{stem}.safetensors.index"
+        for variant, names in (
+            (None, (f"{stem}.safetensors", f"{index}.json")),
+            (HALF, (f"{stem}.{HALF}.safetensors", f"{index}.{HALF}.json")),
+        ):
+            if found := [folder / n for n in names if (folder / n).is_file()]:
+                return cls(folder, found[0], variant, library)
+        raise ExportError(_missing(folder, stem, library, name, saved))
 
     @contextlib.contextmanager
     def loading(self) -> Iterator[None]:
-        """Names the file where its library can't load it."""
+        """Names the file where its library can't load it; its bars, which break ours, are off."""
+        bars: Any = importlib.import_module(f"{self.library}.utils").logging
+        before = bars.is_progress_bar_enabled()
+        bars.disable_progress_bar()
         try:
             yield
         except Exception as error:  # safetensors and its users raise many kinds for a damaged file
             raise ExportError(
                 f"{self.first} can't be loaded: {type(error).__name__}: {error}"
             ) from error
+        finally:
+            if before:
+                bars.enable_progress_bar()
 
     def check(self, report: Mapping[str, Sequence[object]], kinds: Sequence[str]) -> None:
         """Refuses files that don't fit the config, by the library's own report.
@@ -107,9 +120,14 @@ def load_network(folder: Path, name: str) -> torch.nn.Module:
 def _missing(folder: Path, stem: str, library: str, name: str, saved: str) -> str:
     """What is missing, and what makes it."""
     text = f"{folder} has no {stem}.safetensors"
+    if others := sorted(p.name for p in folder.glob("*.safetensors")):
+        return (
+            f"{text}, and what it has is named otherwise: {', '.join(others)}; where that is the "
+            f"whole network, rename it to {stem}.safetensors, else save it with {saved}"
+        )
     if not (pickled := sorted(p.name for p in folder.glob("*.bin"))):
         return f"{text}; save it with {saved}, or download it"
-    variant = ', variant="fp16"' if all(".fp16." in p for p in pickled) else ""
+    variant = f', variant="{HALF}"' if all(f".{HALF}." in p for p in pickled) else ""
     return (
         f"{text}; {', '.join(pickled)} is pickled, which can run code and is not read. Where you "
         f"trust it, convert it: python -c 'from {library} import {name} as M; "

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 diffusers = pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 
 import pipelines  # noqa: E402
 from vocabularies import write_clip_tokenizer  # noqa: E402
@@ -113,6 +113,7 @@ def test_stable_diffusion_3_without_t5_has_zeros_in_its_place(copy):
     assert not text[:, 77:].any()
     for part in ("text_encoder_3", "tokenizer_3"):
         shutil.rmtree(folder / part)
+        entered(folder, part, [None, None])
     checkpoint = loaded(folder, sequence_length=77 + T5)
     found = encoded(checkpoint, PROMPTS)
     assert_close(found, encoder_hidden_states=text, pooled_projections=pooled)
@@ -216,12 +217,71 @@ def test_a_checker_of_pictures_is_named_as_left_out(copy, caplog):
     assert "its pictures are not checked" in caplog.text
 
 
+def test_a_part_that_no_bundle_carries_is_named_as_left_out(copy, caplog):
+    folder = copy()
+    entered(folder, "controlnet", ["diffusers", "ControlNetModel"])
+    with caplog.at_level(logging.WARNING):
+        load_diffusers_checkpoint(folder)
+    assert "has controlnet/, which the bundle does not have" in caplog.text
+
+
+@pytest.mark.parametrize(("part", "left"), [("vae", "decoder"), ("text_encoder", "encoders")])
+def test_a_part_that_the_index_names_is_there_or_said_to_be_none(copy, part, left):
+    folder = copy()
+    shutil.rmtree(folder / part)
+    with pytest.raises(
+        ExportError, match=rf"{part} is missing, which .*put \[null, null\] for {part}"
+    ):
+        load_diffusers_checkpoint(folder)
+    assert not loaded(folder / "unet").encoders
+    entered(folder, part, [None, None])
+    assert not getattr(loaded(folder), left)
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_weights_in_several_files_are_read_by_their_index(copy, part, variant, capfd):
+    folder = copy()
+    whole = loaded(folder)
+    kinds = {"unet": diffusers.UNet2DConditionModel, "text_encoder": transformers.CLIPTextModel}
+    network = kinds[part].from_pretrained(folder / part)
+    shutil.rmtree(folder / part)
+    network.save_pretrained(folder / part, max_shard_size="40KB", variant=variant)
+    assert len(list((folder / part).glob("*.safetensors"))) > 2
+    capfd.readouterr()
+    for have, want in zip(weights_of(loaded(folder)), weights_of(whole), strict=True):
+        torch.testing.assert_close(have, want)
+    assert "shards" not in capfd.readouterr().err  # no bar
+
+
+def weights_of(checkpoint):
+    return [*checkpoint.module.parameters(), *checkpoint.encoders["text"].parameters()]
+
+
+@pytest.mark.parametrize("place", ["", "unet"])
+def test_the_folder_in_which_one_is_has_its_parts(copy, place, monkeypatch):
+    monkeypatch.chdir(copy() / place)
+    assert len(loaded(".").encoders) == (not place)
+
+
+def test_a_text_without_room_for_a_word_is_refused(pipeline_folder):
+    with pytest.raises(ExportError, match="of 2 tokens has no room for a word beside the 2"):
+        load_diffusers_checkpoint(pipeline_folder("stable_diffusion"), sequence_length=2)
+
+
+def changed(path, **values):
+    """Changes values of a config."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def entered(folder, part, entry):
+    """Changes the index's entry of a part."""
+    changed(folder / "model_index.json", **{part: entry})
+
+
 def renamed(folder, part, name):
     """Changes the class of a part."""
-    path = folder / "model_index.json"
-    index = json.loads(path.read_text())
-    index[part][-1] = name
-    path.write_text(json.dumps(index))
+    entered(folder, part, ["transformers", name])
 
 
 DAMAGE = {
@@ -259,6 +319,20 @@ DAMAGE = {
     "another encoder": (
         lambda f: renamed(f, "text_encoder", "CLIPSegModel"),
         "is of class 'CLIPSegModel'; carried here: CLIPTextModel",
+    ),
+    "weights of another name": (
+        lambda f: (f / "text_encoder" / "model.safetensors").rename(
+            f / "text_encoder" / "model.non_ema.safetensors"
+        ),
+        r"named otherwise: model\.non_ema\.safetensors; .*rename it to model\.safetensors",
+    ),
+    "a VAE of no scale": (
+        lambda f: changed(f / "vae" / "config.json", scaling_factor="x"),
+        r"vae/config\.json describes no valid VAE: could not convert",
+    ),
+    "another scheduler": (
+        lambda f: changed(f / "scheduler" / "scheduler_config.json", _class_name="X"),
+        r"scheduler_config\.json: the scheduler is 'X'; allowed: DDIM",
     ),
     "no config of the VAE": (
         lambda f: (f / "vae" / "config.json").unlink(), r"vae/config\.json is missing"
