@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Never, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.checks import check_one_of, check_type
+from revstep.engine.checks import check_mapping, check_one_of, check_type
 from revstep.engine.devices.choose import check_device, cuda_device
 from revstep.engine.engine import Engine
 from revstep.engine.errors import ArgumentError, BackendError
@@ -151,6 +151,7 @@ def _encoders(
 
     from revstep.engine.backends.module.part import ModulePart
 
+    check_mapping(modules, "encoders", "{'text': module}")
     names = [e.name for e in spec.encoders]
     if others := set(modules) - set(names):
         raise ValueError(unknown_names("the spec has no encoder", others, names))

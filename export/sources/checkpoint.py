@@ -35,7 +35,7 @@ class Checkpoint:
     decoder: torch.nn.Module | None = None
     encoders: Mapping[str, torch.nn.Module] = dataclasses.field(default_factory=dict)
     picture_encoder: torch.nn.Module | None = None
-    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, str | Path] = dataclasses.field(default_factory=dict)
 
     def check(self) -> None:
         """Refuses what isn't of the type that it should be, and parts that the spec doesn't name.
@@ -62,6 +62,7 @@ class Checkpoint:
         wanted = {e.name for e in self.spec.encoders}
         _check_same("encoders", "module", set(self.encoders), wanted)
         files = {t.file for e in self.spec.encoders for t in e.tokenizers}
+        check_mapping(self.files, "files", "{'tokenizer.json': path}")
         _check_same("files", "tokenizer's file", set(self.files), files)
         for name, path in self.files.items():
             if not Path(path).is_file():

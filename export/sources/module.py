@@ -95,8 +95,8 @@ def export_module(
     if precisions != ("fp32",) and find_spec("onnxruntime") is None:
         raise ExportError(MEASURED)
     given = Checkpoint(
-        module=module, spec=spec, decoder=decoder, encoders=dict(encoders or {}),
-        picture_encoder=picture_encoder, files={k: Path(v) for k, v in (files or {}).items()},
+        module=module, spec=spec, decoder=decoder, encoders=encoders or {},
+        picture_encoder=picture_encoder, files=files or {},
     )  # fmt: skip
     given.check()
     stages = Stages(progress, count_units(precisions, spec))

@@ -127,6 +127,8 @@ def test_a_module_that_is_no_such_encoder_is_refused(tmp_path, module, said):
     ("changes", "said"),
     [
         ({"encoders": {}}, "need the module text: pass encoders="),
+        ({"encoders": [torch.nn.Identity()]}, "encoders maps names to values.*; got list"),
+        ({"files": ["tokenizer.json"]}, "files maps names to values.*; got list"),
         ({"encoders": {"text": 0, "image": 0}}, "encoder 'text' must be a torch.nn.Module"),
         ({"picture_encoder": None}, "describes a picture encoder but no such module"),
         ({"files": {}}, r"need the tokenizer's file tokenizer\.json"),
