@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.arrays import array_from, floats
-from revstep.engine.errors import ArgumentError, NonFiniteError
+from revstep.engine.checks import got
+from revstep.engine.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -58,9 +59,10 @@ class LatentEncoder:
         """Whether a caller's value is pictures, not latents, by its shape or kind."""
         if value is None:
             return False
-        if _is_image(value) or (isinstance(value, list | tuple) and any(map(_is_image, value))):
+        if _is_image(value) or _has_images(value):
             return True
-        shape = np.shape(value)
+        if (shape := _shape(value)) is None:
+            return False
         channels, *size = self.shape
         bytes_shape = (*size, channels)
         is_bytes = getattr(value, "dtype", None) == np.uint8 and shape[-3:] == bytes_shape
@@ -74,7 +76,7 @@ class LatentEncoder:
         """
         if value is None or self.takes(value):
             return
-        shape = np.shape(value)
+        shape = array_from(value, what).shape
         if shape[-len(self._latents) :] != self._latents:
             raise ArgumentError(
                 f"{what} has shape {shape}; allowed: pictures {self.shape}, latents "
@@ -89,7 +91,9 @@ class LatentEncoder:
     def mask(self, mask: Any) -> Any:
         """A mask of the pictures' size brought to the latents', by its nearest pixels."""
         if _is_image(mask):
-            mask = np.asarray(mask.convert("L"), np.float32) / 255.0
+            mask = self._grey(mask)
+        elif _has_images(mask):
+            mask = [self._grey(one)[None] for one in mask]
         array = array_from(mask, "mask")
         size, small = self.shape[-2:], self._latents[-2:]
         if array.shape[-2:] != size or size == small:
@@ -106,31 +110,67 @@ class LatentEncoder:
         low, high = self._decoder.value_range
         if _is_image(pictures):
             pictures = self._bytes(pictures, what)
-        elif isinstance(pictures, list | tuple) and any(map(_is_image, pictures)):
+        elif _has_images(pictures):
             pictures = np.stack([self._bytes(p, what) for p in pictures])
-        array = array_from(pictures, what)
-        if array.dtype == np.uint8:
+        given = array = array_from(pictures, what)
+        if array.dtype == np.uint8 and array.ndim >= len(self.shape):
             array = np.moveaxis(array, -1, -3).astype(np.float32) / 255.0 * (high - low) + low
         array = floats(array, what)
         if array.shape[-len(self.shape) :] != self.shape or array.ndim > len(self.shape) + 1:
+            channels, *size = self.shape
             raise ArgumentError(
-                f"{what} has shape {array.shape}; pictures are {self.shape}, or n of such, "
-                f"of {low:g} to {high:g}, or PIL images of {self.shape[-1]} x {self.shape[-2]}",
+                f"{what} is {given.dtype} of shape {given.shape}; pictures are floats {self.shape} "
+                f"of {low:g} to {high:g}, bytes {(*size, channels)}, or n of such, or PIL images "
+                f"of {self.shape[-1]} x {self.shape[-2]}",
                 what,
             )
         return array
 
     def _bytes(self, image: Any, what: str) -> NDArray[np.uint8]:
         channels, height, width = self.shape
-        if image.size != (width, height):
-            raise ArgumentError(
-                f"{what} is a picture of {image.size[0]} x {image.size[1]}; this bundle takes "
-                f"{width} x {height}: resize it",
-                what,
-            )
+        _check_image(image, what, (height, width))
         return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(
             height, width, channels
         )
+
+    def _grey(self, image: Any) -> NDArray[np.float32]:
+        """A mask's brightness, 0 to 1."""
+        _check_image(image, "mask", self.shape[-2:], self._latents[-2:])
+        return np.asarray(image.convert("L"), np.float32) / np.float32(255.0)
+
+
+def _check_image(image: Any, what: str, *sizes: tuple[int, ...]) -> None:
+    """Refuses what is no PIL image, or one of another (height, width).
+
+    Raises:
+        ArgumentTypeError, ArgumentError: It is so.
+    """
+    if not _is_image(image):
+        raise ArgumentTypeError(
+            f"{what} is a list with PIL images and {got(image)}: give PIL images alone, or one "
+            "array",
+            what,
+        )
+    if image.size[::-1] not in sizes:
+        height, width = sizes[0]
+        raise ArgumentError(
+            f"{what} is a picture of {image.size[0]} x {image.size[1]}; this bundle takes "
+            f"{width} x {height}: resize it",
+            what,
+        )
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array, or of nested lists; None: they are of different lengths."""
+    try:
+        return tuple(np.shape(value))
+    except ValueError:
+        return None
+
+
+def _has_images(value: object) -> bool:
+    """Whether it is a list with a PIL image in it."""
+    return isinstance(value, list | tuple) and any(map(_is_image, value))
 
 
 def _is_image(value: object) -> bool:
