@@ -95,13 +95,15 @@ class PromptTokenizer:
         return {name: np.array(rows, np.int64).reshape(shape) for name, rows in values.items()}
 
     def _warn_of_cut(self, prompt: str, encoding: tokenizers.Encoding) -> None:
-        cut = prompt[_begin_of(encoding.overflowing[0]) :]
+        cut = prompt[_begin_of(encoding.overflowing[0]) :].lstrip()  # T5's begin with their space
+        if not cut:
+            return
         before = prompt[: len(prompt) - len(cut)]
         word = len(before.split()) + (not before or before[-1:].isspace())
         log.warning(
             "a prompt of more than the %d tokens that the encoder takes was cut at its word %d, "
             "%r: nothing from there on is seen, %r",
-            self._spec.length, word, prompt.split()[word - 1], _shortened(cut),
+            self._spec.length, word, _shortened(prompt.split()[word - 1]), _shortened(cut),
         )  # fmt: skip
 
 

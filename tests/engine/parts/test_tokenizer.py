@@ -109,6 +109,28 @@ def test_a_cut_inside_of_a_word_names_that_word(small, caplog):
     assert "cut at its word 3, 'zzzzzzzzzz'" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (
+            "the cat sat  on the mat",
+            "its word 4, 'on': nothing from there on is seen, 'on the mat'",
+        ),
+        ("a b c d e fog  ", "its word 6, 'fog'"),
+        ("the cat sat  ", None),
+    ],
+)
+def test_a_cut_before_a_word_names_that_word_where_tokens_begin_with_their_space(
+    tmp_path, caplog, prompt, said
+):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(t5_tokenizer().backend_tokenizer.to_str())
+    with caplog.at_level(logging.WARNING):
+        PromptTokenizer(path, Tokenizer(ids="ids", length=8, pad=0)).encode([prompt])
+    assert said is None or said in caplog.text
+    assert bool(said) == bool(caplog.records)
+
+
 def test_one_text_is_a_batch_of_one_and_none_is_empty(small):
     ours = PromptTokenizer(*small)
     assert ours.encode("the red fox")["ids"].shape == (1, 8)
