@@ -56,8 +56,8 @@ class Plan:
     Attributes:
         n: Samples in all.
         seed: That of sample 0.
-        sampler: The sampler's name.
-        options: Its options.
+        sampler: The sampler's name; None: the bundle's own runs, as in ``Engine.sample``.
+        options: Its options, where it has a name.
         steps: Steps; None: 20, or what the grid has.
         guidance: Classifier-free guidance.
         grid: The time grid's name; None: the spec's.
@@ -74,7 +74,7 @@ class Plan:
 
     n: int
     seed: int = 0
-    sampler: str = "ddim"
+    sampler: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     steps: int | None = None
     guidance: float = 1.0
@@ -94,6 +94,8 @@ class Plan:
         check_whole(self.seed, "seed", 0, SEEDS - 1)
         check_whole(self.shard_size, "shard_size", 1)
         check_one_of(self.format, "format", FORMATS)
+        if self.options and self.sampler is None:
+            raise ArgumentError("options are a sampler's: name it, too", "options")
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -119,7 +121,7 @@ class Plan:
         index = np.arange(first, first + count)
         return Request(
             n=count,
-            sampler=make_sampler(self.sampler, **self.options),
+            sampler=None if self.sampler is None else make_sampler(self.sampler, **self.options),
             steps=self.steps,
             seed=(self.seed + first) % SEEDS,
             guidance=self.guidance,

@@ -17,6 +17,7 @@ from winners import put_winner
 import revstep
 from revstep import Decoder
 from revstep.errors import ArgumentError
+from revstep.samplers import DDPM
 from revstep.serve.bulk.files import array_of, arrow_table
 from revstep.serve.bulk.generate import JOB, generate
 from revstep.serve.bulk.plan import Plan, check_same, shard_size_for
@@ -30,8 +31,8 @@ def engine(image_bundle):
 
 
 def plan_of(**fields):
-    return Plan(**{"n": 23, "seed": 5, "steps": 3, "guidance": 1.5, "conditions": LABELS,
-                   "format": "npy", "shard_size": 7, **fields})  # fmt: skip
+    return Plan(**{"n": 23, "seed": 5, "sampler": "ddim", "steps": 3, "guidance": 1.5,
+                   "conditions": LABELS, "format": "npy", "shard_size": 7, **fields})  # fmt: skip
 
 
 def npy(folder):
@@ -47,6 +48,13 @@ def test_sample_i_has_seed_i_and_value_i_in_turn(engine, image_bundle, tmp_path)
     got = npy(tmp_path)
     assert got.shape == (23, 3, 16, 16)  # decoded
     np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
+
+
+def test_without_a_name_the_bundles_own_sampler_runs():
+    assert plan_of(sampler=None).request(0, 2).sampler is None
+    assert plan_of(sampler="ddpm").request(0, 2).sampler == DDPM()
+    with pytest.raises(ValueError, match="options are a sampler's: name it"):
+        plan_of(sampler=None, options={"eta": 0.5})
 
 
 @pytest.mark.parametrize("shard_size", [1, 10, 23, 1000])
