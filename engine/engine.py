@@ -262,11 +262,11 @@ class Engine:
         )  # fmt: skip
         watch = Watch(self._advice, progress, on_step, cancel)
         run, batch, encode = self._planned(request, batch_size)
-        if encode is not None:
-            batch = encode()
         if request.trace_x0 is not None and request.trace_x0 is not False:
             trace = X0Trace(request.trace_x0, run.length, batch.n, self.spec.shape)
             watch = dataclasses.replace(watch, trace=trace)
+        if encode is not None:
+            batch = encode()
         samples = run.draw(batch, watch=watch, timing=timing)
         hashed = type(n) is int and type(guidance) in (float, int)  # no Request and no array
         if form is not None and hashed and _is_fixed(request):

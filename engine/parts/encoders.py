@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revstep.engine.checks import check_mapping, check_whole, wrong_type
-from revstep.engine.errors import ArgumentError, NonFiniteError
+from revstep.engine.checks import check_mapping, check_whole, got, wrong_type
+from revstep.engine.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 from revstep.engine.parts.kept import KeptEncodings
@@ -214,17 +214,17 @@ class Encoders:
         return values
 
     def _tokens(self, prompt: object, name: str, values: Arrays) -> Arrays:
-        prompts: list[str] | None
         one = isinstance(prompt, str)
-        prompts = (
-            [cast(str, prompt)]
-            if one
-            else list(cast(Any, prompt))
-            if isinstance(prompt, list | tuple)
-            else None
-        )
-        if prompts is None or not prompts or not all(isinstance(p, str) for p in prompts):
-            raise wrong_type(prompt, name, "a text, or a list of texts, one for each sample")
+        prompts = [prompt] if one else prompt
+        allowed = "a text, or a list of texts, one for each sample"
+        if not isinstance(prompts, list | tuple):
+            raise wrong_type(prompt, name, allowed)
+        if not prompts:
+            raise ArgumentError(f"{name} is an empty list; give {allowed}", name)
+        for text in prompts:
+            if not isinstance(text, str):
+                said = f"{name} must be {allowed}; got a list with {got(text)}"
+                raise ArgumentTypeError(said, name)
         tokens: Arrays = {}
         for encoder in self._spec.encoders:
             for t in encoder.tokenizers:

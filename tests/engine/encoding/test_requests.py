@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import revstep
+from revstep.engine.parts.encoders import Encoders
 from revstep.errors import ArgumentError, ArgumentTypeError
 
 RUN = {"steps": 5, "seed": 3}
@@ -196,7 +197,8 @@ def test_what_an_encoder_does_not_take_is_refused_before_any_work(observing, giv
     ("given", "error", "said"),
     [
         ({"prompt": 3}, ArgumentTypeError, "prompt must be a text, or a list of texts"),
-        ({"prompt": []}, ArgumentTypeError, "prompt must be"),
+        ({"prompt": []}, ArgumentError, "prompt is an empty list; give a text, or a list"),
+        ({"prompt": ["a", 5]}, ArgumentTypeError, "or a list of texts.*; got a list with int 5"),
         ({"prompt": "a", "inputs": {"tokens": [1] * 6}}, ArgumentError, "prompt gives the input"),
         ({"prompt": "a", "height": 16}, ArgumentError, r"8 x 8.*--size 16x8"),
         ({"prompt": "a", "width": 0}, ArgumentError, "width"),
@@ -217,6 +219,15 @@ def test_what_an_encoder_does_not_take_is_refused_before_any_work(observing, giv
 def test_a_prompt_that_cannot_be_is_refused(reading, given, error, said):
     with pytest.raises(error, match=said):
         reading.sample(**given)
+
+
+def test_a_trace_that_cannot_be_is_refused_before_anything_is_encoded(reading_bundle, monkeypatch):
+    def run(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(Encoders, "run", run)
+    with pytest.raises(ArgumentError, match="trace_x0 asks for step 9"):
+        revstep.load(reading_bundle).sample(prompt="a", trace_x0=[9], **RUN)
 
 
 def test_an_engine_without_encoders_says_so(policy_bundle):
