@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from revstep.engine.checks import check_number
+from revstep.export.module.checks import check_kind
+
 
 def reversed_flow(module: torch.nn.Module, span: float = 1.0) -> torch.nn.Module:
     """A network trained on x_t = (1 - t) noise + t data, as one of t = 1 for noise.
@@ -15,7 +18,13 @@ def reversed_flow(module: torch.nn.Module, span: float = 1.0) -> torch.nn.Module
     Args:
         module: Takes (x, t, *conditions), by position.
         span: The time at its data end: 1, or 1000 where it is fed 1000 t.
+
+    Raises:
+        TypeError: No module, or no number.
+        ValueError: The span is not above 0.
     """
+    check_kind(module, "the module")
+    check_number(span, "span", 0.0, above=True, finite=True)
     return _Reversed(module, span)
 
 

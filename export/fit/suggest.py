@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 
 from revstep.engine.backends.protocol import Denoiser
+from revstep.engine.checks import check_sequence, check_type, wrong_type
 from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import Schedule
@@ -20,6 +21,7 @@ from revstep.export.fit.ways import usual_schedules, ways
 if TYPE_CHECKING:
     import torch
 
+SEVERAL = "a list of schedules, as [VPSchedule(), FlowSchedule()]"
 ALIKE = 0.01  # scores that differ by less say nothing of each other
 SCREEN_LEVELS = range(1, len(LEVELS), 3)
 SCREEN_NUMBERS = 1024  # numbers of the data at each level, of 4 samples at least
@@ -63,15 +65,20 @@ def suggest_specs(
         BundleError: A bundle that can't be read.
         ExportError: The module can't be called at all.
     """
+    check_type(spec, "spec", DenoiserSpec, "a DenoiserSpec")
     if spec.second_time is not None:
         raise ArgumentError(
             "spec has a second time, and what is tried are networks of one; ask score_spec of the "
             "specs that you have in mind",
             "spec",
         )
+    given = check_sequence(schedules or (), "schedules", SEVERAL)
+    for schedule in given:
+        if not isinstance(schedule, Schedule):
+            raise wrong_type(schedule, "each of schedules", "a schedule, as VPSchedule()")
     trial = trial_of(network, spec, data, conditions, output, seed)
     few = trial.first(max(4, SCREEN_NUMBERS // spec.elements))
-    tried = dict.fromkeys([spec.schedule, *(schedules or usual_schedules(spec))])
+    tried = dict.fromkeys([spec.schedule, *(given or usual_schedules(spec))])
     screened = []
     for way in (way for schedule in tried for way in ways(spec, schedule)):
         best = min((s.score for s in way.scores(few, SCREEN_LEVELS)), default=math.inf)

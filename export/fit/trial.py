@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.backends.protocol import Denoiser
+from revstep.engine.checks import check_type, check_whole, wrong_type
 from revstep.engine.errors import ArgumentError
 from revstep.engine.program.points import Point, points_at, second_time, training_end
 from revstep.engine.runtime.request import Request
@@ -162,6 +163,10 @@ def trial_of(
             network that predicts ``jump``.
         ExportError: The module can't be called as the spec says.
     """
+    check_type(spec, "spec", DenoiserSpec, "a DenoiserSpec")
+    check_whole(seed, "seed", 0)
+    if data is None:
+        raise wrong_type(data, "data", "true samples (n, *shape)")
     if spec.prediction == "jump":
         raise ArgumentError(
             "spec: 'jump' gives a sample of the data, not their mean given the state, so its error "

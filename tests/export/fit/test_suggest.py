@@ -162,6 +162,33 @@ def test_what_is_no_data_is_refused_by_name():
         suggest_specs(lambda x, t: x, guess(), DATA)
 
 
+@pytest.mark.parametrize("ask", [score_spec, suggest_specs])
+def test_what_is_no_spec_no_samples_or_no_seed_is_refused_by_name(ask):
+    network = ExactModule(POINTS, guess())
+    for spec in (None, {}):
+        with pytest.raises(TypeError, match="spec must be a DenoiserSpec; got"):
+            ask(network, spec, DATA)
+    with pytest.raises(TypeError, match=r"data must be true samples .*; got None"):
+        ask(network, guess(), None)
+    with pytest.raises(TypeError, match="seed must be a whole number; got str 'a'"):
+        ask(network, guess(), DATA, seed="a")
+
+
+@pytest.mark.parametrize("schedules", [VPSchedule(), [5], "vp"])
+def test_what_is_no_list_of_schedules_is_refused(schedules):
+    with pytest.raises(TypeError, match=r"schedules must be a (list of schedules|schedule)"):
+        suggest_specs(ExactModule(POINTS, guess()), guess(), DATA, schedules=schedules)
+
+
+def test_what_no_flow_can_be_reversed_of_is_refused():
+    with pytest.raises(TypeError, match="the module must be a torch"):
+        reversed_flow(5)
+    with pytest.raises(TypeError, match="span must be a number"):
+        reversed_flow(nn.Identity(), "x")
+    with pytest.raises(ValueError, match="span=0 is out of range"):
+        reversed_flow(nn.Identity(), 0)
+
+
 def test_times_that_a_table_does_not_have_are_left_out():
     class Table(ExactModule):
         def forward(self, x, t):
