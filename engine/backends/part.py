@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from revstep.engine.backends.signature import Port
+from revstep.engine.bundle.layout import ROWS_OF_PARTS
 
-ROWS_A_CALL = 8  # such networks are large; a few rows at once bound the memory
+ROWS_A_CALL = ROWS_OF_PARTS  # a few rows at once bound the memory
 
 
 class PartGraph(Protocol):

@@ -6,6 +6,7 @@ A new one is a file with its denoiser, a function here that opens it, and an ent
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -183,6 +184,15 @@ def _tensorrt(wanted: Wanted, device: torch.device) -> OnGpu:
     return OnGpu(denoiser, denoiser.rows, lambda: keep_kernels(denoiser))
 
 
+def _tensorrt_part(target: str, wanted: WantedPart, device: torch.device) -> PartGraph:
+    from revstep.engine.backends.trt.choice import open_tensorrt_part
+
+    return open_tensorrt_part(
+        wanted.bundle, wanted.key, wanted.who,
+        target=target, precision=wanted.precision, device=device,
+    )  # fmt: skip
+
+
 BACKENDS = {
     "onnxruntime": Backend(
         "ONNX Runtime",
@@ -201,8 +211,18 @@ BACKENDS = {
         compiles=True,
         target=CPU,
     ),
-    "tensorrt": Backend("tensorrt", on_gpu=_tensorrt, plans=tuple(PACKAGES)),
-    "tensorrt_rtx": Backend("tensorrt_rtx", on_gpu=_tensorrt, plans=("tensorrt_rtx",)),
+    "tensorrt": Backend(
+        "tensorrt",
+        on_gpu=_tensorrt,
+        part_on_gpu=functools.partial(_tensorrt_part, "tensorrt"),
+        plans=tuple(PACKAGES),
+    ),
+    "tensorrt_rtx": Backend(
+        "tensorrt_rtx",
+        on_gpu=_tensorrt,
+        part_on_gpu=functools.partial(_tensorrt_part, "tensorrt_rtx"),
+        plans=("tensorrt_rtx",),
+    ),
 }
 """As ``load`` names them; ``torch`` runs live modules and is no bundle's."""
 

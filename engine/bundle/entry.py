@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from revstep.engine.bundle.choice import CpuChoice, cpu_choice
-from revstep.engine.bundle.layout import bad_manifest
+from revstep.engine.bundle.layout import ROWS_OF_PARTS, bad_manifest, part_precision
 from revstep.engine.nearest import unknown
 from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.precisions import PRECISIONS
@@ -68,6 +69,23 @@ class CompiledEntry:
         rows = f"--batch {high}" if low == high else f"--dynamic {low}:{self.tuned}:{high}"
         gpu = "" if " " in self.device else f" --gpu {self.device}"
         return f"{text} {rows}{gpu}"
+
+
+def maker(entry: CompiledEntry, others: Iterable[CompiledEntry]) -> CompiledEntry:
+    """The entry whose command makes ``entry`` anew and nothing that isn't there.
+
+    Of a plan beside the denoiser's that is the denoiser's with which it was compiled; itself where
+    there is none.
+    """
+    if entry.part is None or entry.choice is not None:
+        return entry
+    for other in others:
+        same = (other.target, other.device) == (entry.target, entry.device)
+        precision = part_precision(entry.part, other.precision)
+        rows = min(other.batch[1], ROWS_OF_PARTS) == entry.batch[1]
+        if other.part is None and same and rows and precision == entry.precision:
+            return other
+    return entry
 
 
 def compiled_entry(path: Path, value: object, files: dict[str, Any]) -> CompiledEntry:

@@ -35,10 +35,12 @@ DECODER = "decoder.onnx"
 PICTURE_ENCODER = "picture_encoder.onnx"
 OUTPUT = "out"  # of a graph
 PICTURE, LATENT = "picture", "latent"  # of a picture encoder's graph
+IMAGE = "image"  # of a decoder's, which takes LATENT
 PLANS = "engines/"
 KERNELS = "kernels/"
 COMPILED = (PLANS, KERNELS)  # what compile makes, and makes anew where it is damaged
 CUBIN = re.compile(rf"{KERNELS}.*\.(sm_\d+)\.cubin")
+ROWS_OF_PARTS = 8  # the most that a plan beside the denoiser's takes: such networks are large
 CHUNK = 1 << 20
 AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
 
@@ -58,6 +60,11 @@ def part_keys(spec: DenoiserSpec) -> tuple[str, ...]:
     alone = ("decoder", spec.decoder), ("picture_encoder", spec.picture_encoder)
     encoders = (f"encoder.{e.name}" for e in spec.encoders)
     return (*encoders, *(name for name, part in alone if part is not None))
+
+
+def part_precision(key: str, precision: str) -> str:
+    """The precision of a part's graph: encoders have one of each, the others are float32."""
+    return precision if key.startswith("encoder.") else "fp32"
 
 
 def bad_manifest(path: Path, found: str, fix: str = AGAIN) -> BundleError:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from revstep.engine.bundle.entry import compiled_entry
+from revstep.engine.bundle.entry import compiled_entry, maker
 from revstep.engine.bundle.layout import (
     AGAIN,
     COMPILED,
@@ -166,7 +166,8 @@ def _fix(path: Path, manifest: dict[str, Any], name: str) -> str:
     for value in manifest["engines"] if name.startswith(PLANS) else ():
         if isinstance(value, dict) and value.get("file") == name:
             entry = compiled_entry(path, value, manifest["files"])
-            return f"make it anew with: {entry.command(path)}"
+            others = (compiled_entry(path, e, manifest["files"]) for e in manifest["engines"])
+            return f"make it anew with: {maker(entry, others).command(path)}"
     return AGAIN
 
 

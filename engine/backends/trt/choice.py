@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from revstep.engine.backends.trt.denoiser import TrtDenoiser
 from revstep.engine.backends.trt.library import PACKAGES, trt_library
-from revstep.engine.backends.trt.plan import PlanFile, rows_text
-from revstep.engine.bundle.entry import CompiledEntry
+from revstep.engine.backends.trt.part import TrtPart
+from revstep.engine.backends.trt.plan import PlanFile, open_plan, rows_text
+from revstep.engine.bundle.entry import CompiledEntry, maker
+from revstep.engine.bundle.layout import part_precision
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.message import Argument
@@ -122,30 +124,40 @@ def usable_plans(
     precision: str = "fp32",
     batch: int = 1,
     versions: Mapping[str, str] | None = None,
+    part: str | None = None,
+    command: str = "",
 ) -> list[CompiledEntry]:
     """The bundle's plans of a precision that run on this GPU with the installed TensorRT.
 
+    Args:
+        bundle: The bundle.
+        gpu: The GPU that will run them.
+        precision: Of the graph.
+        batch: The rows for which the command of a message makes a plan.
+        versions: Installed packages and versions; None looks.
+        part: The network beside the denoiser that they are of; None: the denoiser.
+        command: The command of a message, in place of one for ``batch`` rows.
+
     Raises:
         BackendError: There is none: none of that precision, for another GPU, or of another
-            version; the message names the command that makes one, for ``batch`` rows.
+            version; the message names the command that makes one.
     """
     versions = installed_versions() if versions is None else versions
     target = _target(gpu, versions)
-    fix = f"on this machine run: {_command(bundle, target, precision, batch)}"
-    plans = [e for e in bundle.compiled if e.target in PACKAGES and e.file is not None]
+    fix = f"on this machine run: {command or _command(bundle, target, precision, batch)}"
+    whose = bundle.path if part is None else f"{bundle.path}'s {part}"
+    entries = bundle.compiled if part is None else bundle.compiled_parts
+    plans = [e for e in entries if e.target in PACKAGES and e.file is not None and e.part == part]
     found = [e for e in plans if e.precision == precision]
     if not found:
         have = ", ".join(sorted({e.precision for e in plans}))
         other = f" (it has {have})" if have else ""
-        raise BackendError(
-            f"{bundle.path} has no TensorRT plan of {precision}{other} for {gpu}; {fix}"
-        )
+        raise BackendError(f"{whose} has no TensorRT plan of {precision}{other} for {gpu}; {fix}")
     here = [e for e in found if gpu.runs(e)]
     if not here:
         devices = ", ".join(sorted({e.device for e in found}))
         raise BackendError(
-            f"{bundle.path}: its TensorRT plans ({precision}) are for {devices}; this GPU is "
-            f"{gpu}; {fix}"
+            f"{whose}: its TensorRT plans ({precision}) are for {devices}; this GPU is {gpu}; {fix}"
         )
     usable = [e for e in here if versions.get(e.target) == e.version]
     if not usable:
@@ -153,7 +165,7 @@ def usable_plans(
         have = ", ".join(f"{k} {v}" for k, v in versions.items()) or "no TensorRT at all"
         install = "" if versions else f"pip install 'revstep[{PACKAGES[target]}]', or "
         raise BackendError(
-            f"{bundle.path}: its plans for {gpu} were built by {built}; installed is {have}, and "
+            f"{whose}: its plans for {gpu} were built by {built}; installed is {have}, and "
             f"a plan runs only on the version that built it; {install}{fix}"
         )
     return usable
@@ -199,22 +211,66 @@ def open_tensorrt(
     )
 
 
-def keep_kernels(denoiser: TrtDenoiser) -> None:
+def open_tensorrt_part(
+    bundle: Bundle,
+    key: str,
+    who: str,
+    *,
+    target: str,
+    precision: str = "fp32",
+    device: str | torch.device = "cuda",
+) -> TrtPart:
+    """A network beside the denoiser in TensorRT, on this machine's GPU.
+
+    Args:
+        bundle: The bundle.
+        key: The network's.
+        who: What it is, for errors.
+        target: ``tensorrt`` or ``tensorrt_rtx``: what runs the denoiser.
+        precision: The denoiser's.
+        device: The torch device.
+
+    Raises:
+        BackendError: As for ``open_tensorrt``.
+    """
+    gpu = GpuModel.current(device)
+    own, parts = (
+        tuple(e for e in entries if e.target == target)
+        for entries in (bundle.compiled, bundle.compiled_parts)
+    )
+    made = [e for e in own if e.file and e.precision == precision and gpu.runs(e)]
+    widest = max(made, key=lambda e: e.batch[1], default=None)  # its compile makes this one too
+    command = "" if widest is None else widest.command(bundle.path)
+    usable = usable_plans(
+        dataclasses.replace(bundle, compiled_parts=parts), gpu,
+        precision=part_precision(key, precision), part=key,
+        command=command or _command(bundle, target, precision, 1),
+    )  # fmt: skip
+    entry = max(usable, key=lambda e: e.batch[1])
+    file = plan_file(bundle, entry)
+    kernels = read_cache("kernels", f"{file.path.name} {gpu}")
+    part = TrtPart(open_plan(file, trt_library(target), device, kernels), who, device=device)
+    keep_kernels(part)
+    return part
+
+
+def keep_kernels(network: TrtDenoiser | TrtPart) -> None:
     """Keeps what TensorRT-RTX has compiled for this GPU, for the next ``open_tensorrt``.
 
     Call it after a first run: the first run of a plan compiles its kernels, which takes seconds.
     """
-    for plan in denoiser.plans:
+    for plan in network.plans:
         kernels = plan.cached_kernels()
         if kernels:
-            write_cache("kernels", f"{plan.label} {GpuModel.current(denoiser.device)}", kernels)
+            write_cache("kernels", f"{plan.label} {GpuModel.current(network.device)}", kernels)
 
 
 def plan_file(bundle: Bundle, entry: CompiledEntry) -> PlanFile:
     """An entry's plan, with its hash and the command that makes it anew."""
     assert entry.file is not None
     sha256 = str(bundle.manifest["files"][entry.file]["sha256"])
-    return PlanFile(bundle.path / entry.file, entry.command(bundle.path), sha256)
+    made_by = maker(entry, (*bundle.compiled, *bundle.compiled_parts))
+    return PlanFile(bundle.path / entry.file, made_by.command(bundle.path), sha256)
 
 
 def _target(gpu: GpuModel, versions: Mapping[str, str]) -> str:

@@ -6,7 +6,6 @@ binding its own execution context. Nothing here synchronises.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.backends.trt.library import trt_library
-from revstep.engine.backends.trt.plan import PlanFile, TrtPlan, rows_text
+from revstep.engine.backends.trt.plan import PlanFile, TrtPlan, on_device, open_plan, rows_text
 from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.kernels.layout import dtype_name
@@ -90,19 +89,10 @@ class TrtDenoiser:
             BackendError: A plan is damaged, can't run here, or does not fit the spec.
         """
         library = trt_library(module)
-        plans = []
-        for file, cache in itertools.zip_longest(files, kernels):
-            data = file.read()
-            with on_device(device):
-                plans.append(
-                    TrtPlan(
-                        data,
-                        library,
-                        label=file.path.name,
-                        command=file.command,
-                        runtime_cache=cache,
-                    )
-                )
+        plans = [
+            open_plan(file, library, device, cache)
+            for file, cache in itertools.zip_longest(files, kernels)
+        ]
         return cls(plans, spec, device=device)
 
     @property
@@ -133,9 +123,12 @@ class TrtDenoiser:
         tensors = buffers.inputs(self.spec)
         rows = len(buffers.t)
         plan = self._plan_for(rows)
-        self._check_tensors(plan, rows, {**tensors, plan.output[0]: buffers.out})
+        (name,) = plan.outputs
+        outputs = {name: buffers.out}
+        self._check_tensors(plan, rows, {**tensors, **outputs})
         with on_device(self.device):
-            context = plan.context(rows, tensors, buffers.out)
+            context = plan.context(rows)
+            plan.bind(context, rows, tensors, outputs)
 
         def call(_keep: NetworkBuffers = buffers) -> None:
             if not context.execute_async_v3(self._stream()):
@@ -169,8 +162,7 @@ class TrtDenoiser:
         )
 
     def _check_tensors(self, plan: TrtPlan, rows: int, tensors: dict[str, torch.Tensor]) -> None:
-        dtypes = {name: dtype for name, (_, dtype) in plan.inputs.items()}
-        dtypes |= dict([plan.output])
+        dtypes = {name: dtype for name, (_, dtype) in (plan.inputs | plan.outputs).items()}
         for name, tensor in tensors.items():
             dtype = dtype_name(tensor)
             if tensor.shape[0] != rows:  # TensorRT would read past the end, or broadcast
@@ -203,6 +195,10 @@ def _check_plan(plan: TrtPlan, spec: DenoiserSpec) -> None:
             f"{plan.label} has the inputs {', '.join(plan.inputs)}; the spec names "
             f"{', '.join(wanted)}; run: {plan.command}"
         )
+    if len(plan.outputs) != 1:
+        raise BackendError(
+            f"{plan.label} has {len(plan.outputs)} outputs; a denoiser has one; run: {plan.command}"
+        )
     for name, (shape, dtype) in wanted.items():
         found = plan.inputs[name]
         if found[0] != (-1, *shape) or (dtype is not None and found[1] != dtype):
@@ -210,12 +206,3 @@ def _check_plan(plan: TrtPlan, spec: DenoiserSpec) -> None:
                 f"{plan.label}: input {name!r} is {found[1]} {found[0][1:]} per row; the spec says "
                 f"{dtype or 'a float'} {shape}; run: {plan.command}"
             )
-
-
-def on_device(device: str | torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The device as CUDA's current one; without CUDA the library itself says what is wrong."""
-    import torch
-
-    if torch.device(device).type == "cuda" and torch.cuda.is_available():
-        return torch.cuda.device(device)
-    return contextlib.nullcontext()

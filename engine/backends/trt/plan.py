@@ -5,9 +5,11 @@ Tensors are bound by name, every return code is checked, and every refusal says 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("revstep")
+
+Tensor = tuple[tuple[int, ...], str]
+"""Shape with the rows as -1, and torch dtype's name."""
 
 DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT64": "int64", "INT32": "int32",
@@ -74,8 +79,7 @@ class TrtPlan:
     Attributes:
         rows: (min, max) rows per call.
         tuned: The rows that it was tuned for.
-        inputs: Name -> (shape with rows as -1, torch dtype's name).
-        output: (name, torch dtype's name) of the one output.
+        inputs, outputs: Name -> (shape with rows as -1, torch dtype's name), in the plan's order.
 
     Raises:
         BackendError: It can't run here; the message says why, and which command fixes it.
@@ -150,34 +154,33 @@ class TrtPlan:
 
     def _read_tensors(self) -> None:
         trt, cuda_engine = self.library.trt, self._cuda_engine
-        self.inputs: dict[str, tuple[tuple[int, ...], str]] = {}
-        outputs, rows = [], set()
+        self.inputs: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
+        rows = set()
         for index in range(cuda_engine.num_io_tensors):
             name = cuda_engine.get_tensor_name(index)
             dtype = str(cuda_engine.get_tensor_dtype(name)).rsplit(".", 1)[-1]
-            if cuda_engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT:
-                outputs.append((name, DTYPES.get(dtype, dtype)))
-                continue
             shape = tuple(cuda_engine.get_tensor_shape(name))
-            self.inputs[name] = ((-1, *shape[1:]), DTYPES.get(dtype, dtype))
-            if shape[0] == -1:
+            is_input = cuda_engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            ours = self.inputs if is_input else self.outputs
+            ours[name] = ((-1, *shape[1:]), DTYPES.get(dtype, dtype))
+            if is_input and shape[0] == -1:
                 rows.add(tuple(s[0] for s in cuda_engine.get_tensor_profile_shape(name, 0)))
-            else:
+            elif is_input:
                 rows.add((shape[0], shape[0], shape[0]))
-        if len(outputs) != 1 or len(rows) != 1:
+        if not self.outputs or len(rows) != 1:
             raise BackendError(
-                f"{self.label} has {len(outputs)} outputs and inputs of {len(rows)} ranges of "
-                f"rows; a denoiser has one of each; run: {self.command}"
+                f"{self.label} has {len(self.outputs)} outputs and inputs of {len(rows)} ranges of "
+                f"rows; a network has one range of rows, and an output; run: {self.command}"
             )
-        self.output = outputs[0]
         smallest, self.tuned, largest = rows.pop()
         self.rows = (smallest, largest)
 
-    def context(self, rows: int, tensors: dict[str, torch.Tensor], output: torch.Tensor) -> Any:
-        """An execution context whose tensors are bound, by name, for calls of ``rows`` rows.
+    def context(self, rows: int) -> Any:
+        """An execution context, whose tensors ``bind`` binds; ``rows`` is for messages.
 
         Raises:
-            BackendError: Out of memory, or a shape is refused.
+            BackendError: Out of memory.
         """
         cuda_engine = self._cuda_engine
         self._since = self.library.lines.mark()
@@ -187,8 +190,19 @@ class TrtPlan:
             context = cuda_engine.create_execution_context()
         if context is None:
             raise self._refused(f"gives no execution context for {rows} rows")
-        for name, tensor in tensors.items():
-            shape = tuple(tensor.shape)
+        return context
+
+    def output_shapes(
+        self, context: Any, rows: int, inputs: Mapping[str, Sequence[int]]
+    ) -> dict[str, tuple[int, ...]]:
+        """The shapes of what a context gives for inputs of these shapes, which it then takes.
+
+        Raises:
+            BackendError: A shape is refused.
+        """
+        self._since = self.library.lines.mark()
+        for name, given in inputs.items():
+            shape = tuple(given)
             if not context.set_input_shape(name, shape):
                 raise self._refused(f"refuses {name!r} of shape {shape}")
         try:
@@ -197,13 +211,28 @@ class TrtPlan:
             raise self._refused(f"can't infer shapes for {rows} rows", str(error)) from error
         if missing:
             raise self._refused(f"lacks the shapes of {', '.join(missing)}")
-        shape = tuple(context.get_tensor_shape(self.output[0]))
-        if shape != tuple(output.shape):
-            raise self._refused(f"gives {shape} where the spec says {tuple(output.shape)}")
-        for name, tensor in (*tensors.items(), (self.output[0], output)):
+        return {name: tuple(context.get_tensor_shape(name)) for name in self.outputs}
+
+    def bind(
+        self,
+        context: Any,
+        rows: int,
+        inputs: Mapping[str, torch.Tensor],
+        outputs: Mapping[str, torch.Tensor],
+    ) -> None:
+        """Binds a context's tensors, by name, for calls of ``rows`` rows.
+
+        Raises:
+            BackendError: Out of memory, or a shape is refused.
+        """
+        given = {name: tensor.shape for name, tensor in inputs.items()}
+        for name, shape in self.output_shapes(context, rows, given).items():
+            wanted = tuple(outputs[name].shape)
+            if shape != wanted:
+                raise self._refused(f"gives {shape} where the spec says {wanted}")
+        for name, tensor in (*inputs.items(), *outputs.items()):
             if not context.set_tensor_address(name, tensor.data_ptr()):
                 raise self._refused(f"refuses the memory of {name!r}")
-        return context
 
     def cached_kernels(self) -> bytes | None:
         """TensorRT-RTX: the kernels that were compiled so far, for ``runtime_cache``."""
@@ -227,6 +256,30 @@ class TrtPlan:
             f"{self.label} {what} with {self.library.name} {self.library.version}: {cause.text}"
             f"{fix} ({said or 'no message in its log'})"
         )
+
+
+def open_plan(
+    file: PlanFile, library: TrtLibrary, device: str | torch.device, kernels: bytes | None = None
+) -> TrtPlan:
+    """A plan on disk, opened on a device; ``kernels`` are its ``runtime_cache``.
+
+    Raises:
+        BackendError: It is damaged, or can't run here.
+    """
+    data = file.read()
+    with on_device(device):
+        return TrtPlan(
+            data, library, label=file.path.name, command=file.command, runtime_cache=kernels
+        )
+
+
+def on_device(device: str | torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The device as CUDA's current one; without CUDA the library itself says what is wrong."""
+    import torch
+
+    if torch.device(device).type == "cuda" and torch.cuda.is_available():
+        return torch.cuda.device(device)
+    return contextlib.nullcontext()
 
 
 def rows_text(rows: tuple[int, int]) -> str:
