@@ -22,6 +22,7 @@ from revstep.export.parity.check import check_decoder_parity, check_forward
 from revstep.export.parity.parts import check_part_parity
 
 if TYPE_CHECKING:
+    from revstep.engine.backends.part import PartGraph
     from revstep.engine.parts.network import PartNetwork
 
 WHO = "the bundle's latent decoder"
@@ -162,10 +163,16 @@ def _holding(
 def open_part(path: Path, part: Part, threads: int | None = None) -> PartNetwork:
     """A part's graph in ONNX Runtime on the CPU; raises as ``PartNetwork``."""
     from revstep.engine.backends.onnx_part import OrtPart
+
+    return part_network(OrtPart(path, part.what, threads=threads), path, part)
+
+
+def part_network(opened: PartGraph, path: Path, part: Part) -> PartNetwork:
+    """A part's graph, opened in a runtime; raises as ``PartNetwork``."""
     from revstep.engine.parts.network import PartNetwork
 
     inputs = [(c.name, c.interface, c.shape) for c in part.inputs]
-    return PartNetwork(OrtPart(path, part.what, threads=threads), path, inputs, part.outputs)
+    return PartNetwork(opened, path, inputs, part.outputs)
 
 
 @contextlib.contextmanager

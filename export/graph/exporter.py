@@ -15,7 +15,7 @@ import onnx
 import torch
 
 from revstep.engine.backends.part import ROWS_A_CALL
-from revstep.engine.bundle.layout import OUTPUT
+from revstep.engine.bundle.layout import IMAGE, LATENT, OUTPUT
 from revstep.engine.errors import ExportError
 from revstep.engine.parts.tiles import call_shapes
 from revstep.engine.spec.denoiser import MAX_BATCH, DenoiserSpec
@@ -121,9 +121,9 @@ def export_decoder(decoder: torch.nn.Module, spec: DenoiserSpec, path: Path, *, 
     example = (torch.from_numpy(whole[tuple(slice(n) for n in (2, *latents))].copy()),)
     batch = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     wanted = (1, ROWS_A_CALL)
-    if _export(decoder, example, path, opset, ["latent"], ["image"], (batch,), wanted):
+    if _export(decoder, example, path, opset, [LATENT], [IMAGE], (batch,), wanted):
         raise ExportError(f"the decoder takes another way in batches up to 8; {FREE_BATCH}")
-    _check_graph(path, [("latent", "float32", latents)], [("image", "float32", pictures)])
+    _check_graph(path, [(LATENT, "float32", latents)], [(IMAGE, "float32", pictures)])
 
 
 def _export(

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from revstep.engine.bundle.layout import LATENT, PICTURE
+from revstep.engine.bundle.layout import IMAGE, LATENT, PICTURE
 from revstep.engine.errors import ExportError
+from revstep.engine.parts.tiles import call_shapes
 from revstep.engine.spec.denoiser import Condition, DenoiserSpec
 from revstep.engine.spec.encoder import Encoder
 from revstep.export.module.checks import ROW_TOLERANCE
@@ -68,6 +69,13 @@ def picture_part(spec: DenoiserSpec) -> Part:
     pictures = Condition(name=PICTURE, shape=spec.picture_encoder.shape)
     output = (LATENT, "float32", spec.shape)
     return Part("the picture encoder", "picture_encoder", (pictures,), (output,))
+
+
+def decoder_part(spec: DenoiserSpec) -> Part:
+    """The spec's decoder: of all, or of a tile."""
+    latents, pictures = call_shapes(spec)
+    given = Condition(name=LATENT, shape=latents)
+    return Part("the decoder", "decoder", (given,), ((IMAGE, "float32", pictures),))
 
 
 def run_part(

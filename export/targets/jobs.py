@@ -113,6 +113,7 @@ def compile_jobs(
     shared = CompileArguments(
         path=Path(path), bounds=bounds, threads=threads, seconds=seconds,
         options=options or BuildOptions(), cancelled=cancelled,
+        most_rows=max((j.batch.max for j in jobs if isinstance(j.batch, Profile)), default=0),
     )  # fmt: skip
     check_taken(shared.changed, [job.target for job in jobs])
     outcomes = []

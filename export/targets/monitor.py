@@ -13,6 +13,17 @@ from revstep.export.progress import Progress
 TOTAL = 1000
 
 
+def share(progress: Progress | None, part: int, parts: int, what: str) -> Progress | None:
+    """The progress of one of ``parts`` builds, as their share of one count; it names ``what``."""
+    if progress is None or parts == 1:
+        return progress
+
+    def report(description: str, done: int, total: int) -> None:
+        progress(f"{what}: {description}", (part * total + done) // parts, total)
+
+    return report
+
+
 class BuildMonitor:
     """Counts TensorRT's nested phases as one progress, and stops the build when it is cancelled.
 

@@ -20,12 +20,16 @@ Made = CompiledEntry | tuple[CompiledEntry, ...] | KernelFiles
 """What a compile returns: an entry, several of one target, or the files of kernels."""
 
 PLAIN = BuildOptions()
-COMMON = ("path", "progress", "cancelled")  # what every target takes
+COMMON = ("path", "progress", "cancelled", "most_rows")  # what every target takes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CompileArguments:
-    """What is compiled, and how; ``compile_bundle`` documents each."""
+    """What is compiled, and how; ``compile_bundle`` documents each but ``most_rows``.
+
+    That is the most rows of all compiles of a command: they share the plans of what is beside the
+    denoiser.
+    """
 
     path: Path
     precision: str = "fp32"
@@ -36,6 +40,7 @@ class CompileArguments:
     options: BuildOptions = PLAIN
     progress: Progress | None = None
     cancelled: Callable[[], bool] | None = None
+    most_rows: int = 0
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -65,7 +70,7 @@ class Target:
     Attributes:
         name: As ``--target`` has it.
         takes: The names of the ``CompileArguments`` and ``BuildOptions`` that it takes; ``path``,
-            ``progress`` and ``cancelled`` go to every target.
+            ``progress``, ``cancelled`` and ``most_rows`` go to every target.
         compile: Compiles into the bundle and checks what it made; a failure leaves it unchanged.
         precisions: Those that ``precision`` may name.
         not_offered: Others, with the reason.

@@ -14,10 +14,10 @@ from typing import Any
 from revstep.engine.backends.trt.library import TrtLibrary, calling, cause_of
 from revstep.engine.errors import Cancelled, CompileError
 from revstep.engine.message import Argument
-from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.progress import Progress
 from revstep.export.targets.monitor import BuildMonitor
 from revstep.export.targets.options import SM, BuildOptions, Profile, compute_capability
+from revstep.export.targets.trt_source import PlanSource
 
 log = logging.getLogger("revstep")
 
@@ -52,9 +52,7 @@ def gpu_targets(library: TrtLibrary, gpus: Sequence[str] = ()) -> tuple[str, ...
 
 
 def build_plan(
-    graph: Path,
-    spec: DenoiserSpec,
-    profile: Profile,
+    source: PlanSource,
     library: TrtLibrary,
     *,
     options: BuildOptions | None = None,
@@ -62,7 +60,7 @@ def build_plan(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[bytes, bytes | None]:
-    """Builds the plan of a denoiser's graph, an .onnx file with a dynamic batch.
+    """Builds the plan of a graph.
 
     ``timing_cache`` is TensorRT's: what an earlier build returned; b"" starts one; None does
     without. ``options``, ``progress`` and ``cancelled`` are those of ``compile_bundle``.
@@ -71,12 +69,10 @@ def build_plan(
         The plan, and the timing cache (None without one).
 
     Raises:
-        ValueError: Rows outside the spec's batch.
         CompileError: TensorRT refuses the graph or the options, or fails.
         Cancelled: ``cancelled`` gave True. (A KeyboardInterrupt stops a build too, and is raised.)
     """
-    options = options or BuildOptions()
-    profile.check(spec)
+    options, graph, profile = options or BuildOptions(), source.graph, source.profile
     targets = gpu_targets(library, options.gpus)
     since = library.lines.mark()
     try:
@@ -84,8 +80,9 @@ def build_plan(
             builder = library.trt.Builder(library.logger)
     except (TypeError, RuntimeError) as error:  # TensorRT without a driver: no builder is made
         raise _failed(library, graph, since, str(error)) from error
-    network, _parser = _parsed(graph, spec, library, builder, since)
+    network, _parser = _parsed(source, library, builder, since)
     config = builder.create_builder_config()
+    config.clear_flag(library.trt.BuilderFlag.TF32)  # it rounds float32 products, past their bound
     if options.memory_limit is not None:
         config.set_memory_pool_limit(library.trt.MemoryPoolType.WORKSPACE, options.memory_limit)
     if options.optimization_level is not None:
@@ -116,10 +113,9 @@ def build_plan(
     return bytes(plan), bytes(timings.serialize()) if timings is not None else None
 
 
-def _parsed(
-    graph: Path, spec: DenoiserSpec, library: TrtLibrary, builder: Any, since: int
-) -> tuple[Any, Any]:
+def _parsed(source: PlanSource, library: TrtLibrary, builder: Any, since: int) -> tuple[Any, Any]:
     """The graph as a network, and the parser, which must live as long."""
+    graph = source.graph
     flag = library.trt.NetworkDefinitionCreationFlag
     flags = 1 << int(flag.STRONGLY_TYPED)
     if "EXPLICIT_BATCH" in flag.__members__:  # 10.x
@@ -134,29 +130,29 @@ def _parsed(
         raise CompileError(
             f"{graph} holds no network that {library.name} can read; export the bundle again"
         )
-    _check_inputs(graph, spec, network)
+    _check_signature(source, network)
     return network, parser
 
 
-def _check_inputs(graph: Path, spec: DenoiserSpec, network: Any) -> None:
-    wanted = {spec.name: spec.shape, **{time.name: () for time in spec.times}}
-    wanted |= {c.name: c.shape for c in spec.conditions}
+def _check_signature(source: PlanSource, network: Any) -> None:
+    graph, wanted = source.graph, source.inputs
     found = {i.name: tuple(i.shape) for i in _inputs(network)}
     if set(found) != set(wanted):
         raise CompileError(
             f"{graph.name} has the inputs {', '.join(found)}; its spec names {', '.join(wanted)}: "
             "export the bundle again"
         )
-    low, high = spec.batch
-    rows = (-1, *((low,) if low == high else ()))  # a graph of an ONNX file may fix them
     for name, shape in wanted.items():
-        if found[name] not in [(n, *shape) for n in rows]:
+        if found[name] not in [(n, *shape) for n in source.rows]:
             raise CompileError(
                 f"{graph.name}: input {name!r} is {found[name]}; the spec says (rows, "
                 f"{', '.join(map(str, shape))}) with any number of rows: export the bundle again"
             )
-    if network.num_outputs != 1:
-        raise CompileError(f"{graph.name} has {network.num_outputs} outputs; a denoiser has one")
+    if network.num_outputs != source.outputs:
+        raise CompileError(
+            f"{graph.name} has {network.num_outputs} outputs; {source.what} has {source.outputs}: "
+            "export the bundle again"
+        )
 
 
 def _inputs(network: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import json
 import math
 import re
@@ -185,9 +186,13 @@ def _build(bundle: Bundle, graph: Path) -> None:
     from revstep.engine.backends.trt.library import trt_library
     from revstep.export.targets.options import BuildOptions, Profile
     from revstep.export.targets.trt_build import build_plan
+    from revstep.export.targets.trt_source import denoiser_source
 
     library = trt_library("tensorrt_rtx")
-    build_plan(graph, bundle.spec, Profile(1, 4, 8), library, options=BuildOptions(gpus=("sm_89",)))
+    source = denoiser_source(bundle, bundle.precisions[0], Profile(1, 4, 8))
+    build_plan(
+        dataclasses.replace(source, graph=graph), library, options=BuildOptions(gpus=("sm_89",))
+    )
 
 
 def _passes(work: Callable[[], object]) -> bool | str:

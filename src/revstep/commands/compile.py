@@ -192,8 +192,9 @@ def _print(outcomes: list[Outcome], *, as_json: bool) -> None:
 
 
 def entry_line(entry: CompiledEntry) -> str:
-    """A compiled entry on one line: runtime, precision, device, rows."""
-    text = f"{entry.runtime} {entry.version}, {entry.precision}, {entry.device}"
+    """A compiled entry on one line: what it is of, runtime, precision, device, rows."""
+    of = "" if entry.part is None else f"{entry.part}: "
+    text = f"{of}{entry.runtime} {entry.version}, {entry.precision}, {entry.device}"
     if entry.tuned is None:
         return text
     low, high = entry.batch

@@ -92,8 +92,8 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         rows.append(("parameters", f"{provenance['parameters']:,}"))
     for precision, nodes in provenance.get("precision", {}).items():
         rows.append((precision, _nodes(nodes)))
-    for entry in bundle.compiled:
-        if entry.choice is not None:  # has a table
+    for entry in (*bundle.compiled, *bundle.compiled_parts):
+        if entry.choice is not None and entry.part is None:  # has a table
             continue
         rows.append(("compiled", entry_line(entry)))
         rows += [("", line) for line in parity_lines(entry.parity)]
