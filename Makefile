@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 BIN := $(VENV)/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 # TensorRT-RTX builds engines without a GPU, and the tests do.
-EXTRAS := cpu,openvino,export,images,bench,serve,ray,tensorrt-rtx,test,dev
+EXTRAS := cpu,openvino,export,images,bench,serve,ray,tensorrt-rtx,test,dev,docs
 # A Triton server for its tests; never imported, and its own requirements would hold numpy below 2.
 TRITON_SERVER := nvidia-pytriton>=0.7,<0.8
 SOURCES := $(shell find src engine kernels export bench serve -type f \
@@ -24,14 +24,16 @@ export PYTHONSAFEPATH := 1
 export ORT_DISABLE_TELEMETRY ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help env demo test test-all lint bench wheel clean
+.PHONY: help env demo test test-all lint docs bench wheel clean
 
 help:
 	@echo 'make demo      sample the bundled Fashion-MNIST denoiser, into demo-output/'
 	@echo 'make test      the fast tests, against the installed package'
 	@echo 'make test-all  the slow tests too'
 	@echo 'make lint      ruff, formatting, mypy --strict, import contracts'
+	@echo 'make docs      the documentation as a site in build/site/, which needs no network'
 	@echo 'make bench     step and latency benchmarks'
 	@echo 'make wheel     a wheel in dist/'
 	@echo 'make clean     remove $(VENV), build/ and dist/'
@@ -75,6 +77,10 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: env
+	$(BIN)/mkdocs build --strict
+	@echo 'open build/site/index.html'
 
 BENCH := build/bench/fashion_mnist_unet.revstep
 

@@ -1,0 +1,1 @@
+"""The documentation site's build: what MkDocs asks of its hooks (mkdocs.yml)."""
