@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/cpu.md, and the plot: `python -m suites.cpu.table`.
+"""The tables of README.md, docs/cpu.md and docs/benchmarks.md, and the plot: `python -m suites.cpu.table`.
 
 A table stands between two comments that name it, and is written anew. The last row of each part and
 name counts.
@@ -18,7 +18,7 @@ from suites.tables import NOTHING, block_of, fill, line, seconds_text, table
 
 Row = Mapping[str, Any]
 ROWS, PLOT = Path("bench/results/cpu.jsonl"), Path("docs/images/cpu.png")
-PAGES = (Path("README.md"), Path("docs/cpu.md"))
+PAGES = (Path("README.md"), Path("docs/cpu.md"), Path("docs/benchmarks.md"))
 BLOCK = block_of("cpu")
 
 
