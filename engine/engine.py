@@ -23,7 +23,7 @@ from revstep.engine.program.guidance import GuidanceWeight
 from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
 from revstep.engine.program.kept import kept_program
 from revstep.engine.program.reductions import refuse_unknown
-from revstep.engine.program.samplers import SAMPLERS, FunctionSampler
+from revstep.engine.program.samplers import FunctionSampler, is_named
 from revstep.engine.program.table import StepProgram, build_program
 from revstep.engine.program.trace import Sampler
 from revstep.engine.renamed import renamed
@@ -54,7 +54,6 @@ FORM = (
     *("grid", "compat", "clip", "final", "decode"),
 )
 """Arguments of a request that say what its run is, where nothing is known of the picture."""
-FIXED = tuple(SAMPLERS.values())  # of these, equal ones have equal programs
 LATER = (*RAW, "start", "known")  # what may have to be encoded
 NON_FINITE = {
     "fp16": Message(
@@ -647,9 +646,7 @@ class Engine:
 
 def _is_fixed(request: Request) -> bool:
     """Whether equal samplers have equal programs: revstep's own, and functions with @sampler."""
-    return isinstance(request.sampler, FunctionSampler) or isinstance(
-        request.resolved_sampler, FIXED
-    )
+    return isinstance(request.sampler, FunctionSampler) or is_named(request.resolved_sampler)
 
 
 def _typed(value: object) -> tuple[object, type]:

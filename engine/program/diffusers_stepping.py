@@ -16,23 +16,12 @@ from numpy.typing import NDArray
 
 from revstep.engine.program.points import Point, point
 from revstep.engine.program.steps import Steps, call_points, check_falling, end_time, step_count
+from revstep.engine.spec import grids
 from revstep.engine.spec.denoiser import DenoiserSpec
-from revstep.engine.spec.grids import (
-    BetaGrid,
-    Grid,
-    IndexGrid,
-    KarrasGrid,
-    LeadingGrid,
-    LinspaceGrid,
-    LuGrid,
-    NoiseGrid,
-    ShiftedGrid,
-    resolve_grid,
-)
+from revstep.engine.spec.grids import Grid, IndexGrid, LeadingGrid, LinspaceGrid, resolve_grid
 from revstep.engine.spec.grids.base import Float64
 from revstep.engine.spec.prediction import PRECONDITIONED
-from revstep.engine.spec.schedule import NearlyZeroSNR, VPSchedule
-from revstep.engine.spec.schedule.float32_levels import float32_levels
+from revstep.engine.spec.schedule.vp import NearlyZeroSNR, VPSchedule
 
 FIRST_FLOW_SIGMA = 1.0 - 1e-6  # UniPC's for 1, where alpha is 0
 
@@ -101,7 +90,7 @@ class Stepping:
             grid = grid.without_last()
         points = self._points(spec, grid, steps)
         last = point(spec, end_time(spec, grid))
-        own = isinstance(grid, NoiseGrid | ShiftedGrid)
+        own = isinstance(grid, grids.NoiseGrid | grids.ShiftedGrid)
         if self.own_end and own and spec.final != "clean":
             last = points[-1]
         check_falling(points, last, grid)
@@ -118,18 +107,18 @@ class Stepping:
         return tuple(zip(points, arrive, strict=True))
 
     def _points(self, spec: DenoiserSpec, grid: Grid, steps: int) -> list[Point]:
-        if spec.schedule.kind == "flow" and self.drop_last and isinstance(grid, ShiftedGrid):
+        if spec.schedule.kind == "flow" and self.drop_last and isinstance(grid, grids.ShiftedGrid):
             return _flow_points(spec, grid, steps)
         if isinstance(spec.schedule, VPSchedule):
-            if isinstance(grid, NoiseGrid) and self._knows(grid):
+            if isinstance(grid, grids.NoiseGrid) and self._knows(grid):
                 return self._noise_points(spec, spec.schedule, grid, steps)
             if isinstance(grid, IndexGrid) and not getattr(grid, "last", None):
                 return self._index_points(spec, grid, steps)
         return call_points(spec, grid, steps)
 
-    def _knows(self, grid: NoiseGrid) -> bool:
+    def _knows(self, grid: grids.NoiseGrid) -> bool:
         """Whether the scheduler has such a grid: DDIM, DDPM and PNDM have none."""
-        over_levels = not isinstance(grid, BetaGrid) or grid.over == "sigma"
+        over_levels = not isinstance(grid, grids.BetaGrid) or grid.over == "sigma"
         return over_levels and (self.drop_last or self.scaled)
 
     def _index_points(self, spec: DenoiserSpec, grid: IndexGrid, steps: int) -> list[Point]:
@@ -142,21 +131,27 @@ class Stepping:
         return [_at_index(spec, float(i)) for i in indices]
 
     def _noise_points(
-        self, spec: DenoiserSpec, schedule: VPSchedule, grid: NoiseGrid, steps: int
+        self, spec: DenoiserSpec, schedule: VPSchedule, grid: grids.NoiseGrid, steps: int
     ) -> list[Point]:
         grid = (
             dataclasses.replace(grid, ends=None) if self.whole else self._ended(spec, grid, steps)
         )
         points = call_points(spec, grid, steps)
         squared = schedule.betas == "squaredcos_cap_v2" and self.karras == "linear"
-        if isinstance(grid, KarrasGrid | LuGrid) and self.karras != "exact" and not squared:
+        if (
+            isinstance(grid, grids.KarrasGrid | grids.LuGrid)
+            and self.karras != "exact"
+            and not squared
+        ):
             return [_fed(spec, p, float(np.round(p.index))) for p in points]
         if self.whole:
+            from revstep.engine.spec.schedule.float32_levels import float32_levels
+
             cut = _cut_times(float32_levels(schedule), grid, steps)
             return [_fed(spec, p, float(i)) for p, i in zip(points, cut, strict=True)]
         return points
 
-    def _ended(self, spec: DenoiserSpec, grid: NoiseGrid, steps: int) -> NoiseGrid:
+    def _ended(self, spec: DenoiserSpec, grid: grids.NoiseGrid, steps: int) -> grids.NoiseGrid:
         """The grid between the levels of the first and last call of its index grid."""
         ends = self._index_points(spec, grid.ends or LinspaceGrid(), steps)
         low = ends[-1].level if grid.sigma_min is None else grid.sigma_min
@@ -183,7 +178,7 @@ COGVIDEOX_DPM = Stepping(arrive="stride", zero_snr=True)
 def _index_grid(spec: DenoiserSpec, grid: str | Grid | None) -> Grid:
     """The grid of training indices under a grid; the spec's own under a given one."""
     for chosen in map(resolve_grid, (spec.grid if grid is None else grid, spec.grid)):
-        found = (chosen.ends or LinspaceGrid()) if isinstance(chosen, NoiseGrid) else chosen
+        found = (chosen.ends or LinspaceGrid()) if isinstance(chosen, grids.NoiseGrid) else chosen
         if isinstance(found, IndexGrid):
             return found
     return LinspaceGrid()
@@ -231,7 +226,7 @@ def _fed(spec: DenoiserSpec, at: Point, index: float) -> Point:
     return dataclasses.replace(at, time=fed.time, second=fed.second)
 
 
-def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float64:
+def _cut_times(table: NDArray[np.float32], grid: grids.NoiseGrid, steps: int) -> Float64:
     """The indices of a grid's levels in diffusers' float32 table, cut to whole ones."""
     low = float(table[0]) if grid.sigma_min is None else grid.sigma_min
     high = float(table[-1]) if grid.sigma_max is None else grid.sigma_max
@@ -243,7 +238,7 @@ def _cut_times(table: NDArray[np.float32], grid: NoiseGrid, steps: int) -> Float
     return np.asarray(np.trunc((1.0 - share) * below + share * (below + 1)), dtype=np.float64)
 
 
-def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Point]:
+def _flow_points(spec: DenoiserSpec, grid: grids.ShiftedGrid, steps: int) -> list[Point]:
     """A flow's points, with the network's times cut to whole steps of training."""
     times = np.minimum(grid.natural_times(spec.schedule, spec.time, steps), FIRST_FLOW_SIGMA)
     cut = np.trunc(_flow_sigmas(spec, grid, times) * spec.schedule.steps) / spec.schedule.steps
@@ -251,7 +246,7 @@ def _flow_points(spec: DenoiserSpec, grid: ShiftedGrid, steps: int) -> list[Poin
     return [_of_thousand(spec, p, float(c)) for p, c in zip(points, cut, strict=True)]
 
 
-def _flow_sigmas(spec: DenoiserSpec, grid: ShiftedGrid, times: Float64) -> Float64:
+def _flow_sigmas(spec: DenoiserSpec, grid: grids.ShiftedGrid, times: Float64) -> Float64:
     """The times in diffusers' own order of operations: a cut depends on the last bit."""
     inner = resolve_grid(grid.grid)
     if grid.terminal is not None or not (isinstance(inner, LinspaceGrid) and inner.drop_last):

@@ -21,11 +21,11 @@ from revstep.engine.checks import (
 from revstep.engine.renamed import renamed, renamed_fields
 from revstep.engine.spec.encoder import Encoder, PictureEncoder, check_encoders
 from revstep.engine.spec.fields import LATER, SHAPE, fields_from, keyed
-from revstep.engine.spec.grids import Grid, KarrasGrid, grid_from_value, resolve_grid
+from revstep.engine.spec.grids import Grid, grid_from_value, resolve_grid
 from revstep.engine.spec.parts import LEVEL_KINDS, TIME_KINDS, Condition, Decoder, TimeInput
 from revstep.engine.spec.prediction import OVER_AN_INTERVAL, PRECONDITIONED, PREDICTIONS
 from revstep.engine.spec.sampler_choice import SamplerChoice
-from revstep.engine.spec.schedule import Schedule, TrigFlowSchedule, VESchedule, schedule_from_dict
+from revstep.engine.spec.schedule import Schedule, schedule_from_dict
 from revstep.engine.spec.second_time import SecondTime
 
 __all__ = ["MAX_BATCH", "Condition", "Decoder", "DenoiserSpec", "TimeInput"]
@@ -112,6 +112,9 @@ class DenoiserSpec:
         c_noise = ln(sigma) / 4, and sampled on the paper's grid. ``fields`` are further fields of
         the spec, and change these.
         """
+        from revstep.engine.spec.grids import KarrasGrid
+        from revstep.engine.spec.schedule import VESchedule
+
         own: dict[str, Any] = {
             "schedule": VESchedule.edm(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho),
             "prediction": "edm",
@@ -130,6 +133,8 @@ class DenoiserSpec:
         The network is the F of D = cos(t) x - sin(t) sigma_data F(x / sigma_data, t): it is fed
         x / sigma_data and the angle t. ``fields`` are further fields of the spec, and change these.
         """
+        from revstep.engine.spec.schedule import TrigFlowSchedule
+
         own: dict[str, Any] = {
             "schedule": TrigFlowSchedule(sigma_data=sigma_data),
             "prediction": "edm_v",

@@ -19,29 +19,33 @@ name                 the N calls
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
+from revstep.engine import later
 from revstep.engine.checks import check_one_of
 from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.grids.base import Grid
-from revstep.engine.spec.grids.given import AYS_SD15, AYS_SDXL, AYS_SVD, TimeGrid
-from revstep.engine.spec.grids.index_grids import (
-    IndexGrid,
-    LeadingGrid,
-    LinspaceGrid,
-    TrailingGrid,
-)
-from revstep.engine.spec.grids.names import GRIDS
 from revstep.engine.spec.grids.names import resolve_grid as resolve_grid
-from revstep.engine.spec.grids.noise_grids import (
-    BetaGrid,
-    ExponentialGrid,
-    KarrasGrid,
-    LogSNRGrid,
-    LuGrid,
-    NoiseGrid,
-)
-from revstep.engine.spec.grids.shifted import ShiftedGrid, flow_shift
+
+if TYPE_CHECKING:  # the same names as FILES
+    from revstep.engine.spec.grids.given import AYS_SD15 as AYS_SD15
+    from revstep.engine.spec.grids.given import AYS_SDXL as AYS_SDXL
+    from revstep.engine.spec.grids.given import AYS_SVD as AYS_SVD
+    from revstep.engine.spec.grids.given import TimeGrid as TimeGrid
+    from revstep.engine.spec.grids.index_grids import IndexGrid as IndexGrid
+    from revstep.engine.spec.grids.index_grids import LeadingGrid as LeadingGrid
+    from revstep.engine.spec.grids.index_grids import LinspaceGrid as LinspaceGrid
+    from revstep.engine.spec.grids.index_grids import TrailingGrid as TrailingGrid
+    from revstep.engine.spec.grids.named import GRIDS as GRIDS
+    from revstep.engine.spec.grids.noise_grids import BetaGrid as BetaGrid
+    from revstep.engine.spec.grids.noise_grids import ExponentialGrid as ExponentialGrid
+    from revstep.engine.spec.grids.noise_grids import KarrasGrid as KarrasGrid
+    from revstep.engine.spec.grids.noise_grids import LogSNRGrid as LogSNRGrid
+    from revstep.engine.spec.grids.noise_grids import LuGrid as LuGrid
+    from revstep.engine.spec.grids.noise_grids import NoiseGrid as NoiseGrid
+    from revstep.engine.spec.grids.shifted import ShiftedGrid as ShiftedGrid
+    from revstep.engine.spec.grids.shifted import flow_shift as flow_shift
 
 __all__ = [
     "AYS_SD15",
@@ -64,13 +68,47 @@ __all__ = [
     "flow_shift",
 ]
 
-KINDS: dict[str, type[Grid]] = {
-    cls.kind: cls
-    for cls in (
-        *(TrailingGrid, LeadingGrid, LinspaceGrid, KarrasGrid, ExponentialGrid, BetaGrid),
-        *(LogSNRGrid, LuGrid, TimeGrid, ShiftedGrid),
-    )
+FILES = {  # imported when first asked for
+    "AYS_SD15": "given",
+    "AYS_SDXL": "given",
+    "AYS_SVD": "given",
+    "BetaGrid": "noise_grids",
+    "ExponentialGrid": "noise_grids",
+    "flow_shift": "shifted",
+    "GRIDS": "named",
+    "IndexGrid": "index_grids",
+    "KarrasGrid": "noise_grids",
+    "LeadingGrid": "index_grids",
+    "LinspaceGrid": "index_grids",
+    "LogSNRGrid": "noise_grids",
+    "LuGrid": "noise_grids",
+    "NoiseGrid": "noise_grids",
+    "ShiftedGrid": "shifted",
+    "TimeGrid": "given",
+    "TrailingGrid": "index_grids",
 }
+
+KINDS = {  # of JSON, and their classes
+    "trailing": "TrailingGrid",
+    "leading": "LeadingGrid",
+    "linspace": "LinspaceGrid",
+    "karras": "KarrasGrid",
+    "exponential": "ExponentialGrid",
+    "beta": "BetaGrid",
+    "logsnr_uniform": "LogSNRGrid",
+    "lu": "LuGrid",
+    "given": "TimeGrid",
+    "shifted": "ShiftedGrid",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = later.names(__name__, FILES)
+
+
+def grid_class(kind: str) -> type[Grid]:
+    """The class of a kind of ``KINDS``."""
+    cls: type[Grid] = getattr(sys.modules[__name__], KINDS[kind])
+    return cls
 
 
 def grid_from_value(value: object) -> str | Grid:
@@ -85,7 +123,7 @@ def grid_from_value(value: object) -> str | Grid:
     fields: dict[str, Any] = dict(value)
     kind = fields.pop("kind", None)
     check_one_of(kind, "kind of grid", KINDS)
-    cls = KINDS[kind]
+    cls = grid_class(kind)
     fields = fields_from(cls, fields, f"the {kind} grid")
     for name in ("grid", "ends"):
         if isinstance(inner := fields.get(name), dict):

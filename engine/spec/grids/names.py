@@ -1,21 +1,15 @@
-"""The grids that have a name."""
+"""The names of grids, and the grid of a name or of an object."""
 
 from __future__ import annotations
 
 from revstep.engine.checks import check_one_of, wrong_type
 from revstep.engine.spec.grids.base import Grid
 from revstep.engine.spec.grids.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
-from revstep.engine.spec.grids.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
 
-GRIDS: dict[str, Grid] = {
+OVER_INDICES: dict[str, Grid] = {
     "trailing": TrailingGrid(),
     "leading": LeadingGrid(),
     "linspace": LinspaceGrid(),
-    "karras": KarrasGrid(),
-    "exponential": ExponentialGrid(),
-    "beta": BetaGrid(),
-    "sgm_uniform": LinspaceGrid(drop_last=True),
-    "logsnr_uniform": LogSNRGrid(),
 }
 
 
@@ -26,11 +20,13 @@ def resolve_grid(grid: str | Grid) -> Grid:
         ValueError: An unknown name.
         TypeError: Neither a name nor a grid.
     """
+    if isinstance(grid, Grid):
+        return grid
+    if isinstance(grid, str) and (found := OVER_INDICES.get(grid)) is not None:
+        return found
+    from revstep.engine.spec.grids.named import GRIDS  # and the files of all of them
+
     if isinstance(grid, str):
         more = ", or a grid such as KarrasGrid(rho=7) or TimeGrid(sigmas=...)"
         return GRIDS[check_one_of(grid, "grid", GRIDS, more)]
-    if not isinstance(grid, Grid):
-        raise wrong_type(
-            grid, "grid", f"a name ({', '.join(GRIDS)}) or a grid such as KarrasGrid()"
-        )
-    return grid
+    raise wrong_type(grid, "grid", f"a name ({', '.join(GRIDS)}) or a grid such as KarrasGrid()")

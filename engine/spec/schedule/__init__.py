@@ -22,16 +22,21 @@ al. 2023 (flow); Lu & Song 2024 (TrigFlow).
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
+from revstep.engine import later
 from revstep.engine.checks import check_one_of
 from revstep.engine.spec.fields import fields_from
 from revstep.engine.spec.schedule.base import Schedule
-from revstep.engine.spec.schedule.continuous import ContinuousVPSchedule
-from revstep.engine.spec.schedule.flow import FlowSchedule
-from revstep.engine.spec.schedule.trigflow import TrigFlowSchedule
-from revstep.engine.spec.schedule.ve import VESchedule
-from revstep.engine.spec.schedule.vp import NearlyZeroSNR, VPSchedule
+
+if TYPE_CHECKING:  # the same names as FILES
+    from revstep.engine.spec.schedule.continuous import ContinuousVPSchedule as ContinuousVPSchedule
+    from revstep.engine.spec.schedule.flow import FlowSchedule as FlowSchedule
+    from revstep.engine.spec.schedule.trigflow import TrigFlowSchedule as TrigFlowSchedule
+    from revstep.engine.spec.schedule.ve import VESchedule as VESchedule
+    from revstep.engine.spec.schedule.vp import NearlyZeroSNR as NearlyZeroSNR
+    from revstep.engine.spec.schedule.vp import VPSchedule as VPSchedule
 
 __all__ = [
     "ContinuousVPSchedule",
@@ -43,10 +48,31 @@ __all__ = [
     "VPSchedule",
 ]
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    cls.kind: cls
-    for cls in (VPSchedule, ContinuousVPSchedule, VESchedule, FlowSchedule, TrigFlowSchedule)
+FILES = {  # imported when first asked for
+    "ContinuousVPSchedule": "continuous",
+    "FlowSchedule": "flow",
+    "NearlyZeroSNR": "vp",
+    "TrigFlowSchedule": "trigflow",
+    "VESchedule": "ve",
+    "VPSchedule": "vp",
 }
+
+KINDS = {  # of JSON, and their classes
+    "vp": "VPSchedule",
+    "vp_continuous": "ContinuousVPSchedule",
+    "ve": "VESchedule",
+    "flow": "FlowSchedule",
+    "trigflow": "TrigFlowSchedule",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = later.names(__name__, FILES)
+
+
+def schedule_class(kind: str) -> type[Schedule]:
+    """The class of a kind of ``KINDS``."""
+    cls: type[Schedule] = getattr(sys.modules[__name__], KINDS[kind])
+    return cls
 
 
 def schedule_from_dict(values: dict[str, Any]) -> Schedule:
@@ -58,6 +84,6 @@ def schedule_from_dict(values: dict[str, Any]) -> Schedule:
     """
     fields = dict(values)
     kind = fields.pop("kind", None)
-    check_one_of(kind, "schedule", SCHEDULES)
-    cls = SCHEDULES[kind]
+    check_one_of(kind, "schedule", KINDS)
+    cls = schedule_class(kind)
     return cls(**fields_from(cls, fields, f"the {kind} schedule"))

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from revstep.engine.checks import check_bool, check_number, check_one_of
 from revstep.engine.spec.schedule.base import LEVEL_ROUNDING, Float64, Schedule, check_steps, table
-from revstep.engine.spec.schedule.continuous import sigmoid_alphas_cumprod
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "trained")
 MAX_COSINE_BETA = 0.999
@@ -90,6 +89,8 @@ class VPSchedule(Schedule):
         Chen 2022, "Scalable adaptive computation for iterative generation". The function itself,
         without the cut, is ``ContinuousVPSchedule(curve="sigmoid")``.
         """
+        from revstep.engine.spec.schedule.continuous import sigmoid_alphas_cumprod
+
         check_steps(steps)
         if not (start < end and tau > 0.0):
             raise ValueError(f"sigmoid needs start < end and tau > 0; got {start}, {end}, {tau}")

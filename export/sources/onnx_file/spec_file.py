@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from revstep.engine.nearest import unknown, unknown_names
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.fields import keyed
 from revstep.engine.spec.grids import KINDS as GRIDS
+from revstep.engine.spec.grids import grid_class
 from revstep.engine.spec.prediction import PREDICTIONS
-from revstep.engine.spec.schedule import SCHEDULES
+from revstep.engine.spec.schedule import KINDS as SCHEDULES
+from revstep.engine.spec.schedule import schedule_class
 from revstep.export.sources.onnx_file.names import Names
 
 NAMES = tuple(f.name for f in dataclasses.fields(Names))
@@ -118,9 +120,9 @@ def _complete(kind: type, values: object, what: str) -> Values:
 def _part(name: str, hint: Any, value: object, what: str) -> object:
     """The value of a field, with what a part of it leaves out."""
     if name == "schedule":
-        return _kind(value, SCHEDULES, "the schedule", "schedule")
+        return _kind(value, SCHEDULES, schedule_class, "the schedule", "schedule")
     if name in ("grid", "ends") and isinstance(value, Mapping):
-        return _kind(value, GRIDS, "the grid", "kind of grid")
+        return _kind(value, GRIDS, grid_class, "the grid", "kind of grid")
     if name == "sampler" and isinstance(value, str):
         value = {"name": value}
     kinds = [k for k in _kinds(hint) if dataclasses.is_dataclass(k)]
@@ -132,7 +134,9 @@ def _part(name: str, hint: Any, value: object, what: str) -> object:
     return value
 
 
-def _kind(value: object, kinds: Mapping[str, type], what: str, word: str) -> Values:
+def _kind(
+    value: object, kinds: Iterable[str], class_of: Callable[[str], type], what: str, word: str
+) -> Values:
     """A part of one of several kinds."""
     if not isinstance(value, Mapping) or "kind" not in value:
         raise TypeError(
@@ -142,7 +146,7 @@ def _kind(value: object, kinds: Mapping[str, type], what: str, word: str) -> Val
     if kind not in kinds:
         raise ValueError(unknown(word, kind, kinds))
     own = {k: v for k, v in value.items() if k != "kind"}
-    return {"kind": kind, **keyed(_complete(kinds[kind], own, f"{what} {kind!r}"))}
+    return {"kind": kind, **keyed(_complete(class_of(kind), own, f"{what} {kind!r}"))}
 
 
 def _kinds(hint: Any) -> list[Any]:
