@@ -35,6 +35,7 @@ def onnx_session(
     gpu: int | None = None,
     gpu_options: Mapping[str, str] | None = None,
     all_on_gpu: bool = False,
+    in_order: bool = False,
     who: str = "the 'onnxruntime' backend",
 ) -> Any:
     """An ONNX Runtime session.
@@ -45,6 +46,8 @@ def onnx_session(
         gpu: Number of the GPU; None: the CPU.
         gpu_options: Further options of the CUDA provider.
         all_on_gpu: Refuse a graph of which operators would run on the CPU.
+        in_order: Run each node as soon as its place in the file allows. By itself ONNX Runtime runs
+            what the first output needs, then the rest, and keeps what that reads.
         who: Who needs it, as an error says.
 
     Raises:
@@ -59,6 +62,8 @@ def onnx_session(
         ) from error
     options = ort.SessionOptions()
     options.log_severity_level = 4 if gpu is None else 3  # what fails on a CPU is raised, too
+    if in_order:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     # ONNX Runtime's own choice counts the machine's cores, not the process's
     options.intra_op_num_threads = threads or usable_threads()
     wanted = CPU

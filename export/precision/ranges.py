@@ -21,36 +21,46 @@ RANGES = "revstep_ranges"
 def add_ranges(graph: ir.Graph) -> list[str]:
     """Adds one output: the largest finite absolute value of each float32 tensor.
 
-    The tensors themselves are not kept, so that memory stays that of the network.
+    In a session of ``ranges_session`` each is taken right after its tensor is made, and the
+    tensors are not kept: memory stays that of the network.
 
     Returns:
         The tensors' names, in the output's order.
     """
-    values = [v for v in graph.inputs if v.dtype == ir.DataType.FLOAT]
-    values += [v for n in graph for v in n.outputs if v.dtype == ir.DataType.FLOAT and v.name]
     flat = _constant(graph, "flat", np.array([-1], np.int64))
     zero = _constant(graph, "zero", np.array(0.0, np.float32))
     axes = _constant(graph, "axes", np.array([0], np.int64))
-    parts = []
-    for number, value in enumerate(values):
-        size = _add(graph, "Abs", _add(graph, "Reshape", value, flat))
-        infinite = _add(graph, "IsInf", size)
-        finite = _add(graph, "Where", infinite, zero, size)
-        parts.append(_add(graph, "ReduceMax", finite, axes, name=f"{RANGES}_{number}"))
+    names, parts = list[str](), list[ir.Value]()
+
+    def largest(value: ir.Value) -> list[ir.Node]:
+        reshaped = ir.Node("", "Reshape", [value, flat])
+        size = ir.Node("", "Abs", reshaped.outputs)
+        infinite = ir.Node("", "IsInf", size.outputs)
+        finite = ir.Node("", "Where", [*infinite.outputs, zero, *size.outputs])
+        found = ir.Node("", "ReduceMax", [*finite.outputs, axes])
+        found.outputs[0].name = f"{RANGES}_{len(parts)}"
+        names.append(str(value.name))
+        parts.append(found.outputs[0])
+        return [reshaped, size, infinite, finite, found]
+
+    nodes = list(graph)
+    for value in graph.inputs:
+        if value.dtype == ir.DataType.FLOAT:
+            graph.extend(largest(value))
+    for node in nodes:
+        made = [v for v in node.outputs if v.dtype == ir.DataType.FLOAT and v.name]
+        graph.insert_after(node, [added for value in made for added in largest(value)])
     node = ir.Node("", "Concat", parts, [ir.AttrInt64("axis", 0)])
     out = node.outputs[0]
     out.name, out.dtype, out.shape = RANGES, ir.DataType.FLOAT, ir.Shape([len(parts)])
     graph.append(node)
     graph.outputs.append(out)
-    return [str(v.name) for v in values]
+    return names
 
 
-def _add(graph: ir.Graph, op: str, *inputs: ir.Value, name: str | None = None) -> ir.Value:
-    node = ir.Node("", op, list(inputs))
-    graph.append(node)
-    if name is not None:
-        node.outputs[0].name = name
-    return node.outputs[0]
+def ranges_session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session of a graph of ``add_ranges``; raises as ``onnx_session``."""
+    return onnx_session(path, threads=threads, in_order=True)
 
 
 def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
@@ -75,7 +85,7 @@ class RangeDenoiser:
     def __init__(self, path: Path, names: list[str], spec: DenoiserSpec, threads: int) -> None:
         self.spec = spec
         self._names = names
-        self._session = onnx_session(path, threads=threads)
+        self._session = ranges_session(path, threads)
         self._largest = np.zeros(len(names), np.float32)
 
     @property

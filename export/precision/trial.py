@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.onnx_cpu import OrtDenoiser, onnx_session
+from revstep.engine.backends.onnx_cpu import OrtDenoiser
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.export.graph.check import open_part
 from revstep.export.module.part import Part
 from revstep.export.parity.bounds import Bounds
 from revstep.export.parity.check import check_parity
 from revstep.export.parity.parts import check_part_parity
-from revstep.export.precision.ranges import RangeDenoiser
+from revstep.export.precision.ranges import RangeDenoiser, ranges_session
 
 Figures = dict[str, dict[str, float]]
 
@@ -83,7 +83,7 @@ class PartTrial:
 
     def ranges(self, path: Path, names: list[str], threads: int) -> Mapping[str, float]:
         """See ``Trial``."""
-        session = onnx_session(path, threads=threads)
+        session = ranges_session(path, threads)
         inputs = {n: self.reference[f"{self.part.key}.in.{n}"] for n in self.part.names}
         found: NDArray[np.float32] = session.run(None, inputs)[-1]
         return dict(zip(names, map(float, found), strict=True))
