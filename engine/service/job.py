@@ -299,6 +299,11 @@ class Work:
         """Samples that have had no slot yet."""
         return len(self.rows) - self.admitted
 
+    @property
+    def unencoded(self) -> bool:
+        """Whether ``encode`` has something to make yet."""
+        return self._encode is not None
+
     def encode(self) -> None:
         """Makes what encoders make, once; raises what they raise."""
         if self._encode is not None:

@@ -331,8 +331,11 @@ class Worker:
     # Coming and going.
 
     def _admit(self, lane: Lane) -> None:
-        """Gives slots to who waits, as far as there is room."""
-        waiting = self._waiting
+        """Gives slots to who waits, as far as there is room.
+
+        Samples that run wait for one request's encoding at most; the next one's comes after a step.
+        """
+        waiting, encoded = self._waiting, False
         while waiting:
             job = waiting[0][2]
             work = job.work
@@ -341,7 +344,10 @@ class Worker:
                 continue
             slots, rows = (self._slots - taken for taken in lane.taken)
             count = fitting(work.rows, work.admitted, slots, rows, work.lot)
-            if not count or not self._admit_part(lane, job, count):
+            if not count or (encoded and work.unencoded and self._parts):
+                return
+            encoded = encoded or work.unencoded
+            if not self._admit_part(lane, job, count):
                 return
             if not work.waiting:
                 heapq.heappop(waiting)
