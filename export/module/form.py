@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from revstep.engine.backends.module.cast import copy_module, weight_dtype
+from revstep.engine.backends.module.cast import copy_module, shared_weights, weight_dtype
 from revstep.engine.errors import ExportError
 
 CPU = torch.device("cpu")
@@ -58,10 +58,13 @@ def calling(device: torch.device) -> Iterator[None]:
 
 
 def in_eval_mode(module: torch.nn.Module) -> torch.nn.Module:
-    """The module itself, or a copy in eval mode where a part of it is in train mode."""
+    """The module itself, or a copy in eval mode where a part of it is in train mode.
+
+    The copy shares the memory of large weights, and is to be read alone.
+    """
     if not any(m.training for m in module.modules()):
         return module
-    return copy_module(module).eval()
+    return copy_module(module, shared_weights(module)).eval()
 
 
 def find_form(module: torch.nn.Module, run: Callable[[Form], object]) -> Form:

@@ -91,7 +91,9 @@ def copy_module(module: torch.nn.Module, memo: dict[int, Any] | None = None) -> 
 
 
 def shared_weights(
-    module: torch.nn.Module, dtype: torch.dtype, device: torch.device | str
+    module: torch.nn.Module,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
 ) -> dict[int, Any]:
     """Of ``copy_module``, what a copy for reading shares: large weights that no cast changes.
 
@@ -100,16 +102,18 @@ def shared_weights(
 
     Args:
         module: The module.
-        dtype: Of the copy's weights.
-        device: Where the copy lies.
+        dtype: Of the copy's weights; None: each keeps its own.
+        device: Where the copy lies; None: where each lies.
     """
-    wanted = torch.device(device)
+    wanted = None if device is None else torch.device(device)
     return {
         id(p): torch.nn.Parameter(p.detach(), requires_grad=False)
         for p in module.parameters()
         if type(p) is torch.nn.Parameter
         and not is_lazy(p)
-        and (p.dtype, p.device, p.layout) == (dtype, wanted, torch.strided)
+        and p.layout == torch.strided
+        and dtype in (None, p.dtype)
+        and wanted in (None, p.device)
         and p.numel() >= LARGE
     }
 

@@ -17,7 +17,7 @@ from revstep.engine.backends.module.cast import LARGE
 from revstep.engine.errors import ExportError
 from revstep.export import compile_bundle, export_module
 from revstep.export.module.checks import called_module
-from revstep.export.module.form import Form, find_form
+from revstep.export.module.form import Form, find_form, in_eval_mode
 from revstep.export.parity.reference import float32_copy, make_decoder_reference, make_reference
 from revstep.schedules import VPSchedule
 
@@ -332,3 +332,17 @@ def test_a_float32_copy_shares_large_weights_and_leaves_the_module_as_it_was():
     half = float32_copy(module.half())
     assert half[0].weight.dtype == torch.float32
     assert module[0].weight.dtype == torch.float16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_copy_in_eval_mode_shares_large_weights_and_leaves_the_module_as_it_was(dtype):
+    side = int(LARGE**0.5)
+    module = torch.nn.Sequential(torch.nn.Linear(side, side), torch.nn.BatchNorm1d(side)).to(dtype)
+    copy = in_eval_mode(module)
+    assert copy[0].weight.data_ptr() == module[0].weight.data_ptr()
+    assert module[0].weight.requires_grad
+    assert module.training
+    assert not any(m.training for m in copy.modules())
+    own = {t.data_ptr() for t in (*copy.parameters(), *copy.buffers())}
+    assert {module[0].bias.data_ptr(), module[1].running_mean.data_ptr()}.isdisjoint(own)
+    assert in_eval_mode(copy) is copy
