@@ -142,11 +142,11 @@ def load(
     checked = used == CPU or warn_unless_checked(bundle, used, chosen)
     if used == CPU:
         chosen = runtime.describe()["precision"]
-    parts = Parts(bundle, used, chosen, threads, where)
+    parts = Parts(bundle, used, chosen, threads, where, reproducible)
     return Engine(
         runtime,
         decoder=parts.decoder(),
-        encoders=parts.encoders(keep=keep_encodings, alone=reproducible),
+        encoders=parts.encoders(keep=keep_encodings),
         picture_encoder=parts.picture_encoder(),
         reproducible=reproducible,
         details={"bundle": str(path), "precision": chosen, "checked": checked},

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from revstep.engine.backends.part import PartGraph
+from revstep.engine.backends.part import OneRowPart, PartGraph
 from revstep.engine.backends.registry import BACKENDS, WantedPart
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
@@ -39,6 +39,8 @@ class Parts:
         precision: Its precision.
         threads: On a CPU: threads inside an operator; None: as many as the process may use.
         where: The denoiser's GPU; None: a CPU.
+        alone: Whether each row is computed in a call of its own, so that its bits don't depend on
+            others.
     """
 
     bundle: Bundle
@@ -46,6 +48,7 @@ class Parts:
     precision: str
     threads: int | None
     where: torch.device | None
+    alone: bool = False
 
     def decoder(self) -> LatentDecoder | None:
         """The latent decoder, if there is one; raises as ``encoders``."""
@@ -62,8 +65,8 @@ class Parts:
         opened = self._opened("picture_encoder", "picture encoder")
         return picture_network(opened, graph, self.bundle.spec)
 
-    def encoders(self, *, keep: int, alone: bool) -> Encoders | None:
-        """The encoders, if there are any; ``keep`` and ``alone`` as in ``Encoders``.
+    def encoders(self, *, keep: int) -> Encoders | None:
+        """The encoders, if there are any; ``keep`` as in ``Encoders``.
 
         Raises:
             BackendError: One can't be opened.
@@ -84,7 +87,7 @@ class Parts:
         def tokenizer(of: Tokenizer) -> PromptTokenizer:
             return PromptTokenizer(bundle.path / of.file, of)
 
-        return Encoders(spec, networks, tokenizer, keep=keep, alone=alone)
+        return Encoders(spec, networks, tokenizer, keep=keep, alone=self.alone)
 
     def _opened(self, key: str, what: str) -> PartGraph:
         """In the first that can; warnings name those before it."""
@@ -95,7 +98,8 @@ class Parts:
             if failure is not None:
                 log.warning("the %s runs in %s: %s", what, title, failure)
             try:
-                return opener()
+                opened = opener()
+                return OneRowPart(opened) if self.alone else opened
             except BackendError as error:
                 failure = error
         assert failure is not None

@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.checks import check_mapping, check_whole, got, wrong_type
-from revstep.engine.errors import ArgumentError, ArgumentTypeError, NonFiniteError
+from revstep.engine.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BackendError,
+    NonFiniteError,
+)
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 from revstep.engine.parts.kept import KeptEncodings
@@ -298,6 +303,11 @@ class Encoders:
         else:
             values = network(inputs)
         for name, value in zip(encoder.conditions, values, strict=True):
+            if len(value) != rows:  # which may broadcast
+                raise BackendError(
+                    f"encoder {encoder.name!r} gave {len(value)} rows of the condition {name!r} "
+                    f"for {rows}; an encoder gives a row for each"
+                )
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise NonFiniteError(
                     f"encoder {encoder.name!r} gave NaN or infinity for the condition {name!r}: "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.backends.part import PartGraph
+from revstep.engine.backends.part import PartGraph, check_given
 from revstep.engine.backends.signature import Port, check_dims
 from revstep.engine.bundle.layout import LATENT, PICTURE
 from revstep.engine.errors import BackendError
@@ -47,13 +47,14 @@ class PartNetwork:
         """The outputs, (rows, *shape) each, of inputs (rows, *shape) each.
 
         Raises:
-            BackendError: The runtime failed.
+            BackendError: The runtime failed, or an output is not of its shape.
         """
         rows = len(next(iter(inputs.values())))
         found = [np.empty((rows, *shape), dtype) for _, dtype, shape in self._outputs]
         for cut in self._cuts(rows):
             results = self._opened.run({name: inputs[name][cut] for name in self._names})
-            for whole, result in zip(found, results, strict=True):
+            for whole, result, (name, *_) in zip(found, results, self._outputs, strict=True):
+                check_given(result, whole[cut].shape, f"{self._graph.name}: output {name!r}")
                 whole[cut] = result
         return found
 

@@ -55,11 +55,18 @@ def strips(size: int, tile: int, stride: int, overlap: float) -> list[Strip]:
 def call_shapes(spec: DenoiserSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(latents, pictures) of one call of the spec's decoder, without the rows: all, or a tile."""
     assert spec.decoder is not None
-    tile, shape = spec.decoder.tile, spec.decoder.shape
+    tile = spec.decoder.tile
+    picture = call_picture(spec.decoder, spec.shape)
+    return (spec.shape if tile is None else (spec.shape[0], *tile)), picture
+
+
+def call_picture(decoder: Decoder, latents: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what one call makes of such latents: the picture, or that of a tile."""
+    tile, shape = decoder.tile, decoder.shape
     if tile is None:
-        return spec.shape, shape
-    size = [t * p // s for t, p, s in zip(tile, shape[-2:], spec.shape[-2:], strict=True)]
-    return (spec.shape[0], *tile), (shape[0], *size)
+        return shape
+    size = [t * p // s for t, p, s in zip(tile, shape[-2:], latents[-2:], strict=True)]
+    return (shape[0], *size)
 
 
 def decode_tiles(
