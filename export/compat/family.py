@@ -79,6 +79,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 NOT_FUSED = {
+    "FlowMapEulerDiscreteScheduler": "its step is told where it goes by each call",
     "UnCLIPScheduler": "its step is told where it goes by each call",
     "CogVideoXDPMScheduler": "its step takes and gives the estimate of the call before",
     "SCMScheduler": "its angles are none of the kinds of calls that are followed here",

@@ -14,7 +14,8 @@ from diffusers.configuration_utils import FrozenDict
 
 from revstep.compat import RevstepScheduler
 from revstep.errors import ArgumentError, ProgramError
-from revstep.export.compat.family import FAMILIES
+from revstep.export.compat.family import FAMILIES, NOT_FUSED
+from revstep.export.sources.diffusers_sampler import SAMPLERS
 
 
 def fused(name="DPMSolverMultistepScheduler", **options):
@@ -154,6 +155,11 @@ def test_noise_may_be_given_or_come_from_a_list_of_generators():
         generators = [torch.Generator().manual_seed(k) for k in range(len(x))]
         both.append([scheduler.step(m, scheduler.timesteps[1], y, generator=generators)[0]])
     assert error(both[1], both[0]) < 1e-5
+
+
+def test_each_scheduler_with_a_sampler_is_fused_or_says_why_not():
+    assert {*FAMILIES, *NOT_FUSED} == {*SAMPLERS}
+    assert not {*FAMILIES} & {*NOT_FUSED}
 
 
 def test_what_has_no_row_is_refused_when_it_is_made():
