@@ -111,7 +111,8 @@ def _jump_coefficients(
     if (apart := alpha_r * sigma - alpha * sigma_r) == 0.0:
         raise ProgramError(
             "a network that predicts the state at the time that it jumps to ('jump') says nothing "
-            "where that is the state's own: sample it with 'flow_map', over a grid that falls to its end"
+            "where that is the state's own: sample it with 'flow_map', over a grid that falls to "
+            "its end"
         )
     return -sigma_r / apart, sigma / apart
 

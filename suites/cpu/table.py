@@ -1,4 +1,4 @@
-"""The tables of README.md, docs/cpu.md and docs/benchmarks.md, and the plot: `python -m suites.cpu.table`.
+"""The tables of the pages with CPU figures, and the plot: `python -m suites.cpu.table`.
 
 A table stands between two comments that name it, and is written anew. The last row of each part and
 name counts.

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every message is one that revstep's source has, and no type is missing."""
+"""docs/troubleshooting.md: every message is one of the source, and no type is missing."""
 
 import ast
 import re

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -188,14 +188,14 @@ if not TYPE_CHECKING:
 def sampler_class(name: str) -> type[BaseSampler]:
     """The class of that name in ``SAMPLERS``."""
     if (loaded := globals().get("SAMPLERS")) is not None:  # to which its user may have added
-        return loaded[name]
+        return cast("type[BaseSampler]", loaded[name])
     cls: type[BaseSampler] = getattr(sys.modules[__name__], NAMES[name])
     return cls
 
 
 def sampler_names() -> Iterable[str]:
     """The names in ``SAMPLERS``."""
-    return globals().get("SAMPLERS", NAMES)
+    return cast("Iterable[str]", globals().get("SAMPLERS", NAMES))
 
 
 def is_named(sampler: object) -> bool:

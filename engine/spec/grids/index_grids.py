@@ -150,3 +150,10 @@ class LinspaceGrid(IndexGrid):
 def _check_first(value: float | None) -> None:
     if value is not None:
         check_number(value, "first", finite=True)
+
+
+OVER_INDICES: dict[str, Grid] = {
+    "trailing": TrailingGrid(),
+    "leading": LeadingGrid(),
+    "linspace": LinspaceGrid(),
+}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from revstep.engine.spec.grids.base import Grid
-from revstep.engine.spec.grids.index_grids import LinspaceGrid
-from revstep.engine.spec.grids.names import OVER_INDICES
+from revstep.engine.spec.grids.index_grids import OVER_INDICES, LinspaceGrid
 from revstep.engine.spec.grids.noise_grids import BetaGrid, ExponentialGrid, KarrasGrid, LogSNRGrid
 
 GRIDS: dict[str, Grid] = {

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from revstep.engine.checks import check_one_of, wrong_type
 from revstep.engine.spec.grids.base import Grid
-from revstep.engine.spec.grids.index_grids import LeadingGrid, LinspaceGrid, TrailingGrid
-
-OVER_INDICES: dict[str, Grid] = {
-    "trailing": TrailingGrid(),
-    "leading": LeadingGrid(),
-    "linspace": LinspaceGrid(),
-}
+from revstep.engine.spec.grids.index_grids import OVER_INDICES
 
 
 def resolve_grid(grid: str | Grid) -> Grid:
