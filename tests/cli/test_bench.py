@@ -79,6 +79,27 @@ def test_ctrl_c_prints_what_was_measured(cli, tabular_bundle, monkeypatch):
     assert "1 of 2 cells" in result.stderr
 
 
+def test_a_deadline_is_met_by_a_search_and_a_loop_counts_its_misses(cli, tabular_bundle):
+    limits = ("--deadline", "1s", "--find", "batch", "--tick", "20ms", "--seconds", "0.2")
+    words = ("bench", tabular_bundle, "--batch", "1", "--steps", "1", "--noise", "0", "--cold", "0")
+    result = cli(*words, *limits, "--json")
+    assert result.exit_code == 0, result.stderr
+    (row,) = json.loads(result.stdout)["rows"]
+    assert row["deadline"]["found"] >= 1
+    assert row["deadline"]["tried"][0]["verdict"] == "fits"
+    assert row["tick"]["ticks"] == len(row["tick"]["latencies_s"]) == 10
+    shown = cli(*words, *limits)
+    assert "within 1000 ms at p" in shown.stdout
+    assert "a control loop of 20 ms: " in shown.stdout
+
+
+def test_a_deadline_that_is_no_time_is_the_callers_mistake(cli, tabular_bundle):
+    for wrong in ("20", "0ms", "-1s", "soon"):
+        result = cli("bench", tabular_bundle, "--deadline", wrong, *SHORT)
+        assert result.exit_code == 2
+        assert "--deadline must be a time such as 20ms" in result.stderr
+
+
 @pytest.mark.slow
 def test_cold_starts_are_told_apart(cli, tabular_bundle):
     result = cli("bench", tabular_bundle, "--batch", "1", "--runs", "8", "--cold", "2")

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 MAX_VALUES = 1_000_000
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -95,6 +96,23 @@ def names(text: str, what: str) -> list[str]:
     found = [part.strip() for part in text.split(",")]
     if not all(found):
         raise ValueError(f"{what} must be names with commas between them; got {text!r}")
+    return found
+
+
+def duration(text: str, what: str) -> float:
+    """``20ms``, ``0.5s``, ``500us`` or ``2min`` in seconds.
+
+    Raises:
+        ValueError: Something else, or not above 0.
+    """
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = SECONDS.get(text.strip()[len(number) :])
+    try:
+        found = float(number) * (unit or math.nan)
+    except ValueError:
+        found = math.nan
+    if not 0.0 < found < math.inf:
+        raise ValueError(f"{what} must be a time such as 20ms, 500us or 1.5s; got {text!r}")
     return found
 
 

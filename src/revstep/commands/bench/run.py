@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from revstep.commands.bench.limits import Limits
 from revstep.commands.bench.table import latency_table, machine_line, notes
 from revstep.commands.errors import INTERRUPTED, report_errors
 from revstep.commands.output import Bars, counter, out, print_json, progress_bars
@@ -72,6 +73,15 @@ def run(
     price: Annotated[
         float | None, typer.Option(help="Of this machine, an hour, for the cost of samples.", min=0)
     ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(help="Such as 20ms: search the most steps that fit it at p99."),
+    ] = None,
+    find: Annotated[str, typer.Option(help="What --deadline searches: steps or batch.")] = "steps",
+    tick: Annotated[
+        str | None,
+        typer.Option(help="Such as 50ms: a control loop at that rate, and what it misses."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .jsonl file that gets the rows too.")
     ] = None,
@@ -81,7 +91,7 @@ def run(
 
     Every engine is checked against the bundle's reference first. Each cell of the grid (backend x
     precision x sampler x steps x batch) runs until its median is known or its time is over, and
-    says which. Ctrl-C keeps what was measured.
+    says which. Ctrl-C keeps what was measured, and what failed later loses nothing.
     """
     from revstep.bench.measure.cell import Cell, check_total, grid
     from revstep.bench.measure.rounds import Budget
@@ -99,12 +109,13 @@ def run(
         steps=whole_numbers(steps, "--steps") if steps else (),
         batch=whole_numbers(batch, "--batch"),
     )
-    check_total(cells, seconds, total, cold * COLD_S)
+    limits = Limits.of(deadline, find, tick, seconds)
+    check_total(cells, seconds * limits.parts, total, cold * COLD_S)
     budget = Budget(seconds=seconds, noise=noise, runs=runs)
     opened = Bundle.open(bundle)
     rows: list[dict[str, Any]] = []
     with progress_bars() as bars, _shown(rows, as_json):
-        for row in _measured(opened, cells, budget, price, bars):
+        for row in _measured(opened, cells, budget, price, limits, bars):
             if cold and not rows:
                 row["cold"] = _cold(opened, cells[0], cold, cold_hook, bars)
             rows.append(row)
@@ -116,7 +127,12 @@ def run(
 
 
 def _measured(
-    bundle: Bundle, cells: list[Cell], budget: Budget, price: float | None, bars: Bars
+    bundle: Bundle,
+    cells: list[Cell],
+    budget: Budget,
+    price: float | None,
+    limits: Limits,
+    bars: Bars,
 ) -> Iterator[dict[str, Any]]:
     """The rows of the grid, as they come; Ctrl-C ends it."""
     from revstep.bench.measure.engines import open_engine
@@ -132,9 +148,11 @@ def _measured(
                 engine, of = open_engine(bundle.path, cell), cell.opened
             report = counter(bars.bar(str(cell)))
             measured = measure_cell(bundle, cell, engine, budget, price=price, progress=report)
-            yield new_row("latency", measured.figures)
+            stopped = measured.rounds.stopped == "interrupted"
+            more = {} if stopped else limits.figures(measured.work, bars)
+            yield new_row("latency", {**measured.figures, **more})
             done += 1
-            if measured.rounds.stopped == "interrupted":
+            if stopped:
                 return
     except KeyboardInterrupt:
         if not done:

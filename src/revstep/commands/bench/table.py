@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from revstep.commands.bench.limits import limit_lines
+
 Row = dict[str, Any]
 
 PERCENTS = ("p50", "p90", "p99", "p99.9")
@@ -107,6 +109,7 @@ def _details(row: Row) -> Iterator[str]:
         yield f"peak memory: {', '.join(held)}"
     if (cost := row["cost"]) is not None:
         yield f"cost: {cost['per_thousand_samples']:.3g} per 1,000 samples"
+    yield from limit_lines(row)
     if row["disturbance"]["verdict"] != "quiet":
         yield f"{row['disturbance']['verdict']}: {'; '.join(row['disturbance']['reasons'])}"
     if cold := row.get("cold"):

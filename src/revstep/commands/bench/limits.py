@@ -1,0 +1,94 @@
+"""``--deadline`` and ``--tick``: what is asked, and what is said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from revstep.commands.output import Bars, counter
+from revstep.commands.parse import duration
+from revstep.engine.checks import check_one_of
+
+if TYPE_CHECKING:
+    from revstep.bench.measure.limits import Find
+    from revstep.bench.measure.measure import Work
+
+PROBES = 10  # numbers that a search tries, about
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What each cell is held against.
+
+    Attributes:
+        deadline_s: Of a run; None: not asked.
+        find: What is searched for it.
+        tick_s: Of a control loop; None: not asked.
+        seconds: Of the loop, and of each number that is tried.
+    """
+
+    deadline_s: float | None
+    find: Find
+    tick_s: float | None
+    seconds: float
+
+    @classmethod
+    def of(cls, deadline: str | None, find: str, tick: str | None, seconds: float) -> Limits:
+        """The options' texts; raises ValueError where they are no times."""
+        check_one_of(find, "find", ("steps", "batch"))
+        return cls(
+            None if deadline is None else duration(deadline, "--deadline"),
+            cast("Find", find),
+            None if tick is None else duration(tick, "--tick"),
+            seconds,
+        )
+
+    @property
+    def parts(self) -> int:
+        """How many times ``seconds`` a cell takes, about."""
+        return 1 + (self.tick_s is not None) + PROBES * (self.deadline_s is not None)
+
+    def figures(self, work: Work, bars: Bars) -> dict[str, Any]:
+        """``deadline`` and ``tick`` of a cell, those that are asked for."""
+        from revstep.bench.measure.limits import in_control_loop, within_deadline
+
+        found: dict[str, Any] = {}
+        if self.deadline_s is not None:
+            report = counter(bars.bar(f"{self.find} in {self.deadline_s * 1e3:g} ms"))
+            found["deadline"] = within_deadline(
+                work, self.deadline_s, self.find, seconds=self.seconds, progress=report
+            )
+        if self.tick_s is not None:
+            found["tick"] = in_control_loop(work, self.tick_s, self.seconds)
+        return found
+
+
+def limit_lines(row: dict[str, Any]) -> Iterator[str]:
+    """What a row says of its limits."""
+    if deadline := row.get("deadline"):
+        yield _deadline_line(deadline)
+    if tick := row.get("tick"):
+        top = tick["percentiles"]
+        named = ", ".join(f"{name} {value['value'] * 1e3:.2f} ms" for name, value in top.items())
+        yield (
+            f"a control loop of {tick['tick_s'] * 1e3:g} ms: {tick['misses']} of {tick['ticks']} "
+            f"ticks missed ({tick['skipped']} skipped), at most {tick['longest_misses']} in a row; "
+            f"from tick to samples: {named or 'too few ticks'}"
+        )
+
+
+def _deadline_line(deadline: dict[str, Any]) -> str:
+    tried = {each["value"]: each for each in deadline["tried"]}
+    limit, find, best = deadline["deadline_s"] * 1e3, deadline["find"], deadline["found"]
+    if best is None:
+        first = tried[1]
+        why = f"{first['late']} of {first['runs']} runs of 1 were late"
+        return f"within {limit:g} ms: not even 1 ({find}): {first['verdict']}, {why}"
+    seconds, percent = tried[best]["seconds"], tried[best]["percent"]
+    undecided = [value for value, each in tried.items() if each["verdict"] == "undecided"]
+    more = f"; undecided: {', '.join(map(str, sorted(undecided)))}" if undecided else ""
+    return (
+        f"within {limit:g} ms at p{percent:g}: {find} {best} (p{percent:g} "
+        f"{seconds['value'] * 1e3:.2f} ms, at most {seconds['high'] * 1e3:.2f}){more}"
+    )
