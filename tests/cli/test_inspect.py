@@ -83,6 +83,16 @@ def test_an_input_without_a_shape_is_said_to_need_one(cli, tmp_path):
     assert f"revstep inspect '{tmp_path}/a model.onnx' --write" in done.stdout
 
 
+def test_a_second_times_questions_are_asked(cli, tmp_path):
+    model = write_denoiser(tmp_path / "m.onnx", state="x", time="t", output="u", second="r")
+    spec = tmp_path / "spec.toml"
+    cli("inspect", str(model), "--write", str(spec))
+    text = spec.read_text()
+    assert tomllib.loads(text)["inputs"] == {"state": "x", "time": "t", "second_time": "r"}
+    assert '# of = "length"  # ? it is how far a step goes; else where it ends' in text
+    assert "flow_map by default" in text
+
+
 def test_json_has_all_of_it(cli, model):
     found = json.loads(cli("inspect", str(model), "--json").stdout)
     assert [one["role"] for one in found["inputs"]] == ["state", "time", "condition", "condition"]

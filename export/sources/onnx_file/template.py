@@ -73,7 +73,8 @@ def _top(file: OnnxFile, found: Guesses) -> Iterator[str]:
     yield "# value_range = [-1.0, 1.0]  # ? the data's range, for pictures and for clipping"
     yield "# clip = true  # ? whether its sampler clips the estimate to that range"
     yield '# grid = "trailing"  # ? where the network is called: trailing, leading, karras, ...'
-    yield '# sampler = "heun"  # ? what it is drawn with where nobody names one; ddim by default'
+    usual = "ddim" if found.of(SECOND) is None else "flow_map"
+    yield f'# sampler = "heun"  # ? what it is drawn with where nobody names one; {usual} by default'
     if state is not None and inner != state.dims and isinstance((state.dims or ("",))[0], int):
         assert state.dims
         yield f"# The file takes {state.dims[0]} rows a call; batch follows from that."
@@ -107,6 +108,8 @@ def _time(role: str, found: Guesses) -> Iterator[str]:
         yield "fractions = true"
     elif "whole numbers" not in guess.reason:
         yield "# fractions = true  # ? whether it may be fed times between training indices"
+    if role == SECOND:
+        yield '# of = "length"  # ? it is how far a step goes; else where it ends'
     yield ""
 
 
