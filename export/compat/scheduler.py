@@ -128,6 +128,8 @@ class RevstepScheduler:
     def set_timesteps(self, *args: Any, **options: Any) -> None:
         """The original's: a new run."""
         super().set_timesteps(*args, **options)  # type: ignore[misc]
+        if self._run is not None:
+            self._run.restart()  # its rows are kept, its tensors not
         self._run, self._began = None, True
 
     def _scale_model_input(self, sample: torch.Tensor, timestep: Any) -> torch.Tensor:

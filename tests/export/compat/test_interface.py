@@ -130,6 +130,17 @@ def test_results_stay_when_later_steps_run():
         assert torch.equal(given, outputs(1)[0])
 
 
+def test_a_new_run_lets_the_tensors_of_the_last_one_go():
+    ours = fused("UniPCMultistepScheduler", **SD)
+    for dtype in (torch.float32, torch.float64):
+        run(ours, 3, dtype=dtype)
+        over = ours._run
+        ours.set_timesteps(5)
+        assert over._last is over._state is None
+        assert over.rows._history == [None] * 3
+        assert over.rows._bound == []
+
+
 def test_positions_and_names_of_options_are_the_originals():
     theirs, ours = diffusers.DDIMScheduler(**SD), fused("DDIMScheduler", **SD)
     x, m, z = outputs(3)
