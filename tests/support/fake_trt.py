@@ -1,18 +1,21 @@
 """A TensorRT in Python, for its callers' logic: plans run on torch CPU tensors by address.
 
 A plan is JSON: {"tensors": [[name, mode, shape, dtype]], "profile": [low, tuned, high]}. It
-computes out = x + t (row by row) + the float conditions' sum. ``Faults`` makes calls fail
-as TensorRT's do: a False or None, and a line in the log; "nan" makes the output NaN.
+computes out = x + t (row by row) + the float conditions' sum; with a "graph", an .onnx file, what
+ONNX Runtime computes of that. ``Faults`` makes calls fail as TensorRT's do: a False or None, and a
+line in the log; "nan" makes the output NaN.
 """
 
 import ctypes
 import dataclasses
 import enum
+import functools
 import json
 import types
 
 import numpy as np
 
+KINDS = {"tensor(float)": "FLOAT", "tensor(int64)": "INT64", "tensor(bool)": "BOOL"}
 TYPES = {"float32": "FLOAT", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
 
 
@@ -35,6 +38,28 @@ def plan(spec, low, tuned, high, change=lambda tensors: tensors):
         ["out", "OUTPUT", [rows, *spec.output_shape], "FLOAT"],
     ]
     return json.dumps({"tensors": change(tensors), "profile": [low, tuned, high]}).encode()
+
+
+def graph_plan(graph, low, tuned, high, change=lambda tensors: tensors):
+    """A plan that gives what ONNX Runtime gives of the graph."""
+    rows = high if low == high else -1
+    session = _session(str(graph))
+    tensors = [
+        [port.name, mode, [rows, *port.shape[1:]], KINDS[port.type]]
+        for mode, ports in (("INPUT", session.get_inputs()), ("OUTPUT", session.get_outputs()))
+        for port in ports
+    ]
+    made = {"tensors": change(tensors), "profile": [low, tuned, high], "graph": str(graph)}
+    return json.dumps(made).encode()
+
+
+@functools.cache
+def _session(graph):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def fake_trt(faults=None, rtx=False):
@@ -101,6 +126,9 @@ def fake_trt(faults=None, rtx=False):
             if fails(self.engine.logger, "execute_async_v3"):
                 return False
             faults.streams.append(stream)
+            if self.engine.graph is not None:
+                self.run_graph()
+                return True
             out = self.array("out")
             names = [n for n, t in self.engine.tensors.items() if t[0] == "INPUT"]
             x, t, *conditions = (self.array(name) for name in names)
@@ -111,9 +139,17 @@ def fake_trt(faults=None, rtx=False):
             np.copyto(out, np.nan if faults.call == "nan" else total)
             return True
 
+        def run_graph(self):
+            tensors = self.engine.tensors
+            inputs = {n: self.array(n).copy() for n, t in tensors.items() if t[0] == "INPUT"}
+            names = [n for n, t in tensors.items() if t[0] == "OUTPUT"]
+            found = _session(self.engine.graph).run(names, inputs)
+            for name, values in zip(names, found, strict=True):
+                np.copyto(self.array(name), np.nan if faults.call == "nan" else values)
+
     class Engine:
         def __init__(self, data, logger):
-            self.logger = logger
+            self.logger, self.graph = logger, data.get("graph")
             self.tensors = {name: rest for name, *rest in data["tensors"]}
             self.profile = data["profile"]
             self.num_io_tensors = len(self.tensors)
