@@ -108,6 +108,9 @@ def test_mistakes_are_the_callers(cli, model, tmp_path, tabular_bundle):
     assert result.exit_code == 2
     assert "--overwrite" in result.stderr
     assert spec.read_text() == "kept"
+    result = cli("inspect", str(model), "--write", str(tmp_path / "none" / "spec.toml"))
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'none'} is no folder" in result.stderr
     result = cli("inspect", str(tabular_bundle))
     assert result.exit_code == 2
     assert f"revstep info {tabular_bundle}" in result.stderr

@@ -22,9 +22,9 @@ MACHINE_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOME
 OPTIONS = {
     name: "--" + name.replace("_", "-") for name in
     ("backend", "batch_size", "clip", "compat", "device", "guidance", "instances", "known", "mask",
-     "max_queue", "max_samples", "max_steps", "memory_limit", "negative_prompt", "opset",
-     "optimization_level", "precision", "prompt", "seconds", "seed", "slots", "start", "steps",
-     "strength", "threads")
+     "max_queue", "max_samples", "max_steps", "memory_limit", "negative_prompt", "null_class",
+     "opset", "optimization_level", "precision", "prompt", "seconds", "seed", "sequence_length",
+     "size", "slots", "start", "steps", "strength", "threads")
 } | {
     "n": "-n", "grid": "--time-grid", "output": "--module-output",
     "conditions": "--class or --condition", "inputs": "--input", "gpus": "--gpu",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -171,7 +172,7 @@ def export(
         print_json({"path": bundle.path, "precisions": bundle.precisions, "bytes": total})
         return
     typer.echo(f"{bundle.path}: {', '.join(bundle.precisions)}, {size(total)}")
-    typer.echo(f"Next: revstep compile {bundle.path}")
+    typer.echo(f"Next: revstep compile {shlex.quote(str(bundle.path))}")
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -37,6 +37,8 @@ def inspect(
     need("onnx", purpose="inspect")
     if write is not None and write.exists() and not overwrite:
         raise ValueError(f"{write} exists; pass --overwrite to replace it, or name another")
+    if write is not None and not write.parent.is_dir():
+        raise ValueError(f"{write.parent} is no folder; make it, or name a file in another")
     from revstep.export.sources.onnx_file.guess import guess
     from revstep.export.sources.onnx_file.ports import read_file
     from revstep.export.sources.onnx_file.runtimes import foreign, runtimes
