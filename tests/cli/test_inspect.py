@@ -93,6 +93,21 @@ def test_a_second_times_questions_are_asked(cli, tmp_path):
     assert "flow_map by default" in text
 
 
+def test_channels_that_come_last_are_asked_for_and_any_name_is_toml(cli, tmp_path):
+    name = "x \N{GRINNING FACE}"
+    model = onnx.load(write_denoiser(tmp_path / "m.onnx", state="x", channels_last=True))
+    for port in (model.graph.input[0], model.graph.output[0]):
+        for dim, size in zip(port.type.tensor_type.shape.dim[1:], (8, 8, 3), strict=True):
+            dim.dim_value = size
+    model.graph.input[0].name = name
+    model.graph.node[0].input[0] = name
+    onnx.save(model, tmp_path / "m.onnx")
+    cli("inspect", str(tmp_path / "m.onnx"), "--write", str(tmp_path / "spec.toml"))
+    text = (tmp_path / "spec.toml").read_text("utf-8")
+    assert tomllib.loads(text)["inputs"]["state"] == name
+    assert f'state = {{ name = "{name}", channels_last = true }}, without the shape' in text
+
+
 def test_json_has_all_of_it(cli, model):
     found = json.loads(cli("inspect", str(model), "--json").stdout)
     assert [one["role"] for one in found["inputs"]] == ["state", "time", "condition", "condition"]

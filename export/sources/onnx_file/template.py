@@ -25,6 +25,7 @@ SCHEDULES = (  # kind, the fields that matter, and who has it
     ("trigflow", "sigma_data = 0.5", "sCM, TrigFlow"),
 )
 LEVELS = ("sigma", "log_sigma")
+CHANNELS = (1, 3, 4)
 
 
 def template(file: OnnxFile, found: Guesses) -> str:
@@ -136,28 +137,42 @@ def _names(file: OnnxFile, found: Guesses) -> Iterator[str]:
     for role in (STATE, TIME, SECOND):
         name = found.of(role)
         if name is not None:
-            yield f"{role} = {json.dumps(name)}"
+            yield f"{role} = {_quoted(name)}"
         elif role != SECOND:
             yield f'# {role} = ""  # ?'
+        if any(p.name == name and role == STATE and _channels_last(p) for p in file.inputs):
+            given = f"{{ name = {_quoted(str(name))}, channels_last = true }}"
+            yield f"#   ? if its channels come last: state = {given}, without the shape above"
     for port in file.inputs:
         if found.inputs[port.name].role == CONDITION and identifier(port.name) != port.name:
-            yield f"{identifier(port.name)} = {json.dumps(port.name)}"
+            yield f"{identifier(port.name)} = {_quoted(port.name)}"
     yield ""
     constants = [p for p in file.inputs if found.inputs[p.name].role == CONSTANT]
     if constants:
         yield "[constants]  # inputs that always have one value"
         for port in constants:
             value = "false" if port.dtype == "bool" else "0"
-            yield f"# {json.dumps(port.name)} = {value}  # ? {found.inputs[port.name].what}"
+            yield f"# {_quoted(port.name)} = {value}  # ? {found.inputs[port.name].what}"
         yield ""
     if len(file.outputs) > 1:
         yield f"[output]  # of {', '.join(p.name for p in file.outputs)}"
         alike = [p.name for p in file.outputs if found.output and p.dims == found.output.dims]
         if found.output is not None and (len(alike) == 1 or found.prediction is not None):
-            yield f"name = {json.dumps(found.output.name)}  # a guess: it has the state's shape"
+            yield f"name = {_quoted(found.output.name)}  # a guess: it has the state's shape"
         else:
             yield '# name = ""  # ? the prediction'
         yield ""
+
+
+def _quoted(name: str) -> str:
+    """A name as TOML has it, whose escapes are JSON's but for those of pairs."""
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _channels_last(state: FilePort) -> bool:
+    """Whether a state's last axis looks like a picture's channels, and its first doesn't."""
+    inner = (state.dims or ())[1:]
+    return len(inner) > 1 and inner[-1] in CHANNELS and inner[0] not in CHANNELS
 
 
 def _doubled(state: FilePort, output: FilePort) -> bool:

@@ -106,7 +106,7 @@ def test_a_decoder_in_use_at_the_fork_is_opened_anew(image_bundle):
     lines = _run(f"""
 engine = revstep.load({str(image_bundle)!r}, device="cpu", threads=1)
 want = engine.sample(1, steps=2, seed=0).decoded.tobytes()
-decoder = engine._decoder._shared
+decoder = engine._decoder._opened._shared
 inside, go = threading.Event(), threading.Event()
 def hold():
     with decoder:
