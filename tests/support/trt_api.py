@@ -18,8 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("engine/backends/trt/library.py", "engine/backends/trt/plan.py",
-           "engine/backends/trt/denoiser.py", "export/targets/trt_build.py",
-           "export/targets/monitor.py")  # fmt: skip
+           "engine/backends/trt/denoiser.py", "engine/backends/trt/part.py",
+           "export/targets/trt_build.py", "export/targets/monitor.py")  # fmt: skip
 API = ROOT / "tests" / "engine" / "backends" / "tensorrt_api.json"
 WHEELS = ("10.0.1", "10.16.1.11", "11.4.0.106")
 

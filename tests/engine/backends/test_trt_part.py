@@ -235,7 +235,7 @@ def test_what_runs_the_denoiser_runs_the_rest_too(compiled, here, monkeypatch):
     wanted = Parts(bundle, "onnxruntime", "fp32", 1, None).decoder()
     np.testing.assert_allclose(decoder(latents), wanted(latents), rtol=1e-6)
     assert made.picture_encoder() is not None
-    assert made.encoders(keep=0, alone=False) is not None
+    assert made.encoders(keep=0) is not None
 
 
 def test_without_a_plan_onnxruntime_does_with_a_warning(compiled, here, monkeypatch, caplog):

@@ -77,7 +77,7 @@ def test_what_is_beside_the_denoiser_runs_in_tensorrt_too(target, reading_bundle
     with caplog.at_level(logging.WARNING, "revstep"):
         made = Parts(bundle, target, "fp32", None, torch.device("cuda", 0))
         decoder, pictures = made.decoder(), made.picture_encoder()
-        texts = made.encoders(keep=0, alone=False)
+        texts = made.encoders(keep=0)
     assert not caplog.messages
     assert pictures is not None
     assert texts is not None
