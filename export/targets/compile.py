@@ -69,7 +69,8 @@ def compile_bundle(
     """Compiles a bundle for a runtime and checks it against the bundle's PyTorch reference.
 
     A TensorRT plan that this machine can't run (TensorRT-RTX builds without a GPU) is recorded
-    as ``not checked on this machine``. One that is there already is not built again.
+    as ``not checked on this machine``. One that is there already is not built again. Each network
+    beside the denoiser gets a plan too, of up to 8 rows (``Bundle.compiled_parts``).
 
     The target ``cpu`` tries ONNX Runtime and OpenVINO where they are installed, with and without
     rewrites of the graph, with 1 to all threads, each in a process of its own; it keeps the fastest

@@ -27,7 +27,8 @@ FIX = "compile with fewer rows, or use a GPU with more memory"
 class TrtPart:
     """A plan with its memory on the GPU, for as many rows as it takes. Thread-safe.
 
-    It runs once when it is made: what fails then, another runtime can take the place of.
+    It runs when it is made: what fails then, another runtime can take the place of. Where kernels
+    are compiled at first runs it runs every number of rows, so that no request waits for that.
 
     Args:
         plan: Its plan, of 1 to some rows.
@@ -69,7 +70,8 @@ class TrtPart:
         ports = {n: Port(n, t, np.dtype(t), (None, *shapes[n][1:])) for n, t in types.items()}
         self.inputs = [ports[name] for name in plan.inputs]
         self.outputs = [ports[name] for name in plan.outputs]
-        self.run({p.name: np.zeros((1, *shapes[p.name][1:]), p.dtype) for p in self.inputs})
+        for count in range(1, self.rows + 1) if plan.compiles else (1,):
+            self.run({p.name: np.zeros((count, *p.dims[1:]), p.dtype) for p in self.inputs})
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """See ``PartGraph``."""

@@ -79,6 +79,8 @@ class TrtPlan:
     Attributes:
         rows: (min, max) rows per call.
         tuned: The rows that it was tuned for.
+        compiles: Whether the first run of each number of rows compiles kernels, as TensorRT-RTX's
+            do, and none are known from earlier ones.
         inputs, outputs: Name -> (shape with rows as -1, torch dtype's name), in the plan's order.
 
     Raises:
@@ -112,6 +114,7 @@ class TrtPlan:
             raise self._refused("can't be loaded")
         self._cuda_engine = cuda_engine
         self._kernel_cache: Any = None
+        self.compiles = False
         self._config = self._runtime_config(runtime_cache)
         self._read_tensors()
 
@@ -141,7 +144,8 @@ class TrtPlan:
         )
         runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # ours capture it
         kernel_cache = runtime_config.create_runtime_cache()
-        if kernels and not kernel_cache.deserialize(kernels):
+        self.compiles = not (kernels and kernel_cache.deserialize(kernels))
+        if kernels and self.compiles:
             log.info("%s: cached kernels of another driver or GPU; compiled anew", self.label)
         if runtime_config.set_runtime_cache(kernel_cache):
             self._kernel_cache = kernel_cache

@@ -26,8 +26,9 @@ def compile_(
             help="What to compile for: cpu (this machine's processor: the fastest of ONNX "
             "Runtime, OpenVINO, graph rewrites and thread counts, by measuring), onnxruntime (a "
             "check only), tensorrt (for the GPU of this machine), tensorrt_rtx (for GeForce and "
-            "RTX GPUs, which need not be here). May be given several times. Default: cpu; where "
-            "an NVIDIA GPU is, or for fp16, onnxruntime."
+            "RTX GPUs, which need not be here); both build plans of encoders and decoder too. May "
+            "be given several times. Default: cpu; where an NVIDIA GPU is, or for fp16, "
+            "onnxruntime."
         ),
     ] = None,
     precision: Annotated[

@@ -126,6 +126,16 @@ def test_what_fails_fails_when_it_is_opened(graphs, call):
         part(graphs["decoder"], faults=Faults(call, "Error Code 2: OutOfMemory"))
 
 
+@pytest.mark.parametrize(("compiles", "runs"), [(False, 1), (True, 4)])
+def test_kernels_are_compiled_for_every_number_of_rows_before_a_request(graphs, compiles, runs):
+    faults = Faults()
+    data = graph_plan(graphs["decoder"], 1, 1, 4)
+    plan = TrtPlan(data, library(faults), label="k.plan", command="")
+    plan.compiles = compiles
+    TrtPart(plan, "it", device="cpu")
+    assert len(faults.streams) == runs
+
+
 def test_a_failed_run_names_the_network_and_the_next_one_works(graphs):
     faults = Faults()
     made = part(graphs["encoder.text"], faults=faults)
