@@ -136,8 +136,9 @@ class LinspaceGrid(IndexGrid):
         """linspace(first, last, N), or the first N of N + 1."""
         first = schedule.steps - 1.0 if self.first is None else self.first
         last, count = self.last or 0.0, steps + 1 if self.drop_last else steps
-        if count > 1 and in_whole_indices(schedule, time):
-            found = np.linspace(last, first, count)[::-1]  # diffusers' way round: halves round so
+        upwards = self.last is None  # diffusers' way; who names a last index, as MONAI, goes down
+        if upwards and count > 1 and in_whole_indices(schedule, time):
+            found = np.linspace(last, first, count)[::-1]  # halves are rounded otherwise
         else:
             found = np.linspace(first, last, count)
         return np.asarray(found[:steps])

@@ -31,7 +31,7 @@ from revstep.export import compile_bundle
 compile_bundle("toy.revstep", threads=1)
 revstep.load("toy.revstep", device="cpu", threads=1).sample(2, steps=2, seed=0)
 examine()
-sys.argv = ["revstep", "bench", "toy.revstep", "--threads", "1", "--steps", "2", "--runs", "8", "--cold", "0"]
+sys.argv = "revstep bench toy.revstep --threads 1 --steps 2 --runs 8 --cold 0".split()
 from revstep.cli import main
 try:
     main()
