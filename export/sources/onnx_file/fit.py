@@ -12,7 +12,7 @@ from revstep.engine.program.samplers import resolve_sampler
 from revstep.engine.spec.denoiser import DenoiserSpec, TimeInput
 from revstep.export.sources.onnx_file.names import STATE, TIME, TIMES, InputName, Names
 from revstep.export.sources.onnx_file.ports import Dims, FilePort, OnnxFile
-from revstep.export.sources.onnx_file.spec_file import Values, spec_of, split
+from revstep.export.sources.onnx_file.spec_file import Values, refuse_parts, spec_of, split
 from revstep.export.sources.onnx_file.wire import input_port, wire
 from revstep.export.sources.onnx_file.wiring import Wiring, own_axes
 
@@ -43,6 +43,7 @@ def fit(
     """
     if isinstance(given, DenoiserSpec):
         spec, names = given, names or Names()
+        refuse_parts({field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)})
         wiring = wire(file, spec, names)
         own_batch = spec.batch != ANY_BATCH
     else:

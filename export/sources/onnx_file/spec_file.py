@@ -71,16 +71,25 @@ def split(values: Mapping[str, Any]) -> tuple[Values, Names]:
     """
     known = [f.name for f in dataclasses.fields(DenoiserSpec)]
     allowed = [name for name in (*known, *NAMES) if name not in REFUSED]
+    refuse_parts(values)
+    if others := set(values) - set(known) - set(NAMES):
+        raise ValueError(unknown_names("unknown field of the spec:", others, allowed))
+    own = {name: value for name, value in values.items() if name in allowed and name not in NAMES}
+    return own, Names.read(*(values.get(name) for name in NAMES))
+
+
+def refuse_parts(values: Mapping[str, Any]) -> None:
+    """Refuses a spec's parts that no ONNX file of a denoiser has.
+
+    Raises:
+        ValueError: It has one.
+    """
     for name, does in REFUSED.items():
         if values.get(name):
             raise ValueError(
                 f"the spec has {name}, and one file of a denoiser holds nothing that {does}: leave "
                 "it out, or export from Python or a diffusers folder"
             )
-    if others := set(values) - set(known) - set(NAMES):
-        raise ValueError(unknown_names("unknown field of the spec:", others, allowed))
-    own = {name: value for name, value in values.items() if name in allowed and name not in NAMES}
-    return own, Names.read(*(values.get(name) for name in NAMES))
 
 
 def spec_of(values: Mapping[str, Any]) -> DenoiserSpec:

@@ -309,6 +309,19 @@ def test_free_axes_are_those_of_the_spec(tmp_path):
         export_onnx(tmp_path / "model.onnx", asked, tmp_path / "y.revstep")
 
 
+def test_a_spec_of_python_with_a_part_that_no_file_has_is_refused(tmp_path):
+    spec = revstep.DenoiserSpec(
+        shape=(2, 4, 4), schedule=revstep.schedules.VPSchedule(), prediction="epsilon",
+        decoder=revstep.Decoder(shape=(3, 8, 8)),
+    )  # fmt: skip
+    file = write_denoiser(tmp_path / "model.onnx")
+    with pytest.raises(
+        ValueError, match=r"the spec has decoder, and .* holds nothing that decodes"
+    ):
+        export_onnx(file, spec, tmp_path / "x.revstep", inputs=SPEC["inputs"])
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
 def test_an_axis_of_rows_of_minus_one_is_free(tmp_path):
     assert made(tmp_path, SPEC, rows=-1, time_shape=(-1,)).spec.batch[1] > 1
 
