@@ -75,7 +75,7 @@ def _top(file: OnnxFile, found: Guesses) -> Iterator[str]:
     yield "# clip = true  # ? whether its sampler clips the estimate to that range"
     yield '# grid = "trailing"  # ? where the network is called: trailing, leading, karras, ...'
     usual = "ddim" if found.of(SECOND) is None else "flow_map"
-    yield f'# sampler = "heun"  # ? what it is drawn with where none is named; {usual} by default'
+    yield f'# sampler = "heun"  # ? what draws where nobody names one; {usual} by default'
     if state is not None and inner != state.dims and isinstance((state.dims or ("",))[0], int):
         assert state.dims
         yield f"# The file takes {state.dims[0]} rows a call; batch follows from that."
