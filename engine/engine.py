@@ -7,7 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Never, Unpack
+from typing import TYPE_CHECKING, Any, Never, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +17,8 @@ from revstep.engine.checks import check_whole
 from revstep.engine.encoding.requests import Plan, RequestEncoder
 from revstep.engine.errors import ArgumentError, ArgumentTypeError
 from revstep.engine.message import Argument, Message
-from revstep.engine.parts.encoders import NONE, Encoders, Given
-from revstep.engine.parts.pictures import LatentEncoder
+from revstep.engine.parts.given import NONE, Given
 from revstep.engine.program.guidance import GuidanceWeight
-from revstep.engine.program.inversion import MAX_ITERATIONS, inversion_program, noise_from
 from revstep.engine.program.kept import kept_program
 from revstep.engine.program.reductions import refuse_unknown
 from revstep.engine.program.samplers import FunctionSampler, is_named
@@ -43,6 +41,10 @@ from revstep.engine.runtime.watch import Preview, Timing, Watch, X0Trace
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 from revstep.engine.spec.sampler_choice import SamplerChoice
+
+if TYPE_CHECKING:
+    from revstep.engine.parts.encoders import Encoders
+    from revstep.engine.parts.pictures import LatentEncoder
 
 __all__ = ["Engine", "Preview"]
 
@@ -107,7 +109,7 @@ class Engine:
             partial(kept_program, build_program, self.spec)
         )
         self._inversion: Callable[..., StepProgram] = lru_cache(maxsize=PROGRAMS_KEPT)(
-            partial(kept_program, inversion_program, self.spec)
+            partial(kept_program, _inversion_program, self.spec)
         )
         self._runs: dict[tuple[Any, ...], PreparedRun] = {}
 
@@ -615,6 +617,8 @@ class Engine:
         """
         if x0 is None:
             raise ArgumentTypeError("x0 is the data to invert; got None", "x0")
+        from revstep.engine.program.inversion import MAX_ITERATIONS, noise_from
+
         iterations = check_whole(iterations, "iterations", 0, MAX_ITERATIONS, numpy=True)
         request = Request(
             sampler="ddim", seed=0, start=x0, noise=np.zeros(self.spec.shape, np.float32),
@@ -642,6 +646,13 @@ class Engine:
         return run_batches(
             self._runtime, program, batch, size, self._fixed_rows, watch=watch, timing=timing
         )
+
+
+def _inversion_program(spec: DenoiserSpec, **arguments: Any) -> StepProgram:
+    """As ``inversion_program``, which few processes need."""
+    from revstep.engine.program.inversion import inversion_program
+
+    return inversion_program(spec, **arguments)
 
 
 def _is_fixed(request: Request) -> bool:

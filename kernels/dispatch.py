@@ -6,7 +6,6 @@ Both give the same bits; so do all instruction sets of the native kernels.
 from __future__ import annotations
 
 import importlib
-import logging
 import platform
 from collections.abc import Callable
 from functools import cache, partial
@@ -21,15 +20,15 @@ from revstep.kernels.buffers import StepBuffers
 
 Backend = Literal["native", "reference"]
 
-_log = logging.getLogger("revstep")
-
 
 @cache  # so the warning comes once
 def _native() -> ModuleType | None:
     try:
         return importlib.import_module("revstep.kernels._native")
     except ImportError as error:
-        _log.warning(
+        import logging
+
+        logging.getLogger("revstep").warning(
             "revstep runs without its native kernels (%s): steps use the slow numpy reference; "
             "install a C++ compiler and reinstall revstep",
             error,

@@ -18,6 +18,7 @@ from revstep.engine.message import Argument
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.forks import keep_for_ever, renew_in_children
+from revstep.engine.system.meanwhile import meanwhile
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TYPES: dict[str, np.dtype[Any]] = {
@@ -88,7 +89,8 @@ def onnx_session(
         # a fusion that ONNX Runtime 1.32 does not survive on some half graphs
         off = {"disabled_optimizers": ["MatmulTransposeFusion"]}
     try:
-        session = ort.InferenceSession(str(graph), options, providers=providers, **off)
+        with meanwhile():
+            session = ort.InferenceSession(str(graph), options, providers=providers, **off)
     except Exception as error:  # ONNX Runtime's own error classes share no base of their own
         raise BackendError(f"ONNX Runtime {ort.__version__} can't load {graph}: {error}") from error
     if session.get_providers()[0] != wanted:  # it falls back without a word

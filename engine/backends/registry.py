@@ -5,7 +5,6 @@ A new one is a file with its denoiser, a function here that opens it, and an ent
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from revstep.engine.backends.part import PartGraph
 from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser
-from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.backends.trt.packages import PACKAGES
 from revstep.engine.bundle.entry import CPU
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What is to be opened.
 
     Attributes:
@@ -43,8 +41,7 @@ class Wanted:
     graph: Path | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WantedPart:
+class WantedPart(NamedTuple):
     """A network beside the denoiser that is to be opened.
 
     Attributes:
@@ -76,8 +73,7 @@ class OnGpu(NamedTuple):
     keep: Callable[[], None] | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(NamedTuple):
     """Where one backend runs, and how it is opened.
 
     Attributes:
@@ -103,7 +99,7 @@ class Backend:
     part_on_gpu: Callable[[WantedPart, torch.device], PartGraph] | None = None
     plans: tuple[str, ...] = ()
     package: str = "onnxruntime"
-    graphs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    graphs: Mapping[str, str] = {}
     check: Callable[[str], None] | None = None
     compiles: bool = False
     target: str | None = None

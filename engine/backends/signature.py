@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ from revstep.engine.errors import BackendError
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """An input or output of a graph.
 
     Attributes:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
-from revstep.engine.bundle.layout import KERNELS, file_damage, inside, kernels_command
+from revstep.engine.bundle.layout import (
+    KERNEL_CHOICES,
+    KERNELS,
+    file_damage,
+    inside,
+    kernels_command,
+)
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.checks import check_one_of
 from revstep.engine.errors import BackendError, BundleError
+from revstep.engine.log import log
 
-CHOICES = ("auto", "triton", "aot")
 INDEX = "/kernels.json"
 NEEDED = "the step on a GPU needs its kernels:"
 INSTALL = "pip install 'revstep[cuda]'"
-
-log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def choose_kernels(bundle: Bundle, wanted: str = "auto") -> Path | None:
         BundleError: The bundle's kernels are needed, and damaged or stale.
         ValueError: An unknown choice.
     """
-    check_one_of(wanted, "kernels", CHOICES)
+    check_one_of(wanted, "kernels", KERNEL_CHOICES)
     no_triton = _no_triton() if wanted != "aot" else None
     if wanted == "triton":
         if no_triton is None:

@@ -41,7 +41,7 @@ KERNELS = "kernels/"
 COMPILED = (PLANS, KERNELS)  # what compile makes, and makes anew where it is damaged
 CUBIN = re.compile(rf"{KERNELS}.*\.(sm_\d+)\.cubin")
 ROWS_OF_PARTS = 8  # the most that a plan beside the denoiser's takes: such networks are large
-CHUNK = 1 << 20
+KERNEL_CHOICES = ("auto", "triton", "aot")  # of what runs the step on a GPU
 AGAIN = "export it again (revstep export ... --overwrite) or fetch a whole copy"
 
 
@@ -95,11 +95,8 @@ def inside(path: Path, name: str) -> Path:
 
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_damage(where: Path, entry: dict[str, Any], *, verify: bool = True) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Never
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.errors import ArgumentError
-from revstep.engine.parts.encoders import NONE, Encoders, Encoding, Given, Raw
-from revstep.engine.parts.pictures import LatentEncoder
+from revstep.engine.parts.given import NONE, Given
 from revstep.engine.runtime.request import RAW, Request
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.encoder import Tokenizer
+
+if TYPE_CHECKING:
+    from revstep.engine.parts.encoders import Encoders, Encoding
+    from revstep.engine.parts.pictures import LatentEncoder
 
 NOTHING: dict[str, Any] = dict.fromkeys(RAW)
 STATES = ("start", "known")
@@ -33,10 +37,17 @@ class RequestEncoder:
         self, spec: DenoiserSpec, encoders: Encoders | None, pictures: LatentEncoder | None
     ) -> None:
         self._spec = spec
-        bare = dataclasses.replace(spec, encoders=()) if encoders is None else spec
-        self.encoders = encoders or Encoders(bare, {}, _none)
+        self._given = encoders
         self.pictures = pictures
-        self.always = bool(bare.encoders)  # also where a request leaves all out
+        # also where a request leaves all out
+        self.always = encoders is not None and bool(spec.encoders)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The encoders; where there are none, what says so."""
+        from revstep.engine.parts.encoders import Encoders
+
+        return self._given or Encoders(dataclasses.replace(self._spec, encoders=()), {}, _none)
 
     def concerns(self, request: Request) -> bool:
         """Whether there is anything to encode, or to refuse."""
@@ -54,6 +65,8 @@ class RequestEncoder:
         """
         check_size(self._spec, request)
         check_texts(request)
+        from revstep.engine.parts.encoders import Raw
+
         raw = Raw(
             inputs=request.inputs,
             null_inputs=request.null_inputs,
@@ -80,6 +93,8 @@ class RequestEncoder:
         self, inputs: Mapping[str, ArrayLike] | None, prompt: str | Sequence[str] | None
     ) -> dict[str, NDArray[Any]]:
         """What the encoders give of inputs and a prompt; raises as ``Engine.encode``."""
+        from revstep.engine.parts.encoders import Raw
+
         return self.encoders.given(Raw(inputs=inputs, prompt=prompt)).run()[0]
 
     def given(
@@ -96,6 +111,8 @@ class RequestEncoder:
         Raises:
             ArgumentTypeError, ArgumentError, NonFiniteError: As ``Engine.sample``.
         """
+        from revstep.engine.parts.encoders import Raw
+
         return self.encoders.given(Raw(**raw, guided=guided), before).run()
 
     def _states(self, request: Request) -> list[ArrayLike | None]:

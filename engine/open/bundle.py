@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from revstep.engine.backends.protocol import Denoiser
 from revstep.engine.backends.registry import (
@@ -17,33 +18,32 @@ from revstep.engine.backends.registry import (
     check_runs_on,
     runs_on,
 )
-from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.backends.trt.packages import PACKAGES
 from revstep.engine.bundle.entry import CPU
-from revstep.engine.bundle.kernels import choose_kernels
+from revstep.engine.bundle.layout import part_keys
 from revstep.engine.bundle.manifest import read_manifest
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.checks import check_one_of, check_whole
 from revstep.engine.devices.choose import check_device, cuda_device, driver_gpus
-from revstep.engine.engine import Engine
 from revstep.engine.errors import BackendError, BundleError
+from revstep.engine.log import log
 from revstep.engine.open.checked import warn_unless_checked
 from revstep.engine.open.cuda_options import CudaKeywords, CudaOptions, cuda_options
-from revstep.engine.open.parts import Parts
-from revstep.engine.open.winners import open_winners, winners
 from revstep.engine.runtime.buckets import fixed_rows, make_buckets
-from revstep.engine.runtime.runtime import Runtime, cuda_runtime, host_runtime
+from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.engine.system.meanwhile import to_do
 
 if TYPE_CHECKING:
     import torch
 
+    from revstep.engine.engine import Engine
+    from revstep.engine.runtime.runtime import Runtime
+
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:<i>")
 
-log = logging.getLogger("revstep")
 
-
-@dataclasses.dataclass(frozen=True)
-class _Options:
+class _Options(NamedTuple):
     """What ``load`` was asked for, and the bundle; ``asked`` is its own ``precision``."""
 
     bundle: Bundle
@@ -122,7 +122,7 @@ def load(
         check_runs_on(backend, device)
     bundle = Bundle.open(path, verify=verify)
     chosen = precision or ("fp32" if "fp32" in bundle.precisions else bundle.precisions[0])
-    if not (chosen == "bf16" and winners(bundle, chosen)):  # which run the fp32 graph
+    if not (chosen == "bf16" and _has_winners(bundle, chosen)):  # which run the fp32 graph
         named = BACKENDS.get(backend)
         cpu_only = named is not None and named.on_gpu is None
         on_cpu = cpu_only or device == "cpu" or (device == "auto" and not driver_gpus())
@@ -138,16 +138,26 @@ def load(
             path, chosen,
         )  # fmt: skip
     options = _Options(bundle, chosen, precision, threads, buckets, reproducible, cuda)
-    used, runtime, where = _first_that_works(options, backend, device)
+    with to_do(partial(_get_ready, bundle.spec)):
+        used, runtime, where = _first_that_works(options, backend, device)
     checked = used == CPU or warn_unless_checked(bundle, used, chosen)
     if used == CPU:
         chosen = runtime.describe()["precision"]
-    parts = Parts(bundle, used, chosen, threads, where, reproducible)
+    beside: dict[str, Any] = {}
+    if part_keys(bundle.spec):
+        from revstep.engine.open.parts import Parts
+
+        parts = Parts(bundle, used, chosen, threads, where, reproducible)
+        beside = {
+            "decoder": parts.decoder(),
+            "encoders": parts.encoders(keep=keep_encodings),
+            "picture_encoder": parts.picture_encoder(),
+        }
+    from revstep.engine.engine import Engine
+
     return Engine(
         runtime,
-        decoder=parts.decoder(),
-        encoders=parts.encoders(keep=keep_encodings),
-        picture_encoder=parts.picture_encoder(),
+        **beside,
         reproducible=reproducible,
         details={"bundle": str(path), "precision": chosen, "checked": checked},
         again=LoadCall(
@@ -205,6 +215,21 @@ class LoadCall:
         return load(self.path, **options)
 
 
+def _get_ready(spec: DenoiserSpec) -> None:
+    """Imports what a run takes beside its network, which a runtime may still be reading."""
+    import_module("revstep.engine.engine")
+    from revstep.engine.program.samplers import resolve_sampler
+    from revstep.kernels import backend
+
+    backend()
+    resolve_sampler(spec.default_sampler)
+
+
+def _has_winners(bundle: Bundle, precision: str | None = None) -> bool:
+    """Whether ``revstep compile --target cpu`` chose anything; None: in any precision."""
+    return any(e.target == CPU and precision in (None, e.precision) for e in bundle.compiled)
+
+
 def _first_that_works(
     options: _Options, backend: str, device: str
 ) -> tuple[str, Runtime, torch.device | None]:
@@ -252,7 +277,9 @@ def _cpu_runtime(options: _Options, name: str, *, exactly: bool) -> tuple[str, R
         raise ValueError("kernels= needs a GPU; on a CPU the native kernels run")
     if options.threads is not None:
         check_whole(options.threads, "threads", 1)
-    if not exactly:
+    if not exactly and _has_winners(options.bundle):
+        from revstep.engine.open.winners import open_winners
+
         chosen = open_winners(options.bundle, options.asked, options.threads)
         try:
             if chosen is not None:
@@ -268,6 +295,8 @@ def _cpu_runtime(options: _Options, name: str, *, exactly: bool) -> tuple[str, R
 
 def _host_runtime(options: _Options, denoiser: Denoiser, prepared: Sequence[int] | None) -> Runtime:
     """The runtime, with the rows bound that are known; None: binding takes no time."""
+    from revstep.engine.runtime.runtime import host_runtime
+
     if prepared is None:
         return host_runtime(denoiser, buckets=options.buckets)
     low, high = denoiser.spec.batch
@@ -279,7 +308,9 @@ def _host_runtime(options: _Options, denoiser: Denoiser, prepared: Sequence[int]
 
 
 def _gpu_runtime(options: _Options, name: str, where: torch.device, *, exactly: bool) -> Runtime:
+    from revstep.engine.bundle.kernels import choose_kernels
     from revstep.engine.devices.cuda import memory_named
+    from revstep.engine.runtime.runtime import cuda_runtime
 
     bundle, buckets = options.bundle, options.buckets
     folder = choose_kernels(bundle, options.cuda.kernels)

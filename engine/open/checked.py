@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from revstep.engine.backends.registry import BACKENDS
 from revstep.engine.bundle.choice import MEASURED
 from revstep.engine.bundle.entry import CPU
 from revstep.engine.bundle.reader import Bundle
-
-log = logging.getLogger("revstep")
+from revstep.engine.log import log
 
 
 def warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:

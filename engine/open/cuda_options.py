@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from revstep.engine.bundle.kernels import CHOICES
+from revstep.engine.bundle.layout import KERNEL_CHOICES
 from revstep.engine.checks import (
     check_bool,
     check_one_of,
@@ -17,7 +17,7 @@ from revstep.engine.checks import (
 )
 from revstep.engine.errors import ArgumentTypeError
 from revstep.engine.nearest import unknown_names
-from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
+from revstep.engine.runtime.buckets import MAX_PROGRAM_ROWS
 
 if TYPE_CHECKING:
     from revstep.engine.engine import Engine
@@ -56,7 +56,7 @@ class CudaOptions:
     def __post_init__(self) -> None:
         for name in ("graphs", "warm_up", "tf32"):
             check_bool(getattr(self, name), name)
-        check_one_of(self.kernels, "kernels", CHOICES)
+        check_one_of(self.kernels, "kernels", KERNEL_CHOICES)
         check_whole(self.max_program_rows, "max_program_rows", 3, 2**31 - 1)
         for length in check_sequence(self.unroll, "unroll", "run lengths, such as (20,)"):
             check_whole(length, "unroll", 1)

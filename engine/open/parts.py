@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from revstep.engine.backends.part import OneRowPart, PartGraph
 from revstep.engine.backends.registry import BACKENDS, WantedPart
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
+from revstep.engine.log import log
 from revstep.engine.parts.decoder import LatentDecoder
 from revstep.engine.parts.encoders import Encoders, Network
 from revstep.engine.parts.network import encoder_network, picture_network
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 WHO = "whatever runs its denoiser,"
 ANY = "onnxruntime"  # what runs every graph, wherever
-
-log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

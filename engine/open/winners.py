@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from revstep.engine.backends.chosen import Chosen, ChosenDenoiser
@@ -11,10 +10,9 @@ from revstep.engine.backends.registry import BACKENDS, Wanted
 from revstep.engine.bundle.entry import CPU, CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
+from revstep.engine.log import log
 from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.machine import processor
-
-log = logging.getLogger("revstep")
 
 
 def winners(bundle: Bundle, precision: str | None) -> list[CompiledEntry]:

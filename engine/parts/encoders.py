@@ -19,21 +19,14 @@ from revstep.engine.errors import (
 )
 from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
+from revstep.engine.parts.given import NONE, Arrays, Given
 from revstep.engine.parts.kept import KeptEncodings
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.encoder import Encoder, Tokenizer
 from revstep.engine.spec.parts import Condition
 
-Arrays = dict[str, NDArray[Any]]
-
-Given = tuple[Arrays, Arrays]
-"""Inputs of both halves by name, (rows, *shape), or (*shape) of one value for all samples."""
-
 Network = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
 """An encoder's inputs by name, (rows, *shape) each, to its outputs, (rows, *shape) each."""
-
-
-NONE: Given = ({}, {})
 
 
 class Tokenize(Protocol):

@@ -7,13 +7,13 @@ options of the config: its timestep spacing, kind of sigmas and ends.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.log import log
 from revstep.engine.program.points import Point, point
 from revstep.engine.program.steps import Steps, call_points, check_falling, end_time, step_count
 from revstep.engine.spec import grids
@@ -24,8 +24,6 @@ from revstep.engine.spec.prediction import PRECONDITIONED
 from revstep.engine.spec.schedule.vp import NearlyZeroSNR, VPSchedule
 
 FIRST_FLOW_SIGMA = 1.0 - 1e-6  # UniPC's for 1, where alpha is 0
-
-log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from revstep.engine.log import log
 from revstep.engine.program.points import Point, network_index
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.parts import LEVEL_KINDS
@@ -21,8 +21,6 @@ SAME = 1e-6  # noise levels that differ by a smaller part are one
 DIVIDES_BY_ALPHA = ("epsilon", "score", "mean")  # predictions; the others' errors stay small
 SMALL = 0.1  # differences of noise levels, where data is of size 1
 GROWN = 100.0  # an error of 1 % of the noise, good for a network, is then as large as the data
-
-log = logging.getLogger("revstep")
 
 Float64 = NDArray[np.float64]
 

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from revstep.engine.devices.protocol import Device
 from revstep.engine.errors import CapacityError
 from revstep.engine.program.table import StepProgram
+from revstep.engine.runtime.buckets import MAX_PROGRAM_ROWS
 from revstep.kernels import columns as col
 from revstep.kernels.layout import Array
 
-MAX_PROGRAM_ROWS = 65_536
 IDLE_ROW = 0  # the identity row of slots without a program
 
 

@@ -8,6 +8,7 @@ from revstep.engine.checks import check_whole, wrong_type
 from revstep.engine.errors import ArgumentError
 
 REPRODUCIBLE_ROWS = 16
+MAX_PROGRAM_ROWS = 65_536  # of sampler tables that a device holds at once
 
 
 def fixed_rows(batch: tuple[int, int]) -> int:

@@ -19,9 +19,9 @@ from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.devices.protocol import Device, Graphs, RunsSteps
 from revstep.engine.errors import CapacityError
 from revstep.engine.program.table import StepProgram
-from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS, ProgramArena
+from revstep.engine.runtime.arena import ProgramArena
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.buckets import bucket_for, smaller_buckets
+from revstep.engine.runtime.buckets import MAX_PROGRAM_ROWS, bucket_for, smaller_buckets
 from revstep.engine.runtime.places import Places
 from revstep.engine.runtime.prepared import Capture, Prepared
 from revstep.engine.runtime.slots import Slots, copied

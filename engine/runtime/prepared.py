@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -12,8 +11,7 @@ import numpy as np
 from revstep.engine.backends.protocol import NetworkBuffers
 from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graphs
 from revstep.engine.errors import DeviceMemoryError
-
-log = logging.getLogger("revstep")
+from revstep.engine.log import log
 
 
 @dataclasses.dataclass(slots=True, eq=False)

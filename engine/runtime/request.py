@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -220,7 +220,7 @@ def sample_seeds(seed: int | Sequence[int] | None, n: int) -> NDArray[np.uint64]
         ArgumentError: Seeds of another number than n.
     """
     if seed is None or isinstance(seed, int):
-        first = secrets.randbits(63) if seed is None else seed
+        first = int.from_bytes(os.urandom(8)) >> 1 if seed is None else seed
         if n == 1:
             return np.array([first], dtype=np.uint64)
         return np.uint64(first) + np.arange(n, dtype=np.uint64)  # wraps at 2^64

@@ -16,7 +16,6 @@ from revstep.engine.message import Argument, Message
 from revstep.engine.nearest import unknown_names
 from revstep.engine.program.steps import default_steps
 from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.inpainting import known_pixels
 from revstep.engine.runtime.request import (
     Request,
     checked_seed,
@@ -82,7 +81,11 @@ def batch_of(spec: DenoiserSpec, request: Request, start_name: str = "start") ->
         start = rows_of(start, spec.shape, n, start_name)
     if request.noise is not None:
         noise = rows_of(floats(request.noise, "noise"), spec.shape, n, "noise")
-    known = known_pixels(spec, n, request.mask, request.known, start)
+    known = None
+    if request.mask is not None:
+        from revstep.engine.runtime.inpainting import known_pixels
+
+        known = known_pixels(spec, n, request.mask, request.known, start)
     conditions, null_conditions = _conditions(spec, asked, nulls, n)
     return Batch(
         seeds=sample_seeds(request.seed, n),

@@ -21,9 +21,9 @@ from revstep.engine.backends.protocol import (
 from revstep.engine.devices.host import HostDevice
 from revstep.engine.devices.protocol import CaptureRefused, Device, Graph, Graphs
 from revstep.engine.program.table import StepProgram
-from revstep.engine.runtime.arena import MAX_PROGRAM_ROWS
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.buckets import (
+    MAX_PROGRAM_ROWS,
     bucket_for,
     compiled_buckets,
     fine_buckets,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import secrets
 import threading
@@ -17,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.errors import BackendError
+from revstep.engine.log import log
 from revstep.engine.runtime.batch import Batch
 from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.samples import Samples
-
-log = logging.getLogger("revstep")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

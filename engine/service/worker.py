@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
-import logging
 import threading
 import weakref
 from collections import deque
@@ -26,6 +25,7 @@ from revstep.engine.errors import (
     NonFiniteError,
     ServiceClosedError,
 )
+from revstep.engine.log import log
 from revstep.engine.runtime.lane import Admission, Lane
 from revstep.engine.runtime.watch import Clock, Timing
 from revstep.engine.service.job import Job, Progress, Work
@@ -34,8 +34,6 @@ from revstep.engine.service.stats import Tally
 
 if TYPE_CHECKING:
     from revstep.engine.devices.protocol import Mark
-
-log = logging.getLogger("revstep")
 
 TURN_S = 200e-6  # small steps run together up to this long: see steps_ahead
 TIMED = 64  # one turn in so many has the network's own time taken

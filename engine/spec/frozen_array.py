@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from typing import Any
 
@@ -73,6 +71,8 @@ class FrozenArray:
         if array.size <= LISTED:
             return list(array.tolist())
         data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        import base64
+
         text = base64.b64encode(data).decode("ascii")
         return {"dtype": array.dtype.name, "shape": list(array.shape), "base64": text}
 
@@ -92,6 +92,9 @@ class FrozenArray:
         if not whole or not isinstance(text, str):
             raise ValueError(f"{what} has no readable shape and bytes")
         dtype = np.dtype(kind).newbyteorder("<")
+        import base64
+        import binascii
+
         try:
             data = base64.b64decode(text, validate=True)
         except binascii.Error as error:

@@ -11,15 +11,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 OPT_IN = "REVSTEP_TELEMETRY"
 SENDER = "openvino_telemetry"
 
 
-@dataclass(frozen=True, slots=True)
 class Switch:
-    """One library's variable.
+    """One library's variable: a plain class, as ``import revstep`` makes it first of all.
 
     Attributes:
         module: The module that reads it.
@@ -29,11 +27,19 @@ class Switch:
         at_import: Whether it is read once, when the module is first imported.
     """
 
-    module: str
-    variable: str
-    off: tuple[str, ...]
-    others: tuple[str, ...] = ()
-    at_import: bool = True
+    def __init__(
+        self,
+        module: str,
+        variable: str,
+        off: tuple[str, ...],
+        others: tuple[str, ...] = (),
+        at_import: bool = True,
+    ) -> None:
+        self.module = module
+        self.variable = variable
+        self.off = off
+        self.others = others
+        self.at_import = at_import
 
 
 SWITCHES = (

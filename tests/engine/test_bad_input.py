@@ -20,6 +20,7 @@ import revstep  # noqa: E402
 from revstep.engine.backends.trt import choice as plans  # noqa: E402
 from revstep.engine.backends.trt import denoiser as trt_denoiser  # noqa: E402
 from revstep.engine.backends.trt.library import TrtLibrary  # noqa: E402
+from revstep.engine.bundle import kernels as kernel_files  # noqa: E402
 from revstep.engine.bundle.entry import CompiledEntry  # noqa: E402
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
 from revstep.engine.bundle.record import record  # noqa: E402
@@ -30,6 +31,7 @@ from revstep.engine.errors import (  # noqa: E402
     NonFiniteError,
 )
 from revstep.engine.open import bundle as loading  # noqa: E402
+from revstep.engine.runtime import runtime as runtime_file  # noqa: E402
 from suites.torch_host import torch_host_runtime  # noqa: E402
 
 L4 = plans.GpuModel("NVIDIA L4", (8, 9))
@@ -53,8 +55,8 @@ def here(monkeypatch, faults):
 
     monkeypatch.setattr(loading, "driver_gpus", lambda: 1)
     monkeypatch.setattr(loading, "cuda_device", lambda name: device)
-    monkeypatch.setattr(loading, "choose_kernels", lambda bundle, wanted: None)
-    monkeypatch.setattr(loading, "cuda_runtime", runtime)
+    monkeypatch.setattr(kernel_files, "choose_kernels", lambda bundle, wanted: None)
+    monkeypatch.setattr(runtime_file, "cuda_runtime", runtime)
     monkeypatch.setattr(plans.GpuModel, "current", lambda device="cuda": machine["gpu"])
     monkeypatch.setattr(plans, "installed_versions", lambda: machine["versions"])
     monkeypatch.setattr(trt_denoiser, "trt_library", lambda name: library)

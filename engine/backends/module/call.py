@@ -7,7 +7,6 @@ can't disagree on it.
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,12 +16,11 @@ from torch.nn import Parameter
 
 from revstep.engine.backends.module.output import check_output, picked
 from revstep.engine.errors import BackendError
+from revstep.engine.log import log
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 SELF_CONDITION = re.compile(r"self_?cond", re.IGNORECASE)
-
-log = logging.getLogger("revstep")
 
 
 class CallError(BackendError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,10 @@ from revstep.engine.backends.protocol import NetworkBuffers, index_hint
 from revstep.engine.backends.signature import check_signature
 from revstep.engine.checks import check_whole
 from revstep.engine.errors import BackendError
+from revstep.engine.log import log
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.forks import keep_for_ever, renew_in_children
-
-log = logging.getLogger("revstep")
 
 
 class _Bound:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from revstep.engine.backends.trt.denoiser import TrtDenoiser
-from revstep.engine.backends.trt.library import PACKAGES, trt_library
+from revstep.engine.backends.trt.library import trt_library
+from revstep.engine.backends.trt.packages import PACKAGES
 from revstep.engine.backends.trt.part import TrtPart
 from revstep.engine.backends.trt.plan import PlanFile, open_plan, rows_text
 from revstep.engine.bundle.entry import CompiledEntry, maker

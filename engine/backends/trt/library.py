@@ -17,11 +17,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from revstep.engine.backends.trt.packages import PACKAGES
 from revstep.engine.checks import check_one_of
 from revstep.engine.errors import BackendError
-
-PACKAGES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
-"""Module (and target of ``revstep compile``) -> the extra that brings it."""
 
 KEPT = 64  # log lines; the last ones explain a failure
 

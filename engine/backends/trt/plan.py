@@ -8,19 +8,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revstep.engine.backends.trt.library import Cause, TrtLibrary, calling, cause_of
 from revstep.engine.errors import BackendError, DeviceMemoryError
+from revstep.engine.log import log
 
 if TYPE_CHECKING:
     import torch
 
-
-log = logging.getLogger("revstep")
 
 Tensor = tuple[tuple[int, ...], str]
 """Shape with the rows as -1, and torch dtype's name."""

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -187,15 +186,21 @@ if not TYPE_CHECKING:
 
 def sampler_class(name: str) -> type[BaseSampler]:
     """The class of that name in ``SAMPLERS``."""
-    if (loaded := globals().get("SAMPLERS")) is not None:  # to which its user may have added
-        return cast("type[BaseSampler]", loaded[name])
+    if (loaded := _loaded()) is not None:
+        return loaded[name]
     cls: type[BaseSampler] = getattr(sys.modules[__name__], NAMES[name])
     return cls
 
 
-def sampler_names() -> Iterable[str]:
+def sampler_names() -> tuple[str, ...]:
     """The names in ``SAMPLERS``."""
-    return cast("Iterable[str]", globals().get("SAMPLERS", NAMES))
+    loaded = _loaded()
+    return tuple(NAMES if loaded is None else loaded)
+
+
+def _loaded() -> dict[str, type[BaseSampler]] | None:
+    """``SAMPLERS``, where anyone asked for it: they may have added to it."""
+    return globals().get("SAMPLERS")
 
 
 def is_named(sampler: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from pathlib import Path
@@ -82,6 +81,8 @@ class FunctionSampler(BaseSampler):
         return f"{self!r} ({Path(code.co_filename).name}, line {code.co_firstlineno})"
 
     def _no_number(self, error: Exception, run: Run) -> str:
+        import traceback
+
         where = traceback.extract_tb(error.__traceback__)[-1]
         call = len(run.rows) - 1
         at = f" after network call {call}" + _described(run.rows[call].at) if run.rows else ""

@@ -8,10 +8,10 @@ References:
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 
 from revstep.engine.checks import check_number, check_whole
+from revstep.engine.log import log
 from revstep.engine.program import diffusers_stepping
 from revstep.engine.program.points import Point, lambda_point
 from revstep.engine.program.samplers.base import BaseSampler, noise_level
@@ -19,8 +19,6 @@ from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.program.warn import warn_long_step
 from revstep.engine.spec.denoiser import DenoiserSpec
-
-log = logging.getLogger("revstep")
 
 MAX_CHURN = math.sqrt(2.0) - 1.0
 

@@ -15,15 +15,13 @@ References:
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 
 from revstep.engine.checks import check_bool, check_number, check_whole
+from revstep.engine.log import log
 from revstep.engine.program.samplers.base import BaseSampler, noise_level
 from revstep.engine.program.trace import Run
 from revstep.engine.program.vector import Vector
-
-log = logging.getLogger("revstep")
 
 CORRECTORS = ("expected",)
 TOO_NOISY = 2.0  # times a level's noise

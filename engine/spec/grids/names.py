@@ -1,4 +1,4 @@
-"""The names of grids, and the grid of a name or of an object."""
+"""The grid of a name."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from networks import NumpyDenoiser
 import revstep
 from revstep.engine.backends import registry
 from revstep.engine.backends.registry import BACKENDS, Backend, candidates
-from revstep.engine.backends.trt.library import PACKAGES
+from revstep.engine.backends.trt.packages import PACKAGES
 from revstep.engine.bundle.entry import CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.open import bundle as loading

@@ -26,6 +26,7 @@ from revstep.engine.bundle.kernels import KernelFiles, choose_kernels  # noqa: E
 from revstep.engine.bundle.reader import Bundle  # noqa: E402
 from revstep.engine.devices.gpu_kernels import GpuKernels  # noqa: E402
 from revstep.engine.open import bundle as loading  # noqa: E402
+from revstep.engine.runtime import runtime as runtime_file  # noqa: E402
 from revstep.engine.runtime.slots import Slots  # noqa: E402
 from revstep.errors import BackendError, BundleError  # noqa: E402
 from revstep.kernels import normal_fill  # noqa: E402
@@ -159,7 +160,7 @@ def made(monkeypatch):
 
     def runtime(denoiser, **options):
         runtimes.append(options)
-        return loading.host_runtime(denoiser)
+        return runtime_file.host_runtime(denoiser)
 
     def denoiser(graph, spec, where):
         return OrtDenoiser(graph, spec, threads=1)
@@ -167,7 +168,7 @@ def made(monkeypatch):
     monkeypatch.setattr(loading, "driver_gpus", lambda: 1)
     monkeypatch.setattr(loading, "cuda_device", lambda name: torch.device("cuda", 0))
     monkeypatch.setattr(loading, "candidates", lambda *asked: ["onnxruntime"])
-    monkeypatch.setattr(loading, "cuda_runtime", runtime)
+    monkeypatch.setattr(runtime_file, "cuda_runtime", runtime)
     monkeypatch.setattr("revstep.engine.backends.onnx_cuda.OrtCudaDenoiser", denoiser)
     return runtimes
 

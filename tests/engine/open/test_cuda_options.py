@@ -26,7 +26,7 @@ def asked(monkeypatch):
     def cpu_runner(options, name, **more):
         seen.append(options.cuda)
         cuda = dataclasses.replace(options.cuda, unroll=())
-        return runner(dataclasses.replace(options, cuda=cuda), name, **more)
+        return runner(options._replace(cuda=cuda), name, **more)
 
     monkeypatch.setattr(opening, "_cpu_runtime", cpu_runner)
     return seen
