@@ -136,7 +136,7 @@ class LinspaceGrid(IndexGrid):
         """linspace(first, last, N), or the first N of N + 1."""
         first = schedule.steps - 1.0 if self.first is None else self.first
         last, count = self.last or 0.0, steps + 1 if self.drop_last else steps
-        upwards = self.last is None  # diffusers' way; who names a last index, as MONAI, goes down
+        upwards = self.last is None or self.first is not None  # as diffusers; MONAI names the last
         if upwards and count > 1 and in_whole_indices(schedule, time):
             found = np.linspace(last, first, count)[::-1]  # halves are rounded otherwise
         else:
