@@ -129,7 +129,11 @@ class Engine:
         return self._runtime.spec
 
     def describe(self) -> dict[str, Any]:
-        """What runs: backend, versions, device, kernels, batch range; plain JSON values."""
+        """What runs: backend, versions, device, kernels, batch range; plain JSON values.
+
+        ``parts`` says it of a bundle's networks beside the denoiser, by ``decoder``,
+        ``picture_encoder`` and ``encoder.<name>``.
+        """
         return {
             **self._runtime.describe(),
             "reproducible": self._fixed_rows is not None,

@@ -15,6 +15,7 @@ from revstep.engine.backends.part import PartGraph
 from revstep.engine.backends.protocol import Denoiser, DeviceDenoiser
 from revstep.engine.backends.trt.packages import PACKAGES
 from revstep.engine.bundle.entry import CPU
+from revstep.engine.bundle.layout import LATENT, PICTURE
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.message import Argument
@@ -164,6 +165,18 @@ def _openvino(wanted: Wanted) -> Denoiser:
     )
 
 
+def _openvino_part(wanted: WantedPart) -> PartGraph:
+    from revstep.engine.backends.ov.part import OpenVinoPart
+
+    spec = wanted.bundle.spec
+    names = {LATENT, PICTURE, *(c.name for e in spec.encoders for c in e.inputs)}
+    graph, half = _part_graph(wanted), wanted.precision == "bf16"
+    return OpenVinoPart(
+        graph, wanted.who, frozenset(names),
+        precision="bf16" if half else "fp32", threads=wanted.threads,
+    )  # fmt: skip
+
+
 def _onnxruntime_cuda(wanted: Wanted, device: torch.device) -> OnGpu:
     from revstep.engine.backends.onnx_cuda import OrtCudaDenoiser
 
@@ -201,6 +214,7 @@ BACKENDS = {
     "openvino": Backend(
         "OpenVINO",
         on_cpu=_openvino,
+        part_on_cpu=_openvino_part,
         package="openvino",
         graphs={"bf16": "fp32"},
         check=_check_openvino,
@@ -235,8 +249,7 @@ def candidates(bundle: Bundle, kind: str, precision: str = "fp32") -> list[str]:
     """
     able = [name for name in PREFERRED if runs_on(name, kind)]
     if kind == "cpu":
-        there = [name for name in able if _installed(BACKENDS[name].package)] or able[:1]
-        return sorted(there, key=lambda name: precision not in BACKENDS[name].graphs)
+        return sorted(installed_on_cpu(), key=lambda name: precision not in BACKENDS[name].graphs)
     have = {entry.target for entry in bundle.compiled}
     return [
         name
@@ -245,6 +258,12 @@ def candidates(bundle: Bundle, kind: str, precision: str = "fp32") -> list[str]:
         or have.intersection(plans)
         or any(_installed(package) for package in plans)
     ]
+
+
+def installed_on_cpu() -> list[str]:
+    """What runs on a CPU and has its package here, the best first; where none has, the first."""
+    able = [name for name in PREFERRED if runs_on(name, "cpu")]
+    return [name for name in able if _installed(BACKENDS[name].package)] or able[:1]
 
 
 def _installed(package: str) -> bool:

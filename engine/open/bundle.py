@@ -144,22 +144,24 @@ def load(
     if used == CPU:
         chosen = runtime.describe()["precision"]
     beside: dict[str, Any] = {}
+    ran: dict[str, Any] = {}
     if part_keys(bundle.spec):
         from revstep.engine.open.parts import Parts
 
-        parts = Parts(bundle, used, chosen, threads, where, reproducible)
+        parts = Parts(bundle, used, chosen, threads, where, reproducible, asked=precision)
         beside = {
             "decoder": parts.decoder(),
             "encoders": parts.encoders(keep=keep_encodings),
             "picture_encoder": parts.picture_encoder(),
         }
+        ran = {"parts": parts.describe()} if parts.opened else {}
     from revstep.engine.engine import Engine
 
     return Engine(
         runtime,
         **beside,
         reproducible=reproducible,
-        details={"bundle": str(path), "precision": chosen, "checked": checked},
+        details={"bundle": str(path), "precision": chosen, "checked": checked, **ran},
         again=LoadCall(
             Path(path).absolute(),
             bundle.manifest["digest"],

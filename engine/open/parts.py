@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from revstep.engine.backends.part import OneRowPart, PartGraph
-from revstep.engine.backends.registry import BACKENDS, WantedPart
+from revstep.engine.backends.registry import BACKENDS, WantedPart, installed_on_cpu
+from revstep.engine.bundle.entry import CPU
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.log import log
+from revstep.engine.open.winners import open_part_winner, part_winner
 from revstep.engine.parts.decoder import LatentDecoder
 from revstep.engine.parts.encoders import Encoders, Network
 from revstep.engine.parts.network import encoder_network, picture_network
@@ -33,12 +35,14 @@ class Parts:
 
     Attributes:
         bundle: The bundle.
-        used: The backend of the denoiser.
+        used: The backend of the denoiser; ``cpu``: what was chosen for this processor.
         precision: Its precision.
         threads: On a CPU: threads inside an operator; None: as many as the process may use.
         where: The denoiser's GPU; None: a CPU.
         alone: Whether each row is computed in a call of its own, so that its bits don't depend on
             others.
+        asked: The precision that ``load`` was asked for.
+        opened: Those that were opened, by their keys.
     """
 
     bundle: Bundle
@@ -47,6 +51,12 @@ class Parts:
     threads: int | None
     where: torch.device | None
     alone: bool = False
+    asked: str | None = None
+    opened: dict[str, PartGraph] = dataclasses.field(default_factory=dict)
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """What runs each that was opened."""
+        return {key: part.describe() for key, part in self.opened.items()}
 
     def decoder(self) -> LatentDecoder | None:
         """The latent decoder, if there is one; raises as ``encoders``."""
@@ -97,7 +107,8 @@ class Parts:
                 log.warning("the %s runs in %s: %s", what, title, failure)
             try:
                 opened = opener()
-                return OneRowPart(opened) if self.alone else opened
+                self.opened[key] = OneRowPart(opened) if self.alone else opened
+                return self.opened[key]
             except BackendError as error:
                 failure = error
         assert failure is not None
@@ -114,7 +125,13 @@ class Parts:
                     f"{backend.title} on the GPU",
                     functools.partial(backend.part_on_gpu, wanted, self.where),
                 )
-        for name in dict.fromkeys((self.used, ANY)):
+        chosen = part_winner(self.bundle, wanted.key, self.asked) if self.used == CPU else None
+        if chosen is not None:
+            title = f"{chosen.runtime}, as it was chosen"
+            yield title, functools.partial(open_part_winner, chosen, wanted)
+        if not wanted.key.startswith("encoder."):  # one graph, whatever the denoiser's precision
+            wanted = dataclasses.replace(wanted, precision="fp32")
+        for name in dict.fromkeys((self.used, *installed_on_cpu())):
             backend = BACKENDS.get(name)
             if backend is not None and backend.part_on_cpu is not None:
                 yield (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from revstep.engine.backends.chosen import Chosen, ChosenDenoiser
+from revstep.engine.backends.part import PartGraph
 from revstep.engine.backends.protocol import Denoiser
-from revstep.engine.backends.registry import BACKENDS, Wanted
+from revstep.engine.backends.registry import BACKENDS, Backend, Wanted, WantedPart
 from revstep.engine.bundle.entry import CPU, CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
@@ -65,9 +68,9 @@ def open_winners(
 
 def command(bundle: Bundle, entries: Sequence[CompiledEntry]) -> str:
     """The command that makes these choices on this machine."""
-    rows = ",".join(str(n) for n in sorted({e.batch[1] for e in entries}))
+    rows = ",".join(str(n) for n in sorted({e.batch[1] for e in entries if e.part is None}))
     half = " --precision auto" if any(e.precision != "fp32" for e in entries) else ""
-    return f"revstep compile {bundle.path} --target {CPU} --batch {rows}{half}"
+    return f"revstep compile {bundle.path} --target {CPU}{rows and f' --batch {rows}'}{half}"
 
 
 def _opened(
@@ -81,6 +84,59 @@ def _opened(
     Raises:
         BackendError: The choice was made elsewhere, or can't run here.
     """
+    backend, threads = _backend(entry, threads)
+    if backend.on_cpu is None:
+        raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
+    form = (entry.runtime, entry.precision, entry.file, threads)
+    if form not in opened:
+        graph = None if entry.file is None else bundle.path / entry.file
+        opened[form] = backend.on_cpu(Wanted(bundle, entry.precision, threads=threads, graph=graph))
+    _check_version(entry, backend, opened[form].describe())
+    return opened[form]
+
+
+def part_winner(bundle: Bundle, key: str, precision: str | None) -> CompiledEntry | None:
+    """What was chosen for a network beside the denoiser; None: nothing.
+
+    That is the fastest; of a precision that is asked for fp32 will do too.
+    """
+    kept = [
+        e for e in bundle.compiled_parts
+        if e.target == CPU and e.part == key and precision in (None, e.precision, "bf16")
+    ]  # fmt: skip
+    return min(kept, key=_rank, default=None)
+
+
+def open_part_winner(entry: CompiledEntry, wanted: WantedPart) -> PartGraph:
+    """The network of such a choice.
+
+    Raises:
+        BackendError: The choice was made elsewhere, or can't run here; it names the command.
+    """
+    bundle = wanted.bundle
+    try:
+        backend, threads = _backend(entry, wanted.threads)
+        if backend.part_on_cpu is None:
+            raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
+        part = backend.part_on_cpu(
+            dataclasses.replace(wanted, precision=entry.precision, threads=threads)
+        )
+        _check_version(entry, backend, part.describe())
+    except BackendError as error:
+        denoisers = [e for e in bundle.compiled if e.target == CPU]
+        raise BackendError(
+            f"what was chosen for it on a CPU is passed over: {error}. Choose here with: "
+            f"{command(bundle, [*denoisers, entry])}"
+        ) from error
+    return part
+
+
+def _backend(entry: CompiledEntry, threads: int | None) -> tuple[Backend, int]:
+    """What runs a choice, and with how many threads.
+
+    Raises:
+        BackendError: The choice was made elsewhere.
+    """
     choice = entry.choice
     assert choice is not None
     if choice.processor != processor():
@@ -90,19 +146,17 @@ def _opened(
             f"it takes {choice.threads} threads, and this process may use {usable_threads()}"
         )
     backend = BACKENDS.get(entry.runtime)
-    if backend is None or backend.on_cpu is None:
+    if backend is None:
         raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
-    threads = threads or choice.threads
-    form = (entry.runtime, entry.precision, entry.file, threads)
-    if form not in opened:
-        graph = None if entry.file is None else bundle.path / entry.file
-        opened[form] = backend.on_cpu(Wanted(bundle, entry.precision, threads=threads, graph=graph))
-    version = opened[form].describe()["version"]
-    if version != entry.version:
+    return backend, threads or choice.threads
+
+
+def _check_version(entry: CompiledEntry, backend: Backend, described: dict[str, Any]) -> None:
+    if described["version"] != entry.version:
         raise BackendError(
-            f"it was measured with {backend.title} {entry.version}, and this is {version}"
+            f"it was measured with {backend.title} {entry.version}, and this is "
+            f"{described['version']}"
         )
-    return opened[form]
 
 
 def _details(entry: CompiledEntry) -> dict[str, object]:

@@ -75,7 +75,8 @@ def compile_bundle(
     The target ``cpu`` tries ONNX Runtime and OpenVINO where they are installed, with and without
     rewrites of the graph, with 1 to all threads, each in a process of its own; it keeps the fastest
     of those that pass the parity check for each number of rows, and ``load`` runs them. Of those as
-    fast the simplest counts: fewer rewrites, ONNX Runtime, fp32, fewer threads.
+    fast the simplest counts: fewer rewrites, ONNX Runtime, fp32, fewer threads. Encoders, picture
+    encoder and decoder are measured too, a row each, as they were exported and with all threads.
 
     Args:
         path: The bundle's directory.
@@ -90,14 +91,16 @@ def compile_bundle(
         batch: TensorRT: the rows of a static plan (default: 1, or the spec's fewest), or a
             ``Profile(min, opt, max)`` for a dynamic one. ``cpu``: one or several numbers of rows to
             measure (default: 1 and 16, within the spec's).
-        seconds: ``cpu``: seconds of timing (default: 30); opening and checking comes on top.
+        seconds: ``cpu``: seconds of timing (default: 30), a quarter of it for the networks beside
+            the denoiser, if there are any; opening and checking comes on top.
         options: TensorRT: GPUs, memory limit, optimisation level.
         progress: Called with (description, done, total).
         cancelled: TensorRT, ``cpu``: polled meanwhile; True stops it.
 
     Returns:
         The entry that the manifest now lists, in place of an older one of its target, precision,
-        device and batch. ``cpu``: the entries of the winners, by rows, in place of earlier ones.
+        device and batch. ``cpu``: the entries of the winners, by rows, in place of earlier ones, and
+        then those of the networks beside the denoiser (``CompiledEntry.part``).
 
     Raises:
         ValueError: An unknown target, precision or bound; rows outside the spec's; an option that

@@ -29,7 +29,7 @@ TEXT = ("prompts", "negative_prompt")
 GRAPHS = (".onnx", ".data", ".plan")
 RUNTIME = (
     *("backend", "version", "device", "gpu", "provider"),
-    *("precision", "threads", "kernels", "chosen"),
+    *("precision", "threads", "kernels", "chosen", "parts"),
 )
 """What of ``Engine.describe`` the bits may depend on."""
 

@@ -15,6 +15,7 @@ from revstep.engine.backends.ov import library
 from revstep.engine.backends.ov.blobs import Blobs
 from revstep.engine.backends.ov.scalar_path import HEAD, split_scalar_path
 from revstep.engine.backends.signature import Port
+from revstep.engine.bundle.layout import CHUNK
 from revstep.engine.errors import BackendError
 
 
@@ -39,26 +40,32 @@ class GraphModels:
     Args:
         graph: The .onnx file.
         precision: ``fp32`` or ``bf16``.
-        scalars: The inputs of one float a row, whose path stays in float32.
+        keep: Whether compiled forms are kept in the user's cache, and found there.
 
     Raises:
         BackendError: OpenVINO can't read the graph.
     """
 
-    def __init__(self, graph: Path, precision: str, scalars: frozenset[str]) -> None:
+    def __init__(self, graph: Path, precision: str, *, keep: bool = True) -> None:
         self.graph = graph
         self.precision = precision
-        self._scalars = scalars
         self.after_fork()
         try:
-            data = graph.read_bytes()
+            digest = hashlib.sha256(data := graph.read_bytes())
+            weights = graph.with_name(f"{graph.name}.data")
+            if weights.exists():  # which OpenVINO finds beside the file alone
+                with weights.open("rb") as file:
+                    while keep and (chunk := file.read(CHUNK)):
+                        digest.update(chunk)
             with library.CALLS.call():
-                self._model = library.core().read_model(data)
+                source = str(graph) if weights.exists() else data
+                self._model = library.core().read_model(source)
         except (OSError, RuntimeError) as error:
             raise BackendError(
                 f"OpenVINO {library.version()} can't load {graph}: {error}"
             ) from error
-        self._digest = hashlib.sha256(data).hexdigest()
+        self._digest = digest.hexdigest()
+        self._keep = keep
 
     def after_fork(self) -> None:
         """A lock that nobody holds."""
@@ -83,19 +90,21 @@ class GraphModels:
         """
         blobs = Blobs((self._digest, self.precision, str(threads), repr(sorted(shapes.items()))))
         options = library.properties(self.precision, threads)
-        found = self._from_cache(blobs, options)
+        found = self._from_cache(blobs, options) if self._keep else None
         if found is not None:
             return found
         try:
             model = self._reshaped(shapes)
             head = None
             if self.precision != "fp32":
-                head, model = split_scalar_path(model, self._scalars)
+                scalars = {name_in(p, shapes) for p in model.inputs if _is_scalar(p)}
+                head, model = split_scalar_path(model, frozenset(scalars))
             body = self._compiled(model, self.precision, options)
-            blobs.write("body", body)
             if head is not None:
                 head = self._compiled(head, "fp32", library.properties("fp32", threads))
-                blobs.write("head", head)
+            for name, one in (("body", body), ("head", head)) if self._keep else ():
+                if one is not None:
+                    blobs.write(name, one)
         except RuntimeError as error:  # of OpenVINO; its errors have no class of their own
             raise BackendError(
                 f"OpenVINO {library.version()} can't compile {self.graph}: {error}"
@@ -130,6 +139,11 @@ def _taken(compiled: Any, precision: str) -> bool:
     except BackendError:
         return False
     return True
+
+
+def _is_scalar(port: Any) -> bool:
+    """Whether it is one float a row, whose path stays in float32."""
+    return len(port.get_shape()) == 1 and port.get_element_type().get_type_name() == "f32"
 
 
 def name_in(port: Any, names: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from revstep.engine.backends.ov import library
-from revstep.engine.backends.ov.compiled import GraphModels, name_in
+from revstep.engine.backends.ov.compiled import GraphModels
+from revstep.engine.backends.ov.requests import Bound
 from revstep.engine.backends.protocol import NetworkBuffers, index_hint
 from revstep.engine.backends.signature import check_signature
 from revstep.engine.checks import check_whole
@@ -21,19 +22,6 @@ from revstep.engine.log import log
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.forks import keep_for_ever, renew_in_children
-
-
-class _Bound:
-    """Requests on one lane's buffers, and the models that they are of.
-
-    Attributes:
-        infers: The calls, one after the other.
-        owned: All that must live as long.
-    """
-
-    def __init__(self, infers: tuple[Callable[[], Any], ...], owned: list[Any]) -> None:
-        self.infers = infers
-        self.owned = owned
 
 
 class OpenVinoDenoiser:
@@ -73,12 +61,11 @@ class OpenVinoDenoiser:
         self.precision = precision
         self.threads = threads or usable_threads()
         one = NetworkBuffers.allocate(spec, 1).inputs(spec)
-        scalars = {n for n, value in one.items() if value.ndim == 1 and value.dtype == np.float32}
-        self._models = GraphModels(graph, precision, frozenset(scalars))
+        self._models = GraphModels(graph, precision)
         self._names = frozenset(one)
         check_signature(graph, *self._models.ports(self._names), spec)
         self._forks = 0
-        self._bound: weakref.WeakSet[_Bound] = weakref.WeakSet()
+        self._bound: weakref.WeakSet[Bound] = weakref.WeakSet()
         renew_in_children(self)
 
     def after_fork(self) -> None:
@@ -130,16 +117,17 @@ class OpenVinoDenoiser:
             "threads": self.threads,
         }
 
-    def _bind(self, buffers: NetworkBuffers) -> _Bound:
+    def _bind(self, buffers: NetworkBuffers) -> Bound:
         with library.CALLS.call():
             return self._bind_now(buffers)
 
-    def _bind_now(self, buffers: NetworkBuffers) -> _Bound:
+    def _bind_now(self, buffers: NetworkBuffers) -> Bound:
         begun = perf_counter()
         inputs = buffers.inputs(self.spec)
         compiled = self._models.compile({n: a.shape for n, a in inputs.items()}, self.threads)
         try:
-            bound = self._requests(compiled.head, compiled.body, dict(inputs), buffers.out)
+            self._check_output(compiled.body, buffers.out)
+            bound = Bound(compiled, inputs, [buffers.out])
             for infer in bound.infers:
                 infer()
         except RuntimeError as error:
@@ -152,36 +140,12 @@ class OpenVinoDenoiser:
         )  # fmt: skip
         return bound
 
-    def _requests(self, head: Any, body: Any, arrays: dict[str, Any], out: Any) -> _Bound:
-        """Requests for the head, where there is one, and the body, on these arrays."""
+    def _check_output(self, body: Any, out: NDArray[np.float32]) -> None:
         if tuple(body.outputs[0].get_shape()) != out.shape:
             raise BackendError(
                 f"{self._models.graph.name}: the output is {tuple(body.outputs[0].get_shape())}; "
                 f"the spec says {out.shape}: export the bundle again"
             )
-        tensor = library.openvino().Tensor
-        requests, owned = [], [head, body, arrays, out]
-        if head is not None:
-            wires = [port for port in body.inputs if name_in(port, arrays) not in arrays]
-            wires.sort(key=lambda port: int(name_in(port, ()).rpartition(".")[2]))
-            given = [
-                np.zeros(tuple(port.get_shape()), port.get_element_type().to_dtype())
-                for port in wires
-            ]
-            arrays.update((name_in(p, ()), a) for p, a in zip(wires, given, strict=True))
-            requests.append((head, given))
-        requests.append((body, [out]))
-        infers = []
-        for model, outputs in requests:
-            request = model.create_infer_request()
-            for port in model.inputs:
-                request.set_tensor(port, tensor(arrays[name_in(port, arrays)], shared_memory=True))
-            for index, array in enumerate(outputs):
-                request.set_output_tensor(index, tensor(array, shared_memory=True))
-            # else it returns copies of the outputs
-            infers.append(functools.partial(request.infer, share_outputs=True))
-        owned.extend(infers)
-        return _Bound(tuple(infers), owned)
 
     def _failed(self, error: RuntimeError) -> BackendError:
         return BackendError(f"OpenVINO {library.version()} failed: {error}{index_hint(self.spec)}")

@@ -56,7 +56,7 @@ def entries_of(
                 for t in trials
                 if all_of_them or t.candidate.precision == winner.candidate.precision
             )
-            entries.append(_entry(bundle, winner, rows, name, listed))
+            entries.append(choice_entry(bundle, winner, rows, name, listed))
     if not entries:
         lines = [f"{t.candidate}: {t.status}: {t.reason}" for t in trials if t.status in BAD]
         text = f"nothing runs {bundle.path} here as its reference says; the bundle is unchanged:"
@@ -65,11 +65,14 @@ def entries_of(
 
 
 def default_entry(
-    bundle: Bundle, search: Search, plan: Plan, parts: dict[str, Any]
+    bundle: Bundle, search: Search, plan: Plan, parts: dict[str, Any] | None
 ) -> list[CompiledEntry]:
-    """The entry of the target ``onnxruntime``, which the search has checked on its way; or none."""
+    """The entry of the target ``onnxruntime``, which the search has checked on its way; or none.
+
+    ``parts`` are the figures of what is beside the denoiser; None: ONNX Runtime doesn't run that.
+    """
     trial = search.trials.get(Candidate(threads=plan.threads[0]))
-    if trial is None or not trial.proven:
+    if trial is None or not trial.proven or parts is None:
         return []
     figures = {**trial.parity, **parts}
     return [checked_entry(bundle, "fp32", str(trial.version), figures)]
@@ -85,17 +88,22 @@ def _winners(search: Search, rows: int, precisions: Sequence[str]) -> Iterator[T
         yield best
 
 
-def _entry(
+def choice_entry(
     bundle: Bundle,
     winner: Trial,
     rows: int,
     file: str | None,
     candidates: tuple[dict[str, Any], ...],
+    *,
+    part: str | None = None,
+    most: int | None = None,
 ) -> CompiledEntry:
+    """The entry of what won for so many rows; of a ``part`` a call takes 1 to ``most``."""
     one, machine = winner.candidate, processor()
+    graph = bundle.graph("fp32") if part is None else bundle.part_graph(part, "fp32")
     key = content_key(
-        bundle, bundle.graph("fp32"), CPU, one.runtime, winner.version, machine, one.precision,
-        rows, one.threads, *one.rewrites,
+        bundle, graph, CPU, one.runtime, winner.version, machine, one.precision,
+        rows, one.threads, *one.rewrites, *filter(None, [part]),
     )  # fmt: skip
     choice = CpuChoice(
         processor=machine, threads=one.threads, rewrites=one.rewrites,
@@ -103,6 +111,6 @@ def _entry(
     )  # fmt: skip
     return CompiledEntry(
         key=key, target=CPU, precision=one.precision, runtime=one.runtime,
-        version=str(winner.version), device=CPU, batch=(rows, rows), file=file,
-        parity=winner.parity, choice=choice,
+        version=str(winner.version), device=CPU, batch=(rows, most or rows), file=file,
+        parity=winner.parity, choice=choice, part=part,
     )  # fmt: skip

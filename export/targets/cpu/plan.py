@@ -37,6 +37,15 @@ def make_plan(arguments: CompileArguments, spec: DenoiserSpec, graphs: Graphs) -
     )
 
 
+def part_plan(arguments: CompileArguments, seconds: float) -> Plan:
+    """The plan of a network beside the denoiser: one row, as it was exported, all threads."""
+    threads = arguments.threads or usable_threads()
+    return Plan(
+        families=tuple(_families(installed(), ("fp32", *precisions_of(arguments.precision)), {})),
+        threads=(threads,), rows=(1,), seconds=seconds, alive=FEWEST,
+    )  # fmt: skip
+
+
 def check_plan(arguments: CompileArguments, spec: DenoiserSpec) -> None:
     """Refuses what this machine or bundle can't do, before any work.
 
@@ -123,7 +132,7 @@ def _families(
     """The default first, whatever the precision: the others are compared with it."""
     first = (installed[0], "fp32", ())
     yield first
-    for precision in precisions:
+    for precision in dict.fromkeys(precisions):
         able = [r for r in installed if precision == "fp32" or r == HALF]
         plain = [(runtime, precision, ()) for runtime in able]
         changed = [
@@ -147,8 +156,11 @@ def _alive(weights: int) -> int:
     return max(FEWEST, min(MOST, memory // 4 // (FOOTPRINT + 3 * weights)))
 
 
-def passed_over(arguments: CompileArguments, plan: Plan, graphs: Graphs) -> list[Trial]:
-    """What would have been tried if this machine, or this graph, had been another."""
+def passed_over(arguments: CompileArguments, plan: Plan, reason: str = "") -> list[Trial]:
+    """What would have been tried if this machine, or this graph, had been another.
+
+    ``reason`` is why the graph is not rewritten; empty: it is, or needs no word.
+    """
     threads = plan.threads[0]
     found = [
         Trial(
@@ -159,9 +171,9 @@ def passed_over(arguments: CompileArguments, plan: Plan, graphs: Graphs) -> list
         for name, extra in RUNTIMES.items()
         if name not in installed()
     ]
-    if graphs.reason:
+    if reason:
         rewritten = Candidate(rewrites=("any",), threads=threads)
-        found.append(Trial(rewritten, NOT_TRIED, graphs.reason))
+        found.append(Trial(rewritten, NOT_TRIED, reason))
     if arguments.precision == "auto" and not has_bf16():
         half = Candidate(runtime=HALF, precision="bf16", threads=threads)
         found.append(Trial(half, NOT_TRIED, "this processor multiplies no bf16"))

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from revstep.engine.bundle.entry import CPU, CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.bundle.record import record_all
-from revstep.engine.errors import CompileError, ParityError
 from revstep.engine.spec.precisions import PRECISIONS
 from revstep.export.parity.bounds import Bounds
-from revstep.export.targets.cpu.candidate import DEFAULT, WRONG, Refused
+from revstep.export.targets.cpu.beside import Beside
 from revstep.export.targets.cpu.entries import default_entry, entries_of
 from revstep.export.targets.cpu.graphs import Graphs
 from revstep.export.targets.cpu.plan import (
     check_plan,
-    installed,
     make_plan,
     passed_over,
     precisions_of,
 )
 from revstep.export.targets.cpu.protocol import Report
 from revstep.export.targets.cpu.search import Search
-from revstep.export.targets.cpu.track import ProcessTrack, figures_of_parts
-from revstep.export.targets.parts import has_parts
+from revstep.export.targets.cpu.track import ProcessTrack
 from revstep.export.targets.target import CompileArguments, Target
 
 PARTS = 1000  # of the progress
+FOR_PARTS = 0.25  # of the seconds: for the networks beside the denoiser, if there are any
 WRITING = "writing the manifest"
 NO_INT8 = (
     "int8 is not offered: after post-training quantisation the bundled network's images had a "
@@ -44,47 +42,36 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
     graph = bundle.graph("fp32")
     check_plan(arguments, bundle.spec)
     precisions = precisions_of(arguments.precision)
+    cancelled = arguments.cancelled or _never
     with tempfile.TemporaryDirectory(prefix="revstep-") as folder:
         graphs, cache = Graphs(graph, Path(folder)), Path(folder) / "cache"
-        parts = _parts(bundle, arguments, cache)
         plan = make_plan(arguments, bundle.spec, graphs)
-        cancelled = arguments.cancelled or _never
+        beside = Beside(bundle, arguments, Path(folder), plan.seconds * FOR_PARTS)
+        share = FOR_PARTS if beside.keys else 0.0
+        beside.search(_part_of(report, 0.0, share))
+        plan = dataclasses.replace(plan, seconds=plan.seconds * (1.0 - share))
         track = ProcessTrack(bundle.path, graphs, _bounds(arguments.bounds), cancelled, cache)
-        search = Search(plan, track, report)
+        search = Search(plan, track, _part_of(report, share, 1.0))
         try:
             search.run()
+            beside.check_whole_way(track, search, plan, precisions)
         finally:
             track.close_all()
-        others = passed_over(arguments, plan, graphs)
+        others = passed_over(arguments, plan, graphs.reason)
         entries, files = entries_of(bundle, search, plan, graphs, precisions, others)
+        parts = beside.entries()
     report(WRITING, 1.0)
-    default = default_entry(bundle, search, plan, parts)
+    default = default_entry(bundle, search, plan, beside.default_figures())
     record_all(
-        bundle, [*default, *entries], files,
+        bundle, [*default, *entries, *parts], files,
         instead_of=lambda old: (
-            old.target == CPU and old.part is None and old.batch[1] in plan.rows
-            and ("fp32" in precisions or old.precision in precisions)
+            old.target == CPU and (old.part is not None or (old.batch[1] in plan.rows
+            and ("fp32" in precisions or old.precision in precisions)))
         ),
     )  # fmt: skip
     if arguments.progress is not None:
         arguments.progress(WRITING, PARTS, PARTS)
-    return tuple(entries)
-
-
-def _parts(bundle: Bundle, arguments: CompileArguments, cache: Path) -> dict[str, Any]:
-    """The figures of the networks beside the denoiser; none where nothing here runs them.
-
-    Raises:
-        CompileError: It fails, or differs from PyTorch's.
-    """
-    if not has_parts(bundle) or DEFAULT not in installed():
-        return {}
-    try:
-        return figures_of_parts(bundle.path, arguments.cancelled or _never, cache)
-    except Refused as refused:
-        kind = ParityError if refused.status == WRONG else CompileError
-        text = f"a network beside the denoiser: {refused.reason}; the bundle is unchanged"
-        raise kind(text) from refused
+    return (*entries, *parts)
 
 
 def _bounds(bounds: Bounds | Mapping[str, float] | None) -> dict[str, float] | None:
@@ -102,6 +89,11 @@ def _reporting(arguments: CompileArguments) -> Report:
             told(text, int(share * (PARTS - 1)), PARTS)
 
     return report
+
+
+def _part_of(report: Report, begin: float, end: float) -> Report:
+    """A report whose shares lie from ``begin`` to ``end`` of another's."""
+    return lambda text, share: report(text, begin + share * (end - begin))
 
 
 def _never() -> bool:

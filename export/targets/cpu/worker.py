@@ -24,9 +24,10 @@ from revstep.engine.backends.protocol import Denoiser, NetworkBuffers
 from revstep.engine.backends.registry import BACKENDS, Wanted
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import ParityError
-from revstep.export.parity.bounds import Bounds, finding, resolve_bounds
+from revstep.export.parity.bounds import Bounds, finding, resolve_bounds, wider
 from revstep.export.parity.check import check_forward, check_run
-from revstep.export.targets.parts import encoder_runs, part_figures
+from revstep.export.parity.parts import encoded_parity
+from revstep.export.targets.cpu.part import PartCandidate, encoder_given
 
 REPLY = "revstep: "  # begins a line that is an answer
 ANY_ERROR = 1e30  # a forward bound that refuses infinity alone
@@ -36,7 +37,7 @@ HIGH = 0.9  # of the calls of a block are faster than its ``high``
 
 
 class Worker:
-    """One bundle, and one network of it once it is open.
+    """One bundle, and one network of it once it is open: the denoiser, or one beside it.
 
     Args:
         bundle: The bundle's directory, whose hashes the parent has checked.
@@ -45,9 +46,10 @@ class Worker:
     def __init__(self, bundle: str) -> None:
         self._bundle = Bundle.open(bundle, verify=False, compiled=False)
         self._parity = self._bundle.parity()
-        self._calls: dict[int, Callable[[], None]] = {}
+        self._calls: dict[int, Callable[[], object]] = {}
         self._denoiser: Denoiser | None = None
         self._limit: Bounds | None = None
+        self._bound: Callable[[int], Callable[[], object]] = self._bound_denoiser
 
     def open(
         self,
@@ -76,6 +78,18 @@ class Worker:
             figures = {name: {"error": found["error"]} for name, found in figures.items()}
         return {"version": str(denoiser.describe()["version"]), "parity": figures}
 
+    def open_part(
+        self, runtime: str, precision: str, threads: int, key: str, given: str
+    ) -> dict[str, Any]:
+        """Opens a network beside the denoiser and checks it: version, rows of a call, figures.
+
+        What it gives for the reference's inputs goes into the file ``given``.
+        """
+        part = PartCandidate(self._bundle, self._parity, key, runtime, precision, threads)
+        figures = part.check(Path(given))
+        self._bound = part.bound
+        return {"version": part.version, "rows": part.rows, "parity": figures}
+
     def prove(self) -> dict[str, Any]:
         """Checks a whole run: its figures."""
         assert self._denoiser is not None
@@ -84,7 +98,9 @@ class Worker:
 
     def time(self, rows: int, seconds: float) -> dict[str, Any]:
         """Times calls of so many rows, about that long; the first of several is a warm-up."""
-        call = self._calls.get(rows) or self._bound(rows)
+        call = self._calls.get(rows)
+        if call is None:
+            call = self._calls[rows] = self._bound(rows)
         times: list[float] = []
         begun = perf_counter()
         while _more(len(times), perf_counter() - begun, seconds):
@@ -98,12 +114,16 @@ class Worker:
             "calls": len(times), "seconds": whole,
         }  # fmt: skip
 
-    def parts(self) -> dict[str, Any]:
-        """Checks the networks beside the denoiser: their figures."""
-        runs = encoder_runs(self._bundle, "fp32")
-        return dict(part_figures(self._bundle, self._parity, "fp32", runs))
+    def prove_encoded(self, encoded: dict[str, str], half: bool) -> dict[str, Any]:
+        """Checks a whole run with the conditions in ``encoded``: encoder -> file; its figures."""
+        assert self._denoiser is not None
+        assert self._limit is not None
+        runs = {name: encoder_given(Path(file)) for name, file in encoded.items()}
+        parity = encoded_parity(self._parity, self._bundle.spec, runs)
+        limit = wider(self._limit, resolve_bounds("bf16", None)) if half else self._limit
+        return check_run(self._denoiser, parity, limit)
 
-    def _bound(self, rows: int) -> Callable[[], None]:
+    def _bound_denoiser(self, rows: int) -> Callable[[], None]:
         """The network on buffers with the reference's inputs, over and over; called once."""
         assert self._denoiser is not None
         spec, parity = self._bundle.spec, self._parity
@@ -114,7 +134,7 @@ class Worker:
             buffers.second[:] = parity["second"][taken]
         for name, values in buffers.conditions.items():
             values[:] = parity[f"cond.{name}"][taken]
-        call = self._calls[rows] = self._denoiser.bind(buffers)
+        call = self._denoiser.bind(buffers)
         call()  # what a runtime compiles or plans at first
         return call
 

@@ -26,7 +26,7 @@ def print_choice(entry: CompiledEntry) -> None:
 
 
 def choice_line(entry: CompiledEntry) -> str:
-    """What runs a number of rows, and how fast it is beside the default."""
+    """What runs a number of rows, or a part, and how fast it is beside the default."""
     choice = entry.choice
     assert choice is not None
     rewrites = f"rewritten ({', '.join(choice.rewrites)})" if choice.rewrites else "as exported"
@@ -34,7 +34,8 @@ def choice_line(entry: CompiledEntry) -> str:
     speed = _times_as_fast(own, choice.candidates)
     what = f"{entry.runtime} {entry.version}, {entry.precision}, {_threads(choice.threads)}"
     time = f"{_ms(choice.seconds * 1e3)} ms a call{f', {speed:.2f} x the default' if speed else ''}"
-    return f"batch {entry.batch[1]}: {what}, graph {rewrites}: {time}"
+    which = f"batch {entry.batch[1]}" if entry.part is None else entry.part
+    return f"{which}: {what}, graph {rewrites}: {time}"
 
 
 def choice_table(candidates: Sequence[dict[str, Any]]) -> Table:

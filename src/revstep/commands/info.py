@@ -39,7 +39,8 @@ def info(
     for name, value in _rows(opened):
         table.add_row(name, value)
     out().print(table)
-    for entry in sorted(opened.compiled, key=lambda e: (e.batch, e.precision != "fp32")):
+    denoisers = sorted(opened.compiled, key=lambda e: (e.batch, e.precision != "fp32"))
+    for entry in (*denoisers, *opened.compiled_parts):
         if entry.choice is not None:
             print_choice(entry)
 
@@ -93,7 +94,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     for precision, nodes in provenance.get("precision", {}).items():
         rows.append((precision, _nodes(nodes)))
     for entry in (*bundle.compiled, *bundle.compiled_parts):
-        if entry.choice is not None and entry.part is None:  # has a table
+        if entry.choice is not None:  # has a table
             continue
         rows.append(("compiled", entry_line(entry)))
         rows += [("", line) for line in parity_lines(entry.parity)]
