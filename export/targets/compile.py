@@ -99,7 +99,7 @@ def compile_bundle(
 
     Returns:
         The entry that the manifest now lists, in place of an older one of its target, precision,
-        device and batch. ``cpu``: the entries of the winners, by rows, in place of earlier ones, and
+        device and batch. ``cpu``: the entries of the winners, by rows, in place of earlier ones,
         then those of the networks beside the denoiser (``CompiledEntry.part``).
 
     Raises:

@@ -72,9 +72,8 @@ def test_threads_get_their_own_values(reading_bundle):
     wrong = []
 
     def many(k):
-        for _ in range(20):
-            if not np.array_equal(opened.run({"tokens": tokens[k]})[0], want[k]):
-                wrong.append(k)
+        found = [opened.run({"tokens": tokens[k]})[0] for _ in range(20)]
+        wrong.extend(k for one in found if not np.array_equal(one, want[k]))
 
     threads = [threading.Thread(target=many, args=(k,)) for k in range(8)]
     for t in threads:

@@ -116,7 +116,7 @@ def test_one_that_is_wrong_is_not_taken(reading_bundle, copy_of, fast):
 def test_encoders_that_spoil_the_run_stay_in_onnx_runtime(
     reading_bundle, copy_of, fast, monkeypatch
 ):
-    fast(1.0 + 5e-5)  # within the bound of one call
+    fast(1.0 + 1e-6)
     path, real = copy_of(reading_bundle), Beside._prove
 
     def strict(self, track, trial, encoders, chosen):
