@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from revstep.engine.backends.registry import BACKENDS, WantedPart
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.parts.decoder import LatentDecoder
-from revstep.engine.parts.network import PartNetwork
 from revstep.engine.parts.tiles import call_shapes
+from revstep.export.graph.check import part_network
 from revstep.export.module.part import encoder_part, picture_part
 from revstep.export.parity.bounds import recorded, resolve_bounds, wider
 from revstep.export.parity.check import check_decoder_parity
@@ -62,8 +62,7 @@ class PartCandidate:
             return {"forward": check_decoder_parity(decode, self._parity, self._limit)}
         encoder = next((e for e in spec.encoders if f"encoder.{e.name}" == self._key), None)
         part = picture_part(spec) if encoder is None else encoder_part(encoder, spec)
-        inputs = [(c.name, c.interface, c.shape) for c in part.inputs]
-        network = PartNetwork(self._opened, graph, inputs, part.outputs)
+        network = part_network(self._opened, graph, part)
 
         def run(values: Arrays) -> Sequence[NDArray[Any]]:
             found = network(values)
