@@ -1,0 +1,97 @@
+"""The tables of docs/cpu.md about start-up: `python -m suites.startup.table`.
+
+A table stands between two comments that name it, and is written anew. The last row of each request
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from revstep.bench.compare import meets
+from revstep.bench.rows import read_rows
+from suites.tables import NOTHING, block_of, fill, line, seconds_text, table
+
+Row = Mapping[str, Any]
+ROWS, PAGE = Path("bench/results/startup.jsonl"), Path("docs/cpu.md")
+BLOCK = block_of("startup")
+OLD, NEW, BARE = "earlier build", "revstep", "bare calls"
+TARGET = 0.6
+"""Most of the earlier build's time, from a process's start to its first sample."""
+
+
+def last_rows(rows: Sequence[Row]) -> list[Row]:
+    """The last row of each request."""
+    return list({row["name"]: row for row in rows}.values())
+
+
+def over_text(found: Mapping[str, float]) -> str:
+    """A ratio with its interval."""
+    return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def totals_table(rows: Sequence[Row]) -> str:
+    """From the start of a process to its first sample."""
+    lines = [
+        f"| request | {OLD} | {NEW} | {BARE} | over the {OLD} | {BARE} over it | target | met |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for row in last_rows(rows):
+        times = [seconds_text(row["seconds"][name]["total"]) for name in (OLD, NEW, BARE)]
+        over = row["over_old"]
+        met = "yes" if meets(over[NEW]["ratio"], at_most=TARGET) else "**no**"
+        ratios = [over_text(over[name]) for name in (NEW, BARE)]
+        lines.append(line(row["name"], *times, *ratios, f"≤ {TARGET}", met))
+    return table(lines)
+
+
+def phases_table(rows: Sequence[Row]) -> str:
+    """Where the time goes."""
+    heads = {
+        "python": "Python itself", "import": "`import revstep`", "load": "`load`",
+        "first": "the first run",
+    }  # fmt: skip
+    lines = [f"| request | build | {' | '.join(heads.values())} |", f"|---|---|{'---:|' * 4}"]
+    for row in last_rows(rows):
+        for name in (OLD, NEW, BARE):
+            times = [seconds_text(row["seconds"][name][phase]) for phase in heads]
+            lines.append(line(row["name"], name, *times))
+    return table(lines)
+
+
+def machine_line(rows: Sequence[Row]) -> str:
+    """Where and with what the rows were measured."""
+    found = []
+    for row in last_rows(rows):
+        machine, versions = row["machine"], row["machine"]["versions"]
+        found.append(
+            f"{machine['cpu']}, one core, one thread; Python {machine['python']}, "
+            f"numpy {versions['numpy']}, onnxruntime {versions['onnxruntime']}; commit "
+            f"{machine['commit']}, the earlier build {row['old_build']}; "
+            f"{len(row['rounds'][NEW]['total'])} starts each; {machine['time'][:10]}."
+        )
+    return "".join(f"{where}\n" for where in dict.fromkeys(found)) or NOTHING
+
+
+BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "totals": totals_table,
+    "phases": phases_table,
+    "machine": machine_line,
+}
+
+
+def filled(text: str, rows: Sequence[Row]) -> str:
+    """A page with its tables made of the rows: see ``fill``."""
+    return fill(text, BLOCK, BLOCKS, rows)
+
+
+def main() -> None:
+    """Rewrite the tables, in a checkout's root."""
+    rows = read_rows(ROWS) if ROWS.exists() else []
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
