@@ -32,7 +32,7 @@ help:
 	@echo 'make demo      sample the bundled Fashion-MNIST denoiser, into demo-output/'
 	@echo 'make test      the fast tests, against the installed package'
 	@echo 'make test-all  the slow tests too'
-	@echo 'make lint      ruff, formatting, mypy --strict, import contracts'
+	@echo 'make lint      ruff, formatting, mypy --strict, import contracts, hadolint'
 	@echo 'make docs      the documentation as a site in build/site/, which needs no network'
 	@echo 'make bench     step and latency benchmarks'
 	@echo 'make wheel     a wheel in dist/'
@@ -77,6 +77,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/*.Dockerfile
 
 docs: env
 	$(BIN)/mkdocs build --strict

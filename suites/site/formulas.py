@@ -25,9 +25,12 @@ def with_mathml(html: str) -> str:
 def _mathml(latex: str, display: str) -> str:
     latex = unescape(latex).strip()
     try:
-        return str(convert(latex, display=display))
+        drawn = str(convert(latex, display=display))
     except Exception as error:  # its errors have no common base
         raise ValueError(f"the formula {latex!r} can't be drawn: {error!r}") from error
+    if "\\" in drawn:  # a command that it doesn't know is kept as text
+        raise ValueError(f"the formula {latex!r} can't be drawn: it has an unknown command")
+    return drawn
 
 
 def on_page_content(html: str, **_: Any) -> str:

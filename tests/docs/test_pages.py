@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 BUNDLE = "demo-output/fashion_mnist_unet.revstep"
 PAGES = (
     *("tutorial.md", "own-sampler.md", "conditions.md", "encoders.md", "two-times.md"),
-    *("bring-your-model.md", "onnx-files.md", "compat.md"),
+    *("bring-your-model.md", "onnx-files.md", "compat.md", "quick-start.md"),
 )
 
 
@@ -159,13 +159,27 @@ def test_formulas_survive_markdown(name):
                 assert not re.search(r"\\[^A-Za-z]", formula), f"line {number}: {formula}"
 
 
-@pytest.mark.parametrize("name", [*PAGES, "trainers.md"])  # which test_trainers.py runs
-def test_links_lead_somewhere(name):
-    text = (DOCS / name).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)", text):
-        assert target.startswith("https:") or (DOCS / target).exists(), target
+LINKING = [*WRITTEN, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+
+def anchors(page):
+    """What links may point to in a page, as GitHub names its headings."""
+    text = re.sub(r"^(```+).*?^\1", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target, fragment in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        if re.match(r"https?:", target):
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not fragment or fragment in anchors(file), f"{target}#{fragment}"
     for file in re.findall(r"`((?:engine|kernels)/[a-z_/]+(?:\.py)?)`", text):
-        assert (DOCS.parent / file).exists(), file
+        assert (ROOT / file).exists(), file
 
 
 CONFIG = """\
