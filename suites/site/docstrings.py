@@ -50,7 +50,11 @@ def _table(found: re.Match[str]) -> str:
 
 
 class Markdown(griffe.Extension):
-    """Griffe: docstrings are read as Markdown."""
+    """Griffe: docstrings are read as Markdown, and names that are imported when asked for found."""
+
+    def on_alias_instance(self, *, alias: griffe.Alias, **_: Any) -> None:
+        """A name is imported: under TYPE_CHECKING too it is one that users have."""
+        alias.runtime = True
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """A class, function, attribute or module is loaded."""

@@ -11,7 +11,7 @@ pytest.importorskip("mkdocs")
 pytest.importorskip("griffe")
 pytest.importorskip("latex2mathml")
 
-from suites.site import api, outside
+from suites.site import api, outside, titles
 from suites.site.docstrings import as_markdown
 from suites.site.formulas import with_mathml
 
@@ -132,3 +132,21 @@ def test_a_modules_lists_become_tables_of_links(monkeypatch):
     assert '| [`ball`][revstep.toy.ball], [`Car`][revstep.toy.Car], ... | roll "on" |' in text
     assert "::: revstep.toy.Car\n\n::: revstep.toy.ball\n" in text
     assert "hidden" not in text
+
+
+def test_links_that_are_called_after_their_file_get_its_title():
+    pages = {"cpu.md": "On a CPU", "index.md": None}
+    files = types.SimpleNamespace(
+        get_file_from_path=lambda path: (
+            types.SimpleNamespace(page=types.SimpleNamespace(title=pages[path]))
+            if path in pages
+            else None
+        )
+    )
+    text = "([cpu.md](cpu.md#a), [docs/cpu.md](cpu.md), [x](cpu.md), [a.md](a.md), "
+    text += "[index.md](index.md))"
+    for folder, up in (("", ""), ("api/", "../")):
+        page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri=f"{folder}b.md"))
+        got = titles.on_page_markdown(text.replace("](", f"]({up}"), page=page, files=files)
+        want = f"([On a CPU]({up}cpu.md#a), [On a CPU]({up}cpu.md), [x]({up}cpu.md)"
+        assert got == f"{want}, [a.md]({up}a.md), [index.md]({up}index.md))"
