@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from fnmatch import fnmatch
@@ -103,10 +102,3 @@ def test_its_health_check_asks_the_port_that_it_opens(file):
 def test_it_does_not_run_as_root(file):
     assert int(words_of(file, "USER")[-1]) > 0
     assert f"docker build -f docker/{file.name} " in PAGE
-
-
-@both
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="no hadolint here")
-def test_hadolint_finds_nothing(file):
-    done = subprocess.run(["hadolint", file], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
