@@ -118,7 +118,7 @@ def loop(*, fixed: bool, prepared: bool = False) -> Task:
     """
     import revstep
 
-    engine: Any = revstep.Engine(_Nothing(_spec()))
+    engine: Any = revstep.Engine(Nothing(small_spec()))
 
     def run_of(steps: int) -> Callable[[], Any]:
         if prepared:
@@ -144,7 +144,7 @@ def trace(sampler: str, steps: int) -> Task:
     numbers = itertools.count()
 
     def once() -> object:
-        return revstep.build_program(_spec(1.0 + 1e-3 * next(numbers)), sampler, steps)
+        return revstep.build_program(small_spec(1.0 + 1e-3 * next(numbers)), sampler, steps)
 
     return Task(once)
 
@@ -195,7 +195,8 @@ def noise_of(spec: Any, batch: int) -> NDArray[np.float32]:
     return np.random.default_rng(1).standard_normal((batch, *spec.shape)).astype(np.float32)
 
 
-def _spec(limit: float = 1.0) -> Any:
+def small_spec(limit: float = 1.0) -> Any:
+    """A denoiser of 32 numbers, with values up to ``limit``."""
     import revstep
 
     return revstep.DenoiserSpec(
@@ -211,14 +212,16 @@ def _schedule() -> Any:
     return home.VPSchedule()
 
 
-class _Nothing:
-    """A network that does nothing."""
+class Nothing:
+    """A network that does nothing, on numpy arrays."""
 
     def __init__(self, spec: Any) -> None:
         self.spec = spec
 
     def bind(self, buffers: Any) -> Callable[[], None]:
+        """A call that does nothing; the output stays as it is."""
         return lambda: None
 
     def describe(self) -> dict[str, Any]:
+        """What runs."""
         return {"backend": "nothing"}

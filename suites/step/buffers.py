@@ -122,6 +122,40 @@ def step_buffers(
     )
 
 
+def host_buffers(
+    rows: int, elements: int, program: NDArray[np.float32], history: int = 0
+) -> StepBuffers:
+    """As ``step_buffers``, in numpy, of a float32 network: it needs no torch."""
+    from revstep.kernels.buffers import StepBuffers
+
+    active = np.atleast_2d(program)
+    rng = np.random.default_rng(0)
+
+    def normal() -> NDArray[np.float32]:
+        return rng.standard_normal((rows, elements), np.float32)
+
+    def whole(value: int) -> NDArray[np.int32]:
+        return np.full(rows, value, np.int32)
+
+    return StepBuffers(
+        table=np.concatenate([active, col.identity_row(0.0, 1.0)[None]]),
+        base=whole(0),
+        length=whole(len(active)),
+        counter=whole(0),
+        current=whole(0),
+        seed=np.arange(rows, dtype=np.uint64),
+        guidance=np.ones(rows, np.float32),
+        cond_row=np.arange(rows, dtype=np.int32),
+        uncond_row=whole(-1),
+        x=normal(),
+        output=normal(),
+        net_x=np.zeros((rows, elements), np.float32),
+        net_t=np.zeros(rows, np.float32),
+        flags=whole(0),
+        history=tuple(normal() for _ in range(history)),
+    )
+
+
 def bytes_moved(count: int, dtype: torch.dtype, *, history: bool = False) -> int:
     """Bytes that a step of ``count`` elements must move, by the kernel's contract.
 
