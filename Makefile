@@ -26,17 +26,19 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help env demo test test-all lint docs bench wheel clean
+.PHONY: help env demo test test-all lint docs bench bench-check bench-record wheel clean
 
 help:
-	@echo 'make demo      sample the bundled Fashion-MNIST denoiser, into demo-output/'
-	@echo 'make test      the fast tests, against the installed package'
-	@echo 'make test-all  the slow tests too'
-	@echo 'make lint      ruff, formatting, mypy --strict, import contracts, hadolint'
-	@echo 'make docs      the documentation as a site in build/site/, which needs no network'
-	@echo 'make bench     step and latency benchmarks'
-	@echo 'make wheel     a wheel in dist/'
-	@echo 'make clean     remove $(VENV), build/ and dist/'
+	@echo 'make demo          sample the bundled Fashion-MNIST denoiser, into demo-output/'
+	@echo 'make test          the fast tests, against the installed package'
+	@echo 'make test-all      the slow tests too'
+	@echo 'make lint          ruff, formatting, mypy --strict, import contracts, hadolint'
+	@echo 'make docs          the documentation as a site in build/site/, which needs no network'
+	@echo 'make bench         step and latency benchmarks'
+	@echo 'make bench-check   figures that must not grow: instructions, calls, modules, sizes'
+	@echo 'make bench-record  commit the present ones, on purpose'
+	@echo 'make wheel         a wheel in dist/'
+	@echo 'make clean         remove $(VENV), build/ and dist/'
 	@echo
 	@echo 'Variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) PYTEST_ARGS= DEMO_ARGS='
 	@echo "torch comes from your pip's index. Where that is a CUDA build of several GB, point pip at"
@@ -92,6 +94,21 @@ bench: env
 		-o $(BENCH) --overwrite
 	$(BIN)/revstep compile $(BENCH)
 	$(BIN)/revstep bench $(BENCH) --guidance 1.5
+
+# Of a wheel of its own: dist/ may hold older ones.
+REGRESSIONS = PYTHONSAFEPATH= $(BIN)/python -m suites.regressions --wheel build/bench-check/*.whl
+
+build/bench-check: env
+	rm -rf $@
+	REVSTEP_REQUIRE_NATIVE=1 $(BIN)/python -m pip wheel -q --no-deps -w $@ .
+
+.PHONY: build/bench-check
+
+bench-check: build/bench-check
+	$(REGRESSIONS)
+
+bench-record: build/bench-check
+	$(REGRESSIONS) --record
 
 wheel: env
 	REVSTEP_REQUIRE_NATIVE=1 $(BIN)/python -m pip wheel --no-deps -w dist .
