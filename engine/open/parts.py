@@ -130,7 +130,7 @@ class Parts:
             title = f"{chosen.runtime}, as it was chosen"
             yield title, functools.partial(open_part_winner, chosen, wanted)
         if not wanted.key.startswith("encoder."):  # one graph, whatever the denoiser's precision
-            wanted = dataclasses.replace(wanted, precision="fp32")
+            wanted = wanted._replace(precision="fp32")
         for name in dict.fromkeys((self.used, *installed_on_cpu())):
             backend = BACKENDS.get(name)
             if backend is not None and backend.part_on_cpu is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,9 +117,7 @@ def open_part_winner(entry: CompiledEntry, wanted: WantedPart) -> PartGraph:
         backend, threads = _backend(entry, wanted.threads)
         if backend.part_on_cpu is None:
             raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
-        part = backend.part_on_cpu(
-            dataclasses.replace(wanted, precision=entry.precision, threads=threads)
-        )
+        part = backend.part_on_cpu(wanted._replace(precision=entry.precision, threads=threads))
         _check_version(entry, backend, part.describe())
     except BackendError as error:
         denoisers = [e for e in bundle.compiled if e.target == CPU]

@@ -99,8 +99,8 @@ def compile_bundle(
 
     Returns:
         The entry that the manifest now lists, in place of an older one of its target, precision,
-        device and batch. ``cpu``: the entries of the winners, by rows, in place of earlier ones,
-        then those of the networks beside the denoiser (``CompiledEntry.part``).
+        device and batch. ``cpu``: those of the winners, by rows, in place of earlier ones, then
+        those of the networks beside the denoiser (``CompiledEntry.part``).
 
     Raises:
         ValueError: An unknown target, precision or bound; rows outside the spec's; an option that

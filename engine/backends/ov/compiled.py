@@ -15,7 +15,7 @@ from revstep.engine.backends.ov import library
 from revstep.engine.backends.ov.blobs import Blobs
 from revstep.engine.backends.ov.scalar_path import HEAD, split_scalar_path
 from revstep.engine.backends.signature import Port
-from revstep.engine.bundle.layout import CHUNK
+from revstep.engine.bundle.layout import file_digest
 from revstep.engine.errors import BackendError
 
 
@@ -51,20 +51,19 @@ class GraphModels:
         self.precision = precision
         self.after_fork()
         try:
-            digest = hashlib.sha256(data := graph.read_bytes())
+            digest = hashlib.sha256(data := graph.read_bytes()).hexdigest()
             weights = graph.with_name(f"{graph.name}.data")
-            if weights.exists():  # which OpenVINO finds beside the file alone
-                with weights.open("rb") as file:
-                    while keep and (chunk := file.read(CHUNK)):
-                        digest.update(chunk)
+            if keep and weights.exists():
+                digest += file_digest(weights)
             with library.CALLS.call():
+                # which OpenVINO finds beside the file alone
                 source = str(graph) if weights.exists() else data
                 self._model = library.core().read_model(source)
         except (OSError, RuntimeError) as error:
             raise BackendError(
                 f"OpenVINO {library.version()} can't load {graph}: {error}"
             ) from error
-        self._digest = digest.hexdigest()
+        self._digest = digest
         self._keep = keep
 
     def after_fork(self) -> None:
