@@ -8,7 +8,7 @@ from suites.regressions.process import answer
 from suites.regressions.versions import python_series, version_of
 
 WORKER = "suites.regressions.loop_work"
-CALLS, BYTES = "calls of Python's and C's functions", "bytes"
+CALLS, BYTES = "calls", "bytes"
 KEYS = {
     Figure(f"sample, {STEPS} steps: calls", CALLS, share=0.02): "sample",
     Figure(f"prepared run, {STEPS} steps: calls", CALLS, share=0.02): "prepared",

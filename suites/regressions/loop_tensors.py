@@ -11,9 +11,9 @@ from suites.regressions.versions import python_series, version_of
 WORKER = "suites.regressions.tensors_work"
 WAYS = ("step graph", "eager")
 KEYS = {
-    Figure("a further step: operations of torch", "operations and tensors"): "step",
-    Figure("a further step: calls", "calls of Python's and C's functions"): "calls",
-    Figure("sample, 20 steps: operations of torch", "operations and tensors"): "sample",
+    Figure("a further step: operations of torch", "operations"): "step",
+    Figure("a further step: calls", "calls"): "calls",
+    Figure("sample, 20 steps: operations of torch", "operations"): "sample",
 }  # figure, of each way -> what the worker calls it
 
 
