@@ -30,9 +30,9 @@ def check(groups: Iterable[Group], place: Place) -> int:
         begun = monotonic()
         print(f"{group.name}: {group.about}", flush=True)
         try:
-            record, versions, lines = None, {}, []
+            records = committed.records_of(group, place.checkout)  # refused before minutes of work
             found, versions = group.measure(place), group.versions(place)
-            record = committed.nearest(committed.records_of(group, place.checkout), versions)
+            record = committed.nearest(records, versions)
             told = compare(group, found, versions, record)
             lines = lines_of(told, record, versions)
             failures += [failure(t) for t in told if t.verdict.fails]
@@ -50,15 +50,17 @@ def check(groups: Iterable[Group], place: Place) -> int:
 def record(groups: Iterable[Group], place: Place) -> int:
     """Measures, and commits what was found to the checkout's file and page; 1: not all of it."""
     missed = 0
-    for group in groups:
-        try:
-            found = group.measure(place)
-            committed.write(group, place.checkout, group.versions(place), found)
-            print(f"{group.name}: recorded {len(found.values)} figures", flush=True)
-        except (CannotMeasure, RuntimeError, OSError, ValueError) as error:
-            missed = 1
-            print(f"{group.name}: not recorded: {error}", flush=True)
-    write_page(place.checkout)
+    try:
+        for group in groups:
+            try:
+                found = group.measure(place)
+                committed.write(group, place.checkout, group.versions(place), found)
+                print(f"{group.name}: recorded {len(found.values)} figures", flush=True)
+            except (CannotMeasure, RuntimeError, OSError, ValueError) as error:
+                missed = 1
+                print(f"{group.name}: not recorded: {error}", flush=True)
+    finally:  # interrupted, too: what was recorded is on the page
+        write_page(place.checkout)
     return missed
 
 
@@ -67,7 +69,7 @@ def write_page(checkout: Path) -> None:
     page = checkout / PAGE
     tables = {"figures": lambda groups: figures_table(groups, checkout)}
     text = fill(page.read_text(encoding="utf-8"), BLOCK, tables, GROUPS.values())
-    page.write_text(text, encoding="utf-8")
+    committed.replace(page, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

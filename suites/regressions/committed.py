@@ -60,15 +60,25 @@ def write(group: Group, checkout: Path, versions: Mapping[str, str], found: Foun
         raise ValueError(f"{group.name} is recorded by: {group.command}")
     path = checkout / FILE
     known = _read(path)
-    kept = [row for row in known.get(group.name, []) if row["versions"] != versions]
+    kept = [row for row in known.get(group.name, []) if _versions(row) not in (None, versions)]
     row: dict[str, Any] = {"versions": dict(versions), "values": dict(found.values)}
     if found.names:
         row["names"] = {name: " ".join(names) for name, names in found.names.items()}
     known[group.name] = [*kept, row]
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    replace(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file beside its place, and moves it there."""
+    beside = path.with_name(f"{path.name}.partial")
+    beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
+
+
+def _versions(row: object) -> object:
+    """Of a record; None: it is damaged."""
+    return row.get("versions") if isinstance(row, dict) else None
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -77,7 +87,10 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); restore it with git") from None
+        raise ValueError(
+            f"{path} is no JSON ({error}); take either side of a merge, or restore it with git, "
+            "and record the values again"
+        ) from None
     if not isinstance(known, dict):
         raise ValueError(f"{path} is no JSON object; restore it with git")
     return known

@@ -41,16 +41,19 @@ def run(
         settings: Environment variables beside the fixed ones.
 
     Raises:
-        RuntimeError: It failed; the text has its last lines.
+        RuntimeError: It failed, and the text has its last lines; or it took too long.
     """
     paths = [*_standard(), str(place.tree), str(place.checkout), *filter(os.path.isdir, sys.path)]
     env = {name: os.environ[name] for name in KEPT if name in os.environ}
     env |= {**FIXED, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **(settings or {})}
     what = [module] if module.endswith(".py") else ["-m", module]
     command = [*under, sys.executable, *flags, *what, *arguments]
-    done = subprocess.run(
-        command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{' '.join(command)} did not end within {SECONDS} s") from None
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-12:])
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{last}")

@@ -155,6 +155,42 @@ def test_a_damaged_file_is_named_and_the_other_groups_are_checked(text, checkout
     assert "git" in out
 
 
+def test_a_damaged_file_is_refused_before_anything_is_measured(checkout):
+    path = checkout.checkout / FILE
+    path.parent.mkdir(parents=True)
+    path.write_text("<<<<<<< HEAD\n{")
+    measured = []
+    group = dataclasses.replace(_one(), measure=measured.append)
+    assert command.check([group], checkout) == 1
+    assert measured == []
+
+
+def test_a_damaged_record_is_replaced_by_a_new_one(checkout):
+    path = checkout.checkout / FILE
+    path.parent.mkdir(parents=True)
+    path.write_text('{"loop": [1, {"values": {}}]}')
+    assert command.record([_one()], checkout) == 0
+    assert command.check([_one()], checkout) == 0
+
+
+def test_an_interrupted_recording_keeps_what_was_recorded(checkout, monkeypatch):
+    def interrupt(place):
+        raise KeyboardInterrupt
+
+    first, second = _one(), dataclasses.replace(_one(), name="other", measure=interrupt)
+    monkeypatch.setattr(command, "GROUPS", {"loop": first, "other": second})
+    with pytest.raises(KeyboardInterrupt):
+        command.record([first, second], checkout)
+    assert "| loop | calls | 100 | calls | 2 % |" in (checkout.checkout / PAGE).read_text()
+
+
+def test_a_worker_that_hangs_is_ended(monkeypatch, tmp_path):
+    (tmp_path / "wait.py").write_text("import time; time.sleep(60)\n")
+    monkeypatch.setattr(process, "SECONDS", 0.2)
+    with pytest.raises(RuntimeError, match=r"wait\.py did not end within 0\.2 s"):
+        process.run(HERE, str(tmp_path / "wait.py"))
+
+
 def test_what_can_not_be_measured_is_skipped_with_its_reason(checkout, capsys):
     def measure(place):
         raise CannotMeasure("no such tool; install it")
@@ -277,19 +313,22 @@ def test_a_module_imported_more_is_named(planted):
     assert "wave" in grown["import revstep"].added
 
 
-def test_the_command_fails_by_a_module_imported_more(planted):
+def test_the_check_fails_by_a_module_imported_more(planted, checkout, capsys):
+    at = checkout.checkout
+    assert command.record([modules.GROUP], checkout) == 0
     place = planted("__init__.py", "import wave")
+    assert command.check([modules.GROUP], dataclasses.replace(place, checkout=at)) == 1
+    out = capsys.readouterr().out
+    assert "modules: import revstep has grown: committed " in out
+    assert re.search(r"new: .*\bwave\b", out)
+
+
+def test_the_command_runs_in_a_checkout_and_skips_what_it_was_not_given():
     done = subprocess.run(
-        [sys.executable, "-m", "suites.regressions", "--only", "modules"], text=True,
-        env={"PYTHONPATH": f"{place.tree}:{ROOT}"}, capture_output=True, check=False,
+        [sys.executable, "-m", "suites.regressions", "--only", "wheel"], text=True,
+        env={"PYTHONPATH": f"{TREE}:{ROOT}"}, capture_output=True, check=True,
     )  # fmt: skip
-    group = modules.GROUP
-    record = committed.nearest(committed.records_of(group, ROOT), group.versions(HERE))
-    if record.versions != group.versions(HERE):
-        pytest.skip(f"committed for {record.versions}")
-    assert done.returncode == 1, done.stderr
-    assert "modules: import revstep has grown: committed " in done.stdout
-    assert re.search(r"new: .*\bwave\b", done.stdout)
+    assert "skipped: no wheel was named" in done.stdout
 
 
 def test_calls_added_to_a_sample_are_counted(planted):
