@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal
 
-from revstep.bench.stats.percentiles import highest, interval_ranks, supported
+from revstep.bench.measure.rounds import next_look
+from revstep.bench.stats.percentiles import highest, interval_ranks, lower_rank, supported
 
 PERCENT = 99.0
-CHUNK = 16  # runs between looks
 
 Fits = Literal["fits", "late", "undecided"]
 Timed = Callable[[int], Callable[[], object]]
@@ -92,17 +92,19 @@ def judged(
 ) -> Tried:
     """Runs until the interval of the percentile lies on one side of the deadline, or time is over.
 
-    Too few runs for the 99th percentile are judged at the highest that they support.
+    Too few runs for the 99th percentile are judged at the highest that they support. It is looked
+    at ever more rarely: each look is a chance to err.
     """
     run()
     times: list[float] = []
-    begun = clock()
+    begun, look, over = clock(), 1, False
     while True:
-        for _ in range(CHUNK):
+        while len(times) < look and not over:
             before = clock()
             run()
             times.append(clock() - before)
-        over = clock() - begun >= seconds
+            over = clock() - begun >= seconds
+        look = next_look(look)
         percent = PERCENT if interval_ranks(len(times), PERCENT) else None
         if percent is None and over:
             percent = highest(len(times))
@@ -115,13 +117,10 @@ def judged(
 
 
 def _verdict(times: Sequence[float], percent: float | None, deadline_s: float) -> Fits:
-    """By the interval's ends; with too few runs, late is sure once half of them are."""
-    if percent is None:
-        late = sum(time > deadline_s for time in times)
-        return "late" if 2 * late > len(times) else "undecided"
-    found = supported(times, percent)
-    assert found is not None
-    low, high = found["low"], found["high"]
-    assert low is not None
-    assert high is not None
-    return "fits" if high <= deadline_s else "late" if low > deadline_s else "undecided"
+    """By the interval's ends; its lower one takes few runs, whatever the percentile."""
+    order = sorted(times)
+    rank = lower_rank(len(order), PERCENT if percent is None else percent)
+    if rank is not None and order[rank - 1] > deadline_s:
+        return "late"
+    ranks = None if percent is None else interval_ranks(len(order), percent)
+    return "fits" if ranks is not None and order[ranks[1] - 1] <= deadline_s else "undecided"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Literal
@@ -14,7 +15,8 @@ Stopped = Literal["converged", "seconds", "runs", "interrupted"]
 Clock = Callable[[], float]
 Progress = Callable[[int, int], object]
 
-CHECKED_EVERY = 16  # rounds: sorting all values takes longer than a short run
+FIRST_LOOK = 16  # rounds
+GROWTH = 1.125  # from look to look: each sorts all values, which takes longer than short runs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,23 +100,29 @@ def run_rounds(
     """
     times: list[list[float]] = [[] for _ in tasks]
     warm_ups = _warm_up(tasks, budget, clock)
-    begun, number = clock(), 0
-    while (stopped := _over(times, budget, number, clock() - begun)) is None:
-        number += 1
-        try:
+    begun, number, look = clock(), 0, FIRST_LOOK
+    try:
+        while (stopped := _over(times, budget, number, clock() - begun, number >= look)) is None:
+            look = look if number < look else next_look(number)
+            number += 1
             _round(tasks, times, number, clock)
             if between is not None:
                 between(number)
-        except KeyboardInterrupt:
-            whole = min(map(len, times))
-            if whole == 0:
-                raise
-            return Rounds([found[:whole] for found in times], "interrupted", warm_ups)
-        if progress is not None:
-            progress(min(999, int(1000 * (clock() - begun) / budget.seconds)), 1000)
+            if progress is not None:
+                progress(min(999, int(1000 * (clock() - begun) / budget.seconds)), 1000)
+    except KeyboardInterrupt:
+        whole = min(map(len, times))
+        if whole == 0:
+            raise
+        return Rounds([found[:whole] for found in times], "interrupted", warm_ups)
     if progress is not None:
         progress(1000, 1000)
     return Rounds(times, stopped, warm_ups)
+
+
+def next_look(number: int) -> int:
+    """The count of values at which they are looked at after ``number`` of them."""
+    return math.ceil(GROWTH * number)
 
 
 def _warm_up(tasks: Sequence[Task], budget: Budget, clock: Clock) -> int:
@@ -134,15 +142,16 @@ def _round(tasks: Sequence[Task], times: Sequence[list[float]], number: int, clo
         times[index].append(clock() - before)
 
 
-def _over(times: Sequence[list[float]], budget: Budget, done: int, passed: float) -> Stopped | None:
-    """Why it ends now, if it does."""
+def _over(
+    times: Sequence[list[float]], budget: Budget, done: int, passed: float, look: bool
+) -> Stopped | None:
+    """Why it ends now, if it does; with a ``look`` at the values' noise."""
     if done < budget.least:
         return None
     if budget.runs is not None and done >= budget.runs:
         return "runs"
     if passed >= budget.seconds:
         return "seconds"
-    looked = done % CHECKED_EVERY == 0 and budget.noise > 0.0
-    if looked and max(map(relative_noise, times)) <= budget.noise:
+    if look and budget.noise > 0.0 and max(map(relative_noise, times)) <= budget.noise:
         return "converged"
     return None

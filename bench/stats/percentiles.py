@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.99
+TAIL = (1.0 - CONFIDENCE) / 2
 PERCENTS = (50, 90, 99)
 LADDER = (50, 75, 90, 95, 98, 99, 99.5, 99.9, 99.99)  # of which the highest that can be is shown
 
@@ -48,13 +49,19 @@ def supported(values: Sequence[float], percent: float) -> Percentile | None:
 
 def interval_ranks(count: int, percent: float) -> tuple[int, int] | None:
     """Ranks from 1 of the two samples that bracket a percentile; None: too few samples."""
+    low = lower_rank(count, percent)
+    if low is None:
+        return None
+    high = int(np.searchsorted(_below(count, percent), 1.0 - TAIL)) + 1  # P(high or more) <= TAIL
+    return (low, high) if high <= count else None
+
+
+def lower_rank(count: int, percent: float) -> int | None:
+    """Rank from 1 of the highest sample that surely lies below a percentile; None: too few."""
     if count < 1:
         return None
-    tail = (1.0 - CONFIDENCE) / 2
-    below = np.cumsum(_binomial(count, percent / 100))  # P(at most k samples lie below it)
-    low = int(np.searchsorted(below, tail, side="right"))  # P(fewer than low) <= tail
-    high = int(np.searchsorted(below, 1.0 - tail)) + 1  # P(high or more) <= tail
-    return (low, high) if low >= 1 and high <= count else None
+    low = int(np.searchsorted(_below(count, percent), TAIL, side="right"))
+    return low or None  # P(fewer than low) <= TAIL
 
 
 def all_supported(
@@ -68,7 +75,7 @@ def all_supported(
 def samples_needed(percent: float) -> int:
     """The fewest samples that support a percentile: its tail must hold one of them, surely."""
     rare = min(percent, 100.0 - percent) / 100
-    return math.ceil(math.log((1.0 - CONFIDENCE) / 2) / math.log1p(-rare) - 1e-9)
+    return math.ceil(math.log(TAIL) / math.log1p(-rare) - 1e-9)
 
 
 def highest(count: int) -> float | None:
@@ -86,10 +93,9 @@ def unsupported(count: int, percents: Sequence[float] = PERCENTS) -> dict[str, i
     }
 
 
-def _binomial(n: int, p: float) -> NDArray[np.float64]:
-    """Probabilities of 0 to n successes."""
-    k = np.arange(n + 1)
+def _below(n: int, percent: float) -> NDArray[np.float64]:
+    """Probabilities that at most 0 to n of n samples lie below a percentile."""
+    k, p = np.arange(n + 1), percent / 100
     log_factorial = np.array([math.lgamma(i + 1.0) for i in range(n + 1)])
     ways = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
-    found: NDArray[np.float64] = np.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
-    return found
+    return np.cumsum(np.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p)))

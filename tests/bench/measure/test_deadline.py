@@ -54,7 +54,19 @@ def test_slow_runs_in_the_tail_count():
 def test_too_little_time_for_the_99th_is_judged_at_what_can_be_and_says_so():
     machine = Machine(lambda n: 1.0)
     found = judged(1, machine.timed(1), 2.0, 60.0, machine)
-    assert (found.verdict, found.percent, found.runs) == ("fits", 90, 64)
+    assert (found.verdict, found.percent, found.runs) == ("fits", 90, 60)
+
+
+def test_a_hopeless_number_is_given_up_after_a_few_runs():
+    machine = Machine(lambda n: 100.0)
+    found = judged(1, machine.timed(1), 1.0, 1e6, machine)
+    assert (found.verdict, found.runs, found.late) == ("late", 2, 2)
+
+
+def test_no_run_begins_after_its_time():
+    machine = Machine(lambda n: 10.0)
+    found = judged(1, machine.timed(1), 20.0, 25.0, machine)
+    assert (found.verdict, found.runs, found.percent) == ("undecided", 3, None)
 
 
 def test_a_run_is_prepared_outside_the_time():

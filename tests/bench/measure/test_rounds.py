@@ -2,6 +2,7 @@
 
 import pytest
 
+from revstep.bench.measure import rounds
 from revstep.bench.measure.rounds import Budget, Task, run_rounds
 from revstep.errors import ArgumentError
 
@@ -72,6 +73,25 @@ def test_ctrl_c_keeps_the_whole_rounds():
     found = run_rounds(tasks, Budget(seconds=100.0), clock=hands)
     assert found.stopped == "interrupted"
     assert [len(times) for times in found.times] == [4, 4]
+
+
+def test_ctrl_c_between_the_rounds_keeps_them_too():
+    hands = Hands()
+
+    def stop(done, total):
+        if len(hands.seen) == 4:
+            raise KeyboardInterrupt
+
+    found = run_rounds([hands.task("a", 1.0)], Budget(seconds=100.0), clock=hands, progress=stop)
+    assert (found.stopped, found.times) == ("interrupted", [[1.0] * 3])
+
+
+def test_many_values_are_looked_at_ever_more_rarely(monkeypatch):
+    hands, looks = Hands(), []
+    monkeypatch.setattr(rounds, "relative_noise", lambda values: looks.append(len(values)) or 1.0)
+    run_rounds([hands.task("a", 1.0)], Budget(seconds=4000.0), clock=hands)
+    assert looks[:3] == [16, 18, 21]
+    assert len(looks) < 60
 
 
 def test_ctrl_c_before_the_first_round_is_raised():
