@@ -1,6 +1,7 @@
 """The start-up suite: what it compares, and that the page is what its rows say."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,9 @@ def test_the_page_is_what_the_rows_say():
     assert table.filled(text, rows) == text, "run: python -m suites.startup.table"
 
 
+PATH = (os.environ.get("PYTHONPATH"), str(ROOT))
+
+
 def test_real_processes_draw_the_same_bits_and_leave_a_row(tabular_bundle, tmp_path):
     output = tmp_path / "rows.jsonl"
     done = subprocess.run(
@@ -90,6 +94,7 @@ def test_real_processes_draw_the_same_bits_and_leave_a_row(tabular_bundle, tmp_p
             *("--rounds", "2", "--output", str(output)),
         ],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, PATH))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "one step: " in done.stdout

@@ -25,6 +25,7 @@ def example():
 
 @pytest.fixture(scope="module")
 def policy(example):
+    torch.manual_seed(0)  # of the biases, which lively keeps: fp16's error depends on them
     return lively(example.Policy(), seed=3)
 
 

@@ -51,7 +51,7 @@ def test_layers_of_one_value_are_one_product(tmp_path, layers, batch):
     before = model("\n".join(lines), shapes)
     after = rewritten(before, tmp_path, NAME)
     assert kinds(after) == ["Neg", "Gemm", "Split", *["Relu"] * len(layers)]
-    assert_same(before, after, rows(batch), 1e-6)
+    assert_same(before, after, rows(batch), 1e-5)  # of outputs that Relu leaves little of
 
 
 def test_layers_that_do_not_follow_each_other_are_joined_at_the_first(tmp_path):

@@ -47,10 +47,9 @@ def slow(wanted):
 
     return Slow(wanted.bundle.part_graph(wanted.key, "fp32"), wanted.who, threads=wanted.threads)
 
-import dataclasses
 BACKENDS = registry.BACKENDS
-BACKENDS["openvino"] = dataclasses.replace(BACKENDS["openvino"], part_on_cpu=opened)
-BACKENDS["onnxruntime"] = dataclasses.replace(BACKENDS["onnxruntime"], part_on_cpu=slow)
+BACKENDS["openvino"] = BACKENDS["openvino"]._replace(part_on_cpu=opened)
+BACKENDS["onnxruntime"] = BACKENDS["onnxruntime"]._replace(part_on_cpu=slow)
 """
 
 
