@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from revstep.kernels import reference
 from revstep.kernels.buffers import StepBuffers
 
 Backend = Literal["native", "reference"]
@@ -96,6 +95,8 @@ class StepKernel:
         """
         native = _chosen(backend, isa)
         if native is None:
+            from revstep.kernels import reference
+
             self.backend, self.isa = "reference", "numpy"
             self.begin = partial(reference.begin_step, buffers)
             self.step = partial(reference.fused_step, buffers)
@@ -151,6 +152,8 @@ def normal_fill(
     rows = _noise_indices(index, B)
     native = _chosen(backend, isa)
     if native is None:
+        from revstep.kernels import reference
+
         reference.normal_fill(out, seed, rows, stream)
     else:
         native.normal_fill(out, np.ascontiguousarray(seed), rows, stream, isa or "")

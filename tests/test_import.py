@@ -1,5 +1,8 @@
+import shutil
 import subprocess
 import sys
+
+from revstep.export import compile_bundle
 
 BUDGET_S = 0.3
 TRIES = 7
@@ -45,6 +48,40 @@ assert samples.numpy().shape == (2, 6)
 print(" ".join(m for m in ("torch", "diffusers", "onnx", "rich", "typer") if m in sys.modules))
 """
     assert _run(code) == ""
+
+
+def test_a_load_and_a_sample_import_what_they_run_alone(tabular_bundle):
+    code = f"""
+import sys
+import revstep
+revstep.load({str(tabular_bundle)!r}, backend="onnxruntime").sample(2, sampler="ddim", steps=3)
+print(" ".join(sorted(m for m in sys.modules if m.startswith("revstep."))))
+"""
+    found = _run(code).split()
+    samplers = {m for m in found if m.startswith("revstep.engine.program.samplers.")}
+    assert samplers <= {f"revstep.engine.program.samplers.{m}" for m in ("base", "choice", "ddim")}
+    unwanted = (
+        *("backends.module", "backends.ov", "backends.trt.library", "bundle.kernels"),
+        *("devices.cuda", "open.parts", "parts.encoders", "parts.decoder", "service"),
+        *("program.inversion", "runtime.inpainting", "spec.grids.noise_grids"),
+        *("spec.schedule.continuous", "spec.schedule.ve", "system.user_cache"),
+    )
+    assert [m for m in unwanted if f"revstep.engine.{m}" in found] == []
+    assert not [m for m in found if m.startswith(("revstep.export", "revstep.bench", "revstep.c"))]
+
+
+def test_a_load_that_has_nothing_to_say_imports_no_logging(tabular_bundle, tmp_path):
+    bundle = tmp_path / "checked.revstep"
+    shutil.copytree(tabular_bundle, bundle)
+    code = f"""
+import sys
+import revstep
+revstep.load({str(bundle)!r}, backend="onnxruntime").sample(2, sampler="ddim", steps=3)
+print([m for m in ("logging", "traceback", "base64", "secrets", "zipfile") if m in sys.modules])
+"""
+    assert "logging" in _run(code)  # it says that the bundle was not checked
+    compile_bundle(bundle, target="onnxruntime", threads=1)
+    assert _run(code) == "[]"
 
 
 def test_nothing_bare_is_installed():

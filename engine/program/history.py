@@ -34,7 +34,6 @@ span all that later rows need of the rows up to here?
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import isfinite, isnan, nan
@@ -139,8 +138,7 @@ def _too_much(row: int, lines: Sequence[object] | None) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Consumers:
+class _Consumers(NamedTuple):
     """All that uses values, by number: the rows' updates first, then the values that they use.
 
     Attributes:

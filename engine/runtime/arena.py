@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 
 from revstep.engine.devices.protocol import Device
@@ -15,11 +14,11 @@ from revstep.kernels.layout import Array
 IDLE_ROW = 0  # the identity row of slots without a program
 
 
-@dataclasses.dataclass(slots=True)
 class _Entry:
-    base: int
-    rows: int
-    users: int
+    __slots__ = ("base", "rows", "users")
+
+    def __init__(self, base: int, rows: int) -> None:
+        self.base, self.rows, self.users = base, rows, 0
 
 
 class ProgramArena:
@@ -101,7 +100,7 @@ class ProgramArena:
                 f"larger max_program_rows"
             )
         self.table[base : base + rows] = self._device.upload(program.table)
-        entry = self._entries[program.key] = _Entry(base, rows, 0)
+        entry = self._entries[program.key] = _Entry(base, rows)
         return entry
 
     def _gap(self, rows: int) -> int | None:

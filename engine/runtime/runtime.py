@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -300,8 +300,7 @@ def cuda_runtime(
     return device_runtime(denoiser, device, graphs=made, **options)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Capturable:
+class _Capturable(NamedTuple):
     """Graphs of a network's calls, where the network says that they can be captured."""
 
     denoiser: DeviceDenoiser

@@ -14,7 +14,7 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-def revstep_run(bundle: str, steps: int, guidance: float) -> tuple[list[float], str]:
+def revstep_run(bundle: str, threads: int, steps: int, guidance: float) -> tuple[list[float], str]:
     """When it had imported, loaded and drawn; the sample's sha256."""
     import numpy as np
 
@@ -22,7 +22,7 @@ def revstep_run(bundle: str, steps: int, guidance: float) -> tuple[list[float], 
 
     load = revstep.load
     imported = now()
-    engine = load(bundle, threads=1)
+    engine = load(bundle, threads=threads)
     loaded = now()
     conditions = {c.name: np.zeros(c.shape, c.dtype) for c in engine.spec.conditions}
     sample = engine.sample(
@@ -32,14 +32,14 @@ def revstep_run(bundle: str, steps: int, guidance: float) -> tuple[list[float], 
     return [imported, loaded, drawn], hashlib.sha256(sample.x.tobytes()).hexdigest()
 
 
-def bare_run(bundle: str, steps: int, guidance: float) -> tuple[list[float], str]:
+def bare_run(bundle: str, threads: int, steps: int, guidance: float) -> tuple[list[float], str]:
     """The same network calls in ONNX Runtime alone: no check, no sampler, no sample."""
     import numpy as np
     import onnxruntime as ort
 
     imported = now()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     graph = f"{bundle}/denoiser.fp32.onnx"
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -60,9 +60,9 @@ def bare_run(bundle: str, steps: int, guidance: float) -> tuple[list[float], str
 def main() -> None:
     """Prints one line of JSON: times, and the sample's digest."""
     started = now()
-    way, bundle, steps, guidance = sys.argv[1:]
+    way, bundle, threads, steps, guidance = sys.argv[1:]
     run = revstep_run if way == "revstep" else bare_run
-    times, digest = run(bundle, int(steps), float(guidance))
+    times, digest = run(bundle, int(threads), int(steps), float(guidance))
     print(json.dumps({"times": [started, *times], "digest": digest}))
 
 

@@ -4,8 +4,8 @@
 
 OLD and NEW are virtual environments of the same Python with the same numpy and onnxruntime, and a
 wheel of each build. Every figure is of a fresh process, from before it is made to its first sample.
-The old, the new and the bare network calls take turns, pinned to one core, with the files in the
-page cache.
+The old, the new and the bare network calls take turns, pinned to `--cores`, with the files in the
+page cache. Networks have a thread a core.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import argparse
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from revstep.bench.rows import append_row, new_row
-from suites.cpu.context import last_core
 from suites.cpu.turns import Failed
 from suites.startup.table import BARE, NEW, OLD, TARGET, over_text
 from suites.startup.turns import Request, Side, figures, take_turns
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [request.name for request in REQUESTS]
     parser.add_argument("--only", nargs="+", choices=names, help="these requests alone")
     parser.add_argument("--rounds", type=int, default=30, help="processes of each side")
-    parser.add_argument("--core", type=int, default=last_core(), help="that is timed on")
+    parser.add_argument("--cores", type=int, default=1, help="that are timed on: the last ones")
     parser.add_argument("--output", type=Path, help="append the rows to this .jsonl file")
     options = parser.parse_args(arguments)
     if options.rounds < 2:
@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for python in (options.old, options.new):
         if not Path(python).is_file():
             parser.error(f"{python} is no Python; give one as .venv/bin/python")
-    os.sched_setaffinity(0, {options.core})  # and of the processes that it makes
+    mine = sorted(os.sched_getaffinity(0))
+    if not 1 <= options.cores <= len(mine):
+        parser.error(f"--cores {options.cores} is out of range; allowed: 1 to {len(mine)}")
+    os.sched_setaffinity(0, mine[-options.cores :])  # and of the processes that it makes
     sides = (
         Side(OLD, str(Path(options.old).absolute())),
         Side(NEW, str(Path(options.new).absolute())),
@@ -60,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     with tempfile.TemporaryDirectory() as folder:
         bundle = options.bundle or _exported(Path(folder))
-        for request in (r for r in REQUESTS if r.name in (options.only or names)):
+        for one in (r for r in REQUESTS if r.name in (options.only or names)):
+            request = replace(one, threads=options.cores)
             try:
                 _measure(sides, bundle.absolute(), request, options)
             except Failed as error:
@@ -81,7 +85,7 @@ def _measure(
             "bundle": bundle.name,
             "steps": request.steps,
             "guidance": request.guidance,
-            "threads": 1,
+            "cores": request.threads,
             "old_build": options.build,
             "load_average": [busy, os.getloadavg()[0]],
             **found,
@@ -91,8 +95,8 @@ def _measure(
         append_row(options.output, row)
     ratios = found["over_old"]
     print(
-        f"{request.name}: {over_text(ratios[NEW])} of the earlier build's time "
-        f"(at most {TARGET}), the bare calls {over_text(ratios[BARE])}"
+        f"{request.name}, {request.threads} core(s): {over_text(ratios[NEW])} of the earlier "
+        f"build's time (at most {TARGET}), the bare calls {over_text(ratios[BARE])}"
     )
 
 

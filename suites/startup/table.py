@@ -23,8 +23,8 @@ TARGET = 0.6
 
 
 def last_rows(rows: Sequence[Row]) -> list[Row]:
-    """The last row of each request."""
-    return list({row["name"]: row for row in rows}.values())
+    """The last row of each request and number of cores."""
+    return list({(row["name"], row["cores"]): row for row in rows}.values())
 
 
 def over_text(found: Mapping[str, float]) -> str:
@@ -35,15 +35,16 @@ def over_text(found: Mapping[str, float]) -> str:
 def totals_table(rows: Sequence[Row]) -> str:
     """From the start of a process to its first sample."""
     lines = [
-        f"| request | {OLD} | {NEW} | {BARE} | over the {OLD} | {BARE} over it | target | met |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
+        f"| request | cores | {OLD} | {NEW} | {BARE} | {NEW} over the {OLD} | {BARE} over it "
+        "| target | met |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in last_rows(rows):
         times = [seconds_text(row["seconds"][name]["total"]) for name in (OLD, NEW, BARE)]
         over = row["over_old"]
         met = "yes" if meets(over[NEW]["ratio"], at_most=TARGET) else "**no**"
         ratios = [over_text(over[name]) for name in (NEW, BARE)]
-        lines.append(line(row["name"], *times, *ratios, f"≤ {TARGET}", met))
+        lines.append(line(row["name"], row["cores"], *times, *ratios, f"≤ {TARGET}", met))
     return table(lines)
 
 
@@ -53,11 +54,14 @@ def phases_table(rows: Sequence[Row]) -> str:
         "python": "Python itself", "import": "`import revstep`", "load": "`load`",
         "first": "the first run",
     }  # fmt: skip
-    lines = [f"| request | build | {' | '.join(heads.values())} |", f"|---|---|{'---:|' * 4}"]
+    lines = [
+        f"| request | cores | build | {' | '.join(heads.values())} |",
+        f"|---|---:|---|{'---:|' * 4}",
+    ]
     for row in last_rows(rows):
         for name in (OLD, NEW, BARE):
             times = [seconds_text(row["seconds"][name][phase]) for phase in heads]
-            lines.append(line(row["name"], name, *times))
+            lines.append(line(row["name"], row["cores"], name, *times))
     return table(lines)
 
 
@@ -67,7 +71,7 @@ def machine_line(rows: Sequence[Row]) -> str:
     for row in last_rows(rows):
         machine, versions = row["machine"], row["machine"]["versions"]
         found.append(
-            f"{machine['cpu']}, one core, one thread; Python {machine['python']}, "
+            f"{machine['cpu']}, a thread a core; Python {machine['python']}, "
             f"numpy {versions['numpy']}, onnxruntime {versions['onnxruntime']}; commit "
             f"{machine['commit']}, the earlier build {row['old_build']}; "
             f"{len(row['rounds'][NEW]['total'])} starts each; {machine['time'][:10]}."

@@ -23,17 +23,19 @@ SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sample with ``ddim``.
+    """One sample with ``ddim``, on as many cores as it has threads.
 
     Attributes:
         name: As the rows have it.
         steps: Of the sampler.
         guidance: 1 takes one network row a step, another two.
+        threads: Inside an operator.
     """
 
     name: str
     steps: int
     guidance: float = 1.0
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ def run(side: Side, bundle: Path, request: Request) -> dict[str, Any]:
     """
     begun = time.clock_gettime(time.CLOCK_MONOTONIC)
     done = subprocess.run(
-        [side.python, str(CHILD), side.way, str(bundle), str(request.steps), str(request.guidance)],
+        [
+            *(side.python, str(CHILD), side.way, str(bundle)),
+            *map(str, (request.threads, request.steps, request.guidance)),
+        ],
         env=_environment(), cwd="/", capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     if done.returncode:

@@ -34,7 +34,7 @@ def _row(**changes):
     )  # fmt: skip
     machine = {"cpu": "CPU", "python": "3", "versions": {"numpy": "2", "onnxruntime": "1"}}
     machine |= {"commit": "new", "time": "2026-01-02T03"}
-    own = {"name": "one step", "old_build": "old", "machine": machine}
+    own = {"name": "one step", "cores": 1, "old_build": "old", "machine": machine}
     return {**own, **figures(found, OLD, NEW), **changes}
 
 
@@ -97,7 +97,7 @@ def test_real_processes_draw_the_same_bits_and_leave_a_row(tabular_bundle, tmp_p
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, PATH))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "one step: " in done.stdout
+    assert "one step, 1 core(s): " in done.stdout
     row = json.loads(output.read_text(encoding="utf-8").splitlines()[0])
     assert len(row["rounds"][NEW]["total"]) == 2
     assert str(tabular_bundle.parent) not in output.read_text(encoding="utf-8")
@@ -107,6 +107,7 @@ def test_real_processes_draw_the_same_bits_and_leave_a_row(tabular_bundle, tmp_p
     ("arguments", "said"),
     [
         (["--rounds", "1"], "allowed: 2 or more"),
+        (["--cores", "0"], "allowed: 1 to"),
         (["--new", "nowhere/python"], "nowhere/python is no Python"),
     ],
 )
