@@ -44,7 +44,20 @@ class Cell:
     @property
     def opened(self) -> tuple[object, ...]:
         """What an engine is opened with: cells of the same share one."""
-        return self.backend, self.device, self.precision, self.threads
+        return tuple(self.load_arguments.values())
+
+    @property
+    def rows(self) -> int:
+        """Of a network call: guided samples take two each."""
+        return self.batch if self.guidance == 1.0 else 2 * self.batch
+
+    @property
+    def load_arguments(self) -> dict[str, Any]:
+        """Of ``load``."""
+        return {
+            "backend": self.backend, "device": self.device, "precision": self.precision,
+            "threads": self.threads,
+        }  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from revstep.bench.measure.cell import Cell
 from revstep.engine.errors import BackendError
 
+if TYPE_CHECKING:
+    from revstep.engine.engine import Engine
+
 PHASES = ("process_s", "import_s", "load_s", "first_s", "second_s", "total_s")
 LIMIT_S = 600.0
-BEGUN = "REVSTEP_BENCH_BEGUN"  # the parent's clock when it made the process
 
 CHILD = """
-import os, time
-begun = float(os.environ["REVSTEP_BENCH_BEGUN"])
-started = time.clock_gettime(time.CLOCK_MONOTONIC)
+import time
+started = time.monotonic()
+import json, sys
+asked = json.load(sys.stdin)
 import revstep
+imported = time.monotonic()
+engine = revstep.load(asked["bundle"], **asked["load"])
+loaded = time.monotonic()
 from revstep.bench.measure import cold
-imported = time.clock_gettime(time.CLOCK_MONOTONIC)
-cold.child(begun, started, imported)
+cold.child(engine, asked["cell"], (started, imported, loaded))
 """
 
 
@@ -52,7 +56,7 @@ def cold_starts(
         value, and the ``hook``.
 
     Raises:
-        BackendError: A process or the hook failed.
+        BackendError: A process or the hook failed, or a process took longer than ``LIMIT_S``.
     """
     starts = []
     for number in range(count):
@@ -75,38 +79,39 @@ def _run_hook(hook: str) -> None:
 
 
 def _start(bundle: Path, cell: Cell) -> dict[str, float]:
-    asked = json.dumps({"bundle": str(bundle), "cell": cell.to_dict()})
-    begun = time.clock_gettime(time.CLOCK_MONOTONIC)
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD], input=asked, capture_output=True, text=True, check=False,
-        timeout=LIMIT_S, env={**os.environ, BEGUN: repr(begun)},
-    )  # fmt: skip
+    asked = {"bundle": str(bundle), "load": cell.load_arguments, "cell": cell.to_dict()}
+    begun = time.monotonic()  # of the machine: the child's clock too
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD], input=json.dumps(asked), capture_output=True, text=True,
+            check=False, timeout=LIMIT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BackendError(
+            f"a cold start of {bundle} took longer than {LIMIT_S:g} s; leave cold starts out with "
+            "--cold 0"
+        ) from None
     if done.returncode != 0:
         lines: Sequence[str] = done.stderr.strip().splitlines() or ["nothing"]
         raise BackendError(f"a cold start of {bundle} failed; it says: {lines[-1]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    started, imported, loaded, first, second = json.loads(done.stdout.splitlines()[-1])
+    found = {
+        "process_s": started - begun, "import_s": imported - started, "load_s": loaded - imported,
+        "first_s": first, "second_s": second,
+    }  # fmt: skip
+    return {**found, "total_s": sum(found[p] for p in PHASES[:4])}
 
 
-def child(begun: float, started: float, imported: float) -> None:
-    """The process: loads, draws twice, and writes its times on stdout as JSON."""
+def child(engine: Engine, asked: dict[str, Any], clocks: tuple[float, ...]) -> None:
+    """The process: draws twice, and writes its clocks and the draws' seconds on stdout as JSON."""
     from revstep.bench.example import example_conditions
-    from revstep.bench.measure.engines import open_engine, sample_cell
+    from revstep.bench.measure.engines import sample_cell
 
-    asked = json.load(sys.stdin)
-    cell = Cell(**asked["cell"])
-    clock = time.clock_gettime
-    before = clock(time.CLOCK_MONOTONIC)
-    engine = open_engine(Path(asked["bundle"]), cell)
-    loaded = clock(time.CLOCK_MONOTONIC)
+    cell = Cell(**asked)
     conditions = example_conditions(engine, cell.batch)
-    times = [clock(time.CLOCK_MONOTONIC)]
+    times = [time.monotonic()]
     for seed in (0, 1):
         sample_cell(engine, cell, seed, conditions)
-        times.append(clock(time.CLOCK_MONOTONIC))
-    found = {
-        "process_s": started - begun, "import_s": imported - started, "load_s": loaded - before,
-        "first_s": times[1] - times[0], "second_s": times[2] - times[1],
-    }  # fmt: skip
-    first = sum(found[p] for p in ("process_s", "import_s", "load_s", "first_s"))
-    sys.stdout.write(json.dumps({**found, "total_s": first}) + "\n")
+        times.append(time.monotonic())
+    draws = (times[1] - times[0], times[2] - times[1])
+    sys.stdout.write(json.dumps([*clocks, *draws]) + "\n")

@@ -20,7 +20,7 @@ STEAL = 0.01  # of the time, taken by a hypervisor
 SPREAD = 0.1  # interquartile range over the median, of the runs
 SLOW_CLOCK = 0.75  # of a GPU's highest clock
 GPU_QUERY = "clocks.sm,clocks.max.sm,clocks_throttle_reasons.active"
-IDLE_BITS = 0x1 | 0x2  # "GPU idle" and "set by an application": no throttling
+IDLE, CHOSEN = 0x1, 0x2  # reasons that are no throttling: nothing to do, a clock that was set
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,10 +90,13 @@ def _throttled(before: Reading, after: Reading) -> list[str]:
         if count > 0:
             found.append(f"the processors were throttled {count} times")
     for number, (clock, highest, reasons) in enumerate(after.gpus):
-        if highest and clock < SLOW_CLOCK * highest:
+        if reasons & ~(IDLE | CHOSEN):
+            found.append(
+                f"GPU {number} was throttled to {clock:.0f} of {highest:.0f} MHz (reasons "
+                f"{reasons:#x})"
+            )
+        elif clock < SLOW_CLOCK * highest and not reasons:
             found.append(f"GPU {number} ran at {clock:.0f} of {highest:.0f} MHz")
-        elif reasons & ~IDLE_BITS:
-            found.append(f"GPU {number} was throttled (reasons {reasons:#x})")
     return found
 
 

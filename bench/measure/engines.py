@@ -18,10 +18,7 @@ from revstep.engine.runtime.watch import Timing
 
 def open_engine(bundle: Path, cell: Cell) -> Engine:
     """The engine that runs the cell; raises as ``load``."""
-    return load(
-        bundle, backend=cell.backend, device=cell.device, precision=cell.precision,
-        threads=cell.threads,
-    )  # fmt: skip
+    return load(bundle, **cell.load_arguments)
 
 
 def sampler_of(cell: Cell) -> str | Sampler | None:

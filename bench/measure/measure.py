@@ -16,7 +16,7 @@ from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.correct import check_engine
 from revstep.bench.measure.disturbance import disturbance, read_counters
 from revstep.bench.measure.engines import sample_cell
-from revstep.bench.measure.memory import peaks, reset_peaks
+from revstep.bench.measure.memory import held, peaks, reset_peaks
 from revstep.bench.measure.rounds import Budget, Progress, Rounds, Task, run_rounds
 from revstep.bench.measure.summary import LookedInto, cost_of, split_of, summary_of
 from revstep.engine.bundle.reader import Bundle
@@ -25,7 +25,7 @@ from revstep.engine.runtime.watch import Timing
 
 OURS = "revstep"
 SPLIT_EVERY = 8  # rounds: a run that is looked into takes longer, and isn't counted
-FIRST_SPLITS = 3  # of the warm-up: a short measurement has some too
+FIRST_SPLITS = 3  # of the warm-up, at most: a short measurement has some too
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,23 +116,27 @@ def measure_cell(
         ParityError: The engine is wrong: nothing is timed.
         ArgumentError: As ``Engine.sample``.
     """
-    correct = check_engine(engine, bundle)
+    correct = check_engine(engine, bundle, cell)
     work = Work.of(bundle, cell, engine)
     tasks = [Task(OURS, work.sample), *(others(work) if others is not None else ())]
-    inside = [work.looked_into() for _ in range(FIRST_SPLITS)]
+    inside, begun = [work.looked_into()], perf_counter()
+    while len(inside) < FIRST_SPLITS and perf_counter() - begun < budget.warm_up:
+        inside.append(work.looked_into())
+    first = len(inside)
 
     def between(number: int) -> None:
         if number % SPLIT_EVERY == 0:
             inside.append(work.looked_into())
 
     reset_peaks(work.on_gpu)
+    held_before = held()
     before = read_counters(work.on_gpu)
     found = run_rounds(tasks, budget, between=between, progress=progress)
     after = read_counters(work.on_gpu)
-    memory = peaks(work.on_gpu)
+    memory = {**peaks(work.on_gpu), "host_before_bytes": held_before}
     ours = found.times[0]
     summary = summary_of(ours, work.network_calls, cell.batch)
-    split = split_of(inside[FIRST_SPLITS:] or inside, summary["step_s"], on_gpu=work.on_gpu)
+    split = split_of(inside[first:] or inside, summary["step_s"], on_gpu=work.on_gpu)
     figures = {
         "cell": {**cell.to_dict(), "network_calls": work.network_calls},
         "bundle": _named(bundle),

@@ -42,8 +42,9 @@ def test_what_disturbs_is_said_with_its_reason(fields, spread, verdict, reason):
     assert any(reason in text for text in found["reasons"])
 
 
-def test_an_idle_gpu_is_not_throttled():
-    assert disturbance(QUIET, after(gpus=((1900.0, 1980.0, 0x1),)), 0.0)["verdict"] == "quiet"
+@pytest.mark.parametrize("gpu", [(1900.0, 1980.0, 0x1), (345.0, 1980.0, 0x1), (1200.0, 1980.0, 2)])
+def test_a_gpu_that_idles_or_has_a_clock_of_the_user_s_is_not_throttled(gpu):
+    assert disturbance(QUIET, after(gpus=(gpu,)), 0.0)["verdict"] == "quiet"
 
 
 def test_what_the_system_does_not_say_is_none():

@@ -66,8 +66,23 @@ def test_a_wrong_engine_is_not_timed(policy_bundle, engine, monkeypatch):
 )
 def test_every_kind_of_bundle_is_checked_as_it_runs(name, request):
     path = request.getfixturevalue(name)
-    found = check_engine(revstep.load(path, threads=1), Bundle.open(path))
-    assert 0 <= found["error"] <= found["bound"]
+    opened, bundle = revstep.load(path, threads=1), Bundle.open(path)
+    for batch in (1, 5):
+        found = check_engine(opened, bundle, Cell(batch=batch))
+        assert 0 <= found["error"] <= found["bound"]
+
+
+def test_the_check_runs_with_the_cell_s_rows(policy_bundle, engine, monkeypatch):
+    seen, right = [], engine.sample
+
+    def watched(n, **options):
+        seen.append(n)
+        return right(n, **options)
+
+    monkeypatch.setattr(engine, "sample", watched)
+    for cell in (Cell(batch=1), Cell(batch=3, guidance=2.0)):
+        check_engine(engine, Bundle.open(policy_bundle), cell)
+    assert seen == [1, 6]
 
 
 def test_others_take_turns_with_the_same_work(policy_bundle, engine):

@@ -106,7 +106,7 @@ def _details(row: Row) -> Iterator[str]:
         if memory[key] is not None
     ]
     if held:
-        yield f"peak memory: {', '.join(held)}"
+        yield f"peak memory: {', '.join(held)}{_before(memory)}"
     if (cost := row["cost"]) is not None:
         yield f"cost: {cost['per_thousand_samples']:.3g} per 1,000 samples"
     yield from limit_lines(row)
@@ -119,6 +119,12 @@ def _details(row: Row) -> Iterator[str]:
             f"first run {cold['first_s']:.2f}; the second run {cold['second_s']:.2f}); "
             f"{len(cold['starts'])} starts, medians"
         )
+
+
+def _before(memory: dict[str, int | None]) -> str:
+    """What a process held before that, of earlier cells too."""
+    before = memory.get("host_before_bytes")
+    return "" if before is None else f" (the process held {before / 2**20:.0f} MiB before)"
 
 
 def machine_line(machine: dict[str, Any]) -> str:
