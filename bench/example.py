@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.engine.engine import Engine
+from revstep.engine.spec.parts import Condition
 
 
 def example_conditions(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
     """Valid conditions for ``batch`` samples: whole numbers in turn (without the null), else 0."""
+    return example_values(engine.spec.conditions, batch)
+
+
+def example_values(conditions: Sequence[Condition], batch: int) -> dict[str, NDArray[Any]]:
+    """The same of a spec's conditions."""
     found: dict[str, NDArray[Any]] = {}
-    for c in engine.spec.conditions:
+    for c in conditions:
         array = np.zeros((batch, *c.shape), c.interface)
         if c.allowed is not None:
             low, high = c.allowed

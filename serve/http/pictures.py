@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def png_of(values: NDArray[np.float32], value_range: tuple[float, float] | None)
     return file.getvalue()
 
 
-def npy_of(values: NDArray[np.float32]) -> bytes:
+def npy_of(values: NDArray[Any]) -> bytes:
     """A .npy file."""
     file = io.BytesIO()
     np.save(file, values, allow_pickle=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 from types import FrameType
 
@@ -15,11 +14,6 @@ from fastapi import FastAPI
 from revstep.serve.http.models import Models
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-MIN_TOKEN = 16
-ONE_TOKEN = (
-    f"one token of at least {MIN_TOKEN} ASCII characters without spaces, such as "
-    "`openssl rand -hex 32` prints"
-)
 ANSWERS_S = 5  # that the last answers may take to be sent
 
 
@@ -106,19 +100,3 @@ def _listening(host: str, port: int, backlog: int) -> socket.socket:
 def allowed_hosts(host: str) -> list[str] | None:
     """What a Host header may say: on loopback this machine's own names; else anything (None)."""
     return ["localhost", "127.0.0.1", "[::1]"] if host in LOOPBACK else None
-
-
-def read_token(file: Path) -> str:
-    """The token in a file, without the line's end.
-
-    Raises:
-        OSError: It can't be read.
-        ValueError: It is empty, short, or no plain text.
-    """
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} holds no text: it must hold {ONE_TOKEN}") from error
-    if len(text) < MIN_TOKEN or not text.isascii() or any(c.isspace() for c in text):
-        raise ValueError(f"{file} must hold {ONE_TOKEN}; got {len(text)} characters")
-    return text

@@ -13,7 +13,7 @@ from revstep.engine.bundle.layout import bundle_name
 from revstep.engine.errors import ArgumentError
 from revstep.serve.http.app import create_app
 from revstep.serve.http.limits import Limits
-from revstep.serve.http.run import MIN_TOKEN, read_token
+from revstep.serve.http.token_file import MIN_TOKEN, read_token
 
 SPARE = 16  # requests of a replica besides those that its services have: health, models, metrics
 

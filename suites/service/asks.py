@@ -1,4 +1,4 @@
-"""What is asked for, and when: mixed requests, and Poisson arrivals; the same for every side."""
+"""What is asked for: mixed requests, the same for every side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import DenoiserSpec
 
@@ -64,14 +63,3 @@ def mixed_asks(spec: DenoiserSpec, count: int, seed: int) -> list[Ask]:
         Ask(SAMPLERS[samplers[i]], steps[i], seed * 1_000_000 + i, conditions())
         for i in range(count)
     ]
-
-
-def poisson_arrivals(rate: float, count: int, seed: int) -> NDArray[np.float64]:
-    """Seconds from the start at which requests are due, ascending (count,).
-
-    Args:
-        rate: Requests a second.
-        count: How many.
-        seed: Of the gaps; at another rate it gives the same gaps, stretched.
-    """
-    return np.cumsum(np.random.default_rng(seed).standard_exponential(count)) / rate

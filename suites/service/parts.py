@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from time import perf_counter
@@ -12,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from revstep.bench.compare import ratio_interval
+from revstep.bench.load.arrivals import poisson_arrivals
+from revstep.bench.load.loop import open_loop, submitting
+from revstep.bench.load.replies import Replies
 from revstep.bench.stats.percentiles import all_supported
 from revstep.engine.engine import Engine
-from suites.service.asks import FEWEST, MOST, SAMPLERS, mixed_asks, poisson_arrivals
+from suites.service.asks import FEWEST, MOST, SAMPLERS, mixed_asks
 from suites.service.cases import LOADS, Case
-from suites.service.load import Replies, closed_loop, open_loop
+from suites.service.load import closed_loop
 from suites.service.sides import ALONE, IN_FLIGHT, SIDES, SLOTS, WHOLE, InFlight, Side, on_core
 from suites.service.simulation import POLICIES, saturation
 
@@ -159,7 +163,7 @@ def load_row(
         due = poisson_arrivals(rate, full // 2, seed).tolist()
         for name in turn(list(sides), part):
             with on_core(setting.generator_core):
-                replies[name].append(open_loop(sides[name].submit, asks, due))
+                replies[name].append(open_loop(submitting(sides[name].submit), asks, due))
             simulated[name] += POLICIES[name](due, [ask.steps for ask in asks], costs, SLOTS)
     return {
         "network": case.name,
@@ -185,10 +189,11 @@ def fixed_rows_row(sides: Mapping[str, Side], engine: Engine, case: Case, settin
 
 def _figures(parts: Sequence[Replies]) -> Row:
     late = [seconds for part in parts for seconds in part.late]
+    counts = Counter(reply.outcome for part in parts for reply in part.ended)
     return {
         "seconds": all_supported([seconds for part in parts for seconds in part.latencies]),
-        "refused": sum(part.refused for part in parts),
-        "unsent": sum(part.unsent for part in parts),
-        "failed": sum(part.failed for part in parts),
+        "refused": counts["refused"],
+        "unsent": counts["unsent"],
+        "failed": counts["failed"] + counts["timeout"],
         "late": {"p50": median(late), "max": max(late)} if late else {},
     }

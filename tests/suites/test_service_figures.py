@@ -14,8 +14,8 @@ from revstep.bench.stats.percentiles import all_supported, interval_ranks, suppo
 from revstep.errors import QueueFullError
 from suites.cpu.table import last_rows
 from suites.service import table
-from suites.service.asks import FEWEST, MOST, Ask, mixed_asks, poisson_arrivals
-from suites.service.load import closed_loop, open_loop
+from suites.service.asks import FEWEST, MOST, Ask, mixed_asks
+from suites.service.load import closed_loop
 from suites.service.plot import ROWS
 from suites.service.sides import ALONE, IN_FLIGHT, MAX_QUEUE, SIDES, SLOTS, WHOLE
 from suites.service.simulation import (
@@ -70,58 +70,19 @@ def test_what_was_never_answered_stays_among_the_latencies():
     assert set(all_supported([1.0] * 51)) == {"p50", "p90"}
 
 
-# Requests and load.
+# Requests and a backlog.
 
 
-def test_requests_and_arrivals_are_the_same_for_a_seed(engine):
+def test_requests_are_the_same_for_a_seed(engine):
     asks = mixed_asks(engine.spec, 400, 3)
     assert asks == mixed_asks(engine.spec, 400, 3)
     assert {min(a.steps for a in asks), max(a.steps for a in asks)} == {FEWEST, MOST}
-    slow, fast = poisson_arrivals(10.0, 4000, 3), poisson_arrivals(20.0, 4000, 3)
-    assert slow == pytest.approx(2 * fast)
-    gaps = np.diff(slow)
-    assert gaps.mean() == pytest.approx(0.1, rel=0.05)
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)  # exponential
 
 
 def answer_at_once(ask):
     future = Future()
     future.set_result(ask)
     return future
-
-
-def test_a_latency_counts_from_the_schedule_and_not_from_the_sending():
-    stalls = threading.Event()
-
-    def stalling(ask):
-        if ask.seed == 0:
-            stalls.wait(0.2)  # the server holds the sender up
-        return answer_at_once(ask)
-
-    replies = open_loop(stalling, ASKS[:3], [0.0, 0.01, 0.02])
-    assert all(latency >= 0.17 for latency in replies.latencies)
-    assert max(replies.late) >= 0.17
-    assert (replies.refused, replies.unsent, replies.failed) == (0, 0, 0)
-
-
-def test_refused_failed_and_unsent_arrivals_are_counted_and_stay(monkeypatch):
-    monkeypatch.setattr("suites.service.load.PATIENCE_S", 0.3)
-    stalls = threading.Event()
-
-    def submit(ask):
-        if ask.seed == 0:
-            raise QueueFullError("full")
-        future = Future()
-        if ask.seed == 1:
-            future.set_exception(ValueError("no"))
-        else:
-            stalls.wait(0.7 if ask.seed == 2 else 0.0)
-            future.set_result(ask)
-        return future
-
-    replies = open_loop(submit, ASKS[:5], [0.0, 0.001, 0.002, 0.003, 1.0])
-    assert (replies.refused, replies.failed, replies.unsent) == (1, 1, 1)
-    assert [math.isinf(x) for x in replies.latencies] == [True, True, False, True, False]
 
 
 def test_the_closed_loop_counts_replies_between_its_ends_and_raises_what_fails():

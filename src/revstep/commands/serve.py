@@ -65,7 +65,8 @@ def serve(
     import revstep
     from revstep.serve.http.app import create_app
     from revstep.serve.http.limits import Limits
-    from revstep.serve.http.run import allowed_hosts, check_address, read_token, run
+    from revstep.serve.http.run import allowed_hosts, check_address, run
+    from revstep.serve.http.token_file import read_token
 
     if deadline is not None and not deadline > 0.0:
         raise ValueError(f"--deadline must be above 0 seconds; got {deadline}")

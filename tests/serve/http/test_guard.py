@@ -8,7 +8,8 @@ from serving import settle
 from stepwise import SECONDS
 
 from revstep.serve.http.limits import Limits
-from revstep.serve.http.run import allowed_hosts, read_token
+from revstep.serve.http.run import allowed_hosts
+from revstep.serve.http.token_file import read_token
 
 TOKEN = "a-token-of-this-test-alone"
 GUARDED = [

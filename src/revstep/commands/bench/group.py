@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from revstep.commands.bench.run import run
+from revstep.commands.bench.serve import serve
 
 RUN = "run"
 
@@ -30,6 +31,9 @@ bench = typer.Typer(
     "called as a command here is written ./serve.",
     epilog="Example: revstep bench my.revstep --batch 1,16 --steps 20 --json > latency.json",
 )
-COMMANDS = ((run, RUN, "revstep bench my.revstep --batch 1,16 --steps 10,20 --output rows.jsonl"),)
+COMMANDS = (
+    (run, RUN, "revstep bench my.revstep --batch 1,16 --steps 10,20 --output rows.jsonl"),
+    (serve, "serve", "revstep bench serve http://127.0.0.1:8000 --p99 200ms --output rows.jsonl"),
+)
 for _function, _name, _example in COMMANDS:
     bench.command(_name, epilog=f"Example: {_example}", no_args_is_help=True)(_function)
