@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 Starts = Sequence[Sequence[float]]
 """Times of one side: a list for every start of its process, one value a round."""
@@ -41,6 +42,42 @@ def ratio_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
     low, high = np.quantile(medians, [0.025, 0.975])
     middle = float(np.median(np.concatenate(groups)))
     return {"ratio": middle, "low": float(low), "high": float(high)}
+
+
+def apart_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
+    """How many times as fast ours is, where the sides did not take turns, with a 95 % interval.
+
+    Each side is drawn anew by itself (bootstrap): its starts where there are several, else its
+    values. What drifted between the two sides is not in the interval.
+
+    Returns:
+        ``ratio``, ``low`` and ``high``.
+
+    Raises:
+        ValueError: A side has no values.
+    """
+    if not any(map(len, ours)) or not any(map(len, theirs)):
+        raise ValueError("a side without times can't be compared")
+    random = np.random.default_rng(0)
+    drawn = _medians(theirs, random) / _medians(ours, random)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    ratio = float(np.median(np.concatenate(theirs)) / np.median(np.concatenate(ours)))
+    return {"ratio": ratio, "low": float(low), "high": float(high)}
+
+
+def _medians(starts: Starts, random: np.random.Generator) -> NDArray[np.float64]:
+    """Medians of ``DRAWS`` draws with replacement: of whole starts, or of one start's values.
+
+    The rank of the latter's median has a known distribution (beta), so nothing is sorted twice.
+    """
+    groups = [np.asarray(start, np.float64) for start in starts if len(start)]
+    if len(groups) > 1:
+        draw = random.integers(len(groups), size=(DRAWS, len(groups)))
+        return np.array([np.median(np.concatenate([groups[g] for g in d])) for d in draw])
+    order = np.sort(groups[0])
+    count, middle = len(order), (len(order) + 1) // 2
+    places = random.beta(middle, count - middle + 1, DRAWS)
+    return order[np.minimum((places * count).astype(np.intp), count - 1)]
 
 
 def meets(

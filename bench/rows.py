@@ -9,6 +9,9 @@ from typing import Any
 
 from revstep.bench.machine import machine_info
 
+VERSION = 1
+"""Of the rows' fields: rows of another are refused where they are compared or reported."""
+
 
 def new_row(bench: str, fields: Mapping[str, Any], checkout: Path | None = None) -> dict[str, Any]:
     """A row: the benchmark's name, its figures and settings, the machine, versions and commit.
@@ -18,7 +21,7 @@ def new_row(bench: str, fields: Mapping[str, Any], checkout: Path | None = None)
         fields: Figures, and how they were measured: plain JSON values.
         checkout: For the commit; None: that of the current directory.
     """
-    return {"bench": bench, **fields, "machine": machine_info(checkout)}
+    return {"bench": bench, "version": VERSION, **fields, "machine": machine_info(checkout)}
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
@@ -49,4 +52,31 @@ def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
         if missing := sorted(set(fields) - set(row)):
             raise ValueError(f"{path}:{number} is no row: it has no {', '.join(missing)}")
         rows.append(row)
+    return rows
+
+
+def measured_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of ``bench``: of its ``--output`` (JSON lines), or of what ``--json`` printed.
+
+    Raises:
+        ValueError: It has none, or rows of another version; the message says what to do.
+    """
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        whole = None
+    rows = whole.get("rows") if isinstance(whole, dict) else None
+    if rows is None:
+        rows = read_rows(path, ("bench", "machine"))
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(
+            f"{path} has no rows; `revstep bench run BUNDLE --output {path}` writes some"
+        )
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or row.get("version") != VERSION:
+            found = row.get("version", "none") if isinstance(row, dict) else "none"
+            raise ValueError(
+                f"row {number} of {path} has version {found}, and this revstep reads {VERSION}: "
+                "measure again with this revstep"
+            )
     return rows

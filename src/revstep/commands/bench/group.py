@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from revstep.commands.bench.compare import compare
 from revstep.commands.bench.run import run
 from revstep.commands.bench.serve import serve
 
@@ -34,6 +35,7 @@ bench = typer.Typer(
 COMMANDS = (
     (run, RUN, "revstep bench my.revstep --batch 1,16 --steps 10,20 --output rows.jsonl"),
     (serve, "serve", "revstep bench serve http://127.0.0.1:8000 --p99 200ms --output rows.jsonl"),
+    (compare, "compare", "revstep bench compare before.jsonl after.jsonl --fail-on-slower"),
 )
 for _function, _name, _example in COMMANDS:
     bench.command(_name, epilog=f"Example: {_example}", no_args_is_help=True)(_function)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from revstep.bench.measure.titles import cell_name
 from revstep.commands.bench.limits import limit_lines
 
 Row = dict[str, Any]
@@ -53,19 +54,6 @@ def _cells(row: Row, on_gpu: bool) -> list[str]:
         *((f"{split['launch_s'] * 1e6:.1f}",) if on_gpu else ()),
         f"{summary['samples_per_s']:.1f}",
     ]
-
-
-def cell_name(row: Row) -> str:
-    """``onnxruntime fp32 ddim-20 batch 16``, as it ran."""
-    cell, engine = row["cell"], row["engine"]
-    calls = cell["steps"] or cell["network_calls"]
-    guided = f" guidance {cell['guidance']:g}" if cell["guidance"] != 1.0 else ""
-    sampler = cell["sampler"] or "default"
-    backend = engine.get("library", engine["backend"])
-    precision = engine.get("precision", "")
-    return f"{backend} {precision} {sampler}-{calls}{guided} batch {cell['batch']}".replace(
-        "  ", " "
-    )
 
 
 def _percentile(found: dict[str, float] | None) -> str:
