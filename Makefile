@@ -26,7 +26,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help env demo test test-all lint docs bench bench-check bench-record wheel clean
+.PHONY: help env demo test test-all lint docs bench tables bench-check bench-record wheel clean
 
 help:
 	@echo 'make demo          sample the bundled Fashion-MNIST denoiser, into demo-output/'
@@ -35,6 +35,7 @@ help:
 	@echo 'make lint          ruff, formatting, mypy --strict, import contracts, hadolint'
 	@echo 'make docs          the documentation as a site in build/site/, which needs no network'
 	@echo 'make bench         step and latency benchmarks'
+	@echo 'make tables        every table and plot of the pages anew, from committed rows'
 	@echo 'make bench-check   figures that must not grow: instructions, calls, modules, sizes'
 	@echo 'make bench-record  commit the present ones, on purpose'
 	@echo 'make wheel         a wheel in dist/'
@@ -94,6 +95,11 @@ bench: env
 		-o $(BENCH) --overwrite
 	$(BIN)/revstep compile $(BENCH)
 	$(BIN)/revstep bench $(BENCH) --guidance 1.5
+
+tables: env
+	PYTHONSAFEPATH= $(BIN)/python -m suites.pages
+	PYTHONSAFEPATH= $(BIN)/python -m proofs --only page
+	PYTHONPATH=tests/support $(BIN)/python -m zoo --page
 
 # Of a wheel of its own: dist/ may hold older ones.
 REGRESSIONS = PYTHONSAFEPATH= $(BIN)/python -m suites.regressions --wheel build/bench-check/*.whl

@@ -1,10 +1,18 @@
-"""Tables in Markdown: cells, and times for people."""
+"""Tables in Markdown: cells, times for people, and the pages that they are written into.
+
+A table stands between two comments that name it, and is written anew.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from revstep.bench.rows import read_rows
 
 Rows = TypeVar("Rows")
 
@@ -42,6 +50,119 @@ def fill(
         KeyError: The page names a table that there isn't.
     """
     return block.sub(lambda found: found[1] + tables[found[2]](rows) + found[3], text)
+
+
+def rows_at(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; none without it."""
+    return read_rows(path) if path.exists() else []
+
+
+class Writer(Protocol):
+    """What writes tables into pages from what is committed."""
+
+    @property
+    def pages(self) -> tuple[Path, ...]:
+        """Of a checkout."""
+        ...
+
+    def page(self, path: Path, root: Path) -> str:
+        """The text of one of its pages in a checkout, with the tables that the rows give."""
+        ...
+
+    def draw(self, root: Path) -> None:
+        """Writes the plots that the same rows give, if any."""
+        ...
+
+    def writes(self, suite: str, name: str, path: Path) -> bool:
+        """Whether it writes the table of this name in that page."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tables(Generic[Rows]):
+    """The tables of one suite: see ``Writer``.
+
+    Attributes:
+        suite: As the comments name it.
+        pages: Where they stand.
+        tables: What makes each, by name.
+        rows: Reads what they are made of from a checkout.
+        plot: Draws the rows' plots into a checkout.
+    """
+
+    suite: str
+    pages: tuple[Path, ...]
+    tables: Mapping[str, Callable[[Rows], str]]
+    rows: Callable[[Path], Rows]
+    plot: Callable[[Rows, Path], None] = lambda rows, root: None
+
+    def filled(self, text: str, rows: Rows) -> str:
+        """A page with its tables made of the rows: see ``fill``."""
+        return fill(text, block_of(self.suite), self.tables, rows)
+
+    def page(self, path: Path, root: Path) -> str:
+        """See ``Writer``."""
+        return self.filled((root / path).read_text(encoding="utf-8"), self.rows(root))
+
+    def draw(self, root: Path) -> None:
+        """See ``Writer``."""
+        self.plot(self.rows(root), root)
+
+    def writes(self, suite: str, name: str, path: Path) -> bool:
+        """See ``Writer``."""
+        return suite == self.suite and name in self.tables and path in self.pages
+
+
+@dataclasses.dataclass(frozen=True)
+class WholePage:
+    """A page that is written whole: see ``Writer``.
+
+    Attributes:
+        path: Of the page.
+        text: Makes it, from a checkout.
+    """
+
+    path: Path
+    text: Callable[[Path], str]
+
+    @property
+    def pages(self) -> tuple[Path, ...]:
+        """See ``Writer``."""
+        return (self.path,)
+
+    def page(self, path: Path, root: Path) -> str:
+        """See ``Writer``."""
+        return self.text(root)
+
+    def draw(self, root: Path) -> None:
+        """There are no plots."""
+
+    def writes(self, suite: str, name: str, path: Path) -> bool:
+        """No table between comments."""
+        return False
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file beside its place, and moves it there."""
+    beside = path.with_name(f"{path.name}.partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write(writer: Writer, root: Path) -> Iterator[Path]:
+    """Writes a writer's pages and plots in a checkout; gives the pages that changed."""
+    for path in writer.pages:
+        text = writer.page(path, root)
+        if text != (root / path).read_text(encoding="utf-8"):
+            replace(root / path, text)
+            yield path
+    writer.draw(root)
+
+
+def marked(text: str) -> Iterator[tuple[str, str]]:
+    """(suite, name) of the tables that a page has a place for."""
+    for found in re.finditer(r"<!-- (\w+) (\w+): begin -->", text):
+        yield found[1], found[2]
 
 
 def seconds_text(seconds: float) -> str:

@@ -3,7 +3,7 @@
 Each is exported, checked in ONNX Runtime and OpenVINO, built by TensorRT-RTX and run whole, in a
 process of its own; what fails leaves what it said. Kinds whose library isn't here are left out, and
 keep their rows. Half a minute a kind on two cores; rows go to bench/results/checkpoints.jsonl, of
-which `python -m suites.checkpoints.table` makes the page.
+which `make tables` makes the page.
 """
 
 from __future__ import annotations

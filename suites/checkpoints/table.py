@@ -1,4 +1,4 @@
-"""The table of docs/checkpoints.md: `python -m suites.checkpoints.table`."""
+"""The tables of docs/checkpoints.md."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.bench.rows import read_rows
 from suites.checkpoints.kinds import all_kinds
 from suites.checkpoints.stages import STAGES
 from suites.cpu.table import last_rows
-from suites.tables import NOTHING, block_of, fill, line, table
+from suites.tables import NOTHING, Tables, line, rows_at, table
 
 Row = Mapping[str, Any]
 ROWS, PAGE = Path("bench/results/checkpoints.jsonl"), Path("docs/checkpoints.md")
-BLOCK = block_of("checkpoints")
 
 
 def kinds_table(rows: Sequence[Row]) -> str:
@@ -68,11 +66,14 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 
 
-def filled(text: str, rows: Sequence[Row]) -> str:
-    """A page with its tables made of the rows, in the order of the kinds: see ``fill``."""
+def known_rows(root: Path) -> list[Row]:
+    """The last row of each kind that there is, in the order of the kinds."""
     names = [kind.name for kind in all_kinds()]
-    known = sorted((r for r in rows if r["name"] in names), key=lambda r: names.index(r["name"]))
-    return fill(text, BLOCK, BLOCKS, known)
+    rows = [row for row in last_rows(rows_at(root / ROWS)) if row["name"] in names]
+    return sorted(rows, key=lambda row: names.index(row["name"]))
+
+
+TABLES = Tables[Sequence[Row]](suite="checkpoints", pages=(PAGE,), tables=BLOCKS, rows=known_rows)
 
 
 def _notes(rows: Sequence[Row]) -> dict[str, int]:
@@ -97,13 +98,3 @@ def _cell(cell: Row | None, notes: Mapping[str, int]) -> str:
 def _escaped(text: str) -> str:
     """Without what Markdown would take for itself."""
     return "".join(f"\\{c}" if c in "*_<>|`[]" else c for c in text)
-
-
-def main() -> None:
-    """Rewrite the tables, in a checkout's root."""
-    rows = last_rows(read_rows(ROWS)) if ROWS.exists() else []
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 Both sides go through whole runs of one scheduler in turns, on the same tensors and one thread;
 what counts is the median step of a run, and of the runs the median ratio. What is timed is compared
 first. The rows go to bench/results/compat.jsonl, the table to docs/compat.md
-(`python -m suites.compat.table`).
+(`make tables`).
 """
 
 from __future__ import annotations

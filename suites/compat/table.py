@@ -1,23 +1,18 @@
-"""The table of docs/compat.md: `python -m suites.compat.table`.
-
-It stands between two comments that name it, and is written anew. The last row of each name counts.
-"""
+"""The table of docs/compat.md; the last row of each name counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from revstep.bench.compare import meets
-from revstep.bench.rows import read_rows
 from suites.compat.measure import ROWS, TARGET
 from suites.cpu.table import last_rows, of_part
-from suites.tables import block_of, fill, line, table
+from suites.tables import Tables, line, rows_at, table
 
 Row = Mapping[str, Any]
 PAGE = Path("docs/compat.md")
-BLOCK = block_of("compat")
 
 
 def steps_table(rows: Sequence[Row]) -> str:
@@ -39,14 +34,7 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-TABLES: dict[str, Callable[[Sequence[Row]], str]] = {"steps": steps_table}
-
-
-def main() -> None:
-    """Fills the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(fill(page, BLOCK, TABLES, read_rows(ROWS)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+TABLES = Tables[Sequence[Row]](
+    suite="compat", pages=(PAGE,), tables={"steps": steps_table},
+    rows=lambda root: rows_at(root / ROWS),
+)  # fmt: skip

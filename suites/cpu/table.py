@@ -1,8 +1,4 @@
-"""The tables of the pages with CPU figures, and the plot: `python -m suites.cpu.table`.
-
-A table stands between two comments that name it, and is written anew. The last row of each part and
-name counts.
-"""
+"""The tables of CPU figures, and the plot; the last row of each part and name counts."""
 
 from __future__ import annotations
 
@@ -10,16 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.bench.rows import read_rows
 from suites.cpu.context import BASELINE, COMPILED, EAGER
 from suites.cpu.grid import FORMS, form_seconds, title_of
 from suites.cpu.targets import Outcome, outcomes
-from suites.tables import NOTHING, block_of, fill, line, seconds_text, table
+from suites.tables import NOTHING, Tables, line, rows_at, seconds_text, table
 
 Row = Mapping[str, Any]
 ROWS, PLOT = Path("bench/results/cpu.jsonl"), Path("docs/images/cpu.png")
 PAGES = (Path("README.md"), Path("docs/cpu.md"), Path("docs/benchmarks.md"))
-BLOCK = block_of("cpu")
 
 
 def last_rows(rows: Sequence[Row]) -> list[Row]:
@@ -176,25 +170,18 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 
 
-def filled(text: str, rows: Sequence[Row]) -> str:
-    """A page with its tables made of the rows: see ``fill``."""
-    return fill(text, BLOCK, BLOCKS, rows)
-
-
 def _ratio(found: Row | None) -> str:
     return "-" if found is None else f"{found['ratio']:.2f}"
 
 
-def main() -> None:
-    """Rewrite the tables and draw the plot, in a checkout's root."""
-    rows = last_rows(read_rows(ROWS)) if ROWS.exists() else []
-    for page in PAGES:
-        page.write_text(filled(page.read_text(encoding="utf-8"), rows), encoding="utf-8")
+def _draw(rows: Sequence[Row], root: Path) -> None:
     if of_part(rows, "grid"):
         from suites.cpu.plot import draw
 
-        draw(of_part(rows, "grid"), PLOT)
+        draw(of_part(rows, "grid"), root / PLOT)
 
 
-if __name__ == "__main__":
-    main()
+TABLES = Tables[Sequence[Row]](
+    suite="cpu", pages=PAGES, tables=BLOCKS, rows=lambda root: last_rows(rows_at(root / ROWS)),
+    plot=_draw,
+)  # fmt: skip

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from suites.tables import NOTHING, Tables, rows_at
+
 Row = dict[str, Any]
+ROWS, PAGE = Path("bench/results/gpu_suite.jsonl"), Path("docs/gpu.md")
 
 
 def text_table(rows: Sequence[Row]) -> str:
@@ -80,3 +84,9 @@ def _machine(row: Row) -> str:
         f"{versions.get('triton')}, Python {machine['python']}; commit {machine['commit']}, "
         f"{row['run']})"
     )
+
+
+TABLES = Tables[Sequence[Row]](
+    suite="gpu", pages=(PAGE,), rows=lambda root: rows_at(root / ROWS),
+    tables={"suite": lambda rows: f"{markdown_table(rows)}\n" if rows else NOTHING},
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The table of converters in docs/precision.md, from the measured rows."""
+"""The table of converters in docs/precision.md; the last row of each and precision counts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.bench.rows import read_rows
+from suites.tables import Tables, rows_at
 
 ROWS, PAGE = Path("bench/results/precision.jsonl"), Path("docs/precision.md")
-BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 HEAD = (
     "| network | by | fp16 error | fp16 in ONNX Runtime | products in 16 bits | casts | bf16 error "
     "| onnx's full check | TensorRT-RTX |",
@@ -51,13 +50,7 @@ def _passed(fp16: bool | str | None, bf16: bool | str | None) -> str:
     return ", ".join([*good, *bad]) or "-"
 
 
-def main() -> None:
-    """Rewrite the page's table, in a checkout's root."""
-    rows = read_rows(ROWS)
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    PAGE.write_text(before + BEGIN + table(rows) + END + rest.partition(END)[2], encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+TABLES = Tables[Sequence[Mapping[str, Any]]](
+    suite="precision", pages=(PAGE,), tables={"converters": table},
+    rows=lambda root: rows_at(root / ROWS),
+)  # fmt: skip

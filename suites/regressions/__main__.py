@@ -17,8 +17,8 @@ from suites.regressions import committed
 from suites.regressions.check import compare
 from suites.regressions.figure import CannotMeasure, Group, Place
 from suites.regressions.registry import GROUPS
-from suites.regressions.report import BLOCK, PAGE, failure, figures_table, lines_of
-from suites.tables import fill
+from suites.regressions.report import TABLES, failure, lines_of
+from suites.tables import write
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -60,16 +60,8 @@ def record(groups: Iterable[Group], place: Place) -> int:
                 missed = 1
                 print(f"{group.name}: not recorded: {error}", flush=True)
     finally:  # interrupted, too: what was recorded is on the page
-        write_page(place.checkout)
+        list(write(TABLES, place.checkout))
     return missed
-
-
-def write_page(checkout: Path) -> None:
-    """Fills the page's table with the committed values."""
-    page = checkout / PAGE
-    tables = {"figures": lambda groups: figures_table(groups, checkout)}
-    text = fill(page.read_text(encoding="utf-8"), BLOCK, tables, GROUPS.values())
-    committed.replace(page, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

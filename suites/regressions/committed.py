@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from suites.regressions.figure import Found, Group
+from suites.tables import replace
 
 FILE = Path("bench") / "results" / "regressions.json"
 
@@ -67,13 +67,6 @@ def write(group: Group, checkout: Path, versions: Mapping[str, str], found: Foun
     known[group.name] = [*kept, row]
     path.parent.mkdir(parents=True, exist_ok=True)
     replace(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes a file beside its place, and moves it there."""
-    beside = path.with_name(f"{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _versions(row: object) -> object:

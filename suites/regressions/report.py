@@ -8,10 +8,10 @@ from pathlib import Path
 from suites.regressions.check import Comparison, Verdict
 from suites.regressions.committed import Record, records_of
 from suites.regressions.figure import Group
-from suites.tables import block_of, line, table
+from suites.regressions.registry import GROUPS
+from suites.tables import Tables, line, table
 
 PAGE = Path("docs") / "regressions.md"
-BLOCK = block_of("regressions")
 MANY = 12  # figures of a group that are listed one by one
 
 
@@ -92,3 +92,9 @@ def _text(value: float | None) -> str:
     if value is None:
         return "none"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3f}".rstrip("0")
+
+
+TABLES = Tables[Path](
+    suite="regressions", pages=(PAGE,), rows=lambda root: root,
+    tables={"figures": lambda root: figures_table(GROUPS.values(), root)},
+)  # fmt: skip

@@ -1,8 +1,4 @@
-"""The tables of docs/service.md, and the plot: `python -m suites.service.table`.
-
-A table stands between two comments that name it, and is written anew. The last row of each part and
-name counts.
-"""
+"""The tables of docs/service.md, and the plot; the last row of each part and name counts."""
 
 from __future__ import annotations
 
@@ -10,17 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.bench.rows import read_rows
 from revstep.bench.stats.percentiles import PERCENTS, Percentile
 from suites.cpu.table import last_rows, of_part
 from suites.service.plot import PLOT, ROWS, draw
 from suites.service.sides import ALONE, IN_FLIGHT, WHOLE
 from suites.service.targets import outcomes
-from suites.tables import NOTHING, block_of, fill, line, seconds_text, table
+from suites.tables import NOTHING, Tables, line, rows_at, seconds_text, table
 
 Row = Mapping[str, Any]
 PAGE = Path("docs/service.md")
-BLOCK = block_of("service")
 SIDES = (IN_FLIGHT, WHOLE, ALONE)
 
 
@@ -128,11 +122,6 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 
 
-def filled(text: str, rows: Sequence[Row]) -> str:
-    """A page with its tables made of the rows: see ``fill``."""
-    return fill(text, BLOCK, BLOCKS, rows)
-
-
 def _interval(found: Mapping[str, float]) -> str:
     return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
@@ -143,13 +132,12 @@ def _latency(found: Percentile | None) -> str:
     return "no reply" if found["value"] is None else seconds_text(found["value"])
 
 
-def main() -> None:
-    """Rewrite the tables and draw the plot, in a checkout's root."""
-    rows = last_rows(read_rows(ROWS)) if ROWS.exists() else []
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+def _draw(rows: Sequence[Row], root: Path) -> None:
     if of_part(rows, "load"):
-        draw(of_part(rows, "load"), PLOT)
+        draw(of_part(rows, "load"), root / PLOT)
 
 
-if __name__ == "__main__":
-    main()
+TABLES = Tables[Sequence[Row]](
+    suite="service", pages=(PAGE,), tables=BLOCKS, plot=_draw,
+    rows=lambda root: last_rows(rows_at(root / ROWS)),
+)  # fmt: skip

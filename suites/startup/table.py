@@ -1,8 +1,4 @@
-"""The tables of docs/cpu.md about start-up: `python -m suites.startup.table`.
-
-A table stands between two comments that name it, and is written anew. The last row of each request
-counts.
-"""
+"""The tables of docs/cpu.md about start-up; the last row of each request counts."""
 
 from __future__ import annotations
 
@@ -11,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from revstep.bench.compare import meets
-from revstep.bench.rows import read_rows
-from suites.tables import NOTHING, block_of, fill, line, seconds_text, table
+from suites.tables import NOTHING, Tables, line, rows_at, seconds_text, table
 
 Row = Mapping[str, Any]
 ROWS, PAGE = Path("bench/results/startup.jsonl"), Path("docs/cpu.md")
-BLOCK = block_of("startup")
 OLD, NEW, BARE = "earlier build", "revstep", "bare calls"
 TARGET = 0.6
 """Most of the earlier build's time, from a process's start to its first sample."""
@@ -86,16 +80,6 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 
 
-def filled(text: str, rows: Sequence[Row]) -> str:
-    """A page with its tables made of the rows: see ``fill``."""
-    return fill(text, BLOCK, BLOCKS, rows)
-
-
-def main() -> None:
-    """Rewrite the tables, in a checkout's root."""
-    rows = read_rows(ROWS) if ROWS.exists() else []
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+TABLES = Tables[Sequence[Row]](
+    suite="startup", pages=(PAGE,), tables=BLOCKS, rows=lambda root: rows_at(root / ROWS)
+)

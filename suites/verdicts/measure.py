@@ -1,9 +1,9 @@
-"""Are its verdicts right? `python -m suites.verdicts.measure --output bench/results/verdicts.jsonl`.
+"""Are its verdicts right? `python -m suites.verdicts.measure --output FILE.jsonl`.
 
-Two engines of one bundle take turns, as whatever `revstep bench` compares does. In half of the tries
-they are equal: "faster" or "slower" is wrong then. In the other half the second spins after each run
-for 5 % of the time that the run took: only "faster", said of the first, is right. It takes some
-minutes, on one core.
+Two engines of one bundle take turns, as whatever `revstep bench` compares does. In half of the
+tries they are equal: "faster" or "slower" is wrong then. In the other half the second spins after
+each run for 5 % of the time that the run took: only "faster", said of the first, is right. It takes
+some minutes, on one core.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _turns(
     """Seconds of both, in turns, and whether it was quiet."""
 
     def others(work: Work) -> list[Task]:
-        check_engine(second, bundle)
+        check_engine(second, bundle, cell)
         return [Task(OTHER, Work.of(bundle, cell, second).sample)]
 
     figures = measure_cell(bundle, cell, first, budget, others=others).figures

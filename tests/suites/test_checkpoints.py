@@ -20,13 +20,6 @@ def kind_of(name):
     return kind_named(name)
 
 
-def test_the_page_is_made_of_the_committed_rows():
-    from revstep.bench.rows import read_rows
-
-    page = (ROOT / table.PAGE).read_text(encoding="utf-8")
-    assert page == table.filled(page, last_rows(read_rows(ROOT / table.ROWS)))
-
-
 def test_every_row_is_of_a_kind_that_there_is_and_names_differ():
     pytest.importorskip("diffusers")
     from revstep.bench.rows import read_rows

@@ -212,13 +212,6 @@ def test_the_sweep_shows_what_was_not_answered():
     assert "0, 0, 0; 0, 0, 0; 3, 0, 0" in text
 
 
-def test_the_committed_page_is_what_the_committed_rows_give():
-    rows = last_rows(read_rows(ROOT / ROWS)) if (ROOT / ROWS).exists() else []
-    text = (ROOT / table.PAGE).read_text(encoding="utf-8")
-    assert set(table.BLOCKS) == {found[2] for found in table.BLOCK.finditer(text)}
-    assert table.filled(text, rows) == text, "run: python -m suites.service.table"
-
-
 def test_a_committed_row_is_no_trial():
     if (ROOT / ROWS).exists():
         lines = (ROOT / ROWS).read_text(encoding="utf-8").splitlines()

@@ -1,15 +1,13 @@
 """The start-up suite: what it compares, and that the page is what its rows say."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from revstep.bench.rows import read_rows
-from suites.cpu.turns import Failed
+from suites.cpu.turns import Failed, Tree
 from suites.startup import table
 from suites.startup.table import BARE, NEW, OLD
 from suites.startup.turns import PHASES, Request, Side, figures, take_turns
@@ -74,16 +72,6 @@ def test_the_table_judges_the_ratio_and_the_last_row_counts():
     assert "0.90 (0.80 to 1.00)" in table.totals_table([slow])
 
 
-def test_the_page_is_what_the_rows_say():
-    rows = read_rows(ROOT / table.ROWS) if (ROOT / table.ROWS).exists() else []
-    text = (ROOT / table.PAGE).read_text(encoding="utf-8")
-    assert {found[2] for found in table.BLOCK.finditer(text)} == set(table.BLOCKS)
-    assert table.filled(text, rows) == text, "run: python -m suites.startup.table"
-
-
-PATH = (os.environ.get("PYTHONPATH"), str(ROOT))
-
-
 def test_real_processes_draw_the_same_bits_and_leave_a_row(tabular_bundle, tmp_path):
     output = tmp_path / "rows.jsonl"
     done = subprocess.run(
@@ -93,8 +81,7 @@ def test_real_processes_draw_the_same_bits_and_leave_a_row(tabular_bundle, tmp_p
             *("--bundle", str(tabular_bundle), "--only", "one step"),
             *("--rounds", "2", "--output", str(output)),
         ],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, PATH))},
+        cwd=ROOT, env=Tree().environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "one step, 1 core(s): " in done.stdout

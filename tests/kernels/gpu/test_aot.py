@@ -54,10 +54,8 @@ def test_machine_code_spills_nothing_and_matches_the_committed_table(variant, ca
     assert committed == [row]
 
 
-def test_committed_page_shows_the_committed_table():
+def test_the_committed_table_has_every_kernel_and_none_spills():
     table = json.loads(COMMITTED.read_text())
-    page = COMMITTED.parents[2] / kernel_table.PAGE
-    assert page.read_text() == kernel_table.page(table["triton"], table["rows"])
     assert len(table["rows"]) == len(kernel_table.VARIANTS) * len(aot.CAPABILITIES)
     assert not any(row["spilled_bytes"] or row["shared_bytes"] for row in table["rows"])
 

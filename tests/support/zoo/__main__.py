@@ -28,7 +28,12 @@ def main():
     """Writes both files; with --only, judges some animals anew and keeps the others' outcomes."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--only", default="", help="judge the animals whose name holds this")
-    only = parser.parse_args().only
+    parser.add_argument("--page", action="store_true", help="write the page of what was judged")
+    options = parser.parse_args()
+    if options.page:
+        PAGE.write_text(page(json.loads(RESULTS.read_text())), encoding="utf-8")
+        return
+    only = options.only
     warnings.simplefilter("ignore")  # the exporter's own, about its internals
     logging.disable(logging.WARNING)
     old = json.loads(RESULTS.read_text())["outcomes"] if only else {}
