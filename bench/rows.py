@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,23 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def check_appends(path: Path) -> None:
+    """Refuses a file that no row can be added to: before a row is measured; nothing is written.
+
+    Raises:
+        OSError: It is a folder, lies in none that can be made, or may not be written.
+    """
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a .jsonl file", str(path))
+    if there != path and not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(there))
+    if not os.access(there, os.W_OK):
+        raise PermissionError(errno.EACCES, "may not be written", str(there))
 
 
 def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:

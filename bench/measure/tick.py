@@ -22,10 +22,12 @@ class Ticks:
         tick_s: Between two ticks.
         latencies: Seconds from each tick to its samples; None: it was skipped, as an earlier run
             was still going on.
+        interrupted: Whether Ctrl-C ended it.
     """
 
     tick_s: float
     latencies: tuple[float | None, ...]
+    interrupted: bool = False
 
     @property
     def missed(self) -> list[bool]:
@@ -39,6 +41,7 @@ class Ticks:
         runs = [len(list(group)) for late, group in groupby(missed) if late]
         return {
             "tick_s": self.tick_s,
+            "interrupted": self.interrupted,
             "ticks": len(missed),
             "misses": sum(missed),
             "skipped": len(missed) - len(made),
@@ -57,7 +60,7 @@ def run_ticks(
 ) -> Ticks:
     """Calls ``run`` at every tick, on time; ticks that begin during a run are skipped.
 
-    Ctrl-C ends it with the ticks so far, if there are any.
+    Ctrl-C ends it with the ticks so far, if there are any: they are ``interrupted``.
 
     Args:
         run: Called with the tick's number.
@@ -81,6 +84,7 @@ def run_ticks(
     except KeyboardInterrupt:
         if not latencies:
             raise
+        return Ticks(tick_s, tuple(latencies), interrupted=True)
     return Ticks(tick_s, tuple(latencies))
 
 

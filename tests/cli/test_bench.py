@@ -3,6 +3,11 @@
 import json
 
 import pytest
+from specs import spec_of
+
+from revstep.commands.bench.limits import Limits
+from revstep.engine.spec.grids import TimeGrid
+from revstep.errors import ArgumentError
 
 SHORT = ("--runs", "8", "--noise", "0", "--cold", "0")
 
@@ -47,12 +52,90 @@ def test_a_grid_too_large_for_its_time_is_refused_before_any_work(cli, tabular_b
     assert "--seconds 2.25" in result.stderr
 
 
-def test_a_cell_that_cannot_run_loses_nothing_of_those_before(cli, tabular_bundle):
-    words = ("bench", tabular_bundle, "--batch", "1", "--sampler", "ddim,heun,euler", *SHORT)
-    result = cli(*words)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--sampler", "ddim,heun"), "no limit where alpha = 0"),
+        (("--sampler", "ddim,nope"), "sampler"),
+        (("--backend", "onnxruntime,nope"), "backend"),
+        (("--precision", "fp32,fp7"), "precision"),
+        (("--guidance", "2"), "guidance needs"),
+        (("--steps", "2,100000"), "steps"),
+        (("--output", "/dev/null/rows.jsonl"), "/dev/null: is no folder"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_measured(
+    cli, tabular_bundle, monkeypatch, words, message
+):
+    from revstep.bench.measure import engines
+
+    monkeypatch.setattr(engines, "load", None)
+    result = cli("bench", tabular_bundle, "--batch", "1", *words, *SHORT)
     assert result.exit_code == 2
-    assert "ddim-20 batch 1" in result.stdout
-    assert "no limit where alpha = 0" in result.stderr
+    assert message in result.stderr
+    assert not result.stdout
+
+
+def test_a_cell_that_fails_loses_nothing_of_those_before(cli, tabular_bundle):
+    words = (
+        "bench",
+        tabular_bundle,
+        "--batch",
+        "1",
+        "--backend",
+        "onnxruntime,tensorrt",
+        "--device",
+        "cpu",
+        *SHORT,
+    )
+    result = cli(*words)
+    assert result.exit_code != 0
+    assert "onnxruntime fp32 default-20 batch 1" in result.stdout
+    assert "tensorrt" in result.stderr
+
+
+def test_a_cold_start_that_fails_loses_no_row(cli, tabular_bundle, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    words = ("--runs", "8", "--noise", "0", "--cold-hook", "exit 3", "--output", file)
+    result = cli("bench", tabular_bundle, "--batch", "1", *words)
+    assert result.exit_code == 1
+    assert "'exit 3' ended with 3" in result.stderr
+    assert "batch 1" in result.stdout
+    assert len(file.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["within_deadline", "run_ticks", "cold"])
+def test_ctrl_c_in_a_search_a_loop_or_a_cold_start_keeps_the_cell(
+    cli, tabular_bundle, monkeypatch, where
+):
+    from revstep.bench.measure import cold, limits
+
+    def stops(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*((cold, "cold_starts") if where == "cold" else (limits, where)), stops)
+    words = ("--deadline", "1ms") if where == "within_deadline" else ("--tick", "5ms")
+    result = cli(
+        "bench", tabular_bundle, "--batch", "1,2", "--runs", "8", "--seconds", "0.1", "--cold", "1",
+        *(() if where == "cold" else words),
+    )  # fmt: skip
+    assert result.exit_code == 130
+    assert "batch 1" in result.stdout
+    assert "1 of 2 cells" in result.stderr
+
+
+def test_ctrl_c_in_the_middle_of_a_control_loop_ends_the_grid_with_its_ticks(
+    cli, tabular_bundle, monkeypatch
+):
+    from revstep.bench.measure import limits
+    from revstep.bench.measure.tick import Ticks
+
+    monkeypatch.setattr(limits, "run_ticks", lambda *_: Ticks(0.005, (0.001,), interrupted=True))
+    words = ("--batch", "1,2", "--tick", "5ms", "--seconds", "0.1")
+    result = cli("bench", tabular_bundle, *words, *SHORT)
+    assert result.exit_code == 130
+    assert "0 of 1 ticks missed" in result.stdout
+    assert "1 of 2 cells" in result.stderr
 
 
 def test_options_without_a_sampler_are_the_callers_mistake(cli, tabular_bundle):
@@ -98,6 +181,13 @@ def test_a_deadline_that_is_no_time_is_the_callers_mistake(cli, tabular_bundle):
         result = cli("bench", tabular_bundle, "--deadline", wrong, *SHORT)
         assert result.exit_code == 2
         assert "--deadline must be a time such as 20ms" in result.stderr
+
+
+def test_a_grid_of_steps_of_its_own_has_none_to_search():
+    spec = spec_of(shape=(2,), grid=TimeGrid([999, 500, 0]))
+    Limits.of("1s", "batch", None, 1.0).check(spec)
+    with pytest.raises(ArgumentError, match=r"grid has 3 steps, .* --find batch"):
+        Limits.of("1s", "steps", None, 1.0).check(spec)
 
 
 @pytest.mark.slow

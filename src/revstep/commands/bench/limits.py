@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from revstep.commands.output import Bars, counter
 from revstep.commands.parse import duration
 from revstep.engine.checks import check_one_of
+from revstep.engine.errors import ArgumentError
 
 if TYPE_CHECKING:
     from revstep.bench.measure.limits import Find
     from revstep.bench.measure.measure import Work
+    from revstep.engine.spec.denoiser import DenoiserSpec
 
 PROBES = 10  # numbers that a search tries, about
 
@@ -49,19 +51,37 @@ class Limits:
         """How many times ``seconds`` a cell takes, about."""
         return 1 + (self.tick_s is not None) + PROBES * (self.deadline_s is not None)
 
-    def figures(self, work: Work, bars: Bars) -> dict[str, Any]:
-        """``deadline`` and ``tick`` of a cell, those that are asked for."""
+    def check(self, spec: DenoiserSpec) -> None:
+        """Refuses what a bundle can't be searched for.
+
+        Raises:
+            ArgumentError: The steps of a grid that has a number of its own.
+        """
+        count = spec.grid_of().count
+        if self.deadline_s is not None and self.find == "steps" and count is not None:
+            raise ArgumentError(
+                f"the bundle's own time grid has {count} steps, so that --deadline has none to "
+                "search; search the batch, with --find batch",
+                "deadline",
+            )
+
+    def add_to(self, row: dict[str, Any], work: Work, bars: Bars) -> None:
+        """``deadline`` and ``tick`` of a cell, those that are asked for, as they are found.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C; what a loop has is in the row.
+        """
         from revstep.bench.measure.limits import in_control_loop, within_deadline
 
-        found: dict[str, Any] = {}
         if self.deadline_s is not None:
             report = counter(bars.bar(f"{self.find} in {self.deadline_s * 1e3:g} ms"))
-            found["deadline"] = within_deadline(
+            row["deadline"] = within_deadline(
                 work, self.deadline_s, self.find, seconds=self.seconds, progress=report
             )
         if self.tick_s is not None:
-            found["tick"] = in_control_loop(work, self.tick_s, self.seconds)
-        return found
+            row["tick"] = in_control_loop(work, self.tick_s, self.seconds)
+            if row["tick"]["interrupted"]:
+                raise KeyboardInterrupt
 
 
 def limit_lines(row: dict[str, Any]) -> Iterator[str]:

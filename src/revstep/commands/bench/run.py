@@ -19,6 +19,7 @@ from revstep.engine.errors import ArgumentError
 
 if TYPE_CHECKING:
     from revstep.bench.measure.cell import Cell
+    from revstep.bench.measure.measure import Measured
     from revstep.bench.measure.rounds import Budget
     from revstep.engine.bundle.reader import Bundle
     from revstep.engine.engine import Engine
@@ -55,7 +56,9 @@ def run(
         ),
     ] = None,
     runs: Annotated[int | None, typer.Option(help="Max runs of each cell.", min=8)] = None,
-    seconds: Annotated[float, typer.Option(help="Max seconds of each cell.", min=0.1)] = 30.0,
+    seconds: Annotated[
+        float, typer.Option(help="Seconds of each cell; 8 runs are made however long.", min=0.1)
+    ] = 30.0,
     noise: Annotated[
         float,
         typer.Option(help="Stop when the median is known to this, relative; 0: never.", min=0.0),
@@ -94,8 +97,9 @@ def run(
     says which. Ctrl-C keeps what was measured, and what failed later loses nothing.
     """
     from revstep.bench.measure.cell import Cell, check_total, grid
+    from revstep.bench.measure.possible import check_cells
     from revstep.bench.measure.rounds import Budget
-    from revstep.bench.rows import append_row
+    from revstep.bench.rows import append_row, check_appends
     from revstep.engine.bundle.reader import Bundle
 
     if set_ and not sampler:
@@ -113,15 +117,27 @@ def run(
     check_total(cells, seconds * limits.parts, total, cold * COLD_S)
     budget = Budget(seconds=seconds, noise=noise, runs=runs)
     opened = Bundle.open(bundle)
+    check_cells(opened.spec, cells)
+    limits.check(opened.spec)
+    if output is not None:
+        check_appends(output)
     rows: list[dict[str, Any]] = []
-    with progress_bars() as bars, _shown(rows, as_json):
-        for row in _measured(opened, cells, budget, price, limits, bars):
-            if cold and not rows:
-                row["cold"] = _cold(opened, cells[0], cold, cold_hook, bars)
-            rows.append(row)
-            if output is not None:
-                append_row(output, row)
-    if len(rows) < len(cells) or rows[-1]["stopped"] == "interrupted":
+    interrupted = False
+    with _shown(rows, as_json), progress_bars() as bars:  # the bars end before the table
+        try:
+            for row in _measured(opened, cells, budget, price, limits, bars):
+                rows.append(row)
+                try:
+                    if cold and len(rows) == 1:
+                        row["cold"] = _cold(opened, cells[0], cold, cold_hook, bars)
+                finally:
+                    if output is not None:
+                        append_row(output, row)
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            interrupted = True
+    if interrupted:
         typer.echo(f"interrupted: {len(rows)} of {len(cells)} cells are above", err=True)
         raise typer.Exit(INTERRUPTED)
 
@@ -134,29 +150,31 @@ def _measured(
     limits: Limits,
     bars: Bars,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of the grid, as they come; Ctrl-C ends it."""
+    """The rows of the grid, as they come; what ends one early is raised once it is given."""
     from revstep.bench.measure.engines import open_engine
     from revstep.bench.measure.measure import measure_cell
     from revstep.bench.rows import new_row
 
     engine: Engine | None = None
+    measured: Measured | None = None
     of: tuple[object, ...] = ()
-    done = 0
-    try:
-        for cell in cells:
-            if engine is None or of != cell.opened:
-                engine, of = open_engine(bundle.path, cell), cell.opened
-            report = counter(bars.bar(str(cell)))
-            measured = measure_cell(bundle, cell, engine, budget, price=price, progress=report)
-            stopped = measured.rounds.stopped == "interrupted"
-            more = {} if stopped else limits.figures(measured.work, bars)
-            yield new_row("latency", {**measured.figures, **more})
-            done += 1
-            if stopped:
-                return
-    except KeyboardInterrupt:
-        if not done:
-            raise
+    for cell in cells:
+        if engine is None or of != cell.opened:
+            engine = measured = None  # before there is another: they may not fit side by side
+            engine, of = open_engine(bundle.path, cell), cell.opened
+        report = counter(bars.bar(str(cell)))
+        measured = measure_cell(bundle, cell, engine, budget, price=price, progress=report)
+        row = new_row("latency", measured.figures)
+        ended: BaseException | None = None
+        try:
+            if measured.rounds.stopped == "interrupted":
+                raise KeyboardInterrupt
+            limits.add_to(row, measured.work, bars)
+        except (KeyboardInterrupt, Exception) as error:  # the row is whole without them
+            ended = error
+        yield row
+        if ended is not None:
+            raise ended
 
 
 @contextlib.contextmanager
