@@ -22,6 +22,7 @@ class Cell:
         options: Of the sampler.
         steps: Of the time grid; None: 20, or what a given grid has.
         guidance: Classifier-free guidance; other than 1 doubles the network's rows.
+        more: Further arguments of ``Engine.sample``, as JSON values: compat, grid, clip, final.
     """
 
     backend: str = "auto"
@@ -33,6 +34,7 @@ class Cell:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     steps: int | None = None
     guidance: float = 1.0
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         parts = [self.backend, self.precision, self.sampler, self._steps(), f"batch {self.batch}"]
@@ -61,7 +63,9 @@ class Cell:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**dataclasses.asdict(self), "options": dict(self.options)}
+        return {
+            **dataclasses.asdict(self), "options": dict(self.options), "more": dict(self.more),
+        }  # fmt: skip
 
 
 AXES = ("backend", "precision", "sampler", "steps", "batch")

@@ -13,7 +13,10 @@ from revstep.engine.engine import Engine
 from revstep.engine.open.bundle import load
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.trace import Sampler
+from revstep.engine.runtime.batch import Batch
+from revstep.engine.runtime.prepared_run import PreparedRun
 from revstep.engine.runtime.watch import Timing
+from revstep.engine.spec.grids import grid_from_value
 
 
 def open_engine(bundle: Path, cell: Cell) -> Engine:
@@ -40,8 +43,23 @@ def sample_cell(
     timing: Timing | None = None,
 ) -> NDArray[Any]:
     """One run: the samples, (batch, *shape); raises as ``Engine.sample``."""
-    drawn = engine.sample(
-        cell.batch, sampler=sampler_of(cell), steps=cell.steps, seed=seed, guidance=cell.guidance,
-        conditions=conditions, decode=False, timing=timing,
-    )  # fmt: skip
+    drawn = engine.sample(cell.batch, **asked(cell, conditions), seed=seed, timing=timing)
     return drawn.x
+
+
+def resolve_cell(
+    engine: Engine, cell: Cell, conditions: Mapping[str, NDArray[Any]]
+) -> tuple[PreparedRun, Batch]:
+    """The cell's run and values, as ``Engine.resolve``."""
+    return engine.resolve(cell.batch, **asked(cell, conditions), seed=0)
+
+
+def asked(cell: Cell, conditions: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The cell as arguments of ``Engine.sample``, without a seed."""
+    more = dict(cell.more)
+    if "grid" in more:
+        more["grid"] = grid_from_value(more["grid"])
+    return {
+        "sampler": sampler_of(cell), "steps": cell.steps, "guidance": cell.guidance,
+        "conditions": conditions, "decode": False, **more,
+    }  # fmt: skip

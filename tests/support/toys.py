@@ -126,3 +126,13 @@ def build(kind):
     if spec.decoder is not None:
         decoder = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 3, 3, padding=1)).eval()
     return make().eval(), spec, decoder
+
+
+def policy():
+    """A factory, as the command line takes it."""
+    return build("policy")
+
+
+def tabular():
+    """Likewise."""
+    return build("tabular")

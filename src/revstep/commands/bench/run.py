@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from revstep.bench.measure.titles import cell_name
 from revstep.commands.bench.limits import Limits
 from revstep.commands.bench.table import latency_table, machine_line, notes
+from revstep.commands.bench.versus import Folder, Module, Versus, Vs, versus_lines, versus_table
 from revstep.commands.errors import INTERRUPTED, report_errors
 from revstep.commands.output import Bars, counter, out, print_json, progress_bars
 from revstep.commands.parse import names, options, whole_numbers
@@ -18,6 +20,7 @@ from revstep.commands.shared_options import AsJson, Device, Guidance
 from revstep.engine.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from revstep.bench.baselines.turns import Turns
     from revstep.bench.measure.cell import Cell
     from revstep.bench.measure.measure import Measured
     from revstep.bench.measure.rounds import Budget
@@ -85,6 +88,9 @@ def run(
         str | None,
         typer.Option(help="Such as 50ms: a control loop at that rate, and what it misses."),
     ] = None,
+    vs: Vs = "",
+    module: Module = None,
+    diffusers: Folder = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .jsonl file that gets the rows too.")
     ] = None,
@@ -116,8 +122,10 @@ def run(
     limits = Limits.of(deadline, find, tick, seconds)
     check_total(cells, seconds * limits.parts, total, cold * COLD_S)
     budget = Budget(seconds=seconds, noise=noise, runs=runs)
+    versus = Versus.of(vs, module, diffusers)
     opened = Bundle.open(bundle)
     check_cells(opened.spec, cells)
+    turns = versus.turns(cells, opened.spec)
     limits.check(opened.spec)
     if output is not None:
         check_appends(output)
@@ -125,11 +133,11 @@ def run(
     interrupted = False
     with _shown(rows, as_json), progress_bars() as bars:  # the bars end before the table
         try:
-            for row in _measured(opened, cells, budget, price, limits, bars):
+            for row in _measured(opened, turns, budget, price, limits, bars):
                 rows.append(row)
                 try:
                     if cold and len(rows) == 1:
-                        row["cold"] = _cold(opened, cells[0], cold, cold_hook, bars)
+                        row["cold"] = _cold(opened, turns[0].cell, cold, cold_hook, bars)
                 finally:
                     if output is not None:
                         append_row(output, row)
@@ -144,7 +152,7 @@ def run(
 
 def _measured(
     bundle: Bundle,
-    cells: list[Cell],
+    turns: list[Turns],
     budget: Budget,
     price: float | None,
     limits: Limits,
@@ -158,13 +166,16 @@ def _measured(
     engine: Engine | None = None
     measured: Measured | None = None
     of: tuple[object, ...] = ()
-    for cell in cells:
+    for others in turns:
+        cell = others.cell
         if engine is None or of != cell.opened:
             engine = measured = None  # before there is another: they may not fit side by side
             engine, of = open_engine(bundle.path, cell), cell.opened
         report = counter(bars.bar(str(cell)))
-        measured = measure_cell(bundle, cell, engine, budget, price=price, progress=report)
-        row = new_row("latency", measured.figures)
+        measured = measure_cell(
+            bundle, cell, engine, budget, price=price, others=others, progress=report
+        )
+        row = new_row("latency", {**measured.figures, **others.figures(measured)})
         ended: BaseException | None = None
         try:
             if measured.rounds.stopped == "interrupted":
@@ -198,6 +209,8 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
         print_json({"rows": rows})
         return
     out().print(latency_table(rows))
-    for line in notes(rows):
+    if (compared := versus_table(rows, cell_name)) is not None:
+        out().print(compared)
+    for line in (*versus_lines(rows), *notes(rows)):
         typer.echo(line)
     typer.echo(machine_line(rows[0]["machine"]))
