@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from revstep.commands.bench.compare import compare
+from revstep.commands.bench.report import report
 from revstep.commands.bench.run import run
 from revstep.commands.bench.serve import serve
 
@@ -36,6 +37,7 @@ COMMANDS = (
     (run, RUN, "revstep bench my.revstep --batch 1,16 --steps 10,20 --output rows.jsonl"),
     (serve, "serve", "revstep bench serve http://127.0.0.1:8000 --p99 200ms --output rows.jsonl"),
     (compare, "compare", "revstep bench compare before.jsonl after.jsonl --fail-on-slower"),
+    (report, "report", "revstep bench report rows.jsonl --output report.html --png plots"),
 )
 for _function, _name, _example in COMMANDS:
     bench.command(_name, epilog=f"Example: {_example}", no_args_is_help=True)(_function)
