@@ -68,7 +68,7 @@ def _memory(memory: Row) -> str:
 def _stopped(row: Row) -> str:
     noise = row["summary"]["noise"]
     known = "" if noise is None else f", known to {noise:.1%}"
-    return STOPPED.get(row["stopped"], row["stopped"]) + known
+    return f"{STOPPED.get(row['stopped'], row['stopped'])}{known}"
 
 
 def split(rows: Sequence[Row]) -> Html:
