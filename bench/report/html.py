@@ -51,11 +51,11 @@ def table(
     body = joined(tag("tr", cells("td", line)) for line in lines)
     whole = tag(
         "table",
-        tag("caption", caption) if caption else "",
         tag("thead", tag("tr", cells("th", head))),
         tag("tbody", body),
     )
-    return tag("div", whole, class_="scroll", tabindex="0")
+    above = tag("p", caption, class_="soft") if caption else Html()
+    return joined([above, tag("div", whole, class_="scroll", tabindex="0")])
 
 
 def section(name: str, title: str, *children: object) -> Html:

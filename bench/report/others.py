@@ -43,7 +43,7 @@ def deadlines(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
         deadline = row.get("deadline")
         tried = sorted((deadline or {}).get("tried", ()), key=lambda each: int(each["value"]))
         tried = [each for each in tried if each["seconds"] is not None]
-        if not deadline or not tried:
+        if not deadline or len(tried) < 2:
             continue
         figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
         for each in tried:
@@ -55,6 +55,7 @@ def deadlines(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
         limit = deadline["deadline_s"] * 1e3
         axes.axhline(limit, color=palette["soft"], linewidth=1.0)
         axes.set_ylim(bottom=0.0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel=deadline["find"], ylabel="ms of a run, the judged percentile")
         axes.set_title(f"{short_names(rows)[list(rows).index(row)]}: within {limit:g} ms")
         yield figure

@@ -61,6 +61,7 @@ def batches(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
             axes.xaxis.set_tick_params(which="minor", bottom=False, labelbottom=False)
             label = "ms of a run, p50 to p99" if what == "latency" else "samples a second"
             axes.set(xlabel="batch", ylabel=label)
+            axes.set_ylim(bottom=0.0)
             _legend(figure, axes, len(chunk))
             yield figure
             plt.close(figure)
@@ -91,14 +92,12 @@ def _latency(axes: Any, group: Sequence[Row], color: str, name: str) -> None:
         if top := row["summary"]["percentiles"].get("p99"):
             ends = (row["summary"]["median_s"] * 1e3, top["value"] * 1e3)
             axes.plot([row["cell"]["batch"]] * 2, ends, "_-", color=color, linewidth=1.0)
-    axes.set_ylim(bottom=0.0)
 
 
 def _throughput(axes: Any, group: Sequence[Row], color: str, name: str) -> None:
     sizes = [row["cell"]["batch"] for row in group]
     axes.plot(sizes, [row["summary"]["samples_per_s"] for row in group], "o-", color=color,
               label=name)  # fmt: skip
-    axes.set_ylim(bottom=0.0)
 
 
 def split(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SIZE = (5.4, 3.3)  # inches
+SIZE = (4.7, 3.1)  # inches
 CSS = Path(__file__).with_name("page.css")
 NAMES = ("ink", "soft", "line", "wrong", *(f"series-{number}" for number in range(1, 7)))
 

@@ -49,3 +49,20 @@ def pixels_of():
             return np.asarray(picture)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def bench_file(tabular_bundle, tmp_path_factory):
+    """Rows of two cells of a real ``bench run``, with all that it can measure beside baselines."""
+    from typer.testing import CliRunner
+
+    from revstep.cli import app
+
+    path = tmp_path_factory.mktemp("bench") / "rows.jsonl"
+    words = (
+        *("--batch", "1,3", "--steps", "2", "--runs", "16", "--seconds", "0.3", "--noise", "0"),
+        *("--deadline", "1s", "--tick", "20ms", "--cold", "1", "--output", path),
+    )
+    result = CliRunner().invoke(app, ["bench", *map(str, (tabular_bundle, *words))])
+    assert result.exit_code == 0, result.stderr
+    return path

@@ -7,21 +7,11 @@ import pytest
 
 from revstep.bench.rows import read_rows
 
-WORDS = ("--batch", "1,3", "--steps", "2", "--runs", "16", "--noise", "0", "--cold", "0")
 
-
-@pytest.fixture(scope="module")
-def rows(tabular_bundle, tmp_path_factory):
+@pytest.fixture
+def rows(bench_file):
     """Two cells of a real run."""
-    from typer.testing import CliRunner
-
-    from revstep.cli import app
-
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    words = ["bench", str(tabular_bundle), *WORDS, "--output", str(path)]
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.stderr
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_rows(bench_file)
 
 
 @pytest.fixture
