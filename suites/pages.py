@@ -23,9 +23,11 @@ from suites.startup.table import TABLES as STARTUP
 from suites.step.table import KERNELS_TABLES as KERNELS
 from suites.step.table import TABLES as STEP
 from suites.tables import Writer, write
+from suites.verdicts.table import TABLES as VERDICTS
 
 WRITERS: tuple[Writer, ...] = (
     CHECKPOINTS, COMPAT, CPU, GPU, KERNELS, PRECISION, REGRESSIONS, SERVICE, STARTUP, STEP,
+    VERDICTS,
 )  # fmt: skip
 
 
