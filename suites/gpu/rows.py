@@ -17,8 +17,8 @@ from revstep.engine.system.machine import nvidia_gpus
 STATUSES = ("measured", "ran", "skipped", "failed")
 FIELDS = (
     "bench", "version", "run", "section", "name", "status", "value", "unit", "target", "goal",
-    "met", "peer", "reason", "figures", "parameters", "dry_run", "kernels", "gpu", "capability", "driver",
-    "torch", "machine",
+    "met", "peer", "reason", "figures", "parameters", "dry_run", "kernels", "gpu", "capability",
+    "driver", "torch", "machine",
 )  # fmt: skip
 
 
