@@ -74,15 +74,19 @@ class Turns:
         return tasks
 
     def figures(self, measured: Measured) -> dict[str, Any]:
-        """``vs`` of a row: each baseline's summary, ratio, verdict and differences; or nothing."""
-        if not self._checked:
+        """``vs`` of a row: each baseline's summary, ratio, verdict and differences; or nothing.
+
+        The baselines are let go: their networks take memory that the next cell's need.
+        """
+        checked, self._checked = self._checked, {}
+        if not checked:
             return {}
         ours, *theirs = measured.rounds.times
-        calls = measured.work.network_calls
+        calls, batch = measured.work.network_calls, measured.work.cell.batch
         return {
             "vs": {
-                name: _figures(checked, ours, times, calls, measured.work.cell.batch)
-                for (name, checked), times in zip(self._checked.items(), theirs, strict=True)
+                name: _figures(each, ours, times, calls, batch)
+                for (name, each), times in zip(checked.items(), theirs, strict=True)
             }
         }
 

@@ -15,7 +15,7 @@ SHORT = ("--runs", "8", "--noise", "0", "--cold", "0", "--threads", "1", "--step
 
 @pytest.fixture
 def planted(monkeypatch):
-    """A function: has ``onnxruntime``'s runs do something first, by the round's number."""
+    """A function: has a baseline's runs do something before they begin, by their round."""
     make = registry.make_baseline
 
     def plant(before):
