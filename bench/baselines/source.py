@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -61,10 +63,10 @@ class Source:
         strides = place.strides(len(state))
         first = (1, 0, 0) if len(state) == 3 and place.vae is not None else (0,) * len(state)
         text = [c.shape[0] for c in self.spec.conditions if c.name == TEXT]
-        nulls = [c.null for c in self.spec.conditions if c.name == LABELS]
+        nulls = [c.null for c in self.spec.conditions if c.name == LABELS and c.null is not None]
         return load_diffusers(
             self.folder,
-            null_class=None if not nulls or nulls[0] is None else int(cast("int", nulls[0])),
+            null_class=int(np.asarray(nulls[0])) if nulls else None,
             size=[f + (n - f) * s for n, f, s in zip(state, first, strides, strict=True)],
             sequence_length=text[0] if text else None,
         )

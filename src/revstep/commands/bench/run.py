@@ -209,7 +209,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
         print_json({"rows": rows})
         return
     out().print(latency_table(rows))
-    if (compared := versus_table(rows, cell_name)) is not None:
+    if (compared := versus_table(rows)) is not None:
         out().print(compared)
     for line in (*versus_lines(rows), *notes(rows)):
         typer.echo(line)

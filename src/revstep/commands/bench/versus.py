@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from revstep.bench.measure.titles import cell_name
 from revstep.commands.extras import need
 from revstep.commands.parse import names
 from revstep.engine.checks import check_one_of
@@ -101,7 +102,7 @@ class Versus:
         return [turns_of(cell, self.names, spec, source) for cell in cells]
 
 
-def versus_table(rows: Sequence[dict[str, Any]], cell_name: Any) -> Table | None:
+def versus_table(rows: Sequence[dict[str, Any]]) -> Table | None:
     """One line a baseline of a cell; None: there are none."""
     compared = [row for row in rows if "vs" in row]
     if not compared:
