@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.bench.measure.engines import resolve_cell
 from revstep.engine.errors import ArgumentError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.spec.denoiser import DenoiserSpec
@@ -86,7 +85,7 @@ class Given:
         Raises:
             ArgumentError: The cell's samples don't fit in one network call.
         """
-        run, batch = resolve_cell(work.engine, work.cell, work.conditions)
+        run, batch = work.engine.resolve(work.cell.batch, **work.arguments, seed=0)
         low, high = work.engine.spec.batch
         if not low <= batch.rows <= high:
             raise ArgumentError(

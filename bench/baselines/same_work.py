@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.bench.baselines.protocol import Baseline, Feed, Given
-from revstep.bench.measure.engines import asked
 from revstep.bench.measure.measure import largest_difference
 from revstep.engine.errors import ParityError
 from revstep.export.parity.bounds import recorded
@@ -58,9 +57,8 @@ class OurRun:
         self._seeds = SEED + np.arange(given.n, dtype=np.uint64)
         self._noise = self._normals(0, noise.STREAM_INITIAL)
         self._ours = work.engine.sample(
-            given.n, **asked(work.cell, work.conditions), seed=SEED, noise=self._noise,
-            trace_x0=True,
-        )  # fmt: skip
+            given.n, **work.arguments, seed=SEED, noise=self._noise, trace_x0=True
+        )
         self.bound = WIDER * recorded(work.bundle.manifest, given.precision).forward
 
     def check(self, name: str, baseline: Baseline) -> Differences:

@@ -13,9 +13,6 @@ from revstep.engine.engine import Engine
 from revstep.engine.open.bundle import load
 from revstep.engine.program.samplers import make_sampler
 from revstep.engine.program.trace import Sampler
-from revstep.engine.runtime.batch import Batch
-from revstep.engine.runtime.prepared_run import PreparedRun
-from revstep.engine.runtime.watch import Timing
 from revstep.engine.spec.grids import grid_from_value
 
 
@@ -36,22 +33,10 @@ def sampler_of(cell: Cell) -> str | Sampler | None:
 
 
 def sample_cell(
-    engine: Engine,
-    cell: Cell,
-    seed: int,
-    conditions: Mapping[str, NDArray[Any]],
-    timing: Timing | None = None,
+    engine: Engine, cell: Cell, seed: int, conditions: Mapping[str, NDArray[Any]]
 ) -> NDArray[Any]:
     """One run: the samples, (batch, *shape); raises as ``Engine.sample``."""
-    drawn = engine.sample(cell.batch, **asked(cell, conditions), seed=seed, timing=timing)
-    return drawn.x
-
-
-def resolve_cell(
-    engine: Engine, cell: Cell, conditions: Mapping[str, NDArray[Any]]
-) -> tuple[PreparedRun, Batch]:
-    """The cell's run and values, as ``Engine.resolve``."""
-    return engine.resolve(cell.batch, **asked(cell, conditions), seed=0)
+    return engine.sample(cell.batch, **asked(cell, conditions), seed=seed).x
 
 
 def asked(cell: Cell, conditions: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

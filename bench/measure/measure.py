@@ -15,7 +15,7 @@ from revstep.bench.example import example_conditions
 from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.correct import check_engine
 from revstep.bench.measure.disturbance import disturbance, read_counters
-from revstep.bench.measure.engines import sample_cell
+from revstep.bench.measure.engines import asked
 from revstep.bench.measure.memory import held, peaks, reset_peaks
 from revstep.bench.measure.rounds import Budget, Progress, Rounds, Task, run_rounds
 from revstep.bench.measure.summary import LookedInto, cost_of, split_of, summary_of
@@ -36,23 +36,23 @@ class Work:
         bundle: The bundle.
         cell: The cell.
         engine: Its engine.
-        conditions: Of every run.
+        arguments: Of ``Engine.sample`` in every run, beside the seed: made once, as callers do.
         network_calls: Of one run.
     """
 
     bundle: Bundle
     cell: Cell
     engine: Engine
-    conditions: dict[str, NDArray[Any]]
+    arguments: dict[str, Any]
     network_calls: int
 
     @classmethod
     def of(cls, bundle: Bundle, cell: Cell, engine: Engine) -> Work:
         """The work of a cell; raises as ``Engine.sample``: it runs once."""
-        conditions = example_conditions(engine, cell.batch)
+        arguments = asked(cell, example_conditions(engine, cell.batch))
         timing = Timing()
-        sample_cell(engine, cell, 0, conditions, timing)
-        return cls(bundle, cell, engine, conditions, len(timing.network_ns))
+        engine.sample(cell.batch, **arguments, seed=0, timing=timing)
+        return cls(bundle, cell, engine, arguments, len(timing.network_ns))
 
     @property
     def on_gpu(self) -> bool:
@@ -61,12 +61,12 @@ class Work:
 
     def sample(self, seed: int) -> NDArray[Any]:
         """One run of the engine: the samples."""
-        return sample_cell(self.engine, self.cell, seed, self.conditions)
+        return self.engine.sample(self.cell.batch, **self.arguments, seed=seed).x
 
     def looked_into(self) -> LookedInto:
         """One run with a clock inside."""
         timing, begun = Timing(), perf_counter()
-        sample_cell(self.engine, self.cell, 0, self.conditions, timing)
+        self.engine.sample(self.cell.batch, **self.arguments, seed=0, timing=timing)
         return LookedInto(perf_counter() - begun, timing)
 
 
