@@ -1,5 +1,6 @@
 """``revstep bench``, as a user runs it."""
 
+import io
 import json
 
 import pytest
@@ -37,6 +38,26 @@ def test_a_table_says_what_so_few_runs_support_and_what_more_it_takes(cli, tabul
     assert "p90 takes 43 more runs" in result.stdout
     assert "the highest that these support is p50" in result.stdout
     assert "from the reference, the bound is 0.001" in result.stdout
+
+
+def test_the_table_is_whole_in_80_columns(cli, tabular_bundle):
+    from rich.console import Console
+
+    from revstep.commands.bench.table import latency_table
+
+    result = cli("bench", tabular_bundle, "--batch", "16", *SHORT, "--json")
+    rows = json.loads(result.stdout)["rows"]
+    for row in rows:
+        row["summary"]["median_s"], row["split"]["launch_s"] = 123.456, 1e-4
+        row["summary"]["percentiles"] = {
+            name: {"value": 9.9} for name in ("p50", "p90", "p99", "p99.9")
+        }
+    console = Console(width=80, file=io.StringIO())
+    console.print(latency_table(rows))
+    shown = console.file.getvalue()
+    assert "9900.00  9900.00  9900.00  9900.00" in shown
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_run_may_be_said_or_left_out(cli, tabular_bundle):

@@ -44,6 +44,11 @@ def test_on_a_cpu_the_parts_of_a_step_add_up_in_each_run():
     assert found["launch_s"] == 0.0
 
 
+def test_what_looking_into_a_short_run_takes_is_no_gap():
+    found = split_of([looked_into(1.0, [0.1, 0.1], [10, 10])], step_s=0.13e-3, on_gpu=False)
+    assert found["gap_s"] == pytest.approx(20e-6)
+
+
 def test_on_a_gpu_the_gap_is_that_of_the_runs_that_count():
     runs = [looked_into(10.0, [1.0, 1.0], [20, 20], host_us=300)]
     found = split_of(runs, step_s=1.1e-3, on_gpu=True)

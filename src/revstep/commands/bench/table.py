@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from revstep.bench.measure.titles import cell_name
@@ -21,38 +22,51 @@ WHY = {
 }
 
 
-def latency_table(rows: Sequence[Row]) -> Table:
-    """One line a cell: whole runs, one step, and where its time goes.
+def latency_table(rows: Sequence[Row]) -> Group:
+    """One line a cell, of whole runs, and one of a step: where its time goes.
 
-    A percentile that so few runs don't support is a dash.
+    A percentile that so few runs don't support is a dash. Names are folded where there is little
+    room; figures are not.
     """
-    table = Table(box=None, pad_edge=False, title="latency of whole runs", title_justify="left")
     on_gpu = any(row["split"]["launch_s"] for row in rows)
-    table.add_column("cell", no_wrap=True)
-    for heading in (
-        *("runs", "p50\nms", "p90\nms", "p99\nms", "p99.9\nms", "spread", "step\nms"),
-        *("network\nms/step", "sampler\nµs/step", "gaps\nµs/step"),
-        *(("launch\nµs/step",) if on_gpu else ()),
-        "samples\nper s",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
+    runs = _table(
+        "latency of whole runs",
+        *("runs", "p50\nms", "p90\nms", "p99\nms", "p99.9\nms", "spread", "samples\nper s"),
+    )
+    steps = _table(
+        "of a step", "step\nms", "network\nms", "sampler\nµs", "gaps\nµs",
+        *(("launch\nµs",) if on_gpu else ()),
+    )  # fmt: skip
     for row in rows:
-        table.add_row(*_cells(row, on_gpu))
+        runs.add_row(cell_name(row), *_run_cells(row["summary"]))
+        steps.add_row(cell_name(row), *_step_cells(row, on_gpu))
+    return Group(runs, steps)
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table.add_column("cell", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
-def _cells(row: Row, on_gpu: bool) -> list[str]:
-    summary, split = row["summary"], row["split"]
+def _run_cells(summary: dict[str, Any]) -> list[str]:
     return [
-        cell_name(row),
         str(summary["runs"]),
         *(_percentile(summary["percentiles"].get(name)) for name in PERCENTS),
         f"{summary['spread']:.1%}",
-        f"{summary['step_s'] * 1e3:.3f}",
+        f"{summary['samples_per_s']:.1f}",
+    ]
+
+
+def _step_cells(row: Row, on_gpu: bool) -> list[str]:
+    split = row["split"]
+    return [
+        f"{row['summary']['step_s'] * 1e3:.3f}",
         f"{split['network_s'] * 1e3:.3f}",
         *(f"{split[name] * 1e6:.1f}" for name in ("sampler_s", "gap_s")),
         *((f"{split['launch_s'] * 1e6:.1f}",) if on_gpu else ()),
-        f"{summary['samples_per_s']:.1f}",
     ]
 
 

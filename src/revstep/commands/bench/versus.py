@@ -116,7 +116,7 @@ def versus_table(rows: Sequence[dict[str, Any]]) -> Table | None:
         *(("revstep is\ntimes as fast", "right"), ("95 %\ninterval", "right")),
         *(("revstep is", "left"), ("largest\ndifference", "right")),
     ):
-        table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(heading, justify=side, no_wrap=heading != "cell")  # type: ignore[arg-type]
     for row in compared:
         for name, found in row["vs"].items():
             ratio = found["ratio"]
