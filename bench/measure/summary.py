@@ -80,8 +80,8 @@ def split_of(runs: Sequence[LookedInto], step_s: float, *, on_gpu: bool) -> dict
         Seconds: ``network_s`` and ``sampler_s`` of the device; ``launch_s``, the host's to enqueue
         both call by call (on a CPU the calls do the work: 0); ``gap_s``, what is left of a whole
         run's step: checks, the initial noise, the result, what the host does between (below 0 where
-        a graph is faster than its calls one by one; on a CPU at most that of the runs themselves). ``steps``: percentiles of single steps,
-        network and sampler together. ``runs``: how many.
+        a graph is faster than its calls one by one; on a CPU at most that of the runs themselves).
+        ``steps``: percentiles of single steps, network and sampler together. ``runs``: how many.
     """
     timings = [run.timing for run in runs]
     network = median(fmean(t.network_ns) for t in timings) / 1e9

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revstep.bench.measure.titles import cell_name
 from revstep.commands.bench.limits import Limits
 from revstep.commands.bench.table import latency_table, machine_line, notes
 from revstep.commands.bench.versus import Folder, Module, Versus, Vs, versus_lines, versus_table
