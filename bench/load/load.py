@@ -86,24 +86,26 @@ def run_load(
     send: Send[bytes],
     draw: Callable[[int, int], Sequence[bytes]],
     load: Load,
-    limit: Limit | None = None,
+    until_missed: Limit | None = None,
     clock: Callable[[], float] = perf_counter,
     rest: Callable[[float], object] = sleep,
 ) -> Replies:
-    """Loads a service; with a limit it ends early where that is surely missed.
+    """Loads a service.
 
     Args:
         send: Sends a request.
         draw: Gives so many requests of a seed.
         load: How.
-        limit: Of the latencies; the schedule supports its percentile.
+        until_missed: It ends early where this is surely missed; the schedule supports its
+            percentile. None: it runs to its end.
         clock: Gives seconds.
         rest: Waits for seconds.
     """
     due = poisson_arrivals(load.rate, load.count, load.seed).tolist()
+    watch = None if until_missed is None else Misses(until_missed, load.count)
     return open_loop(
         send, draw(load.count, load.seed), due, patience_s=load.patience_s, answer_s=load.answer_s,
-        watch=None if limit is None else Misses(limit, load.count), clock=clock, rest=rest,
+        watch=watch, clock=clock, rest=rest,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ meanwhile (Tene's "coordinated omission").
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from time import perf_counter, sleep
@@ -20,6 +21,7 @@ Send = Callable[[Ask, Reply], object]
 
 PATIENCE_S = 1.0  # an arrival that is later than that is not sent
 ANSWER_S = 120.0  # of waiting for a reply; then it counts as failed
+GRACE_S = 5.0  # after Ctrl-C, for what is still awaited
 POLL_S = 0.02  # at the end, between looks whether all have ended
 NAP_S = 0.25  # at most, between two arrivals: by then it is looked whether it is enough
 
@@ -62,6 +64,7 @@ def open_loop(
     *,
     patience_s: float = PATIENCE_S,
     answer_s: float = ANSWER_S,
+    grace_s: float = GRACE_S,
     watch: Watch | None = None,
     clock: Callable[[], float] = perf_counter,
     rest: Callable[[float], object] = sleep,
@@ -74,6 +77,7 @@ def open_loop(
         due: Seconds from now, ascending.
         patience_s: A request that is later than that is not sent.
         answer_s: Of waiting after the last one; what is still awaited then is a timeout.
+        grace_s: Of waiting after Ctrl-C; a second one doesn't wait.
         watch: Ends it early.
         clock: Gives seconds.
         rest: Waits for seconds.
@@ -100,6 +104,10 @@ def open_loop(
             stopped = "missed" if count.enough else stopped
     except KeyboardInterrupt:
         stopped = "interrupted"
+        with contextlib.suppress(KeyboardInterrupt):
+            give_up = clock() + grace_s
+            while count.ended < len(replies) and clock() < give_up:
+                rest(POLL_S)
     if stopped != "ended":
         awaited = (k for k, reply in enumerate(replies) if reply.outcome is None)
         kept = replies[: next(awaited, len(replies))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from time import perf_counter, sleep
 from typing import Any
 
 from revstep.bench.load.asks import Asks
@@ -35,6 +36,8 @@ class Session:
         limit: Of the latencies; None: none.
         deadline_s: For the goodput; None: none.
         told: Called with each row as it comes.
+        clock: Gives seconds.
+        rest: Waits for seconds.
     """
 
     client: Client
@@ -45,15 +48,24 @@ class Session:
     limit: Limit | None
     deadline_s: float | None
     told: Callable[[Row], object]
+    clock: Callable[[], float] = perf_counter
+    rest: Callable[[float], object] = sleep
 
-    def run(self, load: Load) -> Row:
+    def run(self, load: Load, *, to_its_end: bool = True) -> Row:
         """The row of one load, which begins on an empty queue.
+
+        Args:
+            load: It.
+            to_its_end: Whether it goes on when the limit is surely missed.
 
         Raises:
             KeyboardInterrupt: It was interrupted; what was measured is told before.
         """
         idle = await_idle(self.client, self.model["name"])
-        replies = run_load(self.client.send, self.asks.drawn, load, self.limit)
+        replies = run_load(
+            self.client.send, self.asks.drawn, load, None if to_its_end else self.limit, self.clock,
+            self.rest,
+        )  # fmt: skip
         if replies.stopped != "ended":
             self.client.abort()
         figures = figures_of(replies, load, self.limit, self.deadline_s)
@@ -81,7 +93,8 @@ class Session:
         tried: list[Row] = []
 
         def judge(rate: float) -> Verdict:
-            row = self.run(Load(rate=rate, seconds=seconds, seed=seed, answer_s=answer_s))
+            load = Load(rate=rate, seconds=seconds, seed=seed, answer_s=answer_s)
+            row = self.run(load, to_its_end=False)
             tried.append({"rate": rate, "verdict": row["verdict"]})
             verdict: Verdict = row["verdict"]
             return verdict

@@ -42,7 +42,9 @@ class Alone:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**dataclasses.asdict(self), "median_s": self.median_s}
+        return {
+            "seconds": list(self.seconds), "requests": self.requests, "median_s": self.median_s
+        }  # fmt: skip
 
 
 def warm_up(client: Client, asks: Asks, clock: Callable[[], float] = perf_counter) -> Alone:

@@ -42,6 +42,11 @@ class FakeQueue:
                 self._free = ends
         heapq.heappush(self._events, (self._free, next(self._numbers), reply))
 
+    def drop(self):
+        """Forgets what waits."""
+        self._events.clear()
+        self._free = self.now
+
     def _advance(self, until):
         while self._events and self._events[0][0] <= until:
             at, _, reply = heapq.heappop(self._events)

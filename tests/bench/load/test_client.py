@@ -107,7 +107,7 @@ def test_breaking_off_ends_what_is_awaited_and_the_service_is_idle_again():
                 network.wait_for_call()
                 raise KeyboardInterrupt
 
-        replies = open_loop(send, range(4), [0.0] * 4, patience_s=SECONDS)
+        replies = open_loop(send, range(4), [0.0] * 4, patience_s=SECONDS, grace_s=0.0)
         assert replies.stopped == "interrupted"
         assert not await_idle(client, "toy", limit_s=0.0)
         client.abort()
@@ -156,9 +156,38 @@ def plain_server(handler):
             thread.join()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class Quiet(http.server.SimpleHTTPRequestHandler):  # knows no POST, and no model
     def log_message(self, *arguments):
         pass
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(200, "answered"), (429, "refused"), (503, "refused"), (504, "timeout"), (500, "failed")],
+)
+def test_what_a_status_counts_as(status, outcome):
+    class Says(Quiet):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(status)
+
+    with plain_server(Says) as url, Client(url) as client:
+        (reply,) = open_loop(client.send, [BODY], [0.0], patience_s=SECONDS).ended
+        assert reply.outcome == outcome
+        assert reply.why == ("" if status == 200 else f"{status}")
+
+
+def test_a_connection_that_breaks_is_a_failure_and_so_is_none():
+    class HangsUp(Quiet):
+        def do_POST(self):
+            self.close_connection = True
+
+    with plain_server(HangsUp) as url, Client(url) as client:
+        (reply,) = open_loop(client.send, [BODY], [0.0], patience_s=SECONDS).ended
+        assert (reply.outcome, reply.why) == ("failed", "RemoteDisconnected")
+    with Client(url) as client:
+        (reply,) = open_loop(client.send, [BODY], [0.0], patience_s=SECONDS).ended
+        assert (reply.outcome, reply.why) == ("failed", "ConnectionRefusedError")
 
 
 def test_what_is_no_revstep_service_is_named():

@@ -72,10 +72,13 @@ def load_line(row: Row) -> str:
     """A load in one line, as it ends."""
     summary = row["summary"]
     named = ", ".join(
-        f"{name} {_milliseconds(value)} ms" for name, value in summary["percentiles"].items()
+        f"{name} never" if value["value"] is None else f"{name} {_milliseconds(value)} ms"
+        for name, value in summary["percentiles"].items()
     )
     lost = ", ".join(f"{summary['outcomes'][n]} {n}" for n in LOST if summary["outcomes"][n])
-    parts = (named or "too few arrivals", lost, row["verdict"] or "", WHY.get(row["stopped"], ""))
+    steady = "not steady" if row["drift"]["growing"] else ""
+    why = WHY.get(row["stopped"], "")
+    parts = (named or "too few arrivals", lost, row["verdict"] or "", steady, why)
     return f"{_rate(row):.4g} a second: {'; '.join(part for part in parts if part)}"
 
 
