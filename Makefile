@@ -34,7 +34,7 @@ help:
 	@echo 'make test-all      the slow tests too'
 	@echo 'make lint          ruff, formatting, mypy --strict, import contracts, hadolint'
 	@echo 'make docs          the documentation as a site in build/site/, which needs no network'
-	@echo 'make bench         step and latency benchmarks'
+	@echo 'make bench         small questions of speed beside baselines, and the bundled denoiser'
 	@echo 'make tables        every table and plot of the pages anew, from committed rows'
 	@echo 'make bench-check   figures that must not grow: instructions, calls, modules, sizes'
 	@echo 'make bench-record  commit the present ones, on purpose'
@@ -87,9 +87,10 @@ docs: env
 	@echo 'open build/site/index.html'
 
 BENCH := build/bench/fashion_mnist_unet.revstep
+BENCH_ARGS ?= --output build/bench/questions.jsonl
 
 bench: env
-	PYTHONSAFEPATH= $(BIN)/python -m suites.step.measure
+	PYTHONSAFEPATH= $(BIN)/python -m suites.questions.measure $(BENCH_ARGS)
 	@mkdir -p $(dir $(BENCH))
 	$(BIN)/revstep export --diffusers examples/fashion_mnist_unet --null-class 10 \
 		-o $(BENCH) --overwrite

@@ -17,6 +17,7 @@ from suites.compat.table import TABLES as COMPAT
 from suites.cpu.table import TABLES as CPU
 from suites.gpu.table import TABLES as GPU
 from suites.precision.table import TABLES as PRECISION
+from suites.questions.table import TABLES as QUESTIONS
 from suites.regressions.report import TABLES as REGRESSIONS
 from suites.service.table import TABLES as SERVICE
 from suites.startup.table import TABLES as STARTUP
@@ -26,8 +27,8 @@ from suites.tables import Writer, write
 from suites.verdicts.table import TABLES as VERDICTS
 
 WRITERS: tuple[Writer, ...] = (
-    CHECKPOINTS, COMPAT, CPU, GPU, KERNELS, PRECISION, REGRESSIONS, SERVICE, STARTUP, STEP,
-    VERDICTS,
+    CHECKPOINTS, COMPAT, CPU, GPU, KERNELS, PRECISION, QUESTIONS, REGRESSIONS, SERVICE, STARTUP,
+    STEP, VERDICTS,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Small questions of speed, a file each, beside baselines of the same work: pytest-benchmark."""
