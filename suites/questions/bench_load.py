@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from suites.cpu.tasks import conditions_of, noise_of
 from suites.questions.compare import Compare
 from suites.questions.naive import apart, session_network
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
+torch: Any = pytest.importorskip("torch")
+diffusers: Any = pytest.importorskip("diffusers")
 pytest.importorskip("onnxruntime")
 TIME = 500
 
@@ -35,9 +36,9 @@ def test_load(compare: Compare, bundle: Callable[[str, bool], Path], verify: boo
                     hashlib.sha256(file.read_bytes()).hexdigest()
         return session_network(graph, spec, labels, 1.0)
 
-    def pretrained() -> torch.nn.Module:
+    def pretrained() -> Any:
         diffusers.DDIMScheduler.from_pretrained(FASHION, subfolder="scheduler")
-        model: torch.nn.Module = diffusers.UNet2DModel.from_pretrained(
+        model = diffusers.UNet2DModel.from_pretrained(
             FASHION, subfolder="unet", variant="fp16", torch_dtype=torch.float32
         )
         return model.eval()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,10 +15,12 @@ from suites.cpu.tasks import Nothing, noise_of
 from suites.questions.compare import Compare
 from suites.questions.naive import apart, ddim_loop, diffusers_loop
 
-torch = pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 STEPS = 50
-ASKED = {"steps": STEPS, "compat": "diffusers"}
+ASKED: dict[str, Any] = {
+    "steps": STEPS, "compat": "diffusers", "sampler": revstep.samplers.DDIM(epsilon="keep"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("prepared", [False, True], ids=["sample", "prepared"])
@@ -23,12 +28,15 @@ ASKED = {"steps": STEPS, "compat": "diffusers"}
 def test_loop(compare: Compare, batch: int, shape: tuple[int, ...], prepared: bool) -> None:
     spec = revstep.DenoiserSpec(shape=shape, schedule=VPSchedule(), prediction="epsilon", **CLIPPED)
     engine, noise = revstep.Engine(Nothing(spec)), noise_of(spec, batch)
-    asked = {**ASKED, "noise": noise, "sampler": revstep.samplers.DDIM(epsilon="keep")}
+    asked = {**ASKED, "noise": noise}
     run = engine.prepare(batch, **asked)
-    ours = (lambda: run(seed=1).x) if prepared else (lambda: engine.sample(batch, **asked).x)
+
+    def ours() -> Any:
+        return run(seed=1).x if prepared else engine.sample(batch, **asked).x
+
     zeros = np.zeros_like(noise)
     nothing = torch.from_numpy(zeros)
-    others = {
+    others: dict[str, Callable[[], Any]] = {
         "numpy": ddim_loop(spec, lambda x, t: zeros, noise, STEPS),
         "diffusers": diffusers_loop(spec, lambda x, t: nothing, noise, STEPS),
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from revstep.kernels import native_isas, normal_fill
 from revstep.kernels.noise import STREAM_STEP
 from suites.questions.compare import Compare
 
-torch = pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 SHAPE = (64, 3072)
 
 
@@ -22,7 +25,7 @@ def test_noise(compare: Compare, isa: str | None) -> None:
     np.testing.assert_array_equal(out.view(np.uint32), want.view(np.uint32))
     draw, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     tensor = torch.empty(SHAPE)
-    others = {
+    others: dict[str, Callable[[], Any]] = {
         "numpy": lambda: draw.standard_normal(dtype=np.float32, out=want),
         "torch": lambda: tensor.normal_(generator=generator),
     }

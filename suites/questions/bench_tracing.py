@@ -20,8 +20,8 @@ from suites.compat.measure import CASES
 from suites.cpu.tasks import small_spec
 from suites.questions.compare import Compare
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
+torch: Any = pytest.importorskip("torch")
+diffusers: Any = pytest.importorskip("diffusers")
 STEPS = 50
 SCHEDULERS = {
     "ddim": "DDIM", "ddpm": "DDPM", "pndm": "PNDM", "euler": "Euler",
