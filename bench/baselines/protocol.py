@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.errors import ArgumentError
 from revstep.engine.program.table import StepProgram
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.system.cores import usable_threads
@@ -80,19 +79,8 @@ class Given:
 
     @classmethod
     def of(cls, work: Work, source: Source | None) -> Given:
-        """What a cell's baselines are made of.
-
-        Raises:
-            ArgumentError: The cell's samples don't fit in one network call.
-        """
+        """What a cell's baselines are made of."""
         run, batch = work.engine.resolve(work.cell.batch, **work.arguments, seed=0)
-        low, high = work.engine.spec.batch
-        if not low <= batch.rows <= high:
-            raise ArgumentError(
-                f"baselines run all samples in one network call: this one has {batch.rows} rows, "
-                f"and the bundle takes {low} to {high}: use another --batch",
-                "batch",
-            )
         conditions = dict(batch.conditions)
         if len(batch.guided):
             nulls = batch.null_conditions

@@ -18,6 +18,7 @@ from revstep.bench.measure.measure import Measured, Work
 from revstep.bench.measure.rounds import Task
 from revstep.bench.measure.summary import summary_of
 from revstep.bench.stats.verdict import verdict
+from revstep.engine.errors import ArgumentError
 from revstep.engine.spec.denoiser import DenoiserSpec
 
 LEAST = 8  # pairs: of fewer no interval is one
@@ -110,8 +111,16 @@ def turns_of(cell: Cell, names: Sequence[str], spec: DenoiserSpec, source: Sourc
     """The baselines of a cell, before anything is opened.
 
     Raises:
-        ArgumentError, ExportError: One can't run the cell's sampler.
+        ArgumentError, ExportError: One can't run the cell's sampler, or its samples don't fit in
+            one network call.
     """
+    low, high = spec.batch
+    if names and not low <= cell.rows <= high:
+        raise ArgumentError(
+            f"baselines run all samples in one network call: batch {cell.batch} has {cell.rows} "
+            f"rows, and the bundle takes {low} to {high}: use another --batch",
+            "batch",
+        )
     scheduled = None
     if any(BASELINES[name].folder for name in names):
         assert source is not None

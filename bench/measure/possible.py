@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from revstep.bench.example import example_values
 from revstep.bench.measure.cell import Cell
-from revstep.bench.measure.engines import sampler_of
+from revstep.bench.measure.engines import asked
 from revstep.engine.backends.registry import NAMES
 from revstep.engine.checks import check_one_of
 from revstep.engine.program.table import build_program
@@ -29,10 +29,8 @@ def check_cells(spec: DenoiserSpec, cells: Sequence[Cell]) -> None:
         check_one_of(cell.backend, "backend", NAMES)
         if cell.precision is not None:
             check_one_of(cell.precision, "precision", PRECISIONS)
-        request = Request.of(
-            cell.batch, sampler=sampler_of(cell), steps=cell.steps, guidance=cell.guidance,
-            conditions=example_values(spec.conditions, cell.batch), seed=0,
-        )  # fmt: skip
+        values = example_values(spec.conditions, cell.batch)
+        request = Request.of(cell.batch, **asked(cell, values), seed=0)
         build_program(spec, **program_arguments(spec, with_sampler(spec, request)))
         if not encoded:
             samples_per_batch(spec, batch_of(spec, request), None, None)

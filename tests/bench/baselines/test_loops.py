@@ -11,6 +11,8 @@ from revstep.bench.baselines.onnxruntime import BoundSession
 from revstep.bench.baselines.registry import make_baseline
 from revstep.bench.baselines.same_work import OurRun
 from revstep.bench.baselines.steps import steps_of
+from revstep.bench.baselines.turns import turns_of
+from revstep.bench.measure.cell import Cell
 from revstep.errors import ArgumentError, BackendError
 
 pytest.importorskip("onnxruntime")
@@ -105,6 +107,8 @@ def test_a_runtime_without_the_precision_is_refused_by_name(given_of, tabular_bu
         make_baseline("openvino", dataclasses.replace(given, device="cuda:0"), None)
 
 
-def test_more_samples_than_a_call_takes_are_refused(given_of, policy_bundle):
-    with pytest.raises(ArgumentError, match="this one has 18 rows, and the bundle takes 1 to 16"):
-        given_of(policy_bundle, batch=9, guidance=2.0)
+def test_more_samples_than_a_call_takes_are_refused():
+    cell = Cell(batch=9, guidance=2.0)
+    with pytest.raises(ArgumentError, match="batch 9 has 18 rows, and the bundle takes 1 to 16"):
+        turns_of(cell, ["onnxruntime"], toys.POLICY, None)
+    turns_of(cell, [], toys.POLICY, None)
