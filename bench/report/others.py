@@ -30,9 +30,7 @@ def baselines(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
         axes.plot(ratio["ratio"], place, "o", color=palette.series(0))
     axes.axvline(1.0, color=palette["soft"], linewidth=1.0)
     axes.set_yticks(range(len(lines)), [name for name, _ in reversed(lines)])
-    axes.set(
-        xlabel="revstep is so many times as fast (95 % interval)", ylim=(-0.7, len(lines) - 0.3)
-    )
+    axes.set(xlabel="times as fast, 95 % interval", ylim=(-0.7, len(lines) - 0.3))
     yield figure
     plt.close(figure)
 
