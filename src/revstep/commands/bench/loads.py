@@ -119,7 +119,7 @@ def _details(row: Row) -> Iterator[str]:
     at = f"{_rate(row):.4g} a second"
     if row["stopped"] in WHY:
         yield f"{at}: {WHY[row['stopped']]}; {row['arrivals']} of {row['planned']} arrivals count"
-    if more := summary["more_arrivals"]:
+    elif more := summary["more_arrivals"]:
         listed = ", ".join(
             f"{name} takes {count / _rate(row):.3g} s more" for name, count in more.items()
         )

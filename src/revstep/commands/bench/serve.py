@@ -217,7 +217,7 @@ def _show(rows: list[Row]) -> None:
     shown = chosen(rows)
     if loads:
         out().print(loads_table(loads))
-    if shown is not None:
+    if shown is not None and shown["stopped"] != "missed":  # nor has that a tenth of its time
         out().print(slices_table(shown))
     for line in said_of(rows):
         typer.echo(line)
