@@ -2,7 +2,6 @@
 
 import copy
 import html
-import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -263,4 +262,4 @@ def test_the_report_of_the_bundled_denoiser(cli, demo_bundle, tmp_path):
     assert result.exit_code == 0, result.stderr
     found = Page(path.read_text())
     assert {"cells", "distribution", "batches", "split", "cold", "quality"} <= set(found.ids)
-    assert len([json.loads(line) for line in rows.open(encoding="utf-8")]) == 2
+    assert len(read_rows(rows)) == 2
