@@ -82,7 +82,8 @@ def loads(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
     _legend(figure, axes)
     yield figure
     plt.close(figure)
-    yield from _slices(plt, looked_into(rows), palette)
+    if (shown := looked_into(rows)) is not None:
+        yield from _slices(plt, shown, palette)
 
 
 def _slices(plt: Any, row: Row, palette: Palette) -> Iterator[Any]:
@@ -108,9 +109,11 @@ def loads_of(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["bench"] == "serve" and row["part"] == "load"]
 
 
-def looked_into(rows: Sequence[Row]) -> Row:
-    """The load that is shown in slices: the highest that holds, else the last one."""
-    found = loads_of(rows)
+def looked_into(rows: Sequence[Row]) -> Row | None:
+    """The load that is shown in slices: the highest that holds, else the last one; or none."""
+    found = [row for row in loads_of(rows) if row["slices"]]
+    if not found:
+        return None
     holding = [row for row in found if row["verdict"] == "holds"]
     return max(holding, key=lambda row: float(row["load"]["rate"])) if holding else found[-1]
 

@@ -185,7 +185,8 @@ def loads(rows: Sequence[Row]) -> Iterator[Html]:
             for row in found
         ),
     )  # fmt: skip
-    shown = looked_into(rows)
+    if (shown := looked_into(rows)) is None:
+        return
     yield table(
         f"{shown['load']['rate']:.4g} requests a second, in slices of time",
         ("from s", "sent/s", *PERCENTS[:3], "failures"),

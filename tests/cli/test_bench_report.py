@@ -172,6 +172,16 @@ def test_what_was_not_measured_says_how_to(cli, rows, tmp_path):
     assert "revstep bench serve BUNDLE" in path.read_text()
 
 
+def test_a_load_that_ended_early_has_no_slices(cli, tmp_path):
+    source, path = tmp_path / "rows.jsonl", tmp_path / "report.html"
+    append_row(source, served(400.0) | {"slices": []})
+    result = cli("bench", "report", source, "-o", path)
+    assert result.exit_code == 0, result.stderr
+    text = path.read_text()
+    assert "A service under load" in text
+    assert "in slices" not in text
+
+
 def test_plots_are_png_files_too(cli, whole, tmp_path, pixels_of):
     folder = tmp_path / "plots"
     words = ("-o", tmp_path / "r.html", "--png", folder, "--quality", QUALITY)
