@@ -6,6 +6,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from revstep.engine.system.cores import usable_cpus
+
 _here = threading.local()
 
 
@@ -25,9 +27,16 @@ def to_do(work: Callable[[], object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def meanwhile() -> Iterator[None]:
-    """Does what is to do in a thread, while the block runs; ends when both have."""
+    """Does what is to do in a thread, while the block runs; ends when both have.
+
+    Where the process may use one processor alone, it is done before, and no thread starts.
+    """
     work, _here.work = getattr(_here, "work", None), None
     if work is None:
+        yield
+        return
+    if usable_cpus() == 1:
+        _quietly(work)
         yield
         return
     thread = threading.Thread(target=_quietly, args=(work,), daemon=True)

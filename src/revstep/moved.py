@@ -201,7 +201,7 @@ RENAMED = {  # in whatever module they are
 }
 
 LEFT = {  # modules that are in no wheel any more, and the commands that they were
-    "bench.bench_step": "pytest suites/step/bench_step.py",
+    "bench.bench_step": "pytest suites/questions/bench_step.py",
     "bench.gpu": "python suites/gpu_suite.py",
     "bench.gpu_suite": "python suites/gpu_suite.py",
     "bench.kernel_table": "python -m suites.step.kernel_table",

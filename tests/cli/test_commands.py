@@ -100,7 +100,7 @@ def test_demo_on_a_small_untrained_denoiser(cli, tmp_path, pixels_of):
     result = cli("demo", "--model", tmp_path / "model", "-o", out, "--seconds", "0.1", "--json")
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert [row["batch"] for row in report["latency"]] == [1, 16]
+    assert [row["cell"]["batch"] for row in report["latency"]] == [1, 16]
     sizes = {p.name: pixels_of(p).shape[::-1] for p in out.glob("*.png")}
     assert sizes == {
         "ddim20_guidance1.5.png": (10 * 10 + 2, 3 * 10 + 2),

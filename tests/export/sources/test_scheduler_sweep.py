@@ -193,6 +193,7 @@ def configs(name):
         for extra in EXTRAS:
             kind = extra.get("prediction_type", "v_prediction")
             refused = name in EDM_SCHEDULERS and kind != "v_prediction"
+            refused = refused or (name == "IPNDMScheduler" and "trained_betas" in extra)
             if refused or not all(key in known for key in extra):
                 continue
             options = dict(STABLE) if "beta_start" in known else {}
