@@ -229,7 +229,8 @@ def run_of_one(name, options, read, steps):
 
 
 def relative(got, want):
-    return float(np.abs(got - want).max() / math.sqrt(np.mean(want**2)))
+    scale = math.sqrt(np.mean(want**2)) or 1.0  # one step of IPNDM gives zeros
+    return float(np.abs(got - want).max() / scale)
 
 
 def errors(name, steps, every=1):
