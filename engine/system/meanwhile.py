@@ -6,8 +6,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from revstep.engine.system.cores import usable_cpus
-
 _here = threading.local()
 
 
@@ -35,6 +33,8 @@ def meanwhile() -> Iterator[None]:
     if work is None:
         yield
         return
+    from revstep.engine.system.cores import usable_cpus
+
     if usable_cpus() == 1:
         _quietly(work)
         yield
