@@ -63,13 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--core", type=int, default=last_core(), help="that it runs on")
     options = parser.parse_args(arguments)
-    logging.getLogger("revstep").setLevel(logging.ERROR)  # that nothing was compiled, each time
-    usable = os.sched_getaffinity(0)
+    log = logging.getLogger("revstep")
+    level, usable = log.level, os.sched_getaffinity(0)
+    log.setLevel(logging.ERROR)  # that nothing was compiled, each time
     os.sched_setaffinity(0, {options.core})
     try:
         rows = _rows(options)
     finally:
         os.sched_setaffinity(0, usable)
+        log.setLevel(level)
     for row in rows:
         print(f"{row['planted']:.0%} slower: {row['right']} of {row['tries']} right")
         if options.output is not None:
