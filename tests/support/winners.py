@@ -9,6 +9,14 @@ from revstep.engine.bundle.layout import PLANS, file_digest
 from revstep.engine.bundle.writer import described
 from revstep.engine.system.machine import processor
 
+ELSEWHERE = [
+    ({"choice": {"processor": "PDP-11"}}, "it was measured on PDP-11, and this is "),
+    ({"version": "0.1"}, "it was measured with ONNX Runtime 0.1, and this is "),
+    ({"runtime": "abacus"}, "this revstep runs no 'abacus' on a CPU"),
+    ({"choice": {"threads": 4096}}, "it takes 4096 threads, and this process may use "),
+]
+"""(fields of a winner, why it is passed over here)."""
+
 
 def put_winner(path, rows, *, graph=None, precision="fp32", choice=None, **fields):
     """ONNX Runtime with one thread as the winner, but for ``fields``; ``graph`` is its own."""
