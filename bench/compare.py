@@ -35,11 +35,9 @@ def ratio_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
     if [*map(len, ours)] != [*map(len, theirs)] or not any(map(len, ours)):
         raise ValueError(f"rounds of {[*map(len, ours)]} and {[*map(len, theirs)]} are no pairs")
     groups = [np.divide(b, a) for a, b in zip(ours, theirs, strict=True)]
-    if len(groups) == 1:
-        groups = [groups[0][[number]] for number in range(len(groups[0]))]
-    draw = np.random.default_rng(0).integers(len(groups), size=(DRAWS, len(groups)))
-    medians = [np.median(np.concatenate([groups[g] for g in drawn])) for drawn in draw]
-    low, high = np.quantile(medians, [0.025, 0.975])
+    random = np.random.default_rng(0)
+    drawn = _of_starts(groups, random) if len(groups) > 1 else _of_values(groups[0], random)
+    low, high = np.quantile(drawn, [0.025, 0.975])
     middle = float(np.median(np.concatenate(groups)))
     return {"ratio": middle, "low": float(low), "high": float(high)}
 
@@ -72,12 +70,25 @@ def _medians(starts: Starts, random: np.random.Generator) -> NDArray[np.float64]
     """
     groups = [np.asarray(start, np.float64) for start in starts if len(start)]
     if len(groups) > 1:
-        draw = random.integers(len(groups), size=(DRAWS, len(groups)))
-        return np.array([np.median(np.concatenate([groups[g] for g in d])) for d in draw])
+        return _of_starts(groups, random)
     order = np.sort(groups[0])
     count, middle = len(order), (len(order) + 1) // 2
     places = random.beta(middle, count - middle + 1, DRAWS)
     return order[np.minimum((places * count).astype(np.intp), count - 1)]
+
+
+def _of_starts(
+    starts: Sequence[NDArray[np.float64]], random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Medians of ``DRAWS`` draws of whole starts."""
+    draw = random.integers(len(starts), size=(DRAWS, len(starts)))
+    return np.array([np.median(np.concatenate([starts[g] for g in drawn])) for drawn in draw])
+
+
+def _of_values(values: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Medians of ``DRAWS`` draws of single values; one at a time, as there may be many of them."""
+    count = len(values)
+    return np.array([np.median(values[random.integers(count, size=count)]) for _ in range(DRAWS)])
 
 
 def meets(
