@@ -14,15 +14,14 @@ from revstep.bench.load.replies import Replies
 from revstep.bench.load.slices import drift_of, slices_of
 from revstep.bench.load.verdict import Limit, Misses, verdict_of
 from revstep.bench.stats.percentiles import (
+    SHOWN,
     all_supported,
-    highest,
+    highest_supported,
     samples_needed,
-    supported,
     unsupported,
 )
 from revstep.engine.errors import ArgumentError
 
-SHOWN = (50.0, 90.0, 99.0, 99.9)
 MOST_RATE = 10_000.0  # requests a second: what one client sends is less
 MOST_ARRIVALS = 1_000_000
 
@@ -123,7 +122,6 @@ def figures_of(
     """
     times = replies.latencies
     seconds = max((reply.due_s for reply in replies.ended), default=0.0)
-    top = highest(len(times))
     return {
         "load": dataclasses.asdict(load),
         "stopped": replies.stopped,
@@ -133,7 +131,7 @@ def figures_of(
             "outcomes": replies.counts,
             "reasons": replies.reasons,
             "percentiles": all_supported(times, SHOWN),
-            "highest": None if top is None else {"percent": top, **(supported(times, top) or {})},
+            "highest": highest_supported(times),
             "more_arrivals": unsupported(len(times), SHOWN),
             "answered_per_s": replies.counts["answered"] / seconds if seconds else None,
             "late_s": replies.lateness,

@@ -11,10 +11,13 @@ import numpy as np
 
 from revstep.bench.stats.convergence import relative_noise
 from revstep.bench.stats.outliers import count_outliers
-from revstep.bench.stats.percentiles import all_supported, highest, supported, unsupported
+from revstep.bench.stats.percentiles import (
+    SHOWN,
+    all_supported,
+    highest_supported,
+    unsupported,
+)
 from revstep.engine.runtime.watch import Timing
-
-SHOWN = (50.0, 90.0, 99.0, 99.9)
 
 
 def summary_of(times: Sequence[float], network_calls: int, batch: int) -> dict[str, Any]:
@@ -34,7 +37,6 @@ def summary_of(times: Sequence[float], network_calls: int, batch: int) -> dict[s
     """
     middle = median(times)
     low, high = np.quantile(times, [0.25, 0.75])
-    top = highest(len(times))
     return {
         "runs": len(times),
         "median_s": middle,
@@ -42,7 +44,7 @@ def summary_of(times: Sequence[float], network_calls: int, batch: int) -> dict[s
         "step_s": middle / network_calls,
         "samples_per_s": batch / middle,
         "percentiles": all_supported(times, SHOWN),
-        "highest": None if top is None else {"percent": top, **(supported(times, top) or {})},
+        "highest": highest_supported(times),
         "more_runs": unsupported(len(times), SHOWN),
         "spread": float(high - low) / middle,
         "noise": _finite(relative_noise(times)),

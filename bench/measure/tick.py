@@ -8,10 +8,9 @@ from itertools import groupby
 from time import perf_counter, sleep
 from typing import Any
 
-from revstep.bench.stats.percentiles import all_supported
+from revstep.bench.stats.percentiles import SHOWN, all_supported
 
 SPIN_S = 0.0005  # before a tick: a sleep ends late by so much
-SHOWN = (50.0, 90.0, 99.0, 99.9)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.99
 TAIL = (1.0 - CONFIDENCE) / 2
 PERCENTS = (50, 90, 99)
+SHOWN = (50.0, 90.0, 99.0, 99.9)  # of whole measurements
 LADDER = (50, 75, 90, 95, 98, 99, 99.5, 99.9, 99.99)  # of which the highest that can be is shown
 
 Percentile = dict[str, float | None]
@@ -49,19 +50,21 @@ def supported(values: Sequence[float], percent: float) -> Percentile | None:
 
 def interval_ranks(count: int, percent: float) -> tuple[int, int] | None:
     """Ranks from 1 of the two samples that bracket a percentile; None: too few samples."""
-    low = lower_rank(count, percent)
-    if low is None:
+    if count < 1:
         return None
-    high = int(np.searchsorted(_below(count, percent), 1.0 - TAIL)) + 1  # P(high or more) <= TAIL
-    return (low, high) if high <= count else None
+    below = _below(count, percent)
+    low = _lower(below)
+    high = int(np.searchsorted(below, 1.0 - TAIL)) + 1  # P(high or more) <= TAIL
+    return None if low is None or high > count else (low, high)
 
 
 def lower_rank(count: int, percent: float) -> int | None:
     """Rank from 1 of the highest sample that surely lies below a percentile; None: too few."""
-    if count < 1:
-        return None
-    low = int(np.searchsorted(_below(count, percent), TAIL, side="right"))
-    return low or None  # P(fewer than low) <= TAIL
+    return None if count < 1 else _lower(_below(count, percent))
+
+
+def _lower(below: NDArray[np.float64]) -> int | None:
+    return int(np.searchsorted(below, TAIL, side="right")) or None  # P(fewer than it) <= TAIL
 
 
 def all_supported(
@@ -82,6 +85,12 @@ def highest(count: int) -> float | None:
     """The highest of ``LADDER`` that so many samples support; None: not even the median."""
     able = [percent for percent in LADDER if samples_needed(percent) <= count]
     return max(able, default=None)
+
+
+def highest_supported(values: Sequence[float]) -> dict[str, float | None] | None:
+    """The highest of ``LADDER`` with its interval, and which it is (``percent``); or None."""
+    top = highest(len(values))
+    return None if top is None else {"percent": top, **(supported(values, top) or {})}
 
 
 def unsupported(count: int, percents: Sequence[float] = PERCENTS) -> dict[str, int]:
