@@ -65,7 +65,9 @@ def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"{path}:{number} is no JSON: {error}") from None
+            raise ValueError(
+                f"{path}:{number} is no JSON ({error}); a file of rows has a JSON object a line"
+            ) from None
         if not isinstance(row, dict):
             raise ValueError(f"{path}:{number} is no row: it must be a JSON object")
         if missing := sorted(set(fields) - set(row)):
@@ -78,8 +80,12 @@ def measured_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of ``bench``: of its ``--output`` (JSON lines), or of what ``--json`` printed.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: It has none, or rows of another version; the message says what to do.
     """
+    write = f"`revstep bench run BUNDLE --output {path}` writes some"
+    if not path.exists():
+        raise FileNotFoundError(f"there are no rows at {path}; {write}")
     try:
         whole = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -88,9 +94,7 @@ def measured_rows(path: Path) -> list[dict[str, Any]]:
     if rows is None:
         rows = read_rows(path, ("bench", "machine"))
     if not isinstance(rows, list) or not rows:
-        raise ValueError(
-            f"{path} has no rows; `revstep bench run BUNDLE --output {path}` writes some"
-        )
+        raise ValueError(f"{path} has no rows; {write}")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or row.get("version") != VERSION:
             found = row.get("version", "none") if isinstance(row, dict) else "none"

@@ -145,12 +145,16 @@ def test_files_without_a_common_cell_are_told_apart(cli, rows, written):
 
 def test_files_without_rows_say_how_to_get_some(cli, written, tmp_path):
     empty = written("empty.jsonl", of=[])
-    for words in ((empty, empty), (tmp_path / "none.jsonl", empty)):
-        result = cli("bench", "compare", *words)
+    none, text = tmp_path / "none.jsonl", tmp_path / "text.jsonl"
+    text.write_text("words\n")
+    for first, message in (
+        (empty, "empty.jsonl has no rows; `revstep bench run BUNDLE --output"),
+        (none, "none.jsonl; `revstep bench run BUNDLE --output"),
+        (text, "a file of rows has a JSON object a line"),
+    ):
+        result = cli("bench", "compare", first, empty)
         assert result.exit_code == 2
-        assert "empty.jsonl has no rows; `revstep bench run" in result.stderr or (
-            "none.jsonl: No such file" in result.stderr
-        )
+        assert message in result.stderr
     served = written("served.jsonl", lambda row: row.update(bench="serve"))
     result = cli("bench", "compare", served, served)
     assert result.exit_code == 2

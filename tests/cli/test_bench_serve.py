@@ -100,6 +100,9 @@ def test_a_target_that_is_neither_url_nor_bundle_is_named(cli, tmp_path):
     result = cli("bench", "serve", "127.0.0.1:8000", "--rate", "9")
     assert result.exit_code == 2
     assert "a URL is written http://127.0.0.1:8000" in result.stderr
+    result = cli("bench", "serve", "ftp://127.0.0.1:8000", "--rate", "9")
+    assert result.exit_code == 2
+    assert "a URL is written http://127.0.0.1:8000" in result.stderr
     result = cli("bench", "serve", tmp_path / "none.revstep", "--rate", "9")
     assert result.exit_code == 2
     assert "none.revstep" in result.stderr

@@ -99,7 +99,7 @@ def run(
 
     Every engine is checked against the bundle's reference first. Each cell of the grid (backend x
     precision x sampler x steps x batch) runs until its median is known or its time is over, and
-    says which. Ctrl-C keeps what was measured, and what failed later loses nothing.
+    says which. Ctrl-C and failures keep the cells before them.
     """
     from revstep.bench.measure.cell import Cell, check_total, grid
     from revstep.bench.measure.possible import check_cells

@@ -181,7 +181,8 @@ def _client(
         raise ArgumentError("--token-file is for a running service's URL")
     bundle = Path(target)
     if ":" in target and not bundle.exists():
-        raise ArgumentError(f"there is no bundle {target}; a URL is written http://{target}")
+        address = target.rpartition("://")[2]
+        raise ArgumentError(f"there is no bundle {target}; a URL is written http://{address}")
     need("fastapi", "uvicorn", "prometheus_client", purpose="serving a bundle")
     from revstep.bench.load.local import served_here
     from revstep.bench.load.served import await_ready
