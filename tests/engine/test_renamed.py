@@ -37,6 +37,7 @@ def _equal(a, b):
         lambda **grid: steps_over(SPEC, 3, **grid),
         lambda **grid: revstep.samplers.DDIM().steps_over(SPEC, 3, compat=None, **grid),
         lambda **grid: revstep.samplers.LCM().steps_over(SPEC, 3, compat=None, **grid),
+        lambda **grid: revstep.samplers.IPNDM().steps_over(SPEC, 3, compat=None, **grid),
         lambda **grid: SPEC.grid_of(**grid),
         lambda **grid: ShiftedGrid(3.0, **grid),
     ],

@@ -26,6 +26,7 @@ from revstep.engine.program.steps import Steps, step_count
 from revstep.engine.program.trace import Estimate, Run
 from revstep.engine.program.vector import Vector
 from revstep.engine.program.warn import warn_long_step
+from revstep.engine.renamed import renamed
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.grids import Grid
 
@@ -151,6 +152,7 @@ class IPNDM(BaseSampler):
                 x = transfer(x, adams_bashforth(past), now, then)
         return x
 
+    @renamed(spacing="grid")
     def steps_over(
         self, spec: DenoiserSpec, steps: int | None, grid: str | Grid | None, compat: str | None
     ) -> Steps:
