@@ -78,8 +78,8 @@ class Bundle:
         keys = part_keys(spec)
         for part in (e.part for e in entries if e.part is not None and e.part not in keys):
             raise bad_manifest(path, f"an entry of 'engines' is of {part!r}, which the spec lacks")
-        own = tuple(entry for entry in entries if entry.part is None)
-        return cls(path, spec, manifest, own, tuple(e for e in entries if e not in own))
+        own = tuple(e for e in entries if e.part is None)
+        return cls(path, spec, manifest, own, tuple(e for e in entries if e.part is not None))
 
     @property
     def precisions(self) -> tuple[str, ...]:

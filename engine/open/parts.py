@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from revstep.engine.backends.part import OneRowPart, PartGraph
 from revstep.engine.backends.registry import BACKENDS, WantedPart, installed_on_cpu
 from revstep.engine.bundle.entry import CPU
+from revstep.engine.bundle.layout import part_precision
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.log import log
@@ -129,8 +130,7 @@ class Parts:
         if chosen is not None:
             title = f"{chosen.runtime}, as it was chosen"
             yield title, functools.partial(open_part_winner, chosen, wanted)
-        if not wanted.key.startswith("encoder."):  # one graph, whatever the denoiser's precision
-            wanted = wanted._replace(precision="fp32")
+        wanted = wanted._replace(precision=part_precision(wanted.key, wanted.precision))
         for name in dict.fromkeys((self.used, *installed_on_cpu())):
             backend = BACKENDS.get(name)
             if backend is not None and backend.part_on_cpu is not None:
