@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.ov import library
 from revstep.engine.backends.ov.compiled import GraphModels
-from revstep.engine.backends.ov.requests import Bound
+from revstep.engine.backends.ov.requests import Bound, array_for
 from revstep.engine.backends.signature import Port
 from revstep.engine.checks import check_whole
 from revstep.engine.errors import BackendError
@@ -30,10 +30,7 @@ class _Call:
     ) -> None:
         compiled = models.compile(shapes, threads)
         self.inputs = {p.name: np.zeros(shapes[p.name], p.dtype) for p in inputs}
-        self.outputs = [
-            np.zeros(tuple(port.get_shape()), port.get_element_type().to_dtype())
-            for port in compiled.body.outputs
-        ]
+        self.outputs = [array_for(port) for port in compiled.body.outputs]
         self.bound = Bound(compiled, self.inputs, self.outputs)
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -38,10 +38,7 @@ class Bound:
         if head is not None:
             wires = [port for port in body.inputs if name_in(port, arrays) not in arrays]
             wires.sort(key=lambda port: int(name_in(port, ()).rpartition(".")[2]))
-            given = [
-                np.zeros(tuple(port.get_shape()), port.get_element_type().to_dtype())
-                for port in wires
-            ]
+            given = [array_for(port) for port in wires]
             arrays.update((name_in(p, ()), a) for p, a in zip(wires, given, strict=True))
             requests.append((head, given))
         requests.append((body, outputs))
@@ -56,3 +53,8 @@ class Bound:
             infers.append(functools.partial(request.infer, share_outputs=True))
         self.infers = tuple(infers)
         self.owned = [head, body, arrays, outputs, *infers]
+
+
+def array_for(port: Any) -> NDArray[Any]:
+    """An array for what a compiled model takes or gives there, zeros."""
+    return np.zeros(tuple(port.get_shape()), port.get_element_type().to_dtype())
