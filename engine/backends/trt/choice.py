@@ -206,7 +206,7 @@ def open_tensorrt(
             f"{' and '.join(sorted(targets))}; compile all of them for one target"
         )
     plans = [plan_file(bundle, entry) for entry in entries.values()]
-    kernels = [read_cache("kernels", f"{plan.path.name} {gpu}") for plan in plans]
+    kernels = [read_cache("kernels", _kernels_of(plan.path.name, gpu)) for plan in plans]
     return TrtDenoiser.load(
         plans, bundle.spec, module=targets.pop(), device=device, kernels=kernels
     )
@@ -249,7 +249,7 @@ def open_tensorrt_part(
     )  # fmt: skip
     entry = max(usable, key=lambda e: e.batch[1])
     file = plan_file(bundle, entry)
-    kernels = read_cache("kernels", f"{file.path.name} {gpu}")
+    kernels = read_cache("kernels", _kernels_of(file.path.name, gpu))
     part = TrtPart(open_plan(file, trt_library(target), device, kernels), who, device=device)
     keep_kernels(part)
     return part
@@ -263,7 +263,9 @@ def keep_kernels(network: TrtDenoiser | TrtPart) -> None:
     for plan in network.plans:
         kernels = plan.cached_kernels()
         if kernels:
-            write_cache("kernels", f"{plan.label} {GpuModel.current(network.device)}", kernels)
+            write_cache(
+                "kernels", _kernels_of(plan.label, GpuModel.current(network.device)), kernels
+            )
 
 
 def plan_file(bundle: Bundle, entry: CompiledEntry) -> PlanFile:
@@ -272,6 +274,11 @@ def plan_file(bundle: Bundle, entry: CompiledEntry) -> PlanFile:
     sha256 = str(bundle.manifest["files"][entry.file]["sha256"])
     made_by = maker(entry, (*bundle.compiled, *bundle.compiled_parts))
     return PlanFile(bundle.path / entry.file, made_by.command(bundle.path), sha256)
+
+
+def _kernels_of(plan: str, gpu: GpuModel) -> str:
+    """What a plan's compiled kernels are called in the cache."""
+    return f"{plan} {gpu}"
 
 
 def _target(gpu: GpuModel, versions: Mapping[str, str]) -> str:
