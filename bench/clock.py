@@ -68,12 +68,14 @@ def call_times(tasks: Tasks, count: int, seconds: float = 0.02) -> Times:
         begun = perf_counter()
         task()
         calls.append(max(1, int(seconds / (perf_counter() - begun + 1e-9))))
-    repeated = [_repeated(task, n) for task, n in zip(tasks, calls, strict=True)]
-    found = run_times(repeated, seconds=0.0, minimum=count, maximum=count)
+    each = [repeated(task, n) for task, n in zip(tasks, calls, strict=True)]
+    found = run_times(each, seconds=0.0, minimum=count, maximum=count)
     return [[t / n for t in times] for times, n in zip(found, calls, strict=True)]
 
 
-def _repeated(task: Task, calls: int) -> Task:
+def repeated(task: Task, calls: int) -> Task:
+    """The task, called so often."""
+
     def run() -> None:
         for _ in range(calls):
             task()

@@ -8,7 +8,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from revstep.bench.example import example_conditions
@@ -152,12 +151,6 @@ def measure_cell(
         "times_s": dict(zip((task.name for task in tasks), found.times, strict=True)),
     }
     return Measured(work, found, tuple(task.name for task in tasks), figures)
-
-
-def largest_difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    """The largest difference of two results, over the RMS of theirs."""
-    scale = float(np.sqrt(np.mean(np.square(theirs, dtype=np.float64)))) or 1.0
-    return float(np.max(np.abs(ours.astype(np.float64) - theirs))) / scale
 
 
 def _named(bundle: Bundle) -> dict[str, str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import ceil
 from time import perf_counter, process_time
 from typing import Any
 
+from revstep.bench.clock import Task, repeated
 from revstep.bench.measure.disturbance import disturbance, read_counters
 
-Task = Callable[[], object]
 OURS = "revstep"
 ROUND = 2e-3
 """Seconds of a round, at least: a task that takes less is called several times in it."""
@@ -72,11 +72,11 @@ class Compare:
             self.benchmark.pedantic(ours)
             return
         calls = {which: calls_of(task) for which, task in {OURS: ours, **baselines}.items()}
-        turns = _Turns({which: _repeated(task, calls[which]) for which, task in baselines.items()})
+        turns = _Turns({which: repeated(task, calls[which]) for which, task in baselines.items()})
         rounds = self._rounds([ours, *baselines.values()], list(calls.values()))
         before = read_counters()
         self.benchmark.pedantic(
-            _repeated(ours, calls[OURS]), setup=turns.take, rounds=rounds, warmup_rounds=1
+            repeated(ours, calls[OURS]), setup=turns.take, rounds=rounds, warmup_rounds=1
         )
         after = read_counters()
         stats = self.benchmark.stats.stats
@@ -91,7 +91,7 @@ class Compare:
     def _rounds(self, tasks: list[Task], calls: list[int]) -> int:
         begun = perf_counter()
         for task, count in zip(tasks, calls, strict=True):
-            _repeated(task, count)()
+            repeated(task, count)()
         took = perf_counter() - begun
         return min(MOST, max(self.least, int(self.seconds / took)))
 
@@ -118,11 +118,3 @@ def calls_of(task: Task) -> int:
     begun = processor_seconds()
     task()
     return max(1, ceil(ROUND / (processor_seconds() - begun + 1e-9)))
-
-
-def _repeated(task: Task, calls: int) -> Task:
-    def run() -> None:
-        for _ in range(calls):
-            task()
-
-    return run

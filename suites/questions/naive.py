@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from revstep.engine.spec.denoiser import DenoiserSpec
 from revstep.engine.spec.schedule import VPSchedule
+from revstep.export.parity.bounds import relative_error
 
 Array = NDArray[np.float32]
 Network = Callable[[Array, int], Array]
@@ -124,6 +125,4 @@ def session_network(
 
 def apart(*results: Array) -> float:
     """The largest difference of results from the first, over its RMS."""
-    first = results[0].astype(np.float64)
-    scale = float(np.sqrt(np.mean(first**2)))
-    return max(float(np.abs(first - other).max()) for other in results[1:]) / scale
+    return max(relative_error(other, results[0]) for other in results[1:])
