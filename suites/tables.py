@@ -6,13 +6,13 @@ A table stands between two comments that name it, and is written anew.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from revstep.bench.rows import read_rows
+from revstep.engine.system.files import write_whole
 
 Rows = TypeVar("Rows")
 
@@ -144,9 +144,7 @@ class WholePage:
 
 def replace(path: Path, text: str) -> None:
     """Writes a file beside its place, and moves it there."""
-    beside = path.with_name(f"{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def write(writer: Writer, root: Path) -> Iterator[Path]:
@@ -163,6 +161,11 @@ def marked(text: str) -> Iterator[tuple[str, str]]:
     """(suite, name) of the tables that a page has a place for."""
     for found in re.finditer(r"<!-- (\w+) (\w+): begin -->", text):
         yield found[1], found[2]
+
+
+def ratio_text(found: Mapping[str, float]) -> str:
+    """A ratio with its interval."""
+    return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 def seconds_text(seconds: float) -> str:

@@ -11,7 +11,7 @@ from suites.cpu.table import last_rows, of_part
 from suites.service.plot import PLOT, ROWS, draw
 from suites.service.sides import ALONE, IN_FLIGHT, WHOLE
 from suites.service.targets import outcomes
-from suites.tables import NOTHING, Tables, line, rows_at, seconds_text, table
+from suites.tables import NOTHING, Tables, line, ratio_text, rows_at, seconds_text, table
 
 Row = Mapping[str, Any]
 PAGE = Path("docs/service.md")
@@ -40,7 +40,7 @@ def saturation_table(rows: Sequence[Row]) -> str:
         ratios = [
             cell
             for other in (WHOLE, ALONE)
-            for cell in (_interval(row["ratios"][other]), f"{row['limit_ratios'][other]:.2f}")
+            for cell in (ratio_text(row["ratios"][other]), f"{row['limit_ratios'][other]:.2f}")
         ]
         lines.append(line(row["name"], *rates, *ratios))
     return table(lines)
@@ -120,10 +120,6 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
     "scheduler": scheduler_table,
     "machine": machine_line,
 }
-
-
-def _interval(found: Mapping[str, float]) -> str:
-    return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 def _latency(found: Percentile | None) -> str:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from revstep.bench.rows import append_row, new_row
 from suites.cpu.turns import Failed
-from suites.startup.table import BARE, NEW, OLD, TARGET, over_text
+from suites.startup.table import BARE, NEW, OLD, TARGET
 from suites.startup.turns import Request, Side, figures, take_turns
+from suites.tables import ratio_text
 
 REQUESTS = (
     Request("one step", 1),
@@ -95,8 +96,8 @@ def _measure(
         append_row(options.output, row)
     ratios = found["over_old"]
     print(
-        f"{request.name}, {request.threads} core(s): {over_text(ratios[NEW])} of the earlier "
-        f"build's time (at most {TARGET}), the bare calls {over_text(ratios[BARE])}"
+        f"{request.name}, {request.threads} core(s): {ratio_text(ratios[NEW])} of the earlier "
+        f"build's time (at most {TARGET}), the bare calls {ratio_text(ratios[BARE])}"
     )
 
 

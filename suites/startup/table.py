@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from revstep.bench.compare import meets
-from suites.tables import NOTHING, Tables, line, rows_at, seconds_text, table
+from suites.tables import NOTHING, Tables, line, ratio_text, rows_at, seconds_text, table
 
 Row = Mapping[str, Any]
 ROWS, PAGE = Path("bench/results/startup.jsonl"), Path("docs/cpu.md")
@@ -21,11 +21,6 @@ def last_rows(rows: Sequence[Row]) -> list[Row]:
     return list({(row["name"], row["cores"]): row for row in rows}.values())
 
 
-def over_text(found: Mapping[str, float]) -> str:
-    """A ratio with its interval."""
-    return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
-
-
 def totals_table(rows: Sequence[Row]) -> str:
     """From the start of a process to its first sample."""
     lines = [
@@ -37,7 +32,7 @@ def totals_table(rows: Sequence[Row]) -> str:
         times = [seconds_text(row["seconds"][name]["total"]) for name in (OLD, NEW, BARE)]
         over = row["over_old"]
         met = "yes" if meets(over[NEW]["ratio"], at_most=TARGET) else "**no**"
-        ratios = [over_text(over[name]) for name in (NEW, BARE)]
+        ratios = [ratio_text(over[name]) for name in (NEW, BARE)]
         lines.append(line(row["name"], row["cores"], *times, *ratios, f"≤ {TARGET}", met))
     return table(lines)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from revstep.engine.bundle.reader import Bundle
 from suites.cpu.context import last_core
 from suites.cpu.networks import WHAT, make
 from suites.cpu.turns import ROOT
+from suites.service.sides import on_core
 from suites.verdicts.sides import compared
 
 PLANTED = 0.05
@@ -64,13 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--core", type=int, default=last_core(), help="that it runs on")
     options = parser.parse_args(arguments)
     log = logging.getLogger("revstep")
-    level, usable = log.level, os.sched_getaffinity(0)
+    level = log.level
     log.setLevel(logging.ERROR)  # that nothing was compiled, each time
-    os.sched_setaffinity(0, {options.core})
     try:
-        rows = _rows(options)
+        with on_core(options.core):
+            rows = _rows(options)
     finally:
-        os.sched_setaffinity(0, usable)
         log.setLevel(level)
     for row in rows:
         print(f"{row['planted']:.0%} slower: {row['right']} of {row['tries']} right")
