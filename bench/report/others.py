@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from revstep.bench.measure.titles import short_names
-from revstep.bench.report.style import SIZE, Palette
+from revstep.bench.report.style import SIZE, Palette, add_legend
 
 Row = dict[str, Any]
 
@@ -37,7 +37,7 @@ def baselines(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
 
 def deadlines(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
     """What was tried against the deadline: the percentile that was judged, with its interval."""
-    for row in rows:
+    for row, cell in zip(rows, short_names(rows), strict=True):
         deadline = row.get("deadline")
         tried = sorted((deadline or {}).get("tried", ()), key=lambda each: int(each["value"]))
         tried = [each for each in tried if each["seconds"] is not None]
@@ -55,7 +55,7 @@ def deadlines(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
         axes.set_ylim(bottom=0.0)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel=deadline["find"], ylabel="ms of a run, the judged percentile")
-        axes.set_title(f"{short_names(rows)[list(rows).index(row)]}: within {limit:g} ms")
+        axes.set_title(f"{cell}: within {limit:g} ms")
         yield figure
         plt.close(figure)
 
@@ -66,20 +66,14 @@ def loads(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
     if not found:
         return
     figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
-    for number, name in enumerate(SHOWN):
-        points = [
-            (row["load"]["rate"], value["value"] * 1e3)
-            for row in found
-            if (value := row["summary"]["percentiles"].get(name)) and value["value"] is not None
-        ]
-        if points:
-            axes.plot(*zip(*points, strict=True), "o-", color=palette.series(number), label=name)
+    places = [(row["load"]["rate"], row["summary"]["percentiles"]) for row in found]
+    _percentile_lines(axes, places, palette)
     limit = next((row["limit"] for row in found if row["limit"]), None)
     if limit is not None:
         axes.axhline(limit["seconds"] * 1e3, color=palette["soft"], linewidth=1.0)
     axes.set_ylim(bottom=0.0)
     axes.set(xlabel="requests a second", ylabel="ms from the schedule")
-    _legend(figure, axes)
+    add_legend(figure, axes, 3)
     yield figure
     plt.close(figure)
     if (shown := looked_into(rows)) is not None:
@@ -88,20 +82,26 @@ def loads(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
 
 def _slices(plt: Any, row: Row, palette: Palette) -> Iterator[Any]:
     figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
-    for number, name in enumerate(SHOWN):
-        points = [
-            ((part["from_s"] + part["to_s"]) / 2, value["value"] * 1e3)
-            for part in row["slices"]
-            if (value := part["percentiles"].get(name)) and value["value"] is not None
-        ]
-        if points:
-            axes.plot(*zip(*points, strict=True), "o-", color=palette.series(number), label=name)
+    slices = [((s["from_s"] + s["to_s"]) / 2, s["percentiles"]) for s in row["slices"]]
+    _percentile_lines(axes, slices, palette)
     axes.set_ylim(bottom=0.0)
     axes.set(xlabel="seconds of the load", ylabel="ms from the schedule")
     axes.set_title(f"{row['load']['rate']:.4g} requests a second, in slices")
-    _legend(figure, axes)
+    add_legend(figure, axes, 3)
     yield figure
     plt.close(figure)
+
+
+def _percentile_lines(axes: Any, places: Sequence[tuple[float, Row]], palette: Palette) -> None:
+    """A line a percentile, in ms, over the places where it is supported and not "never"."""
+    for number, name in enumerate(SHOWN):
+        points = [
+            (place, value["value"] * 1e3)
+            for place, percentiles in places
+            if (value := percentiles.get(name)) and value["value"] is not None
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", color=palette.series(number), label=name)
 
 
 def loads_of(rows: Sequence[Row]) -> list[Row]:
@@ -137,13 +137,6 @@ def quality(
                   color=palette.series(number), label=name)  # fmt: skip
     axes.set_xscale("log")
     axes.set(xlabel="ms of a sample", ylabel="Fréchet distance (less is better)")
-    _legend(figure, axes)
+    add_legend(figure, axes, 3)
     yield figure
     plt.close(figure)
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:
-        figure.set_figheight(SIZE[1] + 0.2 * -(-len(labels) // 3))
-        figure.legend(handles, labels, loc="outside lower left", ncols=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 from revstep.bench.report.html import Html, joined, page, section, tag
 from revstep.bench.report.sections import SECTIONS, Given, Row, Section, machines_of
 from revstep.bench.report.style import CSS, Palette, plotting, svg_of, write_png
+from revstep.engine.system.files import write_whole
 
 KINDS = ("latency", "serve")
 
@@ -38,9 +39,7 @@ def write_report(
         )
     text = report_page(given)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, lambda file: file.write(text.encode()))
     return [path, *([] if pngs is None else _write_pngs(given, pngs))]
 
 

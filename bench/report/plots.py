@@ -10,7 +10,7 @@ import numpy as np
 
 from revstep.bench.measure.cold import PHASES
 from revstep.bench.measure.titles import short_names
-from revstep.bench.report.style import SIZE, Palette
+from revstep.bench.report.style import SIZE, Palette, add_legend
 
 Row = dict[str, Any]
 
@@ -40,7 +40,7 @@ def distribution(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[An
         _scale(axes.set_xscale, [t * 1e3 for row, _ in chunk for t in row["times_s"][OURS]])
         _plain(axes.xaxis)
         axes.set(xlabel="ms of a run", ylabel="share of runs within", ylim=(0.0, 1.03))
-        _legend(figure, axes, len(chunk))
+        add_legend(figure, axes, 2)
         yield figure
         plt.close(figure)
 
@@ -62,7 +62,7 @@ def batches(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
             label = "ms of a run, p50 to p99" if what == "latency" else "samples a second"
             axes.set(xlabel="batch", ylabel=label)
             axes.set_ylim(bottom=0.0)
-            _legend(figure, axes, len(chunk))
+            add_legend(figure, axes, 2)
             yield figure
             plt.close(figure)
 
@@ -163,11 +163,3 @@ def _plain(axis: Any) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(figure: Any, axes: Any, count: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 1 if max((len(label) for label in labels), default=0) > 24 else 2
-    if count > 1:
-        figure.set_figheight(SIZE[1] + 0.2 * -(-count // columns))
-        figure.legend(handles, labels, loc="outside lower left", ncols=columns)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SIZE = (4.7, 3.1)  # inches
+LONG = 24  # letters of a name, which then has a legend's line for itself
 CSS = Path(__file__).with_name("page.css")
 NAMES = ("ink", "soft", "line", "wrong", *(f"series-{number}" for number in range(1, 7)))
 
@@ -71,6 +72,16 @@ def plotting(palette: Palette) -> Iterator[Any]:
 
     with mpl.rc_context(palette.settings):
         yield plt
+
+
+def add_legend(figure: Any, axes: Any, columns: int) -> None:
+    """What several lines are, below the plot, which grows by it; long names have one column."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) < 2:
+        return
+    columns = 1 if max(map(len, labels)) > LONG else columns
+    figure.set_figheight(SIZE[1] + 0.2 * -(-len(labels) // columns))
+    figure.legend(handles, labels, loc="outside lower left", ncols=columns)
 
 
 def svg_of(figure: Any, name: str, palette: Palette) -> str:
