@@ -49,6 +49,26 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+@contextmanager
+def rows_at_end(
+    rows: list[dict[str, Any]], as_json: bool, show: Callable[[list[dict[str, Any]]], None]
+) -> Iterator[None]:
+    """Prints the rows that there are when the ``with`` block ends, whatever ends it.
+
+    Args:
+        rows: What was measured; it grows meanwhile.
+        as_json: As one JSON document.
+        show: Prints them otherwise.
+    """
+    try:
+        yield
+    finally:
+        if rows and as_json:
+            print_json({"rows": rows})
+        elif rows:
+            show(rows)
+
+
 class Bars:
     """Progress bars of one command, one below the other."""
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from revstep.commands.bench.table import PERCENTS, milliseconds
+
 Row = dict[str, Any]
-PERCENTS = ("p50", "p90", "p99", "p99.9")
 LOST = ("refused", "failed", "timeout", "unsent")
 LATE_S = 0.01  # of sending: what is said
 WHY = {"missed": "stopped early: the limit was surely missed", "interrupted": "interrupted"}
@@ -33,7 +34,7 @@ def loads_table(rows: Sequence[Row]) -> Table:
         table.add_row(
             f"{_rate(row):.4g}",
             str(row["arrivals"]),
-            *(_milliseconds(summary["percentiles"].get(name)) for name in PERCENTS),
+            *(milliseconds(summary["percentiles"].get(name)) for name in PERCENTS),
             *((f"{100 * (goods['share'] or 0):.1f}", f"{goods['per_s'] or 0:.4g}") if good else ()),
             *(str(summary["outcomes"][name]) for name in LOST),
             f"{1e3 * summary['late_s'].get('max', 0.0):.1f}",
@@ -53,7 +54,7 @@ def slices_table(row: Row) -> Table:
         table.add_row(
             f"{part['from_s']:.1f}",
             f"{part['sent_per_s']:.4g}",
-            *(_milliseconds(part["percentiles"].get(name)) for name in PERCENTS[:3]),
+            *(milliseconds(part["percentiles"].get(name)) for name in PERCENTS[:3]),
             str(part["failures"]),
             "-" if part["late_s"] is None else f"{1e3 * part['late_s']:.1f}",
         )
@@ -72,7 +73,7 @@ def load_line(row: Row) -> str:
     """A load in one line, as it ends."""
     summary = row["summary"]
     named = ", ".join(
-        f"{name} never" if value["value"] is None else f"{name} {_milliseconds(value)} ms"
+        f"{name} never" if value["value"] is None else f"{name} {milliseconds(value)} ms"
         for name, value in summary["percentiles"].items()
     )
     lost = ", ".join(f"{summary['outcomes'][n]} {n}" for n in LOST if summary["outcomes"][n])
@@ -148,10 +149,3 @@ def _rate(row: Row) -> float:
 
 def _seed(row: Row) -> int:
     return int(row["load"]["seed"] if row["part"] == "load" else row["seed"])
-
-
-def _milliseconds(found: dict[str, float | None] | None) -> str:
-    if found is None:
-        return "-"
-    value = found["value"]
-    return "never" if value is None else f"{value * 1e3:.2f}"

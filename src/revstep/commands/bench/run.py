@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from revstep.commands.bench.limits import Limits
 from revstep.commands.bench.table import latency_table, machine_line, notes
 from revstep.commands.bench.versus import Folder, Module, Versus, Vs, versus_lines, versus_table
 from revstep.commands.errors import INTERRUPTED, report_errors
-from revstep.commands.output import Bars, counter, out, print_json, progress_bars
+from revstep.commands.output import Bars, counter, out, progress_bars, rows_at_end
 from revstep.commands.parse import names, options, whole_numbers
 from revstep.commands.shared_options import AsJson, Device, Guidance
 from revstep.engine.errors import ArgumentError
@@ -130,7 +129,10 @@ def run(
         check_appends(output)
     rows: list[dict[str, Any]] = []
     interrupted = False
-    with _shown(rows, as_json), progress_bars() as bars:  # the bars end before the table
+    with (
+        rows_at_end(rows, as_json, _show),
+        progress_bars() as bars,  # which end before the table
+    ):
         try:
             for row in _measured(opened, turns, budget, price, limits, bars):
                 rows.append(row)
@@ -187,26 +189,13 @@ def _measured(
             raise ended
 
 
-@contextlib.contextmanager
-def _shown(rows: list[dict[str, Any]], as_json: bool) -> Iterator[None]:
-    """Prints the rows at the end, whatever ends it."""
-    try:
-        yield
-    finally:
-        if rows:
-            _show(rows, as_json)
-
-
 def _cold(bundle: Bundle, cell: Cell, count: int, hook: str | None, bars: Bars) -> dict[str, Any]:
     from revstep.bench.measure.cold import cold_starts
 
     return cold_starts(bundle.path, cell, count, hook, counter(bars.bar("cold starts")))
 
 
-def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json({"rows": rows})
-        return
+def _show(rows: list[dict[str, Any]]) -> None:
     out().print(latency_table(rows))
     if (compared := versus_table(rows)) is not None:
         out().print(compared)

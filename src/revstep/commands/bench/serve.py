@@ -13,7 +13,7 @@ from revstep.commands.bench.loads import chosen, load_line, loads_table, said_of
 from revstep.commands.bench.table import machine_line
 from revstep.commands.errors import INTERRUPTED, report_errors
 from revstep.commands.extras import need
-from revstep.commands.output import out, print_json
+from revstep.commands.output import out, rows_at_end
 from revstep.commands.parse import duration, numbers
 from revstep.commands.shared_options import AsJson, Backend, Device, Guidance, Precision, Threads
 from revstep.engine.errors import ArgumentError
@@ -112,7 +112,7 @@ def serve(
     rows: list[Row] = []
     try:
         with (
-            _shown(rows, as_json),
+            rows_at_end(rows, as_json, _show),
             _client(target, given, token_file, connections, timeout) as (client, about),
         ):
             from revstep.bench.load.asks import asks_of_file, plain_asks
@@ -199,18 +199,6 @@ def _client(
     ):
         await_ready(client, alive)
         yield client, {"bundle": str(bundle), "options": given}
-
-
-@contextlib.contextmanager
-def _shown(rows: list[Row], as_json: bool) -> Iterator[None]:
-    """Prints the rows at the end, whatever ends it."""
-    try:
-        yield
-    finally:
-        if rows and as_json:
-            print_json({"rows": rows})
-        elif rows:
-            _show(rows)
 
 
 def _show(rows: list[Row]) -> None:

@@ -54,7 +54,7 @@ def _table(title: str, *headings: str) -> Table:
 def _run_cells(summary: dict[str, Any]) -> list[str]:
     return [
         str(summary["runs"]),
-        *(_percentile(summary["percentiles"].get(name)) for name in PERCENTS),
+        *(milliseconds(summary["percentiles"].get(name)) for name in PERCENTS),
         f"{summary['spread']:.1%}",
         f"{summary['samples_per_s']:.1f}",
     ]
@@ -70,8 +70,12 @@ def _step_cells(row: Row, on_gpu: bool) -> list[str]:
     ]
 
 
-def _percentile(found: dict[str, float] | None) -> str:
-    return "-" if found is None else f"{found['value'] * 1e3:.2f}"
+def milliseconds(found: dict[str, float | None] | None) -> str:
+    """A percentile; a dash where it is not supported, ``never`` where it is no reply."""
+    if found is None:
+        return "-"
+    value = found["value"]
+    return "never" if value is None else f"{value * 1e3:.2f}"
 
 
 def notes(rows: Sequence[Row]) -> Iterator[str]:
