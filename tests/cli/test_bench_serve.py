@@ -88,6 +88,7 @@ def test_requests_of_a_file_are_mixed_and_a_wrong_one_is_named_before_any_load(
         (("--rate", "9", "--deadline", "0ms"), "--deadline must be a time"),
         (("--rate", "9", "--slots", "4"), "--slots: of a bundle that is served here"),
         (("--rate", "9"), "nothing listens at http://127.0.0.1:9"),
+        (("--rate", "40", "--output", "/dev/null/rows.jsonl"), "/dev/null: is no folder"),
     ],
 )
 def test_mistakes_are_named_before_any_load(cli, words, message):

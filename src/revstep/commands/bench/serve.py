@@ -105,6 +105,10 @@ def serve(
         raise ArgumentError(
             "--requests says what is asked for: leave out -n, --sampler, --steps and --guidance"
         )
+    if output is not None:
+        from revstep.bench.rows import check_appends
+
+        check_appends(output)
     options = {"slots": slots, "max_queue": max_queue, "precision": precision, "threads": threads,
                "backend": None if backend == "auto" else backend,
                "device": None if device == "auto" else device}  # fmt: skip
