@@ -173,12 +173,10 @@ class Job:
         return limits
 
     def _reference(self, network: Denoiser) -> dict[str, Any]:
-
         what = str(self.file.path)
         return vectors_of(network, self.stages, what=what, runs_in="ONNX Runtime")
 
     def _compare(self, network: Denoiser, parity: Mapping[str, Any], limit: Bounds) -> None:
-
         try:
             check_forward(network, parity, limit)
         except ParityError as error:

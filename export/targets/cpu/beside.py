@@ -14,6 +14,7 @@ from revstep.export.targets.cpu.candidate import BAD, DEFAULT, WRONG, Refused, T
 from revstep.export.targets.cpu.choose import relative, status_of
 from revstep.export.targets.cpu.entries import choice_entry
 from revstep.export.targets.cpu.plan import part_plan, passed_over
+from revstep.export.targets.cpu.process import never
 from revstep.export.targets.cpu.protocol import Plan, Report
 from revstep.export.targets.cpu.search import Search
 from revstep.export.targets.cpu.track import PartTrack, ProcessTrack
@@ -67,7 +68,7 @@ class Beside:
     ) -> None:
         self.keys = part_keys(bundle.spec)
         self._bundle, self._folder = bundle, folder
-        self._cancelled = arguments.cancelled or _never
+        self._cancelled = arguments.cancelled or never
         self._plan = part_plan(arguments, seconds / max(1, len(self.keys)))
         self._others = passed_over(arguments, self._plan)
         self._parts: dict[str, _Part] = {}
@@ -118,8 +119,8 @@ class Beside:
         """What won of each: in fp32, and in bf16 where that is faster."""
         found = []
         for part in self._parts.values():
-            for winner in dict.fromkeys((id(part.plain), id(part.best))):
-                trial = part.plain if winner == id(part.plain) else part.best
+            winners = [part.plain] if part.best is part.plain else [part.plain, part.best]
+            for trial in winners:
                 trial.parity = {**trial.parity, **part.whole}
                 listed = tuple(
                     t.to_dict(ROWS, status_of(t, trial, ROWS), relative(t, trial, ROWS))
@@ -198,7 +199,3 @@ def _failure(trials: Sequence[Trial]) -> CompileError:
 def _error(status: str, reason: str) -> CompileError:
     kind = ParityError if status == WRONG else CompileError
     return kind(f"a network beside the denoiser: {reason}; the bundle is unchanged")
-
-
-def _never() -> bool:
-    return False

@@ -121,3 +121,8 @@ class Process:
         self._said.seek(0)
         said = " ".join(self._said.read()[-4 * TAIL :].decode("utf-8", "replace").split())
         return Refused(CRASHED, f"its process ended ({how}){f': {said[-TAIL:]}' if said else ''}")
+
+
+def never() -> bool:
+    """A ``cancelled`` that is never True."""
+    return False

@@ -21,6 +21,7 @@ from revstep.export.targets.cpu.plan import (
     passed_over,
     precisions_of,
 )
+from revstep.export.targets.cpu.process import never
 from revstep.export.targets.cpu.protocol import Report
 from revstep.export.targets.cpu.search import Search
 from revstep.export.targets.cpu.track import ProcessTrack
@@ -42,7 +43,7 @@ def _compile(arguments: CompileArguments) -> tuple[CompiledEntry, ...]:
     graph = bundle.graph("fp32")
     check_plan(arguments, bundle.spec)
     precisions = precisions_of(arguments.precision)
-    cancelled = arguments.cancelled or _never
+    cancelled = arguments.cancelled or never
     with tempfile.TemporaryDirectory(prefix="revstep-") as folder:
         graphs, cache = Graphs(graph, Path(folder)), Path(folder) / "cache"
         plan = make_plan(arguments, bundle.spec, graphs)
@@ -94,10 +95,6 @@ def _reporting(arguments: CompileArguments) -> Report:
 def _part_of(report: Report, begin: float, end: float) -> Report:
     """A report whose shares lie from ``begin`` to ``end`` of another's."""
     return lambda text, share: report(text, begin + share * (end - begin))
-
-
-def _never() -> bool:
-    return False
 
 
 TARGET = Target(
