@@ -10,9 +10,10 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from revstep.engine.errors import BackendError
 from revstep.engine.runtime.buckets import bucket_for
@@ -21,6 +22,17 @@ from revstep.engine.system.forks import refuse_forked, renew_in_children
 
 HELD_PROGRAM_ROWS = 8192  # of a lane for mixed requests: 1 MB, which is taken as it fills
 KEPT_BYTES = 1 << 22  # of states that an idle lane keeps: what is small is fast
+
+
+Meanwhile = Callable[[], float]
+"""What a thread that waits for a lane still has to do; gives seconds until it is called again."""
+
+
+class Hold(Protocol):
+    """Gives a lane while its context is entered."""
+
+    def __call__(self, meanwhile: Meanwhile | None = None) -> AbstractContextManager[Lane]:
+        """The lane; ``meanwhile`` is called while another run has it."""
 
 
 class LanePool:
@@ -59,7 +71,7 @@ class LanePool:
             self._places.put(None)
         self._lock = threading.Lock()
 
-    def lend(self, rows: int) -> contextlib.AbstractContextManager[Lane]:
+    def lend(self, rows: int) -> AbstractContextManager[Lane]:
         """A lane of ``rows`` network rows, or of the bucket that holds them."""
         return _Loan(self, bucket_for(self._buckets, rows) if self._buckets else rows)
 
@@ -83,11 +95,11 @@ class LanePool:
         finally:
             self._leave(nested)
 
-    def hold(self, buckets: Sequence[int]) -> Callable[[], contextlib.AbstractContextManager[Lane]]:
+    def hold(self, buckets: Sequence[int]) -> Hold:
         """What gives one lane of its own, of these buckets, each time that it is called."""
         lane = self._make(tuple(buckets))
         lane.arena.reserve(HELD_PROGRAM_ROWS)
-        return lambda: contextlib.nullcontext(lane)
+        return lambda meanwhile=None: contextlib.nullcontext(lane)
 
     def _leave(self, nested: bool) -> None:
         self._thread.holds = nested
@@ -144,10 +156,15 @@ class OneLane:
         self._thread: int | None = None  # which holds the lock
 
     @contextlib.contextmanager
-    def lend(self, rows: int) -> Iterator[Lane]:
+    def lend(self, rows: int, meanwhile: Meanwhile | None = None) -> Iterator[Lane]:
         """The lane.
 
+        Args:
+            rows: Network rows of the largest call.
+            meanwhile: Called while another run has the lane.
+
         Raises:
+            Exception: What ``meanwhile`` raises: the lane is waited for no more.
             BackendError: It is asked for from a callback of its own run, or in a child that was
                 forked from the process that made it.
             DeviceMemoryError: The device's memory is short; later runs work.
@@ -162,21 +179,25 @@ class OneLane:
             )
         doing = f"in a run of {bucket_for(self.lane.buckets, rows)} network rows"
         fix = "use a smaller batch_size, or load with a lower precision"
-        with self._hold(me), device.use(), device.memory_named(doing, fix):
+        with self._hold(me, meanwhile), device.use(), device.memory_named(doing, fix):
             yield self.lane
 
-    def hold(self, buckets: Sequence[int]) -> Callable[[], contextlib.AbstractContextManager[Lane]]:
+    def hold(self, buckets: Sequence[int]) -> Hold:
         """What lends the lane each time that it is called: see ``lend``."""
         return partial(self.lend, max(buckets))
 
     @contextlib.contextmanager
-    def _hold(self, thread: int) -> Iterator[None]:
-        with self._lock:
-            self._thread = thread
-            try:
-                yield
-            finally:
-                self._thread = None
+    def _hold(self, thread: int, meanwhile: Meanwhile | None) -> Iterator[None]:
+        if not self._lock.acquire(blocking=meanwhile is None):
+            assert meanwhile is not None
+            while not self._lock.acquire(timeout=meanwhile()):
+                pass
+        self._thread = thread
+        try:
+            yield
+        finally:
+            self._thread = None
+            self._lock.release()
 
     def describe(self) -> dict[str, Any]:
         """Kernels, buckets, and whether steps run as graphs."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +31,7 @@ from revstep.engine.runtime.buckets import (
 )
 from revstep.engine.runtime.lane import Lane
 from revstep.engine.runtime.loop import run_batch
-from revstep.engine.runtime.pool import LanePool, OneLane
+from revstep.engine.runtime.pool import Hold, LanePool, OneLane
 from revstep.engine.runtime.watch import BatchWatcher, Timing, Watch, Watcher
 from revstep.engine.spec.denoiser import DenoiserSpec
 
@@ -104,7 +103,7 @@ class Runtime:
             lane.empty()
             lane.admit(program, batch, lowest_rows=rows)
 
-    def hold(self, rows: int, *, fixed: bool) -> Callable[[], AbstractContextManager[Lane]]:
+    def hold(self, rows: int, *, fixed: bool) -> Hold:
         """What gives a lane for requests that come and go, each time that it is called.
 
         On the host it is the caller's own, of buckets up to ``rows``; a GPU's one lane is lent

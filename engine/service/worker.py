@@ -10,7 +10,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +26,7 @@ from revstep.engine.errors import (
 )
 from revstep.engine.log import log
 from revstep.engine.runtime.lane import Admission, Lane
+from revstep.engine.runtime.pool import Hold
 from revstep.engine.runtime.watch import Clock, Timing
 from revstep.engine.service.job import Job, Progress, Work
 from revstep.engine.service.schedule import fitting, steps_ahead, turn_key
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 TURN_S = 200e-6  # small steps run together up to this long: see steps_ahead
 TIMED = 64  # one turn in so many has the network's own time taken
 SPARE = 64  # ended jobs that a heap may hold before it is made anew
+LOOK_S = 0.01  # at deadlines, while another run has the lane
 STEP_WEIGHT = 0.1  # of the latest turn in the running mean of a step's time
 
 
@@ -100,7 +101,7 @@ class Worker:
 
     def __init__(
         self,
-        hold: Callable[[], AbstractContextManager[Lane]],
+        hold: Hold,
         *,
         shape: tuple[int, ...],
         slots: int,
@@ -229,8 +230,10 @@ class Worker:
                     self._gone.clear()
                     continue
                 try:
-                    with self._hold() as lane:
+                    with self._hold(self._meanwhile) as lane:
                         self._serve(lane)
+                except _Stopped:
+                    continue
                 except BaseException as error:
                     log.exception("a service's lane failed, and with it all requests")
                     self._fail_all(error)
@@ -239,6 +242,21 @@ class Worker:
             self._fail_all(ServiceClosedError("the service was closed before this was done"))
             if self._decoders is not None:
                 self._decoders.shutdown(wait=False)
+
+    def _meanwhile(self) -> float:
+        """What is due while another run has the lane; gives seconds until the next look.
+
+        Raises:
+            _Stopped: The service was closed.
+        """
+        self._take(block=False)
+        if self._expire():
+            self._take(block=False)
+        self._gone.clear()  # none of them has a slot
+        self._waiting = _without_ended(self._waiting, 2 * self._queued)
+        if self._stop:
+            raise _Stopped
+        return LOOK_S
 
     def _serve(self, lane: Lane) -> None:
         """Turns, until there is nothing to do."""
@@ -601,6 +619,10 @@ class Worker:
         self._deadlines.clear()
         for job in jobs:
             job.fail(_lost(error))
+
+
+class _Stopped(Exception):  # noqa: N818  (nothing is wrong)
+    """The service was closed while its thread waited for a lane."""
 
 
 def _lost(error: BaseException) -> Exception:
