@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-PROC, CPUS = Path("/proc/self"), Path("/sys/devices/system/cpu")
+from revstep.engine.system.cgroups import PROC, group_folders, read_text
+
+CPUS = Path("/sys/devices/system/cpu")
 
 
 def usable_threads() -> int:
@@ -35,14 +37,13 @@ def allowed_cpus() -> frozenset[int]:
 
 
 def cpu_quota(proc: Path = PROC) -> float | None:
-    """Processors' worth of time that the cgroups allow, of version 1 or 2; None: no limit.
-
-    Every group on the way up has its own limit; the lowest holds.
+    """Processors' worth of time that the cgroups allow; None: no limit.
 
     Args:
-        proc: The process's folder with ``cgroup`` and ``mountinfo``.
+        proc: As ``group_folders`` takes it.
     """
-    return min(_quotas(proc), default=None)
+    found = (quota for folder in group_folders("cpu", proc) for quota in _quota(folder))
+    return min(found, default=None)
 
 
 def _within(count: int, quota: float | None) -> int:
@@ -55,58 +56,20 @@ def _physical_cores(cpus: Iterable[int], folder: Path) -> int:
     for cpu in cpus:
         topology = folder / f"cpu{cpu}" / "topology"
         siblings.add(
-            _read(topology / "core_cpus_list")
-            or _read(topology / "thread_siblings_list")
+            read_text(topology / "core_cpus_list")
+            or read_text(topology / "thread_siblings_list")
             or str(cpu)
         )
     return max(1, len(siblings))
 
 
-def _quotas(proc: Path) -> Iterator[float]:
-    """The limits of all groups that hold the process."""
-    groups: dict[str, str] = {}  # controller -> the process's group; "" is version 2
-    for line in (_read(proc / "cgroup") or "").splitlines():
-        _, controllers, group = line.split(":", 2)
-        groups.update(dict.fromkeys(controllers.split(","), group))
-    for mount, root, controller in _mounts(_read(proc / "mountinfo") or ""):
-        if controller not in groups:
-            continue
-        group = groups[controller]
-        # in a container the group's path may be the host's, while the mount shows our own
-        inside = Path(group).relative_to(root) if Path(group).is_relative_to(root) else Path()
-        where = mount / inside
-        for folder in (where, *where.parents):
-            yield from _quota(folder)
-            if folder == mount:
-                break
-
-
-def _mounts(mountinfo: str) -> Iterator[tuple[Path, str, str]]:
-    """(mount point, root inside the hierarchy, controller) of those that limit processors."""
-    for line in mountinfo.splitlines():
-        fields, _, kind = line.partition(" - ")
-        _, _, _, root, point, *_ = fields.split(" ")
-        match kind.split():
-            case ["cgroup2", *_]:
-                yield Path(point), root, ""
-            case ["cgroup", _, options, *_] if "cpu" in options.split(","):
-                yield Path(point), root, "cpu"
-
-
 def _quota(folder: Path) -> Iterator[float]:
     """One group's limit, where it has one."""
-    both = (_read(folder / "cpu.max") or "").split()
+    both = (read_text(folder / "cpu.max") or "").split()
     if not both:
         both = [
-            _read(folder / "cpu.cfs_quota_us") or "",
-            _read(folder / "cpu.cfs_period_us") or "",
+            read_text(folder / "cpu.cfs_quota_us") or "",
+            read_text(folder / "cpu.cfs_period_us") or "",
         ]
     if len(both) == 2 and all(n.isdigit() and int(n) > 0 for n in both):
         yield int(both[0]) / int(both[1])
-
-
-def _read(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None

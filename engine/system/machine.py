@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from revstep.engine.system.cgroups import PROC, group_folders, read_text
 from revstep.engine.system.cores import usable_cpus
 
 NVIDIA_SMI_SECONDS = 10.0  # a driver that hangs must not hang us
@@ -70,11 +71,26 @@ def cpu_count() -> int:
 
 
 def memory_bytes() -> int | None:
-    """The machine's memory in bytes; None where the system doesn't say."""
+    """What this process may use of the machine's memory; None where the system doesn't say."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+    limit = memory_limit()
+    return there if limit is None else min(there, limit)
+
+
+def memory_limit(proc: Path = PROC) -> int | None:
+    """Bytes of memory that the cgroups allow; None: no limit.
+
+    Version 1 writes no limit as a number of exabytes.
+
+    Args:
+        proc: As ``group_folders`` takes it.
+    """
+    files = ("memory.max", "memory.limit_in_bytes")  # of version 2, and of 1
+    said = (read_text(folder / f) for folder in group_folders("memory", proc) for f in files)
+    return min((int(text) for text in said if text and text.isdigit()), default=None)
 
 
 def package_version(name: str) -> str | None:

@@ -204,8 +204,8 @@ def _check_memory(spec: DenoiserSpec, n: int) -> None:
     needed, there = 4 * n * sum(math.prod(shape) for shape in shapes), memory_bytes()
     if there is not None and needed > there:
         raise ValueError(
-            f"-n {n} samples take {size(needed)}, and this machine has {size(there)} of memory; "
-            "draw fewer per run"
+            f"-n {n} samples take {size(needed)}, and this process may use {size(there)} of "
+            "memory; draw fewer per run"
         )
 
 

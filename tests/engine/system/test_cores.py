@@ -4,28 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from groups import files, process
 
 from revstep.engine.system import cores
-
-
-def _process(tmp_path, cgroup, mounts):
-    """A /proc/self with those groups, and with mounts below ``tmp_path``."""
-    proc = tmp_path / "proc"
-    proc.mkdir()
-    (proc / "cgroup").write_text(cgroup)
-    lines = [
-        f"{30 + k} 24 0:{k} {root} {tmp_path / point} rw,relatime shared:9 - {kind}"
-        for k, (root, point, kind) in enumerate(mounts)
-    ]
-    (proc / "mountinfo").write_text("\n".join(["22 1 0:20 / / rw - ext4 /dev/vda rw", *lines]))
-    return proc
-
-
-def _files(folder, **contents):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in contents.items():
-        (folder / name.replace("__", ".")).write_text(text + "\n")
-
 
 V2 = [("/", "cg", "cgroup2 cgroup rw,nsdelegate")]
 V1 = [
@@ -39,32 +20,32 @@ V1 = [
     [("max 100000", None), ("150000 100000", 1.5), ("50000 100000", 0.5), ("400000 50000", 8.0)],
 )
 def test_a_quota_of_version_2(tmp_path, text, quota):
-    _files(tmp_path / "cg", cpu__max=text)
-    assert cores.cpu_quota(_process(tmp_path, "0::/\n", V2)) == quota
+    files(tmp_path / "cg", cpu__max=text)
+    assert cores.cpu_quota(process(tmp_path, "0::/\n", V2)) == quota
 
 
 def test_the_lowest_limit_on_the_way_up_holds(tmp_path):
-    _files(tmp_path / "cg" / "pod" / "box", cpu__max="max 100000")
-    _files(tmp_path / "cg" / "pod", cpu__max="200000 100000")
-    _files(tmp_path / "cg", cpu__max="800000 100000")
-    _files(tmp_path, cpu__max="1 100000")  # above the mount: none of the process's
-    assert cores.cpu_quota(_process(tmp_path, "0::/pod/box\n", V2)) == 2.0
+    files(tmp_path / "cg" / "pod" / "box", cpu__max="max 100000")
+    files(tmp_path / "cg" / "pod", cpu__max="200000 100000")
+    files(tmp_path / "cg", cpu__max="800000 100000")
+    files(tmp_path, cpu__max="1 100000")  # above the mount: none of the process's
+    assert cores.cpu_quota(process(tmp_path, "0::/pod/box\n", V2)) == 2.0
 
 
 @pytest.mark.parametrize(("quota", "limit"), [("-1", None), ("250000", 2.5)])
 def test_a_quota_of_version_1(tmp_path, quota, limit):
     folder = tmp_path / "cg" / "cpu" / "job"
-    _files(folder, cpu__cfs_quota_us=quota, cpu__cfs_period_us="100000")
-    _files(tmp_path / "cg" / "cpuset" / "job", cpu__cfs_quota_us="1", cpu__cfs_period_us="100000")
+    files(folder, cpu__cfs_quota_us=quota, cpu__cfs_period_us="100000")
+    files(tmp_path / "cg" / "cpuset" / "job", cpu__cfs_quota_us="1", cpu__cfs_period_us="100000")
     groups = "3:cpuset:/job\n2:cpu,cpuacct:/job\n1:name=systemd:/a:b\n0::/\n"
-    assert cores.cpu_quota(_process(tmp_path, groups, V1)) == limit
+    assert cores.cpu_quota(process(tmp_path, groups, V1)) == limit
 
 
 def test_a_container_whose_group_has_the_hosts_path_reads_its_own_mount(tmp_path):
-    _files(tmp_path / "cg" / "cpu", cpu__cfs_quota_us="300000", cpu__cfs_period_us="100000")
+    files(tmp_path / "cg" / "cpu", cpu__cfs_quota_us="300000", cpu__cfs_period_us="100000")
     mounts = [("/docker/0123", "cg/cpu", "cgroup cgroup rw,cpu,cpuacct")]
     for group in ("/docker/0123", "/elsewhere"):
-        proc = _process(tmp_path, f"2:cpu,cpuacct:{group}\n", mounts)
+        proc = process(tmp_path, f"2:cpu,cpuacct:{group}\n", mounts)
         assert cores.cpu_quota(proc) == 3.0
         (proc / "cgroup").unlink()
         (proc / "mountinfo").unlink()
@@ -77,7 +58,7 @@ def test_a_system_without_cgroups_has_no_quota(tmp_path):
 
 def test_processors_of_one_core_count_once(tmp_path):
     for cpu, siblings in {0: "0,4", 1: "1,5", 4: "0,4", 5: "1,5"}.items():
-        _files(tmp_path / f"cpu{cpu}" / "topology", thread_siblings_list=siblings)
+        files(tmp_path / f"cpu{cpu}" / "topology", thread_siblings_list=siblings)
     assert cores._physical_cores([0, 4], tmp_path) == 1
     assert cores._physical_cores([0, 1, 4, 5], tmp_path) == 2
     assert cores._physical_cores([0, 1, 7], tmp_path) == 3  # nothing is known of 7
