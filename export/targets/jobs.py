@@ -67,7 +67,7 @@ def plan_jobs(
     jobs = [
         CompileJob(target, precision, batch)
         for target in dict.fromkeys(targets)
-        for precision in _if_taken("precision", target, list(dict.fromkeys(precisions)))
+        for precision in _if_taken("precision", target, TARGETS[target].compiles(precisions))
         for batch in _if_taken("batch", target, _batches(target, profiles))
     ]
     for job in jobs:

@@ -75,6 +75,8 @@ class Target:
         precisions: Those that ``precision`` may name.
         not_offered: Others, with the reason.
         together: Whether one compile takes all numbers of rows, in place of one compile each.
+        whole: Those of ``precisions`` whose compile takes the place of all that the target made
+            before; the first measures what the others do.
     """
 
     name: str
@@ -83,6 +85,13 @@ class Target:
     precisions: tuple[str, ...] = PRECISIONS
     not_offered: Mapping[str, str] = dataclasses.field(default_factory=dict)
     together: bool = False
+    whole: tuple[str, ...] = ()
+
+    def compiles(self, asked: Iterable[str]) -> list[str]:
+        """The precisions to compile, in this order, for all that is asked to be in the bundle."""
+        listed = list(dict.fromkeys(asked))
+        whole = [precision for precision in self.whole if precision in listed]
+        return whole[:1] + [precision for precision in listed if precision not in whole]
 
 
 def content_key(bundle: Bundle, graph: Path, *parts: object) -> str:

@@ -104,4 +104,5 @@ TARGET = Target(
     precisions=(*(p for p in PRECISIONS if p != "fp16"), "auto"),
     not_offered={"int8": NO_INT8},
     together=True,
+    whole=("auto", "fp32"),
 )

@@ -165,6 +165,28 @@ def test_another_target_is_one_entry_of_the_table(tabular_bundle, monkeypatch):
     assert len(given) == 2
 
 
+@pytest.mark.parametrize(
+    ("asked", "compiled"),
+    [
+        (["fp32", "auto"], ["auto"]),  # which measures fp32
+        (["auto", "fp32"], ["auto"]),
+        (["auto", "bf16"], ["auto", "bf16"]),
+        (["bf16", "fp32"], ["fp32", "bf16"]),  # whose entries stay beside fp32's, not before them
+        (["bf16", "auto", "fp32"], ["auto", "bf16"]),
+        (["bf16", "bf16"], ["bf16"]),
+    ],
+)
+def test_a_cpu_is_measured_once_for_each_precision(asked, compiled):
+    assert [job.precision for job in plan_jobs(["cpu"], asked)] == compiled
+
+
+def test_other_targets_compile_the_precisions_as_they_are_asked_for():
+    assert [job.precision for job in plan_jobs(["onnxruntime"], ["fp16", "fp32"])] == [
+        "fp16",
+        "fp32",
+    ]
+
+
 def test_a_precision_without_graph_names_the_export_command(tabular_bundle, copy_of):
     with pytest.raises(BundleError, match=r"no fp16 graph.*--precision fp32,fp16"):
         compile_bundle(copy_of(tabular_bundle), precision="fp16")
