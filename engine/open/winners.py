@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from revstep.engine.backends.chosen import Chosen, ChosenDenoiser
 from revstep.engine.backends.part import PartGraph
@@ -15,6 +15,8 @@ from revstep.engine.errors import BackendError
 from revstep.engine.log import log
 from revstep.engine.system.cores import usable_threads
 from revstep.engine.system.machine import processor
+
+Found = TypeVar("Found")
 
 
 def winners(bundle: Bundle, precision: str | None) -> list[CompiledEntry]:
@@ -84,12 +86,11 @@ def _opened(
         BackendError: The choice was made elsewhere, or can't run here.
     """
     backend, threads = _backend(entry, threads)
-    if backend.on_cpu is None:
-        raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
+    on_cpu = _here(entry, backend.on_cpu)
     form = (entry.runtime, entry.precision, entry.file, threads)
     if form not in opened:
         graph = None if entry.file is None else bundle.path / entry.file
-        opened[form] = backend.on_cpu(Wanted(bundle, entry.precision, threads=threads, graph=graph))
+        opened[form] = on_cpu(Wanted(bundle, entry.precision, threads=threads, graph=graph))
     _check_version(entry, backend, opened[form].describe())
     return opened[form]
 
@@ -115,9 +116,8 @@ def open_part_winner(entry: CompiledEntry, wanted: WantedPart) -> PartGraph:
     bundle = wanted.bundle
     try:
         backend, threads = _backend(entry, wanted.threads)
-        if backend.part_on_cpu is None:
-            raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
-        part = backend.part_on_cpu(wanted._replace(precision=entry.precision, threads=threads))
+        on_cpu = _here(entry, backend.part_on_cpu)
+        part = on_cpu(wanted._replace(precision=entry.precision, threads=threads))
         _check_version(entry, backend, part.describe())
     except BackendError as error:
         denoisers = [e for e in bundle.compiled if e.target == CPU]
@@ -132,7 +132,7 @@ def _backend(entry: CompiledEntry, threads: int | None) -> tuple[Backend, int]:
     """What runs a choice, and with how many threads.
 
     Raises:
-        BackendError: The choice was made elsewhere.
+        BackendError: The choice was made elsewhere, or by what isn't here.
     """
     choice = entry.choice
     assert choice is not None
@@ -142,10 +142,18 @@ def _backend(entry: CompiledEntry, threads: int | None) -> tuple[Backend, int]:
         raise BackendError(
             f"it takes {choice.threads} threads, and this process may use {usable_threads()}"
         )
-    backend = BACKENDS.get(entry.runtime)
-    if backend is None:
+    return _here(entry, BACKENDS.get(entry.runtime)), threads or choice.threads
+
+
+def _here(entry: CompiledEntry, found: Found | None) -> Found:
+    """What a choice's runtime is opened by.
+
+    Raises:
+        BackendError: There is none.
+    """
+    if found is None:
         raise BackendError(f"this revstep runs no {entry.runtime!r} on a CPU")
-    return backend, threads or choice.threads
+    return found
 
 
 def _check_version(entry: CompiledEntry, backend: Backend, described: dict[str, Any]) -> None:

@@ -78,6 +78,13 @@ def decoder_part(spec: DenoiserSpec) -> Part:
     return Part("the decoder", "decoder", (given,), ((IMAGE, "float32", pictures),))
 
 
+def parts_of(spec: DenoiserSpec) -> list[Part]:
+    """All that a spec has beside its denoiser: encoders, picture encoder, decoder."""
+    parts = [encoder_part(e, spec) for e in spec.encoders]
+    parts += [picture_part(spec)] if spec.picture_encoder is not None else []
+    return parts + ([decoder_part(spec)] if spec.decoder is not None else [])
+
+
 def run_part(
     module: torch.nn.Module, part: Part, inputs: Sequence[NDArray[Any]], form: Form = AS_IT_IS
 ) -> Arrays:

@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.onnx_part import OrtPart
 from revstep.engine.backends.part import PartGraph
-from revstep.engine.bundle.layout import part_precision
+from revstep.engine.bundle.layout import LATENT, part_precision
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.parts.decoder import LatentDecoder
 from revstep.export.graph.check import part_network
-from revstep.export.module.part import Part, decoder_part, encoder_part, picture_part
+from revstep.export.module.part import Part, encoder_part, parts_of
 from revstep.export.parity.bounds import Bounds, recorded, resolve_bounds, wider
 from revstep.export.parity.check import check_decoder_parity
 from revstep.export.parity.parts import Run, check_part_parity
 
 Parity = Mapping[str, NDArray[Any]]
 Opener = Callable[[Part], PartGraph]
+DECODER, ENCODER = "decoder", "encoder."  # keys of parts; an encoder's name follows
 
 
 def has_parts(bundle: Bundle) -> bool:
@@ -62,25 +63,42 @@ def part_figures(
         BackendError: One can't be opened, or fails.
         ParityError: An error above its bound.
     """
-    spec, found = bundle.spec, {}
+    found = {}
     opened = opened or _in_onnxruntime(bundle, precision, threads)
-
-    def limit(part: Part) -> Bounds:
+    for part in parts_of(bundle.spec):
         own = part_precision(part.key, precision)
-        return wider(recorded(bundle.manifest, part.key), resolve_bounds(own, bounds))
-
-    for encoder in spec.encoders:
-        part = encoder_part(encoder, spec)
-        found[part.key] = check_part_parity(runs[encoder.name], part, parity, limit(part))
-    if (graph := bundle.picture_encoder()) is not None:
-        part = picture_part(spec)
-        run = part_network(opened(part), graph, part)
-        found[part.key] = check_part_parity(run, part, parity, limit(part))
-    if (graph := bundle.decoder()) is not None and spec.decoder is not None:
-        part = decoder_part(spec)
-        decode = LatentDecoder(opened(part), graph, spec.decoder)
-        found[part.key] = check_decoder_parity(decode, parity, limit(part))
+        run = runs.get(part.key.removeprefix(ENCODER))
+        run = run or part_run(bundle, part, opened(part), precision)
+        found[part.key] = check_part_run(bundle, part, run, parity, resolve_bounds(own, bounds))
     return found
+
+
+def part_run(bundle: Bundle, part: Part, opened: PartGraph, precision: str) -> Run:
+    """A part's graph, opened in a runtime, as it is used: the decoder's tiles are put together.
+
+    Raises:
+        BackendError: As ``PartNetwork``.
+    """
+    spec, graph = bundle.spec, bundle.part_graph(part.key, precision)
+    if part.key != DECODER:
+        return part_network(opened, graph, part)
+    assert spec.decoder is not None
+    decode = LatentDecoder(opened, graph, spec.decoder)
+    return lambda inputs: [decode(inputs[LATENT])]
+
+
+def check_part_run(
+    bundle: Bundle, part: Part, run: Run, parity: Parity, limit: Bounds
+) -> dict[str, float]:
+    """The largest error of what ``part_run`` gave, with its bound: ``limit``, or its own if wider.
+
+    Raises:
+        ParityError: NaN, or an error above the bound.
+    """
+    limit = wider(recorded(bundle.manifest, part.key), limit)
+    if part.key == DECODER:  # whose inputs are the ends of the reference's run
+        return check_decoder_parity(lambda latents: run({LATENT: latents})[0], parity, limit)
+    return check_part_parity(run, part, parity, limit)
 
 
 def _in_onnxruntime(bundle: Bundle, precision: str, threads: int | None) -> Opener:

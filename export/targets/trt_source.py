@@ -8,7 +8,7 @@ from pathlib import Path
 
 from revstep.engine.bundle.layout import ROWS_OF_PARTS, part_precision
 from revstep.engine.bundle.reader import Bundle
-from revstep.export.module.part import Part, decoder_part, encoder_part, picture_part
+from revstep.export.module.part import Part, parts_of
 from revstep.export.targets.options import Profile
 
 
@@ -50,15 +50,7 @@ def denoiser_source(bundle: Bundle, precision: str, profile: Profile) -> PlanSou
 def part_sources(bundle: Bundle, precision: str, rows: int) -> list[PlanSource]:
     """Those of the networks beside the denoiser, tuned for one row, of up to ``rows``."""
     profile = Profile(1, 1, min(rows, ROWS_OF_PARTS))
-    return [_part_source(bundle, part, precision, profile) for part in bundle_parts(bundle)]
-
-
-def bundle_parts(bundle: Bundle) -> list[Part]:
-    """The networks beside the denoiser."""
-    spec = bundle.spec
-    parts = [encoder_part(e, spec) for e in spec.encoders]
-    parts += [picture_part(spec)] if spec.picture_encoder is not None else []
-    return parts + ([decoder_part(spec)] if spec.decoder is not None else [])
+    return [_part_source(bundle, part, precision, profile) for part in parts_of(bundle.spec)]
 
 
 def _part_source(bundle: Bundle, part: Part, precision: str, profile: Profile) -> PlanSource:

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from revstep.engine.backends.registry import BACKENDS, WantedPart
 from revstep.engine.bundle.reader import Bundle
-from revstep.engine.parts.decoder import LatentDecoder
 from revstep.engine.parts.tiles import call_shapes
-from revstep.export.graph.check import part_network
-from revstep.export.module.part import encoder_part, picture_part
-from revstep.export.parity.bounds import recorded, resolve_bounds, wider
-from revstep.export.parity.check import check_decoder_parity
-from revstep.export.parity.parts import Run, check_part_parity
+from revstep.export.module.part import parts_of
+from revstep.export.parity.bounds import resolve_bounds
+from revstep.export.parity.parts import Run
+from revstep.export.targets.parts import DECODER, ENCODER, check_part_run, part_run
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -45,7 +43,7 @@ class PartCandidate:
         assert opener is not None
         self._bundle, self._parity, self._key = bundle, parity, key
         self._opened = opener(WantedPart(bundle, key, precision, key, threads))
-        self._limit = wider(recorded(bundle.manifest, key), resolve_bounds(precision, None))
+        self._limit = resolve_bounds(precision, None)
         self.rows = self._opened.rows
         self.version = str(self._opened.describe()["version"])
 
@@ -55,25 +53,20 @@ class PartCandidate:
         Raises:
             ParityError: NaN, or an error above the bound.
         """
-        spec, graph = self._bundle.spec, self._bundle.part_graph(self._key, "fp32")
-        if self._key == "decoder":
-            assert spec.decoder is not None
-            decode = LatentDecoder(self._opened, graph, spec.decoder)
-            return {"forward": check_decoder_parity(decode, self._parity, self._limit)}
-        encoder = next((e for e in spec.encoders if f"encoder.{e.name}" == self._key), None)
-        part = picture_part(spec) if encoder is None else encoder_part(encoder, spec)
-        network = part_network(self._opened, graph, part)
+        part = next(p for p in parts_of(self._bundle.spec) if p.key == self._key)
+        network = part_run(self._bundle, part, self._opened, "fp32")
 
         def run(values: Arrays) -> Sequence[NDArray[Any]]:
             found = network(values)
-            np.savez(given, *found)
+            if self._key.startswith(ENCODER):
+                np.savez(given, *found)
             return found
 
-        return {"forward": check_part_parity(run, part, self._parity, self._limit)}
+        return {"forward": check_part_run(self._bundle, part, run, self._parity, self._limit)}
 
     def bound(self, rows: int) -> Callable[[], object]:
         """A call with so many rows of the reference; called once."""
-        if self._key == "decoder":
+        if self._key == DECODER:
             shape, name = call_shapes(self._bundle.spec)[0], self._opened.inputs[0].name
             final = self._parity["ddim20.final"]
             cut = (slice(None), *(slice(n) for n in shape))
