@@ -148,7 +148,9 @@ def load(
     if part_keys(bundle.spec):
         from revstep.engine.open.parts import Parts
 
-        parts = Parts(bundle, used, chosen, threads, where, reproducible, asked=precision)
+        parts = Parts(
+            bundle, used, chosen, threads, where, reproducible, asked=precision, checked=checked
+        )
         beside = {
             "decoder": parts.decoder(),
             "encoders": parts.encoders(keep=keep_encodings),

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from revstep.engine.backends.registry import BACKENDS
 from revstep.engine.bundle.choice import MEASURED
-from revstep.engine.bundle.entry import CPU
+from revstep.engine.bundle.entry import CPU, CompiledEntry
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.log import log
+
+
+class PartRun(NamedTuple):
+    """What runs a network beside the denoiser.
+
+    Attributes:
+        key: The network's, as ``part_keys`` gives it.
+        what: Its name in a sentence.
+        backend: The backend's name.
+        precision: Of its products.
+    """
+
+    key: str
+    what: str
+    backend: str
+    precision: str
 
 
 def warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
@@ -20,7 +37,7 @@ def warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
         if e.precision == precision
         and (e.target == backend or (e.target == CPU and e.runtime == backend and e.file is None))
     ]
-    tried = _tried(bundle, backend, precision)
+    tried = _tried(bundle.compiled, backend, precision)
     whole = any("ddim20" in candidate["parity"] for candidate in tried)
     if whole or any(isinstance(entry.parity, dict) for entry in entries):
         return True
@@ -40,12 +57,38 @@ def warn_unless_checked(bundle: Bundle, backend: str, precision: str) -> bool:
     return False
 
 
-def _tried(bundle: Bundle, backend: str, precision: str) -> list[dict[str, Any]]:
-    """What a choice for a CPU was measured against, of this backend on the graph as exported."""
-    choices = [e.choice for e in bundle.compiled if e.choice is not None]
+def warn_unless_part_checked(bundle: Bundle, part: PartRun, used: str, precision: str) -> bool:
+    """Whether compile has checked a network beside a denoiser that it has checked.
+
+    Args:
+        bundle: The bundle.
+        part: What runs it.
+        used: The denoiser's backend, whose compile checks both.
+        precision: The denoiser's.
+    """
+    own = [e for e in bundle.compiled_parts if e.part == part.key]
+    figures = [
+        (e.parity if e.part else e.parity.get(part.key))
+        for e in (*own, *bundle.compiled)
+        if (e.runtime, e.precision) == (part.backend, part.precision) and isinstance(e.parity, dict)
+    ]
+    if any(figures) or _tried(own, part.backend, part.precision):
+        return True
+    target = CPU if used == CPU else BACKENDS[used].target or used
+    log.warning(
+        "%s: the %s (%s) has not been checked against its reference on %s; run: "
+        "revstep compile %s --target %s --precision %s",
+        bundle.path, part.what, part.precision, BACKENDS[part.backend].title,
+        bundle.path, target, precision,
+    )  # fmt: skip
+    return False
+
+
+def _tried(entries: Sequence[CompiledEntry], backend: str, precision: str) -> list[dict[str, Any]]:
+    """What choices for a CPU were measured against, of this backend on the graph as exported."""
     return [
         c
-        for choice in choices
+        for choice in (e.choice for e in entries if e.choice is not None)
         for c in choice.candidates
         if (c.get("runtime"), c.get("precision")) == (backend, precision)
         and not c.get("rewrites")

@@ -14,6 +14,7 @@ from revstep.engine.bundle.layout import part_precision
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import BackendError
 from revstep.engine.log import log
+from revstep.engine.open.checked import PartRun, warn_unless_part_checked
 from revstep.engine.open.winners import open_part_winner, part_winner
 from revstep.engine.parts.decoder import LatentDecoder
 from revstep.engine.parts.encoders import Encoders, Network
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 WHO = "whatever runs its denoiser,"
 ANY = "onnxruntime"  # what runs every graph, wherever
+Way = tuple[str, functools.partial[PartGraph], str | None]
+"""Where a part runs, what opens it there, and in which backend; None: compile made it for there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Parts:
         alone: Whether each row is computed in a call of its own, so that its bits don't depend on
             others.
         asked: The precision that ``load`` was asked for.
+        checked: Whether compile has checked the denoiser, and so might have checked these too.
         opened: Those that were opened, by their keys.
     """
 
@@ -53,6 +57,7 @@ class Parts:
     where: torch.device | None
     alone: bool = False
     asked: str | None = None
+    checked: bool = False
     opened: dict[str, PartGraph] = dataclasses.field(default_factory=dict)
 
     def describe(self) -> dict[str, dict[str, Any]]:
@@ -103,11 +108,14 @@ class Parts:
         who = f"the bundle's {what}, {WHO}"
         wanted = WantedPart(self.bundle, key, self.precision, who, self.threads)
         failure: BackendError | None = None
-        for title, opener in self._openers(wanted):
+        for title, opener, name in self._openers(wanted):
             if failure is not None:
                 log.warning("the %s runs in %s: %s", what, title, failure)
             try:
                 opened = opener()
+                if self.checked and name is not None:
+                    part = PartRun(key, what, name, _runs_in(opened, key, self.precision))
+                    warn_unless_part_checked(self.bundle, part, self.used, self.precision)
                 self.opened[key] = OneRowPart(opened) if self.alone else opened
                 return self.opened[key]
             except BackendError as error:
@@ -115,8 +123,8 @@ class Parts:
         assert failure is not None
         raise failure
 
-    def _openers(self, wanted: WantedPart) -> Iterator[tuple[str, functools.partial[PartGraph]]]:
-        """(where, what opens it there), the best first."""
+    def _openers(self, wanted: WantedPart) -> Iterator[Way]:
+        """The best first."""
         for name in dict.fromkeys((self.used, ANY)):
             backend = BACKENDS.get(name)
             if backend is None:
@@ -125,11 +133,12 @@ class Parts:
                 yield (
                     f"{backend.title} on the GPU",
                     functools.partial(backend.part_on_gpu, wanted, self.where),
+                    None if backend.plans else name,
                 )
         chosen = part_winner(self.bundle, wanted.key, self.asked) if self.used == CPU else None
         if chosen is not None:
             title = f"{chosen.runtime}, as it was chosen"
-            yield title, functools.partial(open_part_winner, chosen, wanted)
+            yield title, functools.partial(open_part_winner, chosen, wanted), None
         wanted = wanted._replace(precision=part_precision(wanted.key, wanted.precision))
         for name in dict.fromkeys((self.used, *installed_on_cpu())):
             backend = BACKENDS.get(name)
@@ -137,4 +146,12 @@ class Parts:
                 yield (
                     f"{backend.title} on the CPU",
                     functools.partial(backend.part_on_cpu, wanted),
+                    name,
                 )
+
+
+def _runs_in(opened: PartGraph, key: str, precision: str) -> str:
+    """The precision of a part's products; ONNX Runtime has none in bf16 on a CPU."""
+    described, own = opened.describe(), part_precision(key, precision)
+    on_cpu = "fp32" if own == "bf16" else own
+    return str(described.get("precision") or (on_cpu if described["device"] == "cpu" else own))
