@@ -37,7 +37,11 @@ class Runs:
         return self._run(scheduler, begin, None, tuple(by.tolist()), options)
 
     def at(self, scheduler: Any, timestep: Any, options: Options) -> Run:
-        """A run that begins at a timestep; any of DDIM's and DDPM's is part of one over all."""
+        """A run that begins at a timestep; any of DDIM's and DDPM's is part of one over all.
+
+        Over all that have a step, that is: a predicted noise says nothing of x0 where alpha is 0.
+        Who begins later, as from a picture, never comes there.
+        """
         timesteps = [int(t) for t in scheduler.timesteps.tolist()]
         first = int(timestep)
         if self._family.kind == "plms":
@@ -49,6 +53,8 @@ class Runs:
                     "scheduler.timesteps"
                 )
             timesteps = [first]
+        elif self._spec.prediction == "epsilon":
+            timesteps = [t for t in timesteps if t == first or scheduler.alphas_cumprod[t] > 0.0]
         return self._over(scheduler, timesteps, options)
 
     def turned(self, scheduler: Any, run: Run, timestep: int) -> Run:

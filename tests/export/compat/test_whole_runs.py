@@ -10,6 +10,7 @@ from diffusers.schedulers import AysSchedules
 
 from proofs.oracles.float64 import schedulers
 from revstep.compat import RevstepScheduler
+from revstep.errors import ProgramError
 from revstep.export.compat.family import FAMILIES
 
 pytest.importorskip("scipy")  # of LMS and beta sigmas
@@ -28,6 +29,7 @@ FLOAT32 = 1e-5
 FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 V = {"prediction_type": "v_prediction"}
 ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", **V}
+BY_TIMESTEP = [name for name, family in FAMILIES.items() if family.kind == "timesteps"]
 SDE = {"algorithm_type": "sde-dpmsolver++"}
 METHODS = (  # each goes to every scheduler that knows its keys
     {},
@@ -200,6 +202,25 @@ def test_ddim_and_ddpm_take_timesteps_in_any_order():
                 s.step(m, torch.tensor(t), x, return_dict=False, **noise(s)) for s in (ours, theirs)
             ]
             assert error(*both) < FLOAT32
+
+
+@pytest.mark.parametrize("name", BY_TIMESTEP)
+@pytest.mark.parametrize("eta", [None, 0.7])
+def test_a_predicted_noise_begins_after_a_time_of_noise_alone(name, eta):
+    """From a picture; at that time diffusers divides by zero."""
+    theirs = made(name, {**ZERO_SNR, "prediction_type": "epsilon", "clip_sample": False})
+    if theirs.config.get("rescale_betas_zero_snr") is None:
+        pytest.skip("its betas are never rescaled")
+    ours = RevstepScheduler.from_scheduler(theirs)
+    options = {} if eta is None or not takes(ours, "eta") else {"eta": eta}
+    for begin in (1, 4):
+        assert (
+            error(run(ours, 10, begin=begin, **options), run(theirs, 10, begin=begin, **options))
+            < FLOAT32
+        )
+    assert not run(theirs, 10, **options)[-1].isfinite().any()
+    with pytest.raises(ProgramError, match=r"nothing of x0 where alpha = 0 .*start the grid later"):
+        run(ours, 10, **options)
 
 
 def noise(scheduler):
