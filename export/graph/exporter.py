@@ -24,6 +24,7 @@ from revstep.export.graph.batch_range import FREE_BATCH
 from revstep.export.graph.check import check_loads
 from revstep.export.graph.exact_constants import exact_constants
 from revstep.export.graph.failure import failure
+from revstep.export.graph.metadata import forget_exporter
 from revstep.export.graph.passes import fix
 from revstep.export.module.examples import example_inputs
 from revstep.export.module.part import Part, Value
@@ -150,6 +151,7 @@ def _export(
             program = _captured(module, example, shapes, {**options, "optimize": exact})
             outside = _outside_range(program.exported_program, rows)
             fix(program.model)
+            forget_exporter(program.model, here=True)
             program.save(path)
             return outside
     except (OSError, ExportError):

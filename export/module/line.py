@@ -6,17 +6,23 @@ import functools
 import linecache
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import onnx
 
-STACK = "pkg.torch.onnx.stack_trace"  # of a node's metadata
+STACK = "pkg.torch.onnx.stack_trace"  # of a node's metadata, as torch.onnx writes it
+LINE = "revstep.line"  # of a node's metadata in a bundle: "models/net.py:12"
 FRAME = re.compile(r'File "([^"\n]+)", line (\d+), in ')
+CALL = re.compile(r"^(\S.*\.py)\((\d+)\): ", re.MULTILINE)  # without dynamo; the last call first
 NAME = re.compile(r"[\w./:]+")
 LIBRARIES = ("torch", "onnxscript", "onnx_ir", "onnx", "revstep.engine", "revstep.export")
+INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:torch|onnxscript|onnx_ir|onnx)[/\\]")
+
+_files: dict[str, str] = {}  # the short names of this process's files; "" where two have one name
 
 
 def line_of_node(path: Path, text: str) -> str:
@@ -24,9 +30,26 @@ def line_of_node(path: Path, text: str) -> str:
     named = set(NAME.findall(text))
     for node in onnx.load(str(path), load_external_data=False).graph.node:
         if node.name in named or named.intersection(node.output):
-            stacks = [prop.value for prop in node.metadata_props if prop.key == STACK]
-            return line_of_stack(stacks[0] if stacks else "")
+            found = {prop.key: prop.value for prop in node.metadata_props}
+            return _of_short(found.get(LINE, "")) or line_of_stack(found.get(STACK, ""))
     return ""
+
+
+def short_line(stack: str, *, here: bool) -> str:
+    """``line_of_stack`` for others to read: ``models/net.py:12``, or "".
+
+    The file's path is the one below the folder that Python imported it from, and its name alone
+    where it is no module of this process. Where the stack is of this process (``here``), so are its
+    files: ``line_of_node`` then finds them again, to show the source.
+    """
+    place = _place(stack)
+    if place is None:
+        return ""
+    file, number = place
+    short = _short(file)
+    if here and _files.setdefault(short, file) != file:
+        _files[short] = ""
+    return f"{short}:{number}"
 
 
 def line_of_error(error: BaseException) -> str:
@@ -54,13 +77,37 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def line_of_stack(stack: str) -> str:
     """Of the last line of a printed stack outside the libraries, and inside of our call."""
-    lines = [(file, int(number)) for file, number in FRAME.findall(stack)]
-    for file, number in reversed(lines):
+    place = _place(stack)
+    return "" if place is None else _located(*place)
+
+
+def _place(stack: str) -> tuple[str, int] | None:
+    for file, number in FRAME.findall(stack)[::-1] or CALL.findall(stack):
         if file.startswith(_folders("revstep.engine", "revstep.export")):
             break
         if not _in_library(file):
-            return _located(file, number)
-    return ""
+            return file, int(number)
+    return None
+
+
+@functools.cache
+def _short(file: str) -> str:
+    """A file as a module's name says it; no folder above it, which may be named after a person."""
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__dict__", {}).get("__file__") == file:
+            inner = name.replace(".", "/")
+            for path in (f"{inner}.py", f"{inner}/__init__.py"):
+                if file.replace(os.sep, "/").endswith(f"/{path}"):
+                    return path
+    return PureWindowsPath(file).name  # of a graph from anywhere: it takes both separators
+
+
+def _of_short(line: str) -> str:
+    """Of a short line; with the source where this process wrote it."""
+    short, _, number = line.rpartition(":")
+    if file := _files.get(short):
+        return _located(file, int(number))
+    return f" ({short}, line {number})" if short else ""
 
 
 def _located(file: str, number: int) -> str:
@@ -69,7 +116,9 @@ def _located(file: str, number: int) -> str:
 
 
 def _in_library(file: str) -> bool:
-    return file.startswith("<") or file.startswith(_folders(*LIBRARIES))
+    if file.startswith("<") or file.startswith(_folders(*LIBRARIES)):
+        return True
+    return INSTALLED.search(file) is not None  # of another machine
 
 
 @functools.cache

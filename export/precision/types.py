@@ -18,7 +18,7 @@ def reduce_types(graph: ir.Graph, kept: Kept, low: ir.DataType) -> int:
     """Turns the nodes that are not ``kept`` to ``low``, with a Cast wherever two types meet.
 
     Weights are cast as they are saved, inputs and outputs of the graph stay float32, and every
-    node keeps its name and its stack trace; a Cast has those of the node that made its input.
+    node keeps its name and its line; a Cast has those of the node that made its input.
 
     The graph, with types of all values, is changed in place.
 

@@ -15,6 +15,7 @@ from onnx_ir.passes import common
 from revstep.engine.bundle.layout import OUTPUT
 from revstep.engine.errors import ExportError
 from revstep.engine.spec.denoiser import DenoiserSpec
+from revstep.export.graph.metadata import forget_exporter
 from revstep.export.graph.passes import unique_names
 from revstep.export.precision.types import INLINE, save_graph
 from revstep.export.sources.onnx_file.ports import DTYPES, OnnxFile
@@ -73,6 +74,7 @@ def adapted(
     common.RemoveUnusedNodesPass()(model)
     unique_names(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    forget_exporter(model, here=False)
     return model
 
 

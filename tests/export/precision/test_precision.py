@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import onnx
@@ -193,15 +194,18 @@ def test_bf16_is_emulated_as_onnxs_own_evaluator_computes_it(mlp):
     assert 0.3 * own < reported < 3 * own  # its products sum in bfloat16
 
 
-def test_nodes_keep_their_names_and_stack_traces(mlp):
+def test_nodes_keep_their_names_and_lines(mlp):
     full, low = (onnx.load(mlp.graph(p)).graph.node for p in ("fp32", "fp16"))
 
-    def traces(nodes):
+    def notes(nodes):
         return {n.name: {p.key: p.value for p in n.metadata_props} for n in nodes}
 
-    reduced = traces(low)
-    assert all(reduced[name] == trace for name, trace in traces(full).items())
-    assert any("stack_trace" in key for trace in reduced.values() for key in trace)
+    reduced = notes(low)
+    assert all(reduced[name] == note for name, note in notes(full).items())
+    lines = {line for note in reduced.values() for line in note.items()}
+    assert len(lines) > 3
+    file = re.compile(r"(test_precision|toys)\.py:\d+")
+    assert all(key == "revstep.line" and file.fullmatch(line) for key, line in lines)
 
 
 def test_weights_beside_the_file_stay_beside_it(tmp_path, monkeypatch):
