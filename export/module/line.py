@@ -20,7 +20,9 @@ FRAME = re.compile(r'File "([^"\n]+)", line (\d+), in ')
 CALL = re.compile(r"^(\S.*\.py)\((\d+)\): ", re.MULTILINE)  # without dynamo; the last call first
 NAME = re.compile(r"[\w./:]+")
 LIBRARIES = ("torch", "onnxscript", "onnx_ir", "onnx", "revstep.engine", "revstep.export")
-INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:torch|onnxscript|onnx_ir|onnx)[/\\]")
+INSTALLED = re.compile(
+    r"(?:^|[/\\](?:site|dist)-packages[/\\])(?:torch|onnxscript|onnx_ir|onnx)[/\\]"
+)  # files of a library elsewhere, or as torch names some of its own
 
 _files: dict[str, str] = {}  # the short names of this process's files; "" where two have one name
 
@@ -118,7 +120,7 @@ def _located(file: str, number: int) -> str:
 def _in_library(file: str) -> bool:
     if file.startswith("<") or file.startswith(_folders(*LIBRARIES)):
         return True
-    return INSTALLED.search(file) is not None  # of another machine
+    return INSTALLED.search(file) is not None
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 import warnings
 import zipfile
@@ -14,6 +15,7 @@ import onnx
 import pytest
 import torch
 import toys
+from fake_runtime import put_fake
 
 from revstep.engine.bundle.reader import Bundle
 from revstep.export import compile_bundle, compile_kernels, export_module, export_onnx
@@ -69,7 +71,7 @@ def contents(path):
 def told(path, home):
     """Which files have which of the words that no bundle should have."""
     words = [str(home), home.name, str(ROOT), str(Path(np.__file__).parents[1]), *SOURCES]
-    words += [str(Path(torch.__file__).parents[1]), "stack_trace", "Traceback"]
+    words += [str(Path(torch.__file__).parents[1]), os.path.dirname(os.__file__), "stack_trace"]
     return [
         (name, word)
         for name, data in contents(path).items()
@@ -108,6 +110,24 @@ def test_compiling_adds_none(bundle, home, copy_of):
     compile_bundle(path, target="cpu", batch=1, seconds=0.5, threads=1)
     if find_spec("triton") is not None:
         compile_kernels(path, gpus=("sm_80",))
+    assert told(path, home) == []
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        "raise RuntimeError(f'{wanted.bundle.path} is refused')",
+        "print(os.__file__, wanted.bundle.path, file=sys.stderr, flush=True); os._exit(3)",
+    ],
+)
+def test_why_a_candidate_failed_is_told_without_folders(bundle, home, copy_of, monkeypatch, opened):
+    put_fake(monkeypatch, opened=opened)
+    path = copy_of(bundle)
+    (path.parent / home.name).mkdir()
+    path = path.rename(path.parent / home.name / "x.revstep")
+    entries = compile_bundle(path, target="cpu", batch=1, seconds=0.2, threads=1)
+    reasons = [c["reason"] for c in entries[0].choice.candidates if "reason" in c]
+    assert any("x.revstep" in reason for reason in reasons)
     assert told(path, home) == []
 
 

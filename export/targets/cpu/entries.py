@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from revstep.engine.bundle.choice import CpuChoice
@@ -13,6 +14,7 @@ from revstep.engine.errors import CompileError
 from revstep.engine.system.machine import processor
 from revstep.export.targets.cpu.candidate import BAD, Candidate, Trial
 from revstep.export.targets.cpu.choose import relative, status_of
+from revstep.export.targets.cpu.folders import without_folders
 from revstep.export.targets.cpu.graphs import Graphs
 from revstep.export.targets.cpu.protocol import Plan
 from revstep.export.targets.cpu.search import Search
@@ -98,7 +100,10 @@ def choice_entry(
     part: str | None = None,
     most: int | None = None,
 ) -> CompiledEntry:
-    """The entry of what won for so many rows; of a ``part`` a call takes 1 to ``most``."""
+    """The entry of what won for so many rows; of a ``part`` a call takes 1 to ``most``.
+
+    The reasons of ``candidates`` are listed without folders: they go where the bundle goes.
+    """
     one, machine = winner.candidate, processor()
     graph = bundle.graph("fp32") if part is None else bundle.part_graph(part, "fp32")
     key = content_key(
@@ -107,10 +112,17 @@ def choice_entry(
     )  # fmt: skip
     choice = CpuChoice(
         processor=machine, threads=one.threads, rewrites=one.rewrites,
-        seconds=winner.median(rows), candidates=candidates,
+        seconds=winner.median(rows), candidates=tuple(_told(c, bundle.path) for c in candidates),
     )  # fmt: skip
     return CompiledEntry(
         key=key, target=CPU, precision=one.precision, runtime=one.runtime,
         version=str(winner.version), device=CPU, batch=(rows, most or rows), file=file,
         parity=winner.parity, choice=choice, part=part,
     )  # fmt: skip
+
+
+def _told(candidate: dict[str, Any], bundle: Path) -> dict[str, Any]:
+    if "reason" not in candidate:
+        return candidate
+    folders = (bundle.absolute().parent, bundle.resolve().parent)
+    return {**candidate, "reason": without_folders(candidate["reason"], *folders)}

@@ -120,7 +120,9 @@ class Process:
                 how = signal.Signals(-code).name
         self._said.seek(0)
         said = " ".join(self._said.read()[-4 * TAIL :].decode("utf-8", "replace").split())
-        return Refused(CRASHED, f"its process ended ({how}){f': {said[-TAIL:]}' if said else ''}")
+        if len(said) > TAIL:  # from a whole word on: half a path can't be told from a name
+            said = said[-TAIL:].partition(" ")[2]
+        return Refused(CRASHED, f"its process ended ({how}){f': {said}' if said else ''}")
 
 
 def never() -> bool:
