@@ -22,7 +22,8 @@ def without_folders(text: str, *known: Path) -> str:
     """
     own = {Path.home(), Path.cwd(), Path(tempfile.gettempdir()), Path(sys.prefix), *known}
     for folder in sorted((f for f in own if f != Path(f.anchor)), key=lambda f: -len(str(f))):
-        text = text.replace(f"{folder}{os.sep}", f"{HERE}{os.sep}").replace(str(folder), "...")
+        text = text.replace(f"{folder}{os.sep}", f"{HERE}{os.sep}")
+        text = re.sub(re.escape(str(folder)) + r"(?![\w.-])", "...", text)
     text = QUOTED.sub(r"\1\2\1", text)
     return PATH.sub(lambda m: "" if _is_folder(m[0]) else m[0], text)
 
