@@ -107,9 +107,10 @@ def _short(file: str) -> str:
 def _of_short(line: str) -> str:
     """Of a short line; with the source where this process wrote it."""
     short, _, number = line.rpartition(":")
-    if file := _files.get(short):
-        return _located(file, int(number))
-    return f" ({short}, line {number})" if short else ""
+    if not number.isdecimal():
+        return ""
+    file = _files.get(short)
+    return _located(file, int(number)) if file else f" ({short}, line {number})"
 
 
 def _located(file: str, number: int) -> str:

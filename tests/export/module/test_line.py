@@ -113,3 +113,8 @@ def test_a_graph_of_an_older_export_names_its_line_too(module, tmp_path):
     file = module("net_e", "net_e.py")
     path = graph_of(tmp_path / "g.onnx", **{STACK: stack(file)})
     assert line_of_node(path, "node n fails") == f" ({file}, line 7: y = x)"
+
+
+@pytest.mark.parametrize("note", ["", "net.py", "net.py:", "net.py:x", "net.py:-1"])
+def test_a_note_that_is_no_line_is_passed_over(tmp_path, note):
+    assert line_of_node(graph_of(tmp_path / "g.onnx", **{LINE: note}), "node n fails") == ""
