@@ -12,11 +12,18 @@ Starts = Sequence[Sequence[float]]
 """Times of one side: a list for every start of its process, one value a round."""
 
 DRAWS = 2000
+ENOUGH = 5
+"""Starts from which an interval is over them: of five it is from the least to the largest."""
 
 
 def times_as_fast(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """How many times as fast ours is: the ratio of the medians of runs that took turns."""
     return median(theirs) / median(ours)
+
+
+def enough_starts(starts: Starts) -> Starts:
+    """The starts, if an interval can be over so few; else all their values as of one start."""
+    return starts if len(starts) >= ENOUGH else [[value for start in starts for value in start]]
 
 
 def ratio_interval(ours: Starts, theirs: Starts) -> dict[str, float]:

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from revstep.bench.compare import apart_interval, ratio_interval
+from revstep.bench.compare import ENOUGH, apart_interval, ratio_interval
+from revstep.bench.rows import starts_of
 from revstep.bench.stats.verdict import THRESHOLD, Verdict, verdict
 
 Row = dict[str, Any]
 
 OURS = "revstep"
 MACHINE = {"cpu": "processor", "cores": "cores", "gpus": "GPUs", "drivers": "drivers"}
-PAIRS = 5  # rows a side from which their medians make an interval of pairs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Side:
-    """One side's rows of a cell; several are as many starts of it.
+    """One side's rows of a cell; they and their openings are as many starts of it.
 
     Attributes:
         rows: In the order they were measured.
@@ -31,8 +31,13 @@ class Side:
 
     @property
     def starts(self) -> list[list[float]]:
-        """Seconds of the runs, a list a row."""
-        return [row["times_s"][OURS] for row in self.rows]
+        """Seconds of the runs, a list an opening of a row."""
+        return [start for row in self.rows for start in starts_of(row, OURS)]
+
+    @property
+    def medians(self) -> list[list[float]]:
+        """Of the runs of each row."""
+        return [[median(row["times_s"][OURS])] for row in self.rows]
 
     @property
     def median_s(self) -> float:
@@ -169,8 +174,7 @@ def _text(value: object) -> str:
 def _compared(before: Side, after: Side, threshold: float) -> Compared:
     in_turns = _in_turns(before, after)
     if in_turns:
-        medians = [[[median(start)] for start in side.starts] for side in (after, before)]
-        interval = ratio_interval(*medians)
+        interval = ratio_interval(after.medians, before.medians)
     else:
         interval = apart_interval(after.starts, before.starts)
     return Compared(before, after, interval, verdict(interval, threshold), in_turns)
@@ -178,7 +182,7 @@ def _compared(before: Side, after: Side, threshold: float) -> Compared:
 
 def _in_turns(before: Side, after: Side) -> bool:
     """Whether both have as many rows, enough of them, and the n-th of both come before the next."""
-    if len(before.rows) != len(after.rows) or len(before.rows) < PAIRS:
+    if len(before.rows) != len(after.rows) or len(before.rows) < ENOUGH:
         return False
     pairs = list(zip(before.moments, after.moments, strict=True))
     return all(max(pair) <= min(later) for pair, later in itertools.pairwise(pairs))
@@ -219,8 +223,8 @@ def _differences(compared: Compared) -> Iterator[str]:
 def _starts(compared: Compared) -> Iterator[str]:
     if compared.in_turns:
         return
-    if min(len(compared.before.rows), len(compared.after.rows)) < PAIRS:
+    if min(len(compared.before.rows), len(compared.after.rows)) < ENOUGH:
         yield (
             "the interval has the runs' scatter, not what changes from one process to the next: "
-            f"for that, measure both in turns, {PAIRS} times or more, into the same two files"
+            f"for that, measure both in turns, {ENOUGH} times or more, into the same two files"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 from collections.abc import Collection, Mapping
@@ -74,6 +75,13 @@ def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
             raise ValueError(f"{path}:{number} is no row: it has no {', '.join(missing)}")
         rows.append(row)
     return rows
+
+
+def starts_of(row: Mapping[str, Any], name: str) -> list[list[float]]:
+    """Seconds of a task's runs, a list for every opening of its sides; of an old row, one."""
+    times: list[float] = row["times_s"][name]
+    ends = [*itertools.accumulate(each["runs"] for each in row.get("openings", ()))] or [len(times)]
+    return [times[begin:end] for begin, end in itertools.pairwise((0, *ends))]
 
 
 def measured_rows(path: Path) -> list[dict[str, Any]]:

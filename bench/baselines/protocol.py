@@ -67,6 +67,8 @@ class Given:
         precision: Of the engine.
         device: Of the engine: ``cpu``, ``cuda:0``.
         threads: Of a network on the CPU.
+        kept: What baselines keep from one opening of a cell to the next, by their names: what takes
+            so long to make that none would be opened twice.
     """
 
     work: Work
@@ -76,9 +78,10 @@ class Given:
     precision: str
     device: str
     threads: int
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, work: Work, source: Source | None) -> Given:
+    def of(cls, work: Work, source: Source | None, kept: dict[str, Any] | None = None) -> Given:
         """What a cell's baselines are made of."""
         run, batch = work.engine.resolve(work.cell.batch, **work.arguments, seed=0)
         conditions = dict(batch.conditions)
@@ -91,6 +94,7 @@ class Given:
             precision=str(described.get("precision", "fp32")),
             device=str(described["device"]),
             threads=int(work.cell.threads or described.get("threads") or usable_threads()),
+            kept={} if kept is None else kept,
         )  # fmt: skip
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ class Differences:
     def largest(self) -> float:
         """Of all."""
         return max(*self.steps, self.final)
+
+    @classmethod
+    def largest_of(cls, runs: Sequence[Differences]) -> Differences:
+        """The largest of several runs, each step by itself."""
+        steps = zip(*(run.steps for run in runs), strict=True)
+        return cls(tuple(map(max, steps)), max(run.final for run in runs))
 
 
 class OurRun:

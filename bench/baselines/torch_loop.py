@@ -100,11 +100,27 @@ def threads_of(given: Given) -> Iterator[None]:
 
 
 def network_of(given: Given, module: Any = None) -> torch.nn.Module:
-    """The source's module, or another, in the engine's precision on its device, in eval mode."""
+    """The source's module, or another, in the engine's precision on its device, in eval mode.
+
+    Its weights get new memory, as ``move_weights`` says.
+    """
     import torch
 
     from revstep.engine.backends.module.reduced import live_module
 
     assert given.source is not None
     chosen = given.source.module if module is None else module
-    return live_module(chosen, given.spec, given.precision, torch.device(given.device)).eval()
+    network = live_module(chosen, given.spec, given.precision, torch.device(given.device)).eval()
+    move_weights(network)
+    return network
+
+
+def move_weights(network: torch.nn.Module) -> None:
+    """Moves a network's weights on the CPU, one after the other, to new memory.
+
+    One that is opened again would be where it was: its module is read once. Those on a GPU stay,
+    where recurrent layers and recorded graphs need them to.
+    """
+    for held in (*network.parameters(), *network.buffers()):
+        if held.device.type == "cpu":
+            held.data = held.data.clone()

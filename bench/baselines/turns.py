@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.bench.baselines.protocol import Baseline, Given
+from revstep.bench.baselines.protocol import Given
 from revstep.bench.baselines.registry import BASELINES, make_baseline
 from revstep.bench.baselines.same_work import Differences, OurRun
 from revstep.bench.baselines.schedulers import Scheduling, scheduling
 from revstep.bench.baselines.source import Source
-from revstep.bench.compare import ratio_interval
+from revstep.bench.compare import Starts, enough_starts, ratio_interval
 from revstep.bench.measure.cell import Cell
-from revstep.bench.measure.measure import Measured, Work
+from revstep.bench.measure.measure import OURS, Measured, Work
 from revstep.bench.measure.rounds import Task
 from revstep.bench.measure.summary import summary_of
 from revstep.bench.stats.verdict import verdict
@@ -26,19 +26,19 @@ LEAST = 8  # pairs: of fewer no interval is one
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Checked:
-    """A baseline that does the same work.
+    """A baseline that did the same work.
 
     Attributes:
-        baseline: The baseline.
-        differences: Between its run and the engine's.
+        title: What ran.
+        differences: Between its run and the engine's, of each opening.
     """
 
-    baseline: Baseline
-    differences: Differences
+    title: str
+    differences: list[Differences]
 
 
 class Turns:
-    """The baselines of one cell: ``others`` of ``measure_cell``.
+    """The baselines of one cell: ``others`` of ``measure_openings``, made anew in each.
 
     Args:
         names: Of ``BASELINES``.
@@ -55,6 +55,7 @@ class Turns:
         self.cell = cell if scheduling is None else scheduling.cell
         self._names, self._source, self._scheduling = names, source, scheduling
         self._checked: dict[str, Checked] = {}
+        self._kept: dict[str, Any] = {}
 
     def __call__(self, work: Work) -> list[Task]:
         """The baselines' tasks, each of which was compared with the engine's run.
@@ -65,43 +66,45 @@ class Turns:
         """
         if not self._names:
             return []
-        given = Given.of(work, self._source)
+        given = Given.of(work, self._source, self._kept)
         ours = OurRun(given)
         tasks = []
         for name in self._names:
             baseline = make_baseline(name, given, self._scheduling)
-            self._checked[name] = Checked(baseline, ours.check(name, baseline))
+            checked = self._checked.setdefault(name, Checked(baseline.title, []))
+            checked.differences.append(ours.check(name, baseline))
             tasks.append(Task(name, baseline.sample))
         return tasks
 
     def figures(self, measured: Measured) -> dict[str, Any]:
         """``vs`` of a row: each baseline's summary, ratio, verdict and differences; or nothing.
 
-        The baselines are let go: their networks take memory that the next cell's need.
+        What the baselines kept is let go: networks take memory that the next cell's need.
         """
+        self._kept.clear()
         checked, self._checked = self._checked, {}
         if not checked:
             return {}
-        ours, *theirs = measured.rounds.times
-        calls, batch = measured.work.network_calls, measured.work.cell.batch
+        calls = measured.openings[0].network_calls
+        starts = measured.starts
         return {
             "vs": {
-                name: _figures(each, ours, times, calls, batch)
-                for (name, each), times in zip(checked.items(), theirs, strict=True)
+                name: _figures(each, starts[OURS], starts[name], calls, self.cell.batch)
+                for name, each in checked.items()
             }
         }
 
 
 def _figures(
-    checked: Checked, ours: list[float], theirs: list[float], calls: int, batch: int
+    checked: Checked, ours: Starts, theirs: Starts, calls: int, batch: int
 ) -> dict[str, Any]:
-    ratio = ratio_interval([ours], [theirs])
-    differences = checked.differences
+    ratio = ratio_interval(enough_starts(ours), enough_starts(theirs))
+    differences = Differences.largest_of(checked.differences)
     return {
-        "title": checked.baseline.title,
-        "summary": summary_of(theirs, calls, batch),
+        "title": checked.title,
+        "summary": summary_of([value for start in theirs for value in start], calls, batch),
         "ratio": ratio,
-        "verdict": verdict(ratio) if len(ours) >= LEAST else "ambiguous",
+        "verdict": verdict(ratio) if sum(map(len, ours)) >= LEAST else "ambiguous",
         "largest_difference": differences.largest,
         "differences": {"steps": list(differences.steps), "final": differences.final},
     }

@@ -63,6 +63,32 @@ class Budget:
                 f"runs={self.runs} must be at least {self.least}, which make a median", "runs"
             )
 
+    def shares(self, openings: int) -> list[Budget]:
+        """What each of so many openings has of it, whose warm-up is its own.
+
+        Raises:
+            ArgumentError: There are more openings than runs, or none.
+        """
+        if openings < 1 or (self.runs is not None and openings > self.runs):
+            raise ArgumentError(
+                f"openings={openings} must be from 1 to the number of runs"
+                f"{'' if self.runs is None else f', {self.runs}'}: each has one at least",
+                "openings",
+            )
+
+        def part(total: int, number: int) -> int:
+            return (total + openings - 1 - number) // openings
+
+        return [
+            dataclasses.replace(
+                self,
+                seconds=self.seconds / openings,
+                least=max(1, part(self.least, number)),
+                runs=None if self.runs is None else part(self.runs, number),
+            )
+            for number in range(openings)
+        ]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rounds:

@@ -35,3 +35,11 @@ def short_names(rows: Sequence[Row]) -> list[str]:
         for each in parts
     ]
     return [name or cell_name(row) for name, row in zip(short, rows, strict=True)]
+
+
+def place_of_largest(versus: Row) -> str:
+    """Where a baseline's difference is the largest: in step ``3 of 20``, or in the ``samples``."""
+    steps = versus["differences"]["steps"]
+    if max(steps) < versus["differences"]["final"]:
+        return "samples"
+    return f"{steps.index(max(steps)) + 1} of {len(steps)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from revstep.bench.measure.titles import short_names
+from revstep.bench.measure.titles import place_of_largest, short_names
 from revstep.bench.report.html import Html, joined, table, tag
 from revstep.bench.report.others import loads_of, looked_into
 
@@ -109,19 +109,25 @@ def baselines(rows: Sequence[Row]) -> Html:
     those = [row for row in rows if row.get("vs")]
     return table(
         "whole runs that took turns in one process; the difference is the largest of any step, "
-        "over the RMS",
+        "over the RMS; below it the step",
         ("cell", "beside", "revstep ms", "its ms", "times as fast", "revstep is", "difference"),
         (
             (
                 name, found["title"], _digits(row["summary"]["median_s"]),
                 _digits(found["summary"]["median_s"]), interval(found["ratio"]),
-                verdict(found["verdict"]), f"{found['largest_difference']:.1g}",
+                verdict(found["verdict"]),
+                _largest(found),
             )
             for row, name in zip(those, short_names(those), strict=True)
             for found in row["vs"].values()
         ),
         words=(0, 1),
     )  # fmt: skip
+
+
+def _largest(found: Row) -> Html:
+    """The largest difference of a baseline, with its step below it."""
+    return joined([f"{found['largest_difference']:.1g}", tag("small", place_of_largest(found))])
 
 
 def interval(ratio: dict[str, float]) -> Html:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from revstep.bench.measure.cell import Cell
+from revstep.bench.measure.openings import OPENINGS
 from revstep.bench.measure.rounds import Budget
 from revstep.bench.rows import append_row, new_row
 from revstep.bench.stats.verdict import THRESHOLD, VERDICTS
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, help="append the rows to this .jsonl file")
     parser.add_argument("--tries", type=int, default=20, help="of each kind")
-    parser.add_argument("--openings", type=int, default=8, help="of both engines, in a try")
+    parser.add_argument("--openings", type=int, default=OPENINGS, help="of both, in a try")
     parser.add_argument("--seconds", type=float, default=0.6, help="of an opening's rounds")
     parser.add_argument("--network", choices=list(WHAT), default="mlp")
     parser.add_argument("--batch", type=int, default=1)
@@ -82,7 +83,7 @@ def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     from revstep.export import export_module
 
     cell = Cell(batch=options.batch, steps=options.steps, threads=1)
-    budget = Budget(seconds=options.seconds, warm_up=0.05)
+    budget = Budget(seconds=options.seconds * options.openings, warm_up=0.05)
     found: dict[float, list[dict[str, Any]]] = {planted: [] for planted in RIGHT}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{options.network}.revstep"

@@ -9,18 +9,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from revstep.bench.compare import ratio_interval
+from revstep.bench.compare import enough_starts, ratio_interval
 from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.correct import check_engine
 from revstep.bench.measure.engines import open_engine
-from revstep.bench.measure.measure import OURS, Work, measure_cell
+from revstep.bench.measure.measure import OURS, Work
+from revstep.bench.measure.openings import measure_openings
 from revstep.bench.measure.rounds import Budget, Task
 from revstep.bench.stats.verdict import verdict
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.engine import Engine
 
 OTHER = "the other side"
-PADDING = 1 << 16  # bytes, at most: what moves the memory of the engine that is opened next
 
 
 class Slowed:
@@ -54,59 +54,38 @@ class Slowed:
 def compared(
     bundle: Bundle, cell: Cell, budget: Budget, openings: int, planted: float, seed: int
 ) -> dict[str, Any]:
-    """What is said of an engine beside another of the same bundle, as ``bench`` measures.
-
-    Where an engine happens to put its memory moves all its times, by several percent where a run
-    takes a tenth of a millisecond. So both are opened anew several times, at other places; who is
-    opened, checked and looked into first changes each time; and the interval is over openings.
+    """What is said of an engine beside another of the same bundle, as ``bench run --vs`` says it.
 
     Args:
         bundle: The bundle.
         cell: What they run.
-        budget: Of the rounds of one opening.
+        budget: Of the rounds of all openings.
         openings: Of both engines.
         planted: How much longer the other's runs take, relative.
-        seed: Of the places.
+        seed: Of the places of their memory.
 
     Returns:
         ``ratio``, ``low``, ``high`` and ``verdict``; ``openings``: the ratio of each; ``rounds``;
         ``disturbed``: openings that were not quiet.
     """
-    draw, kept = np.random.default_rng(seed), []
-    ours: list[list[float]] = []
-    theirs: list[list[float]] = []
-    disturbed = 0
-    for number in range(openings):
-        engines = []
-        for side in (0, 1) if number % 2 else (1, 0):
-            kept.append(bytearray(int(draw.integers(1, PADDING))))
-            opened = open_engine(bundle.path, cell)
-            engines.append(cast(Engine, Slowed(opened, planted)) if side and planted else opened)
-        times, quiet = _turns(bundle, cell, budget, engines[0], engines[1])
-        ours.append(times[not number % 2])
-        theirs.append(times[number % 2])
-        disturbed += not quiet
-    interval = ratio_interval(ours, theirs)
-    each = [median(np.divide(b, a)) for a, b in zip(ours, theirs, strict=True)]
+
+    def others(work: Work) -> list[Task]:
+        opened = open_engine(bundle.path, cell)
+        other = cast(Engine, Slowed(opened, planted)) if planted else opened
+        check_engine(other, bundle, cell)
+        return [Task(OTHER, Work.of(bundle, cell, other).sample)]
+
+    measured = measure_openings(
+        bundle, cell, lambda: open_engine(bundle.path, cell), budget, openings, others=others,
+        seed=seed,
+    )  # fmt: skip
+    ours, theirs = (measured.starts[name] for name in (OURS, OTHER))
+    interval = ratio_interval(enough_starts(ours), enough_starts(theirs))
+    told = measured.figures["openings"]
     return {
         **interval,
         "verdict": verdict(interval),
-        "openings": each,
+        "openings": [median(np.divide(b, a)) for a, b in zip(ours, theirs, strict=True)],
         "rounds": sum(map(len, ours)),
-        "disturbed": disturbed,
+        "disturbed": sum(each["disturbance"] != "quiet" for each in told),
     }
-
-
-def _turns(
-    bundle: Bundle, cell: Cell, budget: Budget, first: Engine, second: Engine
-) -> tuple[list[list[float]], bool]:
-    """Seconds of both, in turns, and whether it was quiet."""
-
-    def others(work: Work) -> list[Task]:
-        check_engine(second, bundle, cell)
-        return [Task(OTHER, Work.of(bundle, cell, second).sample)]
-
-    figures = measure_cell(bundle, cell, first, budget, others=others).figures
-    return [figures["times_s"][name] for name in (OURS, OTHER)], (
-        figures["disturbance"]["verdict"] == "quiet"
-    )

@@ -94,8 +94,8 @@ def test_others_take_turns_with_the_same_work(policy_bundle, engine):
 
     cell = Cell(steps=2, batch=3)
     found = measure_cell(Bundle.open(policy_bundle), cell, engine, SHORT, others=others)
-    assert found.tasks == (OURS, "twin")
-    assert len(found.rounds.times[1]) == 8
+    assert list(found.starts) == [OURS, "twin"]
+    assert [len(start) for start in found.starts["twin"]] == [8]
     assert seen[0].shape == (3, 8, 2)
 
 

@@ -10,7 +10,15 @@ import typer
 
 from revstep.commands.bench.limits import Limits
 from revstep.commands.bench.table import latency_table, machine_line, notes
-from revstep.commands.bench.versus import Folder, Module, Versus, Vs, versus_lines, versus_table
+from revstep.commands.bench.versus import (
+    Folder,
+    Module,
+    Openings,
+    Versus,
+    Vs,
+    versus_lines,
+    versus_table,
+)
 from revstep.commands.errors import INTERRUPTED, report_errors
 from revstep.commands.output import Bars, counter, out, progress_bars, rows_at_end
 from revstep.commands.parse import names, options, whole_numbers
@@ -20,7 +28,7 @@ from revstep.engine.errors import ArgumentError
 if TYPE_CHECKING:
     from revstep.bench.baselines.turns import Turns
     from revstep.bench.measure.cell import Cell
-    from revstep.bench.measure.measure import Measured
+    from revstep.bench.measure.measure import Measured, Work
     from revstep.bench.measure.rounds import Budget
     from revstep.engine.bundle.reader import Bundle
     from revstep.engine.engine import Engine
@@ -89,6 +97,7 @@ def run(
     vs: Vs = "",
     module: Module = None,
     diffusers: Folder = None,
+    openings: Openings = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .jsonl file that gets the rows too.")
     ] = None,
@@ -120,7 +129,8 @@ def run(
     limits = Limits.of(deadline, find, tick, seconds)
     check_total(cells, seconds * limits.parts, total, cold * COLD_S)
     budget = Budget(seconds=seconds, noise=noise, runs=runs)
-    versus = Versus.of(vs, module, diffusers)
+    versus = Versus.of(vs, module, diffusers, openings)
+    budget.shares(versus.openings)
     opened = Bundle.open(bundle)
     turns = versus.turns(cells, opened.spec)
     check_cells(opened.spec, [each.cell for each in turns])  # as baselines have them run
@@ -134,7 +144,7 @@ def run(
         progress_bars() as bars,  # which end before the table
     ):
         try:
-            for row in _measured(opened, turns, budget, price, limits, bars):
+            for row in _measured(opened, turns, budget, versus.openings, price, limits, bars):
                 rows.append(row)
                 try:
                     if cold and len(rows) == 1:
@@ -155,31 +165,36 @@ def _measured(
     bundle: Bundle,
     turns: list[Turns],
     budget: Budget,
+    openings: int,
     price: float | None,
     limits: Limits,
     bars: Bars,
 ) -> Iterator[dict[str, Any]]:
     """The rows of the grid, as they come; what ends one early is raised once it is given."""
     from revstep.bench.measure.engines import open_engine
-    from revstep.bench.measure.measure import measure_cell
+    from revstep.bench.measure.openings import measure_openings
     from revstep.bench.rows import new_row
 
-    engine: Engine | None = None
     measured: Measured | None = None
     of: tuple[object, ...] = ()
     for others in turns:
         cell = others.cell
-        if engine is None or of != cell.opened:
-            engine = measured = None  # before there is another: they may not fit side by side
-            engine, of = open_engine(bundle.path, cell), cell.opened
+        again = openings == 1 and of == cell.opened and measured is not None
+        work = measured.work if again and measured is not None else None
+        measured = None  # before there is another engine: they may not fit side by side
+
+        def opener(cell: Cell = cell, work: Work | None = work) -> Engine:
+            return open_engine(bundle.path, cell) if work is None else work.engine
+
         report = counter(bars.bar(str(cell)))
-        measured = measure_cell(
-            bundle, cell, engine, budget, price=price, others=others, progress=report
+        measured = measure_openings(
+            bundle, cell, opener, budget, openings, price=price, others=others, progress=report
         )
+        of = cell.opened
         row = new_row("latency", {**measured.figures, **others.figures(measured)})
         ended: BaseException | None = None
         try:
-            if measured.rounds.stopped == "interrupted":
+            if measured.work is None or measured.stopped == "interrupted":
                 raise KeyboardInterrupt
             limits.add_to(row, measured.work, bars)
         except (KeyboardInterrupt, Exception) as error:  # the row is whole without them
@@ -199,6 +214,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
     out().print(latency_table(rows))
     if (compared := versus_table(rows)) is not None:
         out().print(compared)
-    for line in (*versus_lines(rows), *notes(rows)):
+    for line in versus_lines(rows):
+        out().print(line)  # many numbers, which a terminal would break anywhere
+    for line in notes(rows):
         typer.echo(line)
     typer.echo(machine_line(rows[0]["machine"]))

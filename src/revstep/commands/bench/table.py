@@ -84,7 +84,7 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
         summary = row["summary"]
         noise = summary["noise"]
         why = WHY[row["stopped"]].format(noise=noise) if noise is not None else row["stopped"]
-        yield f"{cell_name(row)}: {why}"
+        yield f"{cell_name(row)}: {why}{_openings(row)}"
         yield from (f"  {line}" for line in _details(row))
 
 
@@ -123,8 +123,25 @@ def _details(row: Row) -> Iterator[str]:
             f"cold start: {cold['total_s']:.2f} s to the first sample (process "
             f"{cold['process_s']:.2f}, import {cold['import_s']:.2f}, load {cold['load_s']:.2f}, "
             f"first run {cold['first_s']:.2f}; the second run {cold['second_s']:.2f}); "
-            f"{len(cold['starts'])} starts, medians"
+            f"{_medians(len(cold['starts']))}"
         )
+
+
+def _openings(row: Row) -> str:
+    """How often its sides were opened; whether an interval can be over so few openings."""
+    count = len(row.get("openings", ()))
+    if count < 2 and "vs" not in row:
+        return ""
+    from revstep.bench.compare import ENOUGH
+
+    few = "" if count >= ENOUGH or "vs" not in row else (
+        f"; intervals have the scatter of runs alone: --openings {ENOUGH} has that of openings too"
+    )  # fmt: skip
+    return f"; {'opened once' if count < 2 else f'{count} openings'}{few}"
+
+
+def _medians(starts: int) -> str:
+    return "1 start" if starts == 1 else f"{starts} starts, medians"
 
 
 def _before(memory: dict[str, int | None]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from revstep.bench.measure.titles import cell_name
+from revstep.bench.measure.titles import cell_name, place_of_largest, short_names
 from revstep.commands.extras import need
 from revstep.commands.parse import names
 from revstep.engine.checks import check_one_of
@@ -37,6 +38,17 @@ Folder = Annotated[
     typer.Option("--diffusers", help="With --vs: the diffusers folder that was exported."),
 ]
 
+Openings = Annotated[
+    int | None,
+    typer.Option(
+        help="How often both sides are opened anew, and share the time; default: 5 with --vs, else "
+        "1. From 5 on intervals are over openings.",
+        min=1,
+    ),
+]
+
+ALL_STEPS = 20  # whose differences are listed; of more, as many
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Versus:
@@ -46,14 +58,16 @@ class Versus:
         names: Of the baselines.
         module: A factory, or None.
         folder: A diffusers folder, or None.
+        openings: Of all sides.
     """
 
     names: tuple[str, ...]
     module: str | None
     folder: Path | None
+    openings: int
 
     @classmethod
-    def of(cls, vs: str, module: str | None, folder: Path | None) -> Versus:
+    def of(cls, vs: str, module: str | None, folder: Path | None, openings: int | None) -> Versus:
         """The options, checked before any work.
 
         Raises:
@@ -61,6 +75,7 @@ class Versus:
             ModuleNotFoundError: One is not installed.
         """
         from revstep.bench.baselines.registry import BASELINES
+        from revstep.bench.measure.openings import OPENINGS
 
         asked = tuple(dict.fromkeys(names(vs, "--vs"))) if vs else ()
         if module is not None and folder is not None:
@@ -90,7 +105,8 @@ class Versus:
                 "--vs torch-compile",
                 "vs",
             )
-        return cls(asked, module, folder)
+        often = openings or (OPENINGS if asked else 1)
+        return cls(asked, module, folder, often)
 
     def turns(self, cells: Sequence[Cell], spec: DenoiserSpec) -> list[Turns]:
         """The baselines of each cell; raises where one can't run a cell's sampler."""
@@ -113,23 +129,49 @@ def versus_table(rows: Sequence[dict[str, Any]]) -> Table | None:
     )  # fmt: skip
     for heading, side in (
         *(("cell", "left"), ("baseline", "left"), ("p50\nms", "right")),
-        *(("revstep is\ntimes as fast", "right"), ("95 %\ninterval", "right")),
-        *(("revstep is", "left"), ("largest\ndifference", "right")),
+        *(("times\nas fast", "right"), ("95 %\ninterval", "right")),
+        *(("revstep\nis", "left"), ("largest difference,\nin step", "right")),
     ):
-        table.add_column(heading, justify=side, no_wrap=heading != "cell")  # type: ignore[arg-type]
+        table.add_column(heading, justify=side, no_wrap=heading != "cell", overflow="fold")  # type: ignore[arg-type]
     for row in compared:
         for name, found in row["vs"].items():
             ratio = found["ratio"]
             table.add_row(
                 cell_name(row), name, f"{found['summary']['median_s'] * 1e3:.2f}",
                 f"{ratio['ratio']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}",
-                found["verdict"], f"{found['largest_difference']:.1g}",
+                found["verdict"], f"{found['largest_difference']:.1g}, {place_of_largest(found)}",
             )  # fmt: skip
     return table
 
 
 def versus_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What ran, a line for each baseline."""
-    titles = {(name, found["title"]) for row in rows for name, found in row.get("vs", {}).items()}
+    """What ran, a line for each baseline; and its differences, a line for each of a cell."""
+    compared = [row for row in rows if "vs" in row]
+    titles = {(name, found["title"]) for row in compared for name, found in row["vs"].items()}
     for name, title in sorted(titles):
         yield f"{name}: {title}"
+    for row, cell in zip(compared, short_names(compared), strict=True):
+        where = f"{cell}, " if len(compared) > 1 else ""
+        for name, found in row["vs"].items():
+            yield f"{where}{name} differs {_by_step(found['differences'])}"
+
+
+def _by_step(differences: dict[str, Any]) -> str:
+    """The differences of all steps; of many, of as many as are listed, and the ends."""
+    steps, final = differences["steps"], differences["final"]
+    power = math.floor(math.log10(max(*steps, final) or 1.0))
+    every = math.ceil(len(steps) / ALL_STEPS)
+
+    def text(value: float) -> str:
+        return f"{value / 10.0**power:.1f}"
+
+    listed = " ".join(map(text, steps[::every]))
+    which, ends = "", ""
+    if every > 1:
+        least, most = (steps.index(end(steps)) for end in (min, max))
+        which = f" (1, {1 + every}, ... of {len(steps)})"
+        ends = (
+            f"; least {text(steps[least])} (step {least + 1}), most {text(steps[most])} "
+            f"(step {most + 1})"
+        )
+    return f"by step{which}, in 1e{power:+03d}: {listed}{ends}; the samples {text(final)}"
