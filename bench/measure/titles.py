@@ -38,8 +38,8 @@ def short_names(rows: Sequence[Row]) -> list[str]:
 
 
 def place_of_largest(versus: Row) -> str:
-    """Where a baseline's difference is the largest: in step ``3 of 20``, or in the ``samples``."""
+    """Where a baseline's difference is the largest: in ``step 3``, or in the ``samples``."""
     steps = versus["differences"]["steps"]
     if max(steps) < versus["differences"]["final"]:
         return "samples"
-    return f"{steps.index(max(steps)) + 1} of {len(steps)}"
+    return f"step {steps.index(max(steps)) + 1}"

@@ -124,6 +124,21 @@ def test_progress_ends_full_and_never_falls():
     assert seen[-1] == (1000, 1000)
 
 
+def test_openings_share_a_budget_whole():
+    shares = Budget(seconds=30.0, runs=12, warm_up=0.1).shares(5)
+    assert [share.runs for share in shares] == [3, 3, 2, 2, 2]
+    assert [share.least for share in shares] == [2, 2, 2, 1, 1]
+    assert {(share.seconds, share.warm_up) for share in shares} == {(6.0, 0.1)}
+    assert [share.least for share in Budget().shares(10)] == [1] * 10
+    assert Budget(runs=8).shares(1) == [Budget(runs=8)]
+
+
+@pytest.mark.parametrize("openings", [0, 9])
+def test_each_opening_has_a_run_at_least(openings):
+    with pytest.raises(ArgumentError, match=f"openings={openings} must be from 1 to .*, 8"):
+        Budget(runs=8).shares(openings)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"seconds": 0.0}, {"noise": -0.1}, {"noise": 1.0}, {"runs": 7}, {"least": 0}]
 )

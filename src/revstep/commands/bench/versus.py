@@ -127,19 +127,20 @@ def versus_table(rows: Sequence[dict[str, Any]]) -> Table | None:
         box=None, pad_edge=False, title="against the same work elsewhere, in turns",
         title_justify="left",
     )  # fmt: skip
+    table.add_column("cell", min_width=11)
     for heading, side in (
-        *(("cell", "left"), ("baseline", "left"), ("p50\nms", "right")),
+        *(("baseline", "left"), ("p50\nms", "right")),
         *(("times\nas fast", "right"), ("95 %\ninterval", "right")),
-        *(("revstep\nis", "left"), ("largest difference,\nin step", "right")),
+        *(("revstep\nis", "left"), ("largest\ndifference", "right")),
     ):
-        table.add_column(heading, justify=side, no_wrap=heading != "cell", overflow="fold")  # type: ignore[arg-type]
+        table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
     for row in compared:
         for name, found in row["vs"].items():
             ratio = found["ratio"]
             table.add_row(
                 cell_name(row), name, f"{found['summary']['median_s'] * 1e3:.2f}",
                 f"{ratio['ratio']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}",
-                found["verdict"], f"{found['largest_difference']:.1g}, {place_of_largest(found)}",
+                found["verdict"], f"{found['largest_difference']:.1g}{_at(found)}",
             )  # fmt: skip
     return table
 
@@ -156,17 +157,23 @@ def versus_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"{where}{name} differs {_by_step(found['differences'])}"
 
 
+def _at(found: dict[str, Any]) -> str:
+    """Where the largest difference is, if there is one."""
+    return f"\n{place_of_largest(found)}" if found["largest_difference"] else ""
+
+
 def _by_step(differences: dict[str, Any]) -> str:
     """The differences of all steps; of many, of as many as are listed, and the ends."""
     steps, final = differences["steps"], differences["final"]
-    power = math.floor(math.log10(max(*steps, final) or 1.0))
+    if not (largest := max(*steps, final)):
+        return f"by nothing in all of {len(steps)} steps, nor in the samples"
+    power = math.floor(math.log10(largest))
     every = math.ceil(len(steps) / ALL_STEPS)
 
     def text(value: float) -> str:
         return f"{value / 10.0**power:.1f}"
 
-    listed = " ".join(map(text, steps[::every]))
-    which, ends = "", ""
+    listed, which, ends = " ".join(map(text, steps[::every])), "", ""
     if every > 1:
         least, most = (steps.index(end(steps)) for end in (min, max))
         which = f" (1, {1 + every}, ... of {len(steps)})"
