@@ -21,11 +21,6 @@ def times_as_fast(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return median(theirs) / median(ours)
 
 
-def enough_starts(starts: Starts) -> Starts:
-    """The starts, if an interval can be over so few; else all their values as of one start."""
-    return starts if len(starts) >= ENOUGH else [[value for start in starts for value in start]]
-
-
 def ratio_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
     """How many times as fast ours is in the median round, with a 95 % interval (bootstrap).
 
@@ -39,9 +34,29 @@ def ratio_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
     Raises:
         ValueError: The sides have other numbers of starts or rounds, or none.
     """
+    return _interval(_ratios(ours, theirs))
+
+
+def openings_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
+    """As ``ratio_interval``, of the median opening; of fewer than ``ENOUGH`` of the median round.
+
+    Rounds are no more than what an opening's median is of: they would draw the interval in to the
+    middle of each opening's scatter.
+    """
+    groups = _ratios(ours, theirs)
+    if len(groups) < ENOUGH:
+        return _interval([np.concatenate(groups)])
+    return _interval([np.median(group, keepdims=True) for group in groups])
+
+
+def _ratios(ours: Starts, theirs: Starts) -> list[NDArray[np.float64]]:
+    """Of every round, start by start."""
     if [*map(len, ours)] != [*map(len, theirs)] or not any(map(len, ours)):
         raise ValueError(f"rounds of {[*map(len, ours)]} and {[*map(len, theirs)]} are no pairs")
-    groups = [np.divide(b, a) for a, b in zip(ours, theirs, strict=True)]
+    return [np.divide(b, a) for a, b in zip(ours, theirs, strict=True)]
+
+
+def _interval(groups: Sequence[NDArray[np.float64]]) -> dict[str, float]:
     random = np.random.default_rng(0)
     drawn = _of_starts(groups, random) if len(groups) > 1 else _of_values(groups[0], random)
     low, high = np.quantile(drawn, [0.025, 0.975])

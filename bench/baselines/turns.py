@@ -12,7 +12,7 @@ from revstep.bench.baselines.registry import BASELINES, make_baseline
 from revstep.bench.baselines.same_work import Differences, OurRun
 from revstep.bench.baselines.schedulers import Scheduling, scheduling
 from revstep.bench.baselines.source import Source
-from revstep.bench.compare import Starts, enough_starts, ratio_interval
+from revstep.bench.compare import Starts, openings_interval
 from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.measure import OURS, Measured, Work
 from revstep.bench.measure.rounds import Task
@@ -98,7 +98,7 @@ class Turns:
 def _figures(
     checked: Checked, ours: Starts, theirs: Starts, calls: int, batch: int
 ) -> dict[str, Any]:
-    ratio = ratio_interval(enough_starts(ours), enough_starts(theirs))
+    ratio = openings_interval(ours, theirs)
     differences = Differences.largest_of(checked.differences)
     return {
         "title": checked.title,

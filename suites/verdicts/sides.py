@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from revstep.bench.compare import enough_starts, ratio_interval
+from revstep.bench.compare import openings_interval
 from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.correct import check_engine
 from revstep.bench.measure.engines import open_engine
@@ -80,7 +80,7 @@ def compared(
         seed=seed,
     )  # fmt: skip
     ours, theirs = (measured.starts[name] for name in (OURS, OTHER))
-    interval = ratio_interval(enough_starts(ours), enough_starts(theirs))
+    interval = openings_interval(ours, theirs)
     told = measured.figures["openings"]
     return {
         **interval,

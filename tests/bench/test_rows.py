@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from revstep.bench.machine import machine_info
-from revstep.bench.rows import append_row, new_row, read_rows
+from revstep.bench.rows import append_row, new_row, read_rows, starts_of
 
 
 def test_a_row_carries_its_figures_and_the_machine(tmp_path):
@@ -40,3 +40,11 @@ def test_a_line_that_is_no_row_is_named(line, tmp_path):
     path.write_text(json.dumps({"name": "some"}) + "\n" + line + "\n")
     with pytest.raises(ValueError, match=r"rows\.jsonl:2 is no"):
         read_rows(path, ("name",))
+
+
+def test_runs_belong_to_openings_and_those_of_an_old_row_to_one():
+    row = {"times_s": {"revstep": [1.0, 2.0, 3.0], "other": [4.0, 5.0, 6.0]}}
+    assert starts_of(row, "other") == [[4.0, 5.0, 6.0]]
+    row["openings"] = [{"runs": 1}, {"runs": 2}]
+    assert starts_of(row, "revstep") == [[1.0], [2.0, 3.0]]
+    assert starts_of(row, "other") == [[4.0], [5.0, 6.0]]

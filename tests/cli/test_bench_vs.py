@@ -2,15 +2,26 @@
 
 import importlib.util
 import json
+import re
 import time
+from statistics import median
 
 import pytest
 
 from revstep.bench.baselines import registry
+from revstep.bench.measure import engines as engines_of
+from revstep.bench.rows import starts_of
+from revstep.commands.bench.table import notes
+from revstep.commands.bench.versus import versus_lines
 
 pytest.importorskip("onnxruntime")
 
-SHORT = ("--runs", "8", "--noise", "0", "--cold", "0", "--threads", "1", "--steps", "2")
+ROW = {
+    "bundle": {"name": "x"}, "engine": {"backend": "onnxruntime", "precision": "fp32"},
+    "cell": {"sampler": "ddim", "steps": 20, "guidance": 1.0, "batch": 1},
+}  # fmt: skip
+SHORT = ("--runs", "8", "--noise", "0", "--cold", "0", "--threads", "1", "--steps", "2",
+         "--openings", "1")  # fmt: skip
 
 
 @pytest.fixture
@@ -56,6 +67,79 @@ def test_baselines_take_turns_and_are_reported(cli, policy_bundle):
     shown = cli(*words)
     assert "against the same work elsewhere" in shown.stdout
     assert "onnxruntime: ONNX Runtime" in shown.stdout
+
+
+def test_both_sides_are_opened_anew_and_the_interval_is_over_openings(
+    cli, tabular_bundle, monkeypatch
+):
+    engines, baselines = [], []
+    load, make = engines_of.load, registry.make_baseline
+
+    def loads(*arguments, **options):
+        engines.append(1)
+        return load(*arguments, **options)
+
+    def makes(name, given, scheduling):
+        baselines.append(given.work.engine)
+        made = make(name, given, scheduling)
+        sample, slow = made.sample, len(baselines) == 3
+
+        def changed(seed, feed=None):
+            if slow and feed is None:  # what an unlucky place does, and more
+                time.sleep(0.05)
+            return sample(seed, feed)
+
+        made.sample = changed
+        return made
+
+    monkeypatch.setattr(engines_of, "load", loads)
+    monkeypatch.setattr("revstep.bench.baselines.turns.make_baseline", makes)
+    words = ("bench", tabular_bundle, "--batch", "1", "--vs", "onnxruntime", *SHORT[:-2])
+    (row,) = json.loads(cli(*words, "--json").stdout)["rows"]
+    assert len(engines) == len(baselines) == len({id(engine) for engine in baselines}) == 5
+    assert [each["runs"] for each in row["openings"]] == [2, 2, 2, 1, 1]
+    slowest = max(median(start) for start in starts_of(row, "onnxruntime"))
+    assert slowest > 0.05
+    assert row["vs"]["onnxruntime"]["ratio"]["high"] > 5.0  # of five: the largest
+    assert row["vs"]["onnxruntime"]["ratio"]["ratio"] < 5.0
+    assert next(notes([row])).endswith("; 5 openings")
+    row["openings"] = row["openings"][:1]
+    few = "; opened once; intervals have the scatter of runs alone: --openings 5 has that of openin"
+    assert few in next(notes([row]))
+
+
+def test_more_openings_than_runs_are_refused_before_any_work(cli, tmp_path):
+    result = cli("bench", tmp_path / "none.revstep", *SHORT, "--openings", "9")
+    assert result.exit_code == 2
+    assert "openings=9 must be from 1 to the number of runs, 8" in " ".join(result.stderr.split())
+
+
+def test_the_differences_of_all_steps_are_shown(cli, tabular_bundle):
+    pytest.importorskip("openvino")
+    words = ("bench", tabular_bundle, "--batch", "1", "--vs", "openvino", "--openings", "1")
+    words = (*words, "--runs", "8", "--noise", "0", "--cold", "0", "--threads", "1")
+    shown = cli(*words, "--steps", "3", "--sampler", "ddim").stdout
+    assert re.search(r"^openvino differs by step, in 1e-\d\d: (\d\.\d ){2}\d\.\d; the samples \d",
+                     shown, re.M)  # fmt: skip
+    assert re.search(r"^ +(step [123]|samples)$", shown, re.M)
+
+
+def test_of_many_steps_some_differences_and_the_ends_are_shown():
+    steps = [1e-7 + 1e-9 * number for number in range(50)]
+    steps[30], steps[7] = 9.04e-7, 2e-9
+    found = {
+        "title": "OpenVINO", "differences": {"steps": steps, "final": 3e-7},
+    }  # fmt: skip
+    (_, line) = versus_lines([{**ROW, "vs": {"openvino": found}}])
+    assert line.startswith("openvino differs by step (1, 4, ... of 50), in 1e-07: 1.0 1.0 1.1 ")
+    assert "; least 0.0 (step 8), most 9.0 (step 31); the samples 3.0" in line
+    assert len(line) < 220
+
+
+def test_no_difference_at_all_is_said():
+    found = {"title": "ORT", "differences": {"steps": [0.0] * 20, "final": 0.0}}
+    (_, line) = versus_lines([{**ROW, "vs": {"onnxruntime": found}}])
+    assert line == "onnxruntime differs by nothing in all of 20 steps, nor in the samples"
 
 
 def test_a_planted_slow_baseline_is_slower(cli, tabular_bundle, planted):

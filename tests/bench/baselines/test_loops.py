@@ -53,11 +53,37 @@ def test_a_loop_by_hand_does_the_engines_work(given_of, request, runtime, kind, 
 
 
 @pytest.mark.slow
-def test_a_compiled_module_does_the_engines_work(given_of, tabular_bundle):
-    given = given_of(tabular_bundle, toys.build("tabular")[0], sampler="flow_heun")
-    baseline = make_baseline("torch-compile", given, None)
-    assert OurRun(given).check("torch-compile", baseline).largest < 1e-5
+def test_a_compiled_module_does_the_engines_work_and_is_compiled_once(given_of, tabular_bundle):
+    from torch._dynamo.utils import counters
+
+    module = toys.build("tabular")[0]
+    given = given_of(tabular_bundle, module, sampler="flow_heun")
+    counters.clear()
+    places = []
+    for _ in range(2):  # as it is opened again
+        baseline = make_baseline("torch-compile", given, None)
+        assert OurRun(given).check("torch-compile", baseline).largest < 1e-5
+        places.append([weight.data_ptr() for weight in module.parameters()])
     assert "torch.compile" in baseline.title
+    assert not set(places[0]) & set(places[1])
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_are_elsewhere_and_the_same_when_they_are_opened_again(
+    given_of, tabular_bundle, precision
+):
+    module = toys.build("tabular")[0]
+    given = dataclasses.replace(given_of(tabular_bundle, module), precision=precision)
+
+    def held(network):
+        return [(each.data_ptr(), each.detach().clone()) for each in network.parameters()]
+
+    first = torch_loop.network_of(given)
+    before = held(first)
+    after = held(torch_loop.network_of(given))  # the first lives
+    assert not {place for place, _ in before} & {place for place, _ in after}
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(before, after, strict=True))
 
 
 def test_a_session_bound_to_tensors_does_the_engines_work(given_of, image_bundle):

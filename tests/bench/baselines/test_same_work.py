@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from revstep.bench.baselines.registry import make_baseline
-from revstep.bench.baselines.same_work import OurRun
+from revstep.bench.baselines.same_work import Differences, OurRun
 from revstep.errors import ParityError
 
 pytest.importorskip("onnxruntime")
@@ -75,3 +75,8 @@ def test_a_stochastic_sampler_is_fed_the_engines_noise(given_of, policy_bundle):
 
     with pytest.raises(ParityError, match="does not do the same work"):
         OurRun(given).check("own", OwnNoise())
+
+
+def test_the_largest_of_several_runs_is_that_of_each_step():
+    runs = [Differences((1.0, 5.0), 2.0), Differences((3.0, 4.0), 1.0)]
+    assert Differences.largest_of(runs) == Differences((3.0, 5.0), 2.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from revstep.bench.compare import ratio_interval
+from revstep.bench.compare import ENOUGH, openings_interval, ratio_interval
 from revstep.bench.stats.verdict import VERDICTS, verdict
 
 
@@ -44,3 +44,34 @@ def test_twins_are_hardly_ever_told_apart_and_five_percent_is_found():
         missed += verdict(ratio_interval([ours * 1.05], [theirs])) != "slower"
     assert wrong <= 5
     assert missed <= 10
+
+
+def test_places_that_move_all_times_of_an_opening_are_in_the_interval_from_five_openings_on():
+    draw = np.random.default_rng(5)
+
+    def wrong(pairs, openings):
+        """Of so many pairs of twins, how many intervals leave 1 out."""
+        count = 0
+        for _ in range(pairs):
+            ours, theirs = (
+                [np.exp(draw.normal(place, 0.01, 60)) for place in draw.normal(0.0, 0.02, openings)]
+                for _ in range(2)
+            )
+            found = openings_interval(ours, theirs)
+            count += not found["low"] <= 1.0 <= found["high"]
+        return count
+
+    assert wrong(20, 1) > 12  # no number of runs shows it
+    assert wrong(80, ENOUGH) <= 10
+
+
+def test_of_five_openings_an_interval_is_from_the_least_to_the_largest():
+    each = [1.01, 1.05, 1.03, 0.98, 1.02]
+    found = openings_interval([[1.0, 1.0, 1.0]] * 5, [[0.9 * r, r, 1.1 * r] for r in each])
+    assert found == {"ratio": 1.02, "low": 0.98, "high": 1.05}
+
+
+def test_of_few_openings_the_runs_are_those_of_one():
+    ours, theirs = [[1.0] * 20, [1.0]], [[1.0 + n / 100 for n in range(20)], [9.0]]
+    pooled = ratio_interval([[*ours[0], *ours[1]]], [[*theirs[0], *theirs[1]]])
+    assert openings_interval(ours, theirs) == pooled
