@@ -83,7 +83,7 @@ def test_requests_of_a_file_are_mixed_and_a_wrong_one_is_named_before_any_load(
         ((), "give --rate, or --p99"),
         (("--rate", "10", "--p99", "1s"), "which is 52.8 s at 10 a second: --seconds 52.8"),
         (("--rate", "0"), "rate=0 must be above 0"),
-        (("--rate", "x"), "--rate must be numbers"),
+        (("--rate", "x"), "--rate must be numbers such as 5, 0.5,2 or 10-12; got 'x'"),
         (("--p99", "200"), "--p99 must be a time such as 20ms"),
         (("--rate", "9", "--deadline", "0ms"), "--deadline must be a time"),
         (("--rate", "9", "--slots", "4"), "--slots: of a bundle that is served here"),

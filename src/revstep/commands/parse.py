@@ -48,8 +48,13 @@ def _literal(text: str) -> Any:
     return value if isinstance(value, (int, float, str)) else text
 
 
-def numbers(text: str, what: str) -> list[float]:
+def numbers(text: str, what: str, such: str = "3, 0,3,5 or 0-9") -> list[float]:
     """``3``, ``0,3,5``, ``0-9``, ``0.5,-1`` or a mixture, as numbers.
+
+    Args:
+        text: The option's text.
+        what: The option, for errors.
+        such: Examples of what it may be, for errors.
 
     Raises:
         ValueError: Something else, a falling or a huge range.
@@ -66,9 +71,7 @@ def numbers(text: str, what: str) -> list[float]:
         try:
             value = float(part)
         except ValueError:
-            raise ValueError(
-                f"{what} must be numbers such as 3, 0,3,5 or 0-9; got {text!r}"
-            ) from None
+            raise ValueError(f"{what} must be numbers such as {such}; got {text!r}") from None
         if not math.isfinite(value):
             raise ValueError(f"{what} must be finite; got {text!r}")
         found.append(value)
@@ -81,7 +84,7 @@ def whole_numbers(text: str, what: str) -> list[int]:
     Raises:
         ValueError: Something else.
     """
-    found = numbers(text, what)
+    found = numbers(text, what, "1, 1,8,64 or 1-4")
     if any(value < 1 or value != int(value) for value in found):
         raise ValueError(f"{what} must be whole numbers of at least 1; got {text!r}")
     return [int(value) for value in found]

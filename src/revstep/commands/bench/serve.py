@@ -95,7 +95,7 @@ def serve(
 
     limit = None if p99 is None else Limit(duration(p99, "--p99"))
     deadline_s = None if deadline is None else duration(deadline, "--deadline")
-    rates = numbers(rate, "--rate") if rate else []
+    rates = numbers(rate, "--rate", "5, 0.5,2 or 10-12") if rate else []
     loads = [Load(rate=each, seconds=seconds, seed=seed, answer_s=timeout) for each in rates]
     for load in loads:
         load.check_supports(50.0 if limit is None else limit.percent)
