@@ -490,6 +490,11 @@ class Engine:
         return self._runtime
 
     @property
+    def decoder(self) -> Decode | None:
+        """What makes (n, *decoder shape) of final states (n, *shape), both float32; or None."""
+        return self._decoder
+
+    @property
     def fixed_rows(self) -> int | None:
         """Network rows of every call, if it is ``reproducible``; None: as many as needed."""
         return self._fixed_rows

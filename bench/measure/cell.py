@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,26 +87,41 @@ def grid(base: Cell, **axes: Sequence[Any]) -> list[Cell]:
     return [dataclasses.replace(base, **dict(zip(names, each, strict=True))) for each in products]
 
 
-def check_total(cells: Sequence[Cell], seconds: float, total: float | None, more: float) -> None:
+def check_total(
+    cells: Sequence[Cell],
+    seconds: float,
+    total: float | None,
+    more: float,
+    *,
+    times: int = 1,
+    estimate: str = "",
+) -> None:
     """Refuses a grid that takes longer than it may.
 
     Args:
         cells: The grid.
-        seconds: Of one cell, at most.
+        seconds: Of a measurement, at most.
         total: Seconds of all; None: any.
         more: Seconds beside them: cold starts.
+        times: Measurements of one cell.
+        estimate: Why it may take more or less than that; empty: it takes no more.
 
     Raises:
-        ArgumentError: It says how long it would take.
+        ArgumentError: It says how long it would take; or ``total`` is no time.
     """
-    needed = len(cells) * seconds + more
-    if total is None or needed <= total:
+    if total is None:
         return
-    each = max(0.0, total - more) / len(cells)
+    if not total > 0.0:
+        raise ArgumentError(f"--total {total:g} must be above 0 seconds", "total")
+    needed = len(cells) * times * seconds + more
+    if needed <= total:
+        return
+    each = max(0.0, total - more) / len(cells) / times
     fits = f", --seconds {each:.3g}" if each >= 0.1 else ""
+    up_to, said = ("about", f" (an estimate: {estimate})") if estimate else ("up to", "")
     raise ArgumentError(
-        f"{len(cells)} cells of up to {seconds:g} s and {more:g} s of cold starts take up to "
-        f"{needed:.0f} s, more than --total {total:g}: ask for fewer cells{fits}, or --total "
-        f"{needed:.0f}",
+        f"{len(cells)} cells of {up_to} {times * seconds:g} s and {more:g} s of cold starts take "
+        f"{up_to} {needed:.0f} s{said}, more than --total {total:g}: ask for fewer cells{fits}, or "
+        f"--total {math.ceil(needed)}",
         "total",
     )

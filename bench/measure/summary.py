@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any
@@ -17,6 +18,7 @@ from revstep.bench.stats.percentiles import (
     highest_supported,
     unsupported,
 )
+from revstep.engine.errors import ArgumentError
 from revstep.engine.runtime.watch import Timing
 
 
@@ -35,14 +37,19 @@ def summary_of(times: Sequence[float], network_calls: int, batch: int) -> dict[s
         ``spread`` (the interquartile range over the median), ``noise`` (of the median) and
         ``outliers``.
     """
+    found = distribution_of(times)
+    middle = found["median_s"]
+    return {**found, "step_s": middle / network_calls, "samples_per_s": batch / middle}
+
+
+def distribution_of(times: Sequence[float]) -> dict[str, Any]:
+    """What ``summary_of`` says of seconds, whatever they are of: all but its rates."""
     middle = median(times)
     low, high = np.quantile(times, [0.25, 0.75])
     return {
         "runs": len(times),
         "median_s": middle,
         "mean_s": fmean(times),
-        "step_s": middle / network_calls,
-        "samples_per_s": batch / middle,
         "percentiles": all_supported(times, SHOWN),
         "highest": highest_supported(times),
         "more_runs": unsupported(len(times), SHOWN),
@@ -109,6 +116,20 @@ def split_of(runs: Sequence[LookedInto], step_s: float, *, on_gpu: bool) -> dict
         "steps": all_supported(steps, SHOWN),
         "runs": len(runs),
     }
+
+
+def check_price(price: float | None) -> None:
+    """Refuses a price an hour that is none.
+
+    Raises:
+        ArgumentError: NaN, infinite, or below 0.
+    """
+    if price is not None and not 0.0 <= price < math.inf:
+        raise ArgumentError(
+            f"price={price} must be a finite number of at least 0, such as 1.20: what an hour of "
+            "this machine costs",
+            "price",
+        )
 
 
 def cost_of(summary: dict[str, Any], price: float | None) -> dict[str, float] | None:

@@ -43,3 +43,18 @@ def place_of_largest(versus: Row) -> str:
     if max(steps) < versus["differences"]["final"]:
         return "samples"
     return f"step {steps.index(max(steps)) + 1}"
+
+
+def part_names(found: Row) -> list[tuple[str, str]]:
+    """Names of a row's ``parts`` as readers have them, and as the row does; the whole at the end.
+
+    What lies between them is ``rest``. The picture encoder, which a request without pictures
+    doesn't run, follows the whole.
+    """
+    encoders = [name for name in found["times"] if name.startswith("encoder.")]
+    named = [
+        *((name.replace("encoder.", "encoder "), name) for name in encoders),
+        ("loop", "loop"), ("decoder", "decoder"), ("the rest", "rest"),
+        ("whole request", "request"), ("picture encoder (start=)", "picture_encoder"),
+    ]  # fmt: skip
+    return [(name, part) for name, part in named if part == "rest" or part in found["times"]]

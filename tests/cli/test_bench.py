@@ -204,6 +204,37 @@ def test_a_deadline_that_is_no_time_is_the_callers_mistake(cli, tabular_bundle):
         assert "--deadline must be a time such as 20ms" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--price", "nan"), "price=nan must be a finite number of at least 0"),
+        (("--price", "inf"), "price=inf must be"),
+        (("--cold-hook", "true"), "--cold 0 makes none: leave one out"),
+        (("--find", "batch"), "--find batch says what --deadline searches, and there is none"),
+        (("--tick", "1us", "--seconds", "2"), "2,000,000 ticks, and a row holds 1,000,000 at most: "
+         "--tick 2us or longer, or --seconds 1 or less"),
+        (("--deadline", "1s", "--total", "5"), "take about 660 s (an estimate: --deadline tries"),
+        (("--total", "nan"), "--total nan must be above 0"),
+        (("--total", "-1"), "--total -1 must be above 0"),
+        (("--batch", "a"), "--batch must be numbers such as 1, 1,8,64 or 1-4; got 'a'"),
+    ],
+)  # fmt: skip
+def test_options_that_say_nothing_are_refused_before_anything_is_opened(
+    cli, tabular_bundle, monkeypatch, words, message
+):
+    from revstep.bench.measure import engines
+
+    monkeypatch.setattr(engines, "load", None)
+    result = cli("bench", tabular_bundle, *SHORT, *words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not result.stdout
+
+
+def test_the_ticks_of_a_loop_may_be_as_many_as_a_row_holds():
+    assert Limits.of(None, None, "1us", 1.0).tick_s == 1e-6
+
+
 def test_a_grid_of_steps_of_its_own_has_none_to_search():
     spec = spec_of(shape=(2,), grid=TimeGrid([999, 500, 0]))
     Limits.of("1s", "batch", None, 1.0).check(spec)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from revstep.engine.spec.denoiser import DenoiserSpec
 
 PROBES = 10  # numbers that a search tries, about
+MOST_TICKS = 1_000_000  # of a loop: rows have the latency of each
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,20 +37,47 @@ class Limits:
     seconds: float
 
     @classmethod
-    def of(cls, deadline: str | None, find: str, tick: str | None, seconds: float) -> Limits:
-        """The options' texts; raises ValueError where they are no times."""
-        check_one_of(find, "find", ("steps", "batch"))
+    def of(cls, deadline: str | None, find: str | None, tick: str | None, seconds: float) -> Limits:
+        """The options' texts.
+
+        Raises:
+            ValueError: They are no times, or ask for what isn't there: something to find without a
+                deadline, or more ticks than a row holds.
+        """
+        if find is not None and deadline is None:
+            raise ArgumentError(
+                f"--find {find} says what --deadline searches, and there is none: add "
+                "--deadline 20ms, or leave it out",
+                "find",
+            )
+        check_one_of(find or "steps", "find", ("steps", "batch"))
+        tick_s = None if tick is None else duration(tick, "--tick")
+        if tick_s is not None and seconds > MOST_TICKS * tick_s:
+            least = seconds / MOST_TICKS * 1e6
+            raise ArgumentError(
+                f"--tick {tick} for --seconds {seconds:g} are {seconds / tick_s:,.0f} ticks, and a "
+                f"row holds {MOST_TICKS:,} at most: --tick {least:g}us or longer, or --seconds "
+                f"{MOST_TICKS * tick_s:g} or less",
+                "tick",
+            )
         return cls(
             None if deadline is None else duration(deadline, "--deadline"),
-            cast("Find", find),
-            None if tick is None else duration(tick, "--tick"),
+            cast("Find", find or "steps"),
+            tick_s,
             seconds,
         )
 
     @property
-    def parts(self) -> int:
+    def times(self) -> int:
         """How many times ``seconds`` a cell takes, about."""
         return 1 + (self.tick_s is not None) + PROBES * (self.deadline_s is not None)
+
+    @property
+    def estimate(self) -> str:
+        """Why that isn't exact; empty where it is."""
+        if self.deadline_s is None:
+            return ""
+        return f"--deadline tries {PROBES} numbers, about, each for --seconds at most"
 
     def check(self, spec: DenoiserSpec) -> None:
         """Refuses what a bundle can't be searched for.

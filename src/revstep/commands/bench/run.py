@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revstep.commands.bench.limits import Limits
+from revstep.commands.bench.parts import add_parts, part_lines, parts_tables
 from revstep.commands.bench.table import latency_table, machine_line, notes
 from revstep.commands.bench.versus import (
     Folder,
@@ -73,7 +74,11 @@ def run(
         typer.Option(help="Stop when the median is known to this, relative; 0: never.", min=0.0),
     ] = 0.005,
     total: Annotated[
-        float | None, typer.Option(help="Max seconds of the whole grid: a larger one is refused.")
+        float | None,
+        typer.Option(
+            help="Max seconds of the whole grid: a larger one is refused, by an estimate with "
+            "--deadline."
+        ),
     ] = None,
     cold: Annotated[
         int, typer.Option(help="Processes of the cold start; 0: none.", min=0)
@@ -89,7 +94,10 @@ def run(
         str | None,
         typer.Option(help="Such as 20ms: search the most steps that fit it at p99."),
     ] = None,
-    find: Annotated[str, typer.Option(help="What --deadline searches: steps or batch.")] = "steps",
+    find: Annotated[
+        str | None,
+        typer.Option(help="What --deadline searches: steps or batch; default: steps."),
+    ] = None,
     tick: Annotated[
         str | None,
         typer.Option(help="Such as 50ms: a control loop at that rate, and what it misses."),
@@ -112,7 +120,9 @@ def run(
     from revstep.bench.measure.cell import Cell, check_total, grid
     from revstep.bench.measure.possible import check_cells
     from revstep.bench.measure.rounds import Budget
+    from revstep.bench.measure.summary import check_price
     from revstep.bench.rows import append_row, check_appends
+    from revstep.engine.bundle.layout import part_keys
     from revstep.engine.bundle.reader import Bundle
 
     if set_ and not sampler:
@@ -126,12 +136,19 @@ def run(
         steps=whole_numbers(steps, "--steps") if steps else (),
         batch=whole_numbers(batch, "--batch"),
     )
+    if cold_hook is not None and not cold:
+        raise ArgumentError(
+            "--cold-hook runs before each cold start, and --cold 0 makes none: leave one out",
+            "cold_hook",
+        )
+    check_price(price)
     limits = Limits.of(deadline, find, tick, seconds)
-    check_total(cells, seconds * limits.parts, total, cold * COLD_S)
     budget = Budget(seconds=seconds, noise=noise, runs=runs)
     versus = Versus.of(vs, module, diffusers, openings)
     budget.shares(versus.openings)
     opened = Bundle.open(bundle)
+    times = limits.times + bool(part_keys(opened.spec))
+    check_total(cells, seconds, total, cold * COLD_S, times=times, estimate=limits.estimate)
     turns = versus.turns(cells, opened.spec)
     check_cells(opened.spec, [each.cell for each in turns])  # as baselines have them run
     limits.check(opened.spec)
@@ -196,6 +213,7 @@ def _measured(
         try:
             if measured.work is None or measured.stopped == "interrupted":
                 raise KeyboardInterrupt
+            add_parts(row, measured.work, budget, price, bars)
             limits.add_to(row, measured.work, bars)
         except (KeyboardInterrupt, Exception) as error:  # the row is whole without them
             ended = error
@@ -212,10 +230,12 @@ def _cold(bundle: Bundle, cell: Cell, count: int, hook: str | None, bars: Bars) 
 
 def _show(rows: list[dict[str, Any]]) -> None:
     out().print(latency_table(rows))
+    for table in parts_tables(rows):
+        out().print(table)
     if (compared := versus_table(rows)) is not None:
         out().print(compared)
     for line in versus_lines(rows):
         out().print(line)  # many numbers, which a terminal would break anywhere
-    for line in notes(rows):
+    for line in (*notes(rows), *part_lines(rows)):
         typer.echo(line)
     typer.echo(machine_line(rows[0]["machine"]))

@@ -29,8 +29,9 @@ def latency_table(rows: Sequence[Row]) -> Group:
     room; figures are not.
     """
     on_gpu = any(row["split"]["launch_s"] for row in rows)
+    loops = any(row.get("parts") for row in rows)
     runs = _table(
-        "latency of whole runs",
+        "latency of the loop, without encoders and decoder" if loops else "latency of whole runs",
         *("runs", "p50\nms", "p90\nms", "p99\nms", "p99.9\nms", "spread", "samples\nper s"),
     )
     steps = _table(
@@ -105,14 +106,8 @@ def _details(row: Row) -> Iterator[str]:
         yield f"single steps, ms: {listed}"
     correct = row["correct"]
     yield f"right: {correct['error']:.1g} from the reference, the bound is {correct['bound']:g}"
-    memory = row["memory"]
-    held = [
-        f"{name} {memory[key] / 2**20:.0f} MiB"
-        for name, key in (("host", "host_bytes"), ("device", "device_bytes"))
-        if memory[key] is not None
-    ]
-    if held:
-        yield f"peak memory: {', '.join(held)}{_before(memory)}"
+    if held := memory_text(row["memory"]):
+        yield f"peak memory: {held}{_before(row['memory'])}"
     if (cost := row["cost"]) is not None:
         yield f"cost: {cost['per_thousand_samples']:.3g} per 1,000 samples"
     yield from limit_lines(row)
@@ -142,6 +137,16 @@ def _openings(row: Row) -> str:
 
 def _medians(starts: int) -> str:
     return "1 start" if starts == 1 else f"{starts} starts, medians"
+
+
+def memory_text(memory: dict[str, Any]) -> str:
+    """Peaks of the host, and of the device: whose, where all processes are in it."""
+    whose = " (of all processes)" if memory.get("device_of") == "all" else ""
+    return ", ".join(
+        f"{name} {memory[key] / 2**20:.0f} MiB{said}"
+        for name, key, said in (("host", "host_bytes", ""), ("device", "device_bytes", whose))
+        if memory[key] is not None
+    )
 
 
 def _before(memory: dict[str, int | None]) -> str:
