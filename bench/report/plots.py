@@ -1,4 +1,4 @@
-"""The plots of whole runs: their distribution, batches, where a step's time goes, cold starts."""
+"""The plots of whole runs: their distribution, batches, where their time goes, cold starts."""
 
 from __future__ import annotations
 
@@ -102,26 +102,64 @@ def _throughput(axes: Any, group: Sequence[Row], color: str, name: str) -> None:
 
 def split(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
     """Where a step's time goes: shares of network, fused step and what lies between."""
-    names = short_names(rows)
-    figure, axes = plt.subplots(figsize=(SIZE[0], 1.3 + 0.34 * len(rows)), layout="constrained")
-    places = np.arange(len(rows))[::-1]
-    left = np.zeros(len(rows))
-    values = np.array([[max(0.0, row["split"][key]) for key, _ in PARTS] for row in rows])
-    shares = 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
-    for number, (_, label) in enumerate(PARTS):
-        axes.barh(places, shares[:, number], left=left, height=0.7, color=palette.series(number),
-                  label=label)  # fmt: skip
-        left += shares[:, number]
-    launch = [100 * row["split"]["launch_s"] / max(1e-12, sum(v)) for row, v in
-              zip(rows, values, strict=True)]  # fmt: skip
+    values = [[row["split"][key] for key, _ in PARTS] for row in rows]
+    figure, axes, places = _share_bars(
+        plt, short_names(rows), [label for _, label in PARTS], values, palette
+    )
+    launch = [100 * row["split"]["launch_s"] / max(1e-12, sum(max(0.0, v) for v in each)) for
+              row, each in zip(rows, values, strict=True)]  # fmt: skip
     if any(launch):
         axes.plot(launch, places, "|", color=palette["ink"], markersize=12, label="launch (host)")
-    axes.set_yticks(places, names)
-    axes.grid(visible=False, axis="y")
     axes.set(xlabel="% of a step", xlim=(0.0, max(100.0, *launch)))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
     yield figure
     plt.close(figure)
+
+
+def requests(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
+    """Where a whole request's time goes: shares of its encoders, its loop and its decoder."""
+    those = [row for row in rows if row.get("parts")]
+    if not those:
+        return
+    values = [list(request_shares(row["parts"]).values()) for row in those]
+    labels = list(request_shares(those[0]["parts"]))
+    figure, axes, _ = _share_bars(plt, short_names(those), labels, values, palette)
+    axes.set(xlabel="% of a whole request", xlim=(0.0, 100.0))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    yield figure
+    plt.close(figure)
+
+
+def request_shares(found: Row) -> dict[str, float]:
+    """Median seconds of a row's ``parts``: all encoders, the loop, the decoder and the rest."""
+    middle = {name: summary["median_s"] for name, summary in found["times"].items()}
+    encoders = sum(value for name, value in middle.items() if name.startswith("encoder."))
+    return {
+        "encoders": encoders, "loop": middle["loop"], "decoder": middle.get("decoder", 0.0),
+        "the rest": found["rest_s"],
+    }  # fmt: skip
+
+
+def _share_bars(
+    plt: Any,
+    names: Sequence[str],
+    labels: Sequence[str],
+    values: Sequence[Sequence[float]],
+    palette: Palette,
+) -> tuple[Any, Any, Any]:
+    """(figure, axes, the bars' places) of a bar a name, its values beside each other as shares."""
+    figure, axes = plt.subplots(figsize=(SIZE[0], 1.3 + 0.34 * len(names)), layout="constrained")
+    places = np.arange(len(names))[::-1]
+    left = np.zeros(len(names))
+    array = np.maximum(0.0, np.array(values))
+    shares = 100 * array / np.maximum(array.sum(axis=1, keepdims=True), 1e-12)
+    for number, label in enumerate(labels):
+        axes.barh(places, shares[:, number], left=left, height=0.7, color=palette.series(number),
+                  label=label)  # fmt: skip
+        left += shares[:, number]
+    axes.set_yticks(places, names)
+    axes.grid(visible=False, axis="y")
+    return figure, axes, places
 
 
 def cold(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:

@@ -134,6 +134,10 @@ SECTIONS: Mapping[str, Section] = {
         "Where a step's time goes", lambda g: bool(g.runs), lambda g: tables.split(g.runs),
         _runs_of(plots.split),
     ),
+    "requests": Section(
+        "Where a request's time goes", _has("parts"), lambda g: tables.requests(g.runs),
+        _runs_of(plots.requests),
+    ),
     "cold": Section(
         "Cold start", _has("cold"),
         lambda g: tables.cold(next(row for row in g.runs if row.get("cold"))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from revstep.bench.measure.titles import place_of_largest, short_names
+from revstep.bench.measure.titles import part_names, place_of_largest, short_names
 from revstep.bench.report.html import Html, joined, table, tag
 from revstep.bench.report.others import loads_of, looked_into
 
@@ -41,8 +41,9 @@ def verdict(word: str) -> Html:
 def cells(rows: Sequence[Row]) -> Html:
     """Percentiles and bounds of every cell."""
     return table(
-        "ms of whole runs, from the call to the samples; below each percentile its bounds at "
-        "99 % confidence; a dash where so few runs support none",
+        "ms of whole runs, from the call to the samples: the denoiser's loop, without encoders and "
+        "decoder; below each percentile its bounds at 99 % confidence; a dash where so few runs "
+        "support none",
         ("cell", "runs", *PERCENTS, "spread", "samples/s", "memory MiB", "stopped"),
         (
             (
@@ -88,6 +89,34 @@ def split(rows: Sequence[Row]) -> Html:
             for row, name in zip(rows, short_names(rows), strict=True)
         ),
     )
+
+
+def requests(rows: Sequence[Row]) -> Html:
+    """What the networks of a whole request take of it."""
+    those = [row for row in rows if row.get("parts")]
+    return table(
+        "ms; rows are those of each call: of the samples, and of a negative prompt; parts took "
+        "turns with whole requests, and the rest is what these take beyond them: tokens, checks, "
+        "copies",
+        ("cell", "part", "rows", *PERCENTS, "share"),
+        (
+            (name, part, *_part_cells(row["parts"], key))
+            for row, name in zip(those, short_names(those), strict=True)
+            for part, key in part_names(row["parts"])
+        ),
+        words=(0, 1),
+    )
+
+
+def _part_cells(found: Row, key: str) -> Iterator[Html | str]:
+    whole, summary = found["times"]["request"]["median_s"], found["times"].get(key)
+    yield " + ".join(map(str, found["rows"].get(key, ())))
+    if summary is None:
+        yield from (_digits(found["rest_s"]), *(DASH for _ in PERCENTS[1:]))
+        yield f"{found['rest_s'] / whole:.1%}"
+        return
+    yield from (milliseconds(summary["percentiles"].get(p)) for p in PERCENTS)
+    yield DASH if key == "picture_encoder" else f"{summary['median_s'] / whole:.1%}"
 
 
 def cold(row: Row) -> Html:

@@ -66,3 +66,20 @@ def bench_file(tabular_bundle, tmp_path_factory):
     result = CliRunner().invoke(app, ["bench", *map(str, (tabular_bundle, *words))])
     assert result.exit_code == 0, result.stderr
     return path
+
+
+@pytest.fixture(scope="session")
+def parts_row(reading_bundle):
+    """The row of a real ``bench run`` of a bundle with encoders and a decoder."""
+    import json
+
+    from typer.testing import CliRunner
+
+    from revstep.cli import app
+
+    pytest.importorskip("tokenizers")
+    words = ("--batch", "2", "--guidance", "2", "--steps", "2", "--runs", "16", "--noise", "0",
+             "--cold", "0", "--json")  # fmt: skip
+    result = CliRunner().invoke(app, ["bench", str(reading_bundle), *words])
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)["rows"][0]

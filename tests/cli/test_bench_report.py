@@ -20,8 +20,8 @@ pytest.importorskip("matplotlib")
 QUALITY = Path(__file__).parents[2] / "bench" / "results" / "quality_steps.jsonl"
 HOSTILE = '<b onload="x()">$\\bad{</b>&amp;.revstep'
 SECTIONS = [
-    *("cells", "distribution", "batches", "split", "cold", "baselines", "limits", "service"),
-    *("quality", "disturbances", "machine"),
+    *("cells", "distribution", "batches", "split", "requests", "cold", "baselines", "limits"),
+    *("service", "quality", "disturbances", "machine"),
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -93,11 +93,12 @@ def served(rate):
 
 
 @pytest.fixture
-def whole(rows, tmp_path):
+def whole(rows, parts_row, tmp_path):
     """A file of everything that a report can hold, of a bundle with a hostile name."""
     path = tmp_path / "rows.jsonl"
     for row in copy.deepcopy(rows):
         row["bundle"]["name"] = HOSTILE
+        row["parts"] = parts_row["parts"]
         row["vs"] = {**beside(row, "onnxruntime", 1.3), **beside(row, "openvino", 0.8)}
         append_row(path, row)
     for rate in (60.0, 150.0, 400.0):
@@ -158,6 +159,24 @@ def test_cells_are_the_rows_figures(page, rows):
     assert "slower" in found.cells
     assert "holds" in found.cells
     assert "missed" in found.cells
+
+
+def test_a_request_s_parts_are_in_the_page_one_by_one(page, parts_row):
+    found, parts = Page(page.read_text()).cells, parts_row["parts"]
+    begin = found.index("encoder text")
+    assert found[begin + 1] == "2 + 1"
+    whole, encoder = (parts["times"][name]["median_s"] for name in ("request", "encoder.text"))
+    assert found[begin + 6] == f"{encoder / whole:.1%}"
+    for name in ("loop", "decoder", "the rest", "whole request", "picture encoder (start=)"):
+        assert name in found[begin:]
+
+
+def test_rows_of_earlier_versions_have_no_parts_and_are_read(cli, parts_row, tmp_path):
+    source, path = tmp_path / "rows.jsonl", tmp_path / "report.html"
+    append_row(source, {k: v for k, v in parts_row.items() if k != "parts"})
+    result = cli("bench", "report", source, "-o", path)
+    assert result.exit_code == 0, result.stderr
+    assert "requests" not in Page(path.read_text()).ids
 
 
 def test_what_was_not_measured_says_how_to(cli, rows, tmp_path):
