@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from revstep.bench.load.looked_into import in_slices, loads_of, looked_into
 from revstep.bench.measure.titles import short_names
 from revstep.bench.report.style import SIZE, Palette, add_legend
 
@@ -76,13 +77,13 @@ def loads(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
     add_legend(figure, axes, 3)
     yield figure
     plt.close(figure)
-    if (shown := looked_into(rows)) is not None:
+    if (shown := looked_into(rows)) is not None and in_slices(shown):
         yield from _slices(plt, shown, palette)
 
 
 def _slices(plt: Any, row: Row, palette: Palette) -> Iterator[Any]:
     figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
-    slices = [((s["from_s"] + s["to_s"]) / 2, s["percentiles"]) for s in row["slices"]]
+    slices = [((s["from_s"] + s["to_s"]) / 2, s["percentiles"]) for s in in_slices(row)]
     _percentile_lines(axes, slices, palette)
     axes.set_ylim(bottom=0.0)
     axes.set(xlabel="seconds of the load", ylabel="ms from the schedule")
@@ -102,20 +103,6 @@ def _percentile_lines(axes: Any, places: Sequence[tuple[float, Row]], palette: P
         ]
         if points:
             axes.plot(*zip(*points, strict=True), "o-", color=palette.series(number), label=name)
-
-
-def loads_of(rows: Sequence[Row]) -> list[Row]:
-    """The rows of loads of a service."""
-    return [row for row in rows if row["bench"] == "serve" and row["part"] == "load"]
-
-
-def looked_into(rows: Sequence[Row]) -> Row | None:
-    """The load that is shown in slices: the highest that holds, else the last one; or none."""
-    found = [row for row in loads_of(rows) if row["slices"]]
-    if not found:
-        return None
-    holding = [row for row in found if row["verdict"] == "holds"]
-    return max(holding, key=lambda row: float(row["load"]["rate"])) if holding else found[-1]
 
 
 def quality(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from revstep.bench.load.looked_into import loads_of
 from revstep.bench.report import others, plots, tables
 from revstep.bench.report.html import Html, joined, tag
 from revstep.bench.report.style import Palette
@@ -154,7 +155,7 @@ SECTIONS: Mapping[str, Section] = {
         "deadlines: revstep bench run BUNDLE --deadline 20ms --tick 50ms",
     ),
     "service": Section(
-        "A service under load", lambda g: bool(others.loads_of(g.rows)),
+        "A service under load", lambda g: bool(loads_of(g.rows)),
         lambda g: joined(tables.loads(g.rows)),
         lambda plt, g, palette: others.loads(plt, g.rows, palette),
         "a service under load: revstep bench serve BUNDLE --p99 200ms --output rows.jsonl",

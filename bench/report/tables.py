@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from revstep.bench.load.looked_into import in_slices, loads_of, looked_into
 from revstep.bench.measure.titles import part_names, place_of_largest, short_names
 from revstep.bench.report.html import Html, joined, table, tag
-from revstep.bench.report.others import loads_of, looked_into
 
 Row = dict[str, Any]
 
@@ -220,7 +220,8 @@ def loads(rows: Sequence[Row]) -> Iterator[Html]:
             for row in found
         ),
     )  # fmt: skip
-    if (shown := looked_into(rows)) is None:
+    shown = looked_into(rows)
+    if shown is None or not in_slices(shown):
         return
     yield table(
         f"{shown['load']['rate']:.4g} requests a second, in slices of time",
@@ -230,7 +231,7 @@ def loads(rows: Sequence[Row]) -> Iterator[Html]:
                 f"{part['from_s']:.1f}", f"{part['sent_per_s']:.4g}",
                 *(milliseconds(part["percentiles"].get(p)) for p in PERCENTS[:3]), part["failures"],
             )
-            for part in shown["slices"]
+            for part in in_slices(shown)
         ),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from revstep.bench.load.looked_into import in_slices, looked_into
 from revstep.commands.bench.table import PERCENTS, milliseconds
 
 Row = dict[str, Any]
@@ -50,7 +51,7 @@ def slices_table(row: Row) -> Table:
     for heading in ("from\ns", "sent\nper s", "p50\nms", "p90\nms", "p99\nms", "failures",
                     "sent late\nmax, ms"):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
-    for part in row["slices"]:
+    for part in in_slices(row):
         table.add_row(
             f"{part['from_s']:.1f}",
             f"{part['sent_per_s']:.4g}",
@@ -59,14 +60,6 @@ def slices_table(row: Row) -> Table:
             "-" if part["late_s"] is None else f"{1e3 * part['late_s']:.1f}",
         )
     return table
-
-
-def chosen(rows: Sequence[Row]) -> Row | None:
-    """The load that is shown in slices: the highest that holds, else the last one."""
-    loads = [row for row in rows if row["part"] == "load"]
-    found = next((row["found_per_s"] for row in rows if row["part"] == "search"), None)
-    holding = [row for row in loads if found is not None and _rate(row) == found]
-    return next(reversed(holding or loads), None)
 
 
 def load_line(row: Row) -> str:
@@ -88,7 +81,7 @@ def said_of(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if row["part"] == "search":
             yield _found(row)
-    if (shown := chosen(rows)) is not None:
+    if (shown := looked_into(rows)) is not None:
         yield from _details(shown)
     first = rows[0]
     alone, requests = first["alone"], first["requests"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revstep.commands.bench.loads import chosen, load_line, loads_table, said_of, slices_table
+from revstep.bench.load.looked_into import in_slices, loads_of, looked_into
+from revstep.commands.bench.loads import load_line, loads_table, said_of, slices_table
 from revstep.commands.bench.table import machine_line
 from revstep.commands.errors import INTERRUPTED, report_errors
 from revstep.commands.extras import need
@@ -206,12 +207,11 @@ def _client(
 
 
 def _show(rows: list[Row]) -> None:
-    loads = [row for row in rows if row["part"] == "load"]
-    shown = chosen(rows)
-    if loads:
-        out().print(loads_table(loads))
-    if shown is not None and shown["stopped"] != "missed":  # nor has that a tenth of its time
-        out().print(slices_table(shown))
+    shown = looked_into(rows)
+    if shown is not None:
+        out().print(loads_table(loads_of(rows)))
+        if in_slices(shown):
+            out().print(slices_table(shown))
     for line in said_of(rows):
         typer.echo(line)
     typer.echo(machine_line(rows[0]["machine"]))
