@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
-from revstep.engine.system.machine import NVIDIA_SMI_SECONDS
+from revstep.bench.measure.gpu import clocks_of
 
 STAT = Path("/proc/stat")
 THROTTLES = "/sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count"
@@ -19,7 +17,6 @@ OTHERS = 0.1  # of the processors, busy with other processes: what counts as noi
 STEAL = 0.01  # of the time, taken by a hypervisor
 SPREAD = 0.1  # interquartile range over the median, of the runs
 SLOW_CLOCK = 0.75  # of a GPU's highest clock
-GPU_QUERY = "clocks.sm,clocks.max.sm,clocks_throttle_reasons.active"
 IDLE, CHOSEN = 0x1, 0x2  # reasons that are no throttling: nothing to do, a clock that was set
 
 
@@ -31,7 +28,8 @@ class Reading:
         wall_s, own_s: The clock, and this process's and its children's processor time.
         busy_s, steal_s: All processors' time with any process, and stolen; None: unknown.
         throttles: Of the processors, since the machine's start; None: unknown.
-        gpus: Clock, highest clock and throttle reasons of each.
+        gpu: Clock, highest clock and throttle reasons of the one that is used; None: none is, or
+            nothing says.
     """
 
     wall_s: float
@@ -39,15 +37,16 @@ class Reading:
     busy_s: float | None
     steal_s: float | None
     throttles: int | None
-    gpus: tuple[tuple[float, float, int], ...] = ()
+    gpu: tuple[float, float, int] | None = None
 
 
-def read_counters(on_gpu: bool = False) -> Reading:
-    """The counters now."""
+def read_counters(gpu: int | None = None) -> Reading:
+    """The counters now; of a GPU too, by CUDA's number."""
     busy, steal = _processors()
     children = os.times()
     own = process_time() + children.children_user + children.children_system
-    return Reading(perf_counter(), own, busy, steal, _throttles(), tuple(_gpus()) if on_gpu else ())
+    clocks = None if gpu is None else clocks_of(gpu)
+    return Reading(perf_counter(), own, busy, steal, _throttles(), clocks)
 
 
 def disturbance(before: Reading, after: Reading, spread: float) -> dict[str, Any]:
@@ -89,14 +88,14 @@ def _throttled(before: Reading, after: Reading) -> list[str]:
         count = after.throttles - before.throttles
         if count > 0:
             found.append(f"the processors were throttled {count} times")
-    for number, (clock, highest, reasons) in enumerate(after.gpus):
+    if after.gpu is not None:
+        clock, highest, reasons = after.gpu
         if reasons & ~(IDLE | CHOSEN):
             found.append(
-                f"GPU {number} was throttled to {clock:.0f} of {highest:.0f} MHz (reasons "
-                f"{reasons:#x})"
+                f"the GPU was throttled to {clock:.0f} of {highest:.0f} MHz (reasons {reasons:#x})"
             )
         elif clock < SLOW_CLOCK * highest and not reasons:
-            found.append(f"GPU {number} ran at {clock:.0f} of {highest:.0f} MHz")
+            found.append(f"the GPU ran at {clock:.0f} of {highest:.0f} MHz")
     return found
 
 
@@ -115,14 +114,3 @@ def _throttles() -> int | None:
         files = list(Path("/").glob(THROTTLES.lstrip("/")))
         return sum(int(file.read_text(encoding="ascii")) for file in files) if files else None
     return None
-
-
-def _gpus(run: Callable[..., Any] = subprocess.run) -> list[tuple[float, float, int]]:
-    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
-        done = run(
-            ["nvidia-smi", f"--query-gpu={GPU_QUERY}", "--format=csv,noheader,nounits"],
-            capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=True,
-        )  # fmt: skip
-        rows = [[field.strip() for field in line.split(",")] for line in done.stdout.splitlines()]
-        return [(float(row[0]), float(row[1]), int(row[2], 16)) for row in rows if row]
-    return []

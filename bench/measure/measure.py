@@ -57,9 +57,15 @@ class Work:
         return cls(bundle, cell, engine, arguments, len(timing.network_ns))
 
     @property
+    def gpu(self) -> int | None:
+        """CUDA's number of the GPU that the network runs on; None: a CPU."""
+        kind, _, number = str(self.engine.describe()["device"]).partition(":")
+        return int(number or 0) if kind == "cuda" else None
+
+    @property
     def on_gpu(self) -> bool:
         """Whether the network runs on a GPU."""
-        return str(self.engine.describe()["device"]).startswith("cuda")
+        return self.gpu is not None
 
     def sample(self, seed: int) -> NDArray[Any]:
         """One run of the engine: the samples."""
@@ -186,11 +192,11 @@ def measure_opening(
         if number % SPLIT_EVERY == 0:
             inside.append(work.looked_into())
 
-    reset_peaks(work.on_gpu)
+    reset_peaks(work.gpu)
     held_before = held()
-    before = read_counters(work.on_gpu)
+    before = read_counters(work.gpu)
     found = run_rounds(tasks, budget, between=between, progress=progress)
-    after = read_counters(work.on_gpu)
+    after = read_counters(work.gpu)
     opening = Opening(
         tasks=tuple(task.name for task in tasks),
         rounds=found,
@@ -199,7 +205,7 @@ def measure_opening(
         correct=correct,
         on_gpu=work.on_gpu,
         inside=tuple(inside[first:] or inside),
-        memory={**peaks(work.on_gpu), "host_before_bytes": held_before},
+        memory={**peaks(work.gpu), "host_before_bytes": held_before},
         readings=(before, after),
     )
     return opening, work
@@ -248,12 +254,14 @@ def measured_of(
     return Measured(work, tuple(openings), stopped, figures)
 
 
-def _most(memories: Sequence[dict[str, int | None]]) -> dict[str, int | None]:
+def _most(memories: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The highest of each peak; what was held before the first."""
+    first, last = memories[0], memories[-1]
     highest = {
-        name: max((each[name] or 0 for each in memories), default=0) or None for name in memories[0]
+        name: max((each[name] or 0 for each in memories), default=0) or None
+        for name in ("host_bytes", "device_bytes")
     }
-    return {**highest, "host_before_bytes": memories[0]["host_before_bytes"]}
+    return {**last, **highest, "host_before_bytes": first["host_before_bytes"]}
 
 
 def _named(bundle: Bundle) -> dict[str, str]:

@@ -1,22 +1,29 @@
-"""Peak memory of this process, and of its GPU, since it was last asked, and before."""
+"""Peak memory of this process, on its GPU too, since it was last asked, and before."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from pathlib import Path
+from typing import Any
+
+from revstep.bench.measure.gpu import own_bytes
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def reset_peaks(on_gpu: bool) -> None:
-    """Begins anew; where the system can't, the peaks are the whole process's."""
+def reset_peaks(gpu: int | None = None) -> None:
+    """Begins anew; where the system can't, the peaks are the whole process's.
+
+    Args:
+        gpu: One that is used, by CUDA's number.
+    """
     with contextlib.suppress(OSError):
         CLEAR.write_text("5", encoding="ascii")
-    if on_gpu:
+    if gpu is not None:
         import torch
 
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(gpu)
 
 
 def held() -> int | None:
@@ -24,13 +31,15 @@ def held() -> int | None:
     return _status("VmRSS:")
 
 
-def peaks(on_gpu: bool) -> dict[str, int | None]:
+def peaks(gpu: int | None = None) -> dict[str, Any]:
     """``host_bytes`` and ``device_bytes``; None where there is none, or nothing says.
 
-    A device's are what the driver says is taken now, by all processes, and what torch's allocator
-    has given back of its peak.
+    A device's are what the driver counts for this process now, and what torch's allocator has given
+    back of its peak. Where the driver doesn't count by process, they are what is taken of the
+    device by ``all`` of them: ``device_of`` says which.
     """
-    return {"host_bytes": _host(), "device_bytes": _device() if on_gpu else None}
+    found, whose = (None, None) if gpu is None else _device(gpu)
+    return {"host_bytes": _host(), "device_bytes": found, "device_of": whose}
 
 
 def _host() -> int | None:
@@ -52,9 +61,13 @@ def _status(name: str) -> int | None:
     return None
 
 
-def _device() -> int:
+def _device(gpu: int) -> tuple[int, str]:
     import torch
 
-    free, total = torch.cuda.mem_get_info()
-    given_back = torch.cuda.max_memory_reserved() - torch.cuda.memory_reserved()
-    return int(total - free + given_back)
+    kept = torch.cuda.memory_reserved(gpu)
+    given_back = torch.cuda.max_memory_reserved(gpu) - kept
+    own = own_bytes(gpu)
+    if own is not None and own >= kept:  # less is another process of that number
+        return own + given_back, "process"
+    free, total = torch.cuda.mem_get_info(gpu)
+    return int(total - free + given_back), "all"

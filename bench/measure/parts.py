@@ -84,10 +84,10 @@ def measure_parts(
         Task(LOOP, work.sample),
         *(part.task for part in parts),
     ]
-    reset_peaks(work.on_gpu)
-    before = read_counters(work.on_gpu)
+    reset_peaks(work.gpu)
+    before = read_counters(work.gpu)
     found = run_rounds(tasks, budget, progress=progress)
-    after = read_counters(work.on_gpu)
+    after = read_counters(work.gpu)
     times = dict(zip((task.name for task in tasks), found.times, strict=True))
     summaries = {name: distribution_of(values) for name, values in times.items()}
     whole = summaries[REQUEST]
@@ -99,7 +99,7 @@ def measure_parts(
         "warm_ups": found.warm_ups,
         "times": summaries,
         "rest_s": rest_of(times),
-        "memory": peaks(work.on_gpu),
+        "memory": peaks(work.gpu),
         "cost": cost_of({"samples_per_s": batch / whole["median_s"]}, price),
         "disturbance": disturbance(before, after, whole["spread"]),
         "times_s": times,

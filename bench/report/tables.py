@@ -62,8 +62,10 @@ def cells(rows: Sequence[Row]) -> Html:
 
 
 def _memory(memory: Row) -> str:
-    held = [memory[name] for name in ("host_bytes", "device_bytes")]
-    return " + ".join(f"{value / 2**20:.0f}" for value in held if value is not None) or DASH
+    host, device = (memory[name] for name in ("host_bytes", "device_bytes"))
+    others = "" if device is None or memory.get("device_of") == "process" else " (all processes)"
+    held = [f"{value / 2**20:.0f}" for value in (host, device) if value is not None]
+    return f"{' + '.join(held)}{others}" if held else DASH
 
 
 def _stopped(row: Row) -> str:

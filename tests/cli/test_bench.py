@@ -60,6 +60,23 @@ def test_the_table_is_whole_in_80_columns(cli, tabular_bundle):
     assert max(map(len, shown.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("whose", "said"),
+    [
+        ({"device_of": "process"}, "host 2 MiB, device 3 MiB"),
+        ({"device_of": "all"}, "host 2 MiB, device 3 MiB (of all processes)"),
+        ({}, "host 2 MiB, device 3 MiB (of all processes)"),  # rows of earlier versions
+    ],
+)
+def test_memory_of_the_device_says_whose_it_is(whose, said):
+    from revstep.bench.report.tables import _memory
+    from revstep.commands.bench.table import memory_text
+
+    memory = {"host_bytes": 2 << 20, "device_bytes": 3 << 20, **whose}
+    assert memory_text(memory) == said
+    assert ("all processes" in _memory(memory)) == ("all processes" in said)
+
+
 def test_run_may_be_said_or_left_out(cli, tabular_bundle):
     for words in (("bench",), ("bench", "run")):
         result = cli(*words, tabular_bundle, "--batch", "1", "--steps", "1", *SHORT)

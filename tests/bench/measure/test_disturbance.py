@@ -1,7 +1,5 @@
 """Whether a machine was fit to measure on."""
 
-import subprocess
-
 import pytest
 
 from revstep.bench.measure import disturbance as module
@@ -32,8 +30,8 @@ def test_a_process_alone_is_quiet():
         ({"steal_s": 1.0}, 0.0, "noisy", "the hypervisor took 5%"),
         ({}, 0.2, "noisy", "spreads over 20%"),
         ({"throttles": 5}, 0.0, "throttled", "throttled 2 times"),
-        ({"gpus": ((900.0, 1980.0, 0),)}, 0.0, "throttled", "GPU 0 ran at 900 of 1980 MHz"),
-        ({"gpus": ((1900.0, 1980.0, 0x4),)}, 0.0, "throttled", "reasons 0x4"),
+        ({"gpu": (900.0, 1980.0, 0)}, 0.0, "throttled", "the GPU ran at 900 of 1980 MHz"),
+        ({"gpu": (1900.0, 1980.0, 0x4)}, 0.0, "throttled", "reasons 0x4"),
     ],
 )
 def test_what_disturbs_is_said_with_its_reason(fields, spread, verdict, reason):
@@ -44,7 +42,7 @@ def test_what_disturbs_is_said_with_its_reason(fields, spread, verdict, reason):
 
 @pytest.mark.parametrize("gpu", [(1900.0, 1980.0, 0x1), (345.0, 1980.0, 0x1), (1200.0, 1980.0, 2)])
 def test_a_gpu_that_idles_or_has_a_clock_of_the_user_s_is_not_throttled(gpu):
-    assert disturbance(QUIET, after(gpus=(gpu,)), 0.0)["verdict"] == "quiet"
+    assert disturbance(QUIET, after(gpu=gpu), 0.0)["verdict"] == "quiet"
 
 
 def test_what_the_system_does_not_say_is_none():
@@ -60,14 +58,3 @@ def test_this_machine_can_be_read_and_its_own_work_is_not_the_others():
     assert total
     assert later.own_s > monkey.own_s
     assert later.busy_s is None or later.busy_s >= monkey.busy_s
-
-
-def test_gpus_are_read_as_the_driver_writes_them():
-    text = "1200, 1980, 0x0000000000000004\n"
-    done = subprocess.CompletedProcess([], 0, stdout=text)
-    assert module._gpus(lambda *a, **k: done) == [(1200.0, 1980.0, 4)]
-
-    def missing(*_, **__):
-        raise FileNotFoundError
-
-    assert module._gpus(missing) == []

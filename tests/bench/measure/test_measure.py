@@ -2,6 +2,7 @@
 
 import mmap
 import shutil
+import types
 
 import pytest
 
@@ -9,7 +10,7 @@ import revstep
 from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.cold import PHASES, cold_starts
 from revstep.bench.measure.correct import check_engine
-from revstep.bench.measure.measure import OURS, measure_cell
+from revstep.bench.measure.measure import OURS, Work, measure_cell
 from revstep.bench.measure.memory import peaks, reset_peaks
 from revstep.bench.measure.rounds import Budget, Task
 from revstep.engine.bundle.reader import Bundle
@@ -105,12 +106,22 @@ def test_a_wrong_cell_is_refused_before_it_is_timed(policy_bundle, engine):
 
 
 def test_a_peak_is_seen_and_a_new_one_begins():
-    reset_peaks(on_gpu=False)
-    before = peaks(on_gpu=False)["host_bytes"]
+    reset_peaks()
+    before = peaks()["host_bytes"]
     with mmap.mmap(-1, 32 << 20) as fresh:  # not memory that an allocator still has
         fresh.write(b"1" * len(fresh))
-        high = peaks(on_gpu=False)["host_bytes"]
+        high = peaks()["host_bytes"]
     assert high >= before + (24 << 20)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu"), [("cpu", None), ("cuda:0", 0), ("cuda:3", 3), ("cuda", 0)]
+)
+def test_a_cell_knows_its_gpu_by_cuda_s_number(device, gpu):
+    engine = types.SimpleNamespace(describe=lambda: {"device": device})
+    work = Work(None, None, engine, {}, 1)
+    assert work.gpu == gpu
+    assert work.on_gpu == (gpu is not None)
 
 
 def test_cold_starts_are_processes_of_their_own_with_a_hook_before_each(policy_bundle, tmp_path):

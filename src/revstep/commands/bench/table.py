@@ -141,7 +141,7 @@ def _medians(starts: int) -> str:
 
 def memory_text(memory: dict[str, Any]) -> str:
     """Peaks of the host, and of the device: whose, where all processes are in it."""
-    whose = " (of all processes)" if memory.get("device_of") == "all" else ""
+    whose = "" if memory.get("device_of") == "process" else " (of all processes)"
     return ", ".join(
         f"{name} {memory[key] / 2**20:.0f} MiB{said}"
         for name, key, said in (("host", "host_bytes", ""), ("device", "device_bytes", whose))
