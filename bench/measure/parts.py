@@ -16,7 +16,7 @@ from revstep.bench.measure.memory import peaks, reset_peaks
 from revstep.bench.measure.part_inputs import Asked, in_turn
 from revstep.bench.measure.rounds import Budget, Progress, Task, run_rounds
 from revstep.bench.measure.summary import cost_of, distribution_of
-from revstep.engine.bundle.layout import part_keys, part_precision
+from revstep.engine.bundle.layout import part_precision
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.errors import ParityError
 from revstep.engine.spec.encoder import Encoder
@@ -50,15 +50,16 @@ class Part:
 
 def measure_parts(
     work: Work, budget: Budget, *, price: float | None = None, progress: Progress | None = None
-) -> dict[str, Any] | None:
-    """Times whole requests and each network that they run, in turns; None: there is the loop alone.
+) -> dict[str, Any]:
+    """Times whole requests and each network that they run, in turns.
 
     A whole request is one call of ``Engine.sample`` with prompts or raw inputs, decoded. Its
     networks are called alone beside it, on as many rows; the loop is the run that the cell's own
-    figures are of. What is left of a request are its prompts' tokens, checks, and copies.
+    figures are of. What is left of a request are its prompts' tokens, checks and copies, and what
+    its networks cost each other.
 
     Args:
-        work: The cell.
+        work: The cell, of a bundle that has networks beside its denoiser.
         budget: When it ends.
         price: Of the machine, an hour.
         progress: As of ``run_rounds``.
@@ -73,8 +74,6 @@ def measure_parts(
         ParityError: A part is wrong: nothing is timed.
         KeyboardInterrupt: Before there is a round.
     """
-    if not part_keys(work.bundle.spec):
-        return None
     asked = Asked.of(work)
     parts = parts_of(work, asked)
     correct = {part.key: check_part(part, work.bundle, work.engine.describe()) for part in parts}

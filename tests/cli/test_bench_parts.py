@@ -25,10 +25,13 @@ def test_the_table_goes_from_prompts_to_pixels(cli, reading_bundle, tmp_path):
     assert len(row["parts"]["times_s"]["request"]) == 8
 
 
-def test_a_bundle_without_parts_has_whole_runs(cli, tabular_bundle):
-    result = cli("bench", tabular_bundle, "--batch", "1", *SHORT, "--json")
-    (row,) = json.loads(result.stdout)["rows"]
-    assert "parts" not in row
+def test_a_denoiser_alone_has_no_parts_nor_has_a_loop_that_is_asked_for(
+    cli, tabular_bundle, reading_bundle
+):
+    for words in ((tabular_bundle,), (reading_bundle, "--loop-only")):
+        result = cli("bench", *words, "--batch", "1", *SHORT, "--json")
+        (row,) = json.loads(result.stdout)["rows"]
+        assert "parts" not in row
 
 
 def test_a_wrong_decoder_ends_the_grid_and_keeps_the_loop(cli, reading_bundle, monkeypatch):
@@ -63,4 +66,5 @@ def test_the_time_of_whole_requests_counts_for_the_grid_s(cli, reading_bundle, t
     assert "2 cells of up to 20 s" in result.stderr
     assert "--seconds 9.75, or --total 40" in result.stderr
     words = (*words[:4], "--total", "19", "--cold", "0")
-    assert "2 cells of up to 10 s" in cli("bench", tabular_bundle, *words).stderr
+    for less in ((tabular_bundle,), (reading_bundle, "--loop-only")):
+        assert "2 cells of up to 10 s" in cli("bench", *less, *words).stderr

@@ -132,10 +132,6 @@ def test_a_wrong_part_is_not_timed(reading_bundle, monkeypatch, key):
     assert not begun
 
 
-def test_a_bundle_of_a_denoiser_alone_has_no_parts(tabular_bundle):
-    assert measure_parts(work_of(tabular_bundle, steps=2), SHORT) is None
-
-
 def test_the_rest_is_what_a_request_takes_beyond_its_parts_round_by_round():
     times = {
         "request": [10.0, 30.0, 12.0], "loop": [6.0, 20.0, 7.0], "decoder": [3.0, 9.0, 3.0],

@@ -28,10 +28,7 @@ def add_parts(row: Row, work: Work, budget: Budget, price: float | None, bars: B
         KeyboardInterrupt: After Ctrl-C; what was measured is in the row.
     """
     from revstep.bench.measure.parts import measure_parts
-    from revstep.engine.bundle.layout import part_keys
 
-    if not part_keys(work.bundle.spec):
-        return
     report = counter(bars.bar(f"{work.cell}, whole requests"))
     row["parts"] = measure_parts(work, budget, price=price, progress=report)
     if row["parts"]["stopped"] == "interrupted":

@@ -102,6 +102,10 @@ def run(
         str | None,
         typer.Option(help="Such as 50ms: a control loop at that rate, and what it misses."),
     ] = None,
+    loop_only: Annotated[
+        bool,
+        typer.Option("--loop-only", help="Leave out whole requests, with encoders and decoder."),
+    ] = False,
     vs: Vs = "",
     module: Module = None,
     diffusers: Folder = None,
@@ -147,7 +151,8 @@ def run(
     versus = Versus.of(vs, module, diffusers, openings)
     budget.shares(versus.openings)
     opened = Bundle.open(bundle)
-    times = limits.times + bool(part_keys(opened.spec))
+    whole = bool(part_keys(opened.spec)) and not loop_only
+    times = limits.times + whole
     check_total(cells, seconds, total, cold * COLD_S, times=times, estimate=limits.estimate)
     turns = versus.turns(cells, opened.spec)
     check_cells(opened.spec, [each.cell for each in turns])  # as baselines have them run
@@ -161,7 +166,9 @@ def run(
         progress_bars() as bars,  # which end before the table
     ):
         try:
-            for row in _measured(opened, turns, budget, versus.openings, price, limits, bars):
+            for row in _measured(
+                opened, turns, budget, versus.openings, price, limits, bars, whole
+            ):
                 rows.append(row)
                 try:
                     if cold and len(rows) == 1:
@@ -186,6 +193,7 @@ def _measured(
     price: float | None,
     limits: Limits,
     bars: Bars,
+    whole: bool,
 ) -> Iterator[dict[str, Any]]:
     """The rows of the grid, as they come; what ends one early is raised once it is given."""
     from revstep.bench.measure.engines import open_engine
@@ -213,7 +221,8 @@ def _measured(
         try:
             if measured.work is None or measured.stopped == "interrupted":
                 raise KeyboardInterrupt
-            add_parts(row, measured.work, budget, price, bars)
+            if whole:
+                add_parts(row, measured.work, budget, price, bars)
             limits.add_to(row, measured.work, bars)
         except (KeyboardInterrupt, Exception) as error:  # the row is whole without them
             ended = error
