@@ -16,6 +16,7 @@ from suites.checkpoints.table import TABLES as CHECKPOINTS
 from suites.compat.table import TABLES as COMPAT
 from suites.cpu.table import TABLES as CPU
 from suites.gpu.table import TABLES as GPU
+from suites.latency.table import TABLES as LATENCY
 from suites.precision.table import TABLES as PRECISION
 from suites.questions.table import TABLES as QUESTIONS
 from suites.regressions.report import TABLES as REGRESSIONS
@@ -27,8 +28,8 @@ from suites.tables import Writer, write
 from suites.verdicts.table import TABLES as VERDICTS
 
 WRITERS: tuple[Writer, ...] = (
-    CHECKPOINTS, COMPAT, CPU, GPU, KERNELS, PRECISION, QUESTIONS, REGRESSIONS, SERVICE, STARTUP,
-    STEP, VERDICTS,
+    CHECKPOINTS, COMPAT, CPU, GPU, KERNELS, LATENCY, PRECISION, QUESTIONS, REGRESSIONS, SERVICE,
+    STARTUP, STEP, VERDICTS,
 )  # fmt: skip
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from revstep.bench.rows import read_rows
+from revstep.bench.stats.percentiles import Percentile
 from revstep.engine.system.files import write_whole
 
 Rows = TypeVar("Rows")
@@ -177,3 +178,33 @@ def seconds_text(seconds: float) -> str:
             )
             return f"{value} {unit}"
     return f"{seconds * 1e9:.3g} ns"
+
+
+def percentile_text(found: Percentile | None) -> str:
+    """A percentile for people; ``-`` where too few support it."""
+    if found is None:
+        return "-"
+    return "no reply" if found["value"] is None else seconds_text(found["value"])
+
+
+def where_measured(rows: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> str:
+    """Where and with what the rows were measured, and how quiet it was: a line a place.
+
+    Args:
+        rows: With ``machine``, ``run`` and ``disturbance``.
+        packages: Whose versions are told, where they were there.
+    """
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        machine, versions = row["machine"], row["machine"]["versions"]
+        parts = ", ".join(f"{name} {versions[name]}" for name in packages if name in versions)
+        where = f"{machine['cpu']}; {parts}; commit {machine['commit']}; {row['run'][:10]}"
+        found.setdefault(where, []).append(row["disturbance"]["verdict"])
+    return (
+        "".join(
+            f"{where}; {sum(v != 'quiet' for v in verdicts)} of {len(verdicts)} cases while other "
+            "processes ran or the times spread.\n"
+            for where, verdicts in found.items()
+        )
+        or NOTHING
+    )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "ONNX file"
+EQUINOX = "Equinox network through jax2onnx"
 SIGMAS = {"kind": "ve", "sigma_min": 0.01, "sigma_max": 20.0}
 EDM = {"kind": "ve", "sigma_min": 0.002, "sigma_max": 80.0, "levels": "karras"}
 FORMS: dict[str, dict[str, Any]] = {  # of tests/support/onnx_files.py
@@ -33,7 +34,7 @@ def onnx_kinds() -> list[Kind]:
     ]
     return [
         *forms,
-        Kind("Equinox network through jax2onnx", SOURCE, "JAX's own samples", _equinox),
+        Kind(EQUINOX, SOURCE, "JAX's own samples", _equinox),
         Kind(
             "adaptive-terrain-diffusion 0.4.2, trained, one step", SOURCE,
             "the file in ONNX Runtime", _terrain, ("terrain_diffusion",),

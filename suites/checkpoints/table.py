@@ -1,4 +1,4 @@
-"""The tables of docs/checkpoints.md."""
+"""The tables of docs/checkpoints.md, and that of docs/trainers.md."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from suites.checkpoints.kinds import all_kinds
+from suites.checkpoints.onnx_kinds import EQUINOX
 from suites.checkpoints.stages import STAGES
+from suites.checkpoints.trainers import trainer_kinds
 from suites.cpu.table import last_rows
 from suites.tables import NOTHING, Tables, line, rows_at, table
 
 Row = Mapping[str, Any]
-ROWS, PAGE = Path("bench/results/checkpoints.jsonl"), Path("docs/checkpoints.md")
+ROWS = Path("bench/results/checkpoints.jsonl")
+PAGES = (Path("docs/checkpoints.md"), Path("docs/trainers.md"))
+TRAINED = {
+    "onnxruntime fp32": "a call, fp32", "onnxruntime fp16": "a call, fp16",
+    "whole": "a run, fp32",
+}  # fmt: skip
+"""Stages that docs/trainers.md shows."""
 
 
 def kinds_table(rows: Sequence[Row]) -> str:
@@ -23,6 +31,17 @@ def kinds_table(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = (_cell(row["stages"].get(s.name), notes) for s in STAGES)
         lines.append(line(row["name"], row["source"], *cells))
+    return table(lines)
+
+
+def trainers_table(rows: Sequence[Row]) -> str:
+    """How far networks of other training libraries are off."""
+    names = [*(kind.name for kind in trainer_kinds()), EQUINOX]
+    lines = [line("network", *TRAINED.values()), f"|---|{'---:|' * len(TRAINED)}"]
+    for row in (row for row in rows if row["name"] in names):
+        found = [row["stages"].get(stage) or {} for stage in TRAINED]
+        cells = (f"{cell['error']:.0e}" if "error" in cell else "no" for cell in found)
+        lines.append(line(row["name"], *cells))
     return table(lines)
 
 
@@ -63,6 +82,7 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
     "against": against_list,
     "machine": machine_line,
     "left": left_list,
+    "trainers": trainers_table,
 }
 
 
@@ -73,7 +93,7 @@ def known_rows(root: Path) -> list[Row]:
     return sorted(rows, key=lambda row: names.index(row["name"]))
 
 
-TABLES = Tables[Sequence[Row]](suite="checkpoints", pages=(PAGE,), tables=BLOCKS, rows=known_rows)
+TABLES = Tables[Sequence[Row]](suite="checkpoints", pages=PAGES, tables=BLOCKS, rows=known_rows)
 
 
 def _notes(rows: Sequence[Row]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,23 @@ def trainer_kinds() -> list[Kind]:
     return [
         Kind("denoising-diffusion-pytorch, Unet", SOURCE, own, _ddp, (ddp,)),
         Kind("denoising-diffusion-pytorch, Unet1D", SOURCE, own, _ddp_1d, (ddp,)),
+        Kind("denoising-diffusion-pytorch, ElucidatedDiffusion", SOURCE, own, _elucidated, (ddp,)),
         Kind("azula, Karras denoiser", SOURCE, own, _azula, ("azula",)),
         Kind("MONAI, DiffusionModelUNet", SOURCE, own, _monai, ("monai",)),
+        Kind(
+            "MONAI, DiffusionModelUNet, epsilon",
+            SOURCE,
+            own,
+            partial(_monai, of="epsilon"),
+            ("monai",),
+        ),
+        Kind(
+            "MONAI, DiffusionModelUNet, rectified flow",
+            SOURCE,
+            own,
+            partial(_monai, of="flow"),
+            ("monai",),
+        ),
         Kind("diffusion policy with its observation encoder", SOURCE, own, _policy, ("diffusers",)),
     ]
 
@@ -72,6 +88,24 @@ def _of_ddp(diffusion: Any) -> Made:
     return _made(module, spec, whole)
 
 
+def _elucidated(_: Path) -> Made:
+    trainers = support("trainers")
+    ddp = trainers.library("denoising_diffusion_pytorch")
+    example = _example("denoising_diffusion")
+    network = ddp.Unet(dim=16, dim_mults=(1, 2), channels=1, learned_sinusoidal_cond=True)
+    diffusion = ddp.ElucidatedDiffusion(
+        trainers.lively(network), image_size=8, channels=1, num_sample_steps=STEPS, S_churn=0,
+        sigma_data=0.4,
+    ).eval()  # fmt: skip
+    module, spec = example.from_elucidated(diffusion)
+
+    def whole(engine: Engine) -> Compared:
+        want, noise = trainers.seeded(lambda: diffusion.sample(2), (2, *spec.shape))
+        return engine.sample(2, noise=noise, steps=STEPS).x, 2 * want - 1
+
+    return _made(module, spec, whole)
+
+
 def _azula(_: Path) -> Made:
     import torch
 
@@ -94,7 +128,7 @@ def _azula(_: Path) -> Made:
     return _made(module, spec, whole)
 
 
-def _monai(_: Path) -> Made:
+def _monai(_: Path, of: str = "v_prediction") -> Made:
     import torch
 
     example, trainers = _example("monai_diffusion"), support("trainers")
@@ -102,7 +136,10 @@ def _monai(_: Path) -> Made:
         spatial_dims=2, in_channels=1, out_channels=1, channels=(8, 16), num_res_blocks=1,
         attention_levels=(False, True), norm_num_groups=4, num_head_channels=8,
     ), 2)  # fmt: skip
-    scheduler = example.DDIMScheduler(1000, "linear_beta", prediction_type="v_prediction")
+    if of == "flow":
+        scheduler = example.RFlowScheduler(1000)
+    else:
+        scheduler = example.DDIMScheduler(1000, "linear_beta", prediction_type=of)
 
     def whole(engine: Engine) -> Compared:
         inferers = trainers.library("monai.inferers")

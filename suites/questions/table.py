@@ -9,7 +9,7 @@ from typing import Any
 
 from suites.questions.compare import OURS
 from suites.questions.measure import QUESTIONS
-from suites.tables import NOTHING, Tables, line, rows_at, seconds_text, table
+from suites.tables import Tables, line, rows_at, seconds_text, table, where_measured
 
 Row = Mapping[str, Any]
 ROWS, PAGE = Path("bench/results/questions.jsonl"), Path("docs/benchmarks.md")
@@ -42,21 +42,7 @@ def _beside(row: Row, name: str) -> tuple[str, str]:
 
 def machine_line(rows: Sequence[Row]) -> str:
     """Where and with what the rows were measured, and how quiet it was."""
-    found: dict[str, list[str]] = {}
-    for row in last_rows(rows):
-        machine, versions = row["machine"], row["machine"]["versions"]
-        names = ("numpy", "onnxruntime", "torch", "diffusers")
-        parts = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
-        where = f"{machine['cpu']}; {parts}; commit {machine['commit']}; {row['run'][:10]}"
-        found.setdefault(where, []).append(row["disturbance"]["verdict"])
-    return (
-        "".join(
-            f"{where}; {sum(v != 'quiet' for v in verdicts)} of {len(verdicts)} cases while other "
-            "processes ran or the times spread.\n"
-            for where, verdicts in found.items()
-        )
-        or NOTHING
-    )
+    return where_measured(last_rows(rows), ("numpy", "onnxruntime", "torch", "diffusers"))
 
 
 BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {

@@ -6,12 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.bench.stats.percentiles import PERCENTS, Percentile
+from revstep.bench.stats.percentiles import PERCENTS
 from suites.cpu.table import last_rows, of_part
 from suites.service.plot import PLOT, ROWS, draw
 from suites.service.sides import ALONE, IN_FLIGHT, WHOLE
 from suites.service.targets import outcomes
-from suites.tables import NOTHING, Tables, line, ratio_text, rows_at, seconds_text, table
+from suites.tables import (
+    NOTHING,
+    Tables,
+    line,
+    percentile_text,
+    ratio_text,
+    rows_at,
+    seconds_text,
+    table,
+)
 
 Row = Mapping[str, Any]
 PAGE = Path("docs/service.md")
@@ -55,7 +64,7 @@ def sweep_table(rows: Sequence[Row]) -> str:
     ]
     for row in of_part(rows, "load"):
         cells = [
-            _latency(row["sides"][name]["seconds"].get(f"p{percent}"))
+            percentile_text(row["sides"][name]["seconds"].get(f"p{percent}"))
             for name in SIDES
             for percent in PERCENTS
         ]
@@ -120,12 +129,6 @@ BLOCKS: dict[str, Callable[[Sequence[Row]], str]] = {
     "scheduler": scheduler_table,
     "machine": machine_line,
 }
-
-
-def _latency(found: Percentile | None) -> str:
-    if found is None:
-        return "-"
-    return "no reply" if found["value"] is None else seconds_text(found["value"])
 
 
 def _draw(rows: Sequence[Row], root: Path) -> None:
