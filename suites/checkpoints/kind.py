@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from revstep.engine.engine import Engine
 
-SUPPORT = Path(__file__).resolve().parents[2] / "tests" / "support"  # the tests' small networks
 PRECISIONS = ("fp32", "fp16")
 
 Compared = tuple[NDArray[Any], NDArray[Any]]
@@ -60,13 +57,6 @@ class Kind:
     def missing(self) -> list[str]:
         """The packages that aren't here."""
         return [name for name in self.needs if find_spec(name) is None]
-
-
-def support(name: str) -> Any:
-    """A module of the tests' support, from a checkout."""
-    if str(SUPPORT) not in sys.path:
-        sys.path.insert(0, str(SUPPORT))
-    return import_module(name)
 
 
 def error_of(compared: Compared, scale: float) -> float:

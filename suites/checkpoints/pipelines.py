@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suites.checkpoints.kind import Compared, Kind, Made, support
+from suites.checkpoints.kind import Compared, Kind, Made
+from suites.support import support
 
 if TYPE_CHECKING:
     from revstep.engine.engine import Engine

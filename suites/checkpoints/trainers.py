@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suites.checkpoints.kind import Compared, Kind, Made, support
+from suites.checkpoints.kind import Compared, Kind, Made
 from suites.checkpoints.modules import made_of
+from suites.support import support
 
 if TYPE_CHECKING:
     from revstep.engine.engine import Engine

@@ -47,12 +47,12 @@ ASKED = (
     ),
     Command(
         "baselines",
-        f"bench run {BUNDLE} {FULL} --seconds 20 --cold 0 "
+        f"bench run {BUNDLE} {FULL} --seconds 15 --cold 0 "
         f"--vs onnxruntime,torch-eager,diffusers --diffusers {MODEL}",
     ),
     Command(
         "service",
-        f"bench serve {BUNDLE} --p99 200ms --deadline 100ms --sampler dpmpp_2m --steps 10 "
+        f"bench serve {BUNDLE} --p99 250ms --deadline 100ms --sampler dpmpp_2m --steps 10 "
         "--threads 1 --seconds 22",
     ),
 )

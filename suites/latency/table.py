@@ -80,9 +80,11 @@ def baselines_table(rows: Sequence[Row]) -> str:
 def cold_table(rows: Sequence[Row]) -> str:
     """From a process's start to its first sample."""
     lines = [f"| starts | {' | '.join(COLD.values())} |", f"|---:|{'---:|' * len(COLD)}"]
-    for row in _runs(rows):
-        if found := row.get("cold"):
-            lines.append(line(len(found["starts"]), *(seconds_text(found[name]) for name in COLD)))
+    lines += [
+        line(len(found["starts"]), *(seconds_text(found[name]) for name in COLD))
+        for found in (row.get("cold") for row in _runs(rows))
+        if found
+    ]
     return table(lines)
 
 
@@ -120,9 +122,7 @@ def found_line(rows: Sequence[Row]) -> str:
 def commands_list(rows: Sequence[Row]) -> str:
     """The commands that gave the rows."""
     given = dict.fromkeys(row["command"] for row in last_rows(rows))
-    return (
-        "".join(["```sh\n", *(f"{command}\n" for command in given), "```\n"]) if given else NOTHING
-    )
+    return "\n".join(["```sh", *given, "```\n"]) if given else NOTHING
 
 
 def machine_line(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""The table of converters in docs/precision.md; the last row of each and precision counts."""
+"""The tables of docs/precision.md; the last row of each network, converter and precision counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suites.tables import Tables, rows_at
+from suites.tables import NOTHING, Tables, line, rows_at, table
 
 ROWS, PAGE = Path("bench/results/precision.jsonl"), Path("docs/precision.md")
 HEAD = (
@@ -16,9 +16,10 @@ HEAD = (
 )
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def converters_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line for every network and converter: the last row of each and precision counts."""
-    found = {(r["network"], r["converter"], r["precision"]): r for r in rows}
+    own = [r for r in rows if "converter" in r]
+    found = {(r["network"], r["converter"], r["precision"]): r for r in own}
     lines = list(HEAD)
     for network, by in dict.fromkeys(key[:2] for key in found):
         fp16, bf16 = (found.get((network, by, p), {}) for p in ("fp16", "bf16"))
@@ -50,7 +51,35 @@ def _passed(fp16: bool | str | None, bf16: bool | str | None) -> str:
     return ", ".join([*good, *bad]) or "-"
 
 
+def times_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The error of a call in bf16 at several times, with and without times in float32."""
+    own = last_times(rows)
+    times = own[0]["times"] if own else []
+    lines = [line("time", *(f"{t:g}" for t in times)), f"|---|{'---:|' * len(times)}"]
+    for row in own:
+        for way, errors in row["errors"].items():
+            lines.append(line(f"{row['network']}, {way}", *(f"{e:.4f}" for e in errors)))
+    return table(lines)
+
+
+def times_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where they were measured."""
+    found = []
+    for row in last_times(rows):
+        machine = row["machine"]
+        found.append(
+            f"{machine['cpu']}, OpenVINO {machine['versions']['openvino']}; {row['rows']} rows of "
+            f"noise; commit {machine['commit']}; {machine['time'][:10]}."
+        )
+    return "".join(f"{where}\n" for where in dict.fromkeys(found)) or NOTHING
+
+
+def last_times(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The last row of each network about times."""
+    return list({r["network"]: r for r in rows if r.get("part") == "times"}.values())
+
+
 TABLES = Tables[Sequence[Mapping[str, Any]]](
-    suite="precision", pages=(PAGE,), tables={"converters": table},
-    rows=lambda root: rows_at(root / ROWS),
+    suite="precision", pages=(PAGE,), rows=lambda root: rows_at(root / ROWS),
+    tables={"converters": converters_table, "times": times_table, "machine": times_line},
 )  # fmt: skip
