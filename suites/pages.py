@@ -21,6 +21,7 @@ from suites.precision.table import TABLES as PRECISION
 from suites.questions.table import TABLES as QUESTIONS
 from suites.regressions.report import TABLES as REGRESSIONS
 from suites.service.table import TABLES as SERVICE
+from suites.sizes.table import TABLES as SIZES
 from suites.startup.table import TABLES as STARTUP
 from suites.step.table import KERNELS_TABLES as KERNELS
 from suites.step.table import TABLES as STEP
@@ -29,7 +30,7 @@ from suites.verdicts.table import TABLES as VERDICTS
 
 WRITERS: tuple[Writer, ...] = (
     CHECKPOINTS, COMPAT, CPU, GPU, KERNELS, LATENCY, PRECISION, QUESTIONS, REGRESSIONS, SERVICE,
-    STARTUP, STEP, VERDICTS,
+    SIZES, STARTUP, STEP, VERDICTS,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The table of docs/benchmarks.md about verdicts; the last row of each difference counts."""
+"""What docs/benchmarks.md has of verdicts; the last row of each difference counts in its table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from revstep.bench.stats.verdict import VERDICTS
-from suites.tables import Tables, line, rows_at, table
+from suites.tables import NOTHING, Tables, line, rows_at, table
 from suites.verdicts.measure import NEEDED, RIGHT
 
 Row = Mapping[str, Any]
@@ -34,7 +34,17 @@ def tries_table(rows: Sequence[Row]) -> str:
     return table(lines)
 
 
+def apart_line(rows: Sequence[Row]) -> str:
+    """How far two engines of one build were apart that were opened once each."""
+    ratios = [ratio for row in rows if not row["planted"]
+              for each in row["each"] for ratio in each["openings"]]  # fmt: skip
+    if not ratios:
+        return NOTHING
+    most = max(abs(ratio - 1.0) for ratio in ratios)
+    return f"Two engines of one build, opened once each, differed by up to {most:.1%} there.\n"
+
+
 TABLES = Tables[Sequence[Row]](
-    suite="verdicts", pages=(PAGE,), tables={"tries": tries_table},
-    rows=lambda root: rows_at(root / ROWS),
+    suite="verdicts", pages=(PAGE,), rows=lambda root: rows_at(root / ROWS),
+    tables={"tries": tries_table, "apart": apart_line},
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What the extras put on a disk: of docs/containers.md."""
