@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from revstep.bench.measure.titles import cell_parts
-from revstep.bench.report.others import loads_of
+from revstep.bench.load.looked_into import loads_of
 from suites.latency.commands import ASKED
 from suites.tables import (
     NOTHING,
