@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revstep.bench.measure.titles import cell_parts
 from revstep.bench.load.looked_into import loads_of
+from revstep.bench.measure.titles import cell_parts
 from suites.latency.commands import ASKED
 from suites.tables import (
     NOTHING,
