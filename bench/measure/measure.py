@@ -23,10 +23,8 @@ from revstep.engine.engine import Engine
 from revstep.engine.runtime.watch import Timing
 
 OURS = "revstep"
-SPLIT_EVERY = (
-    7  # rounds: a run that is looked into takes longer, and isn't counted. Tasks are fewer
-)
-# than this prime, so that each of them is as often the first after such a run
+SPLIT_EVERY = 7  # rounds: a run that is looked into takes longer, and isn't counted.
+# A prime above the number of tasks, so that each is as often the first after such a run.
 FIRST_SPLITS = 3  # of the warm-up, at most: a short measurement has some too
 
 

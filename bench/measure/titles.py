@@ -38,7 +38,9 @@ def short_names(rows: Sequence[Row]) -> list[str]:
 
 
 def place_of_largest(versus: Row) -> str:
-    """Where a baseline's difference is the largest: in ``step 3``, or in the ``samples``."""
+    """Where a baseline's difference is the largest: in ``step 3``, or ``samples``; empty: nowhere."""
+    if not versus["largest_difference"]:
+        return ""
     steps = versus["differences"]["steps"]
     if max(steps) < versus["differences"]["final"]:
         return "samples"

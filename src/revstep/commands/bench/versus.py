@@ -140,7 +140,7 @@ def versus_table(rows: Sequence[dict[str, Any]]) -> Table | None:
             table.add_row(
                 cell_name(row), name, f"{found['summary']['median_s'] * 1e3:.2f}",
                 f"{ratio['ratio']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}",
-                found["verdict"], f"{found['largest_difference']:.1g}{_at(found)}",
+                found["verdict"], f"{found['largest_difference']:.1g}\n{place_of_largest(found)}",
             )  # fmt: skip
     return table
 
@@ -155,11 +155,6 @@ def versus_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         where = f"{cell}, " if len(compared) > 1 else ""
         for name, found in row["vs"].items():
             yield f"{where}{name} differs {_by_step(found['differences'])}"
-
-
-def _at(found: dict[str, Any]) -> str:
-    """Where the largest difference is, if there is one."""
-    return f"\n{place_of_largest(found)}" if found["largest_difference"] else ""
 
 
 def _by_step(differences: dict[str, Any]) -> str:
