@@ -38,7 +38,7 @@ def short_names(rows: Sequence[Row]) -> list[str]:
 
 
 def place_of_largest(versus: Row) -> str:
-    """Where a baseline's difference is the largest: in ``step 3``, or ``samples``; empty: nowhere."""
+    """Where a baseline's difference is largest: in ``step 3``, or ``samples``; empty: nowhere."""
     if not versus["largest_difference"]:
         return ""
     steps = versus["differences"]["steps"]
