@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from revstep.engine.errors import ArgumentError, ArgumentTypeError
 
+PICTURE_CHANNELS = (1, 3, 4)
 HALVES = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127")}  # their largest numbers
 
 
@@ -56,17 +57,46 @@ def data_values(
 
     Raises:
         TypeError: Bytes (uint8), or no numbers.
-        ValueError: As in ``floats``.
+        ValueError: As in ``floats``, or pictures that hold bytes as floats.
     """
     if array_from(value, what).dtype == np.uint8:
         low, high = value_range or (-1.0, 1.0)
         raise ArgumentTypeError(
             f"{what} is uint8, a picture's 0 to 255; give what the network was trained on, such "
-            f"as x / 255 * {high - low:g} + {low:g}"
+            f"as {_of_bytes(low, high)}"
             + ("" if value_range is None else f" for its range {low:g} to {high:g}"),
             what,
         )
-    return floats(value, what)
+    array = floats(value, what)
+    pictures = array.ndim >= 3 and array.shape[-3] in PICTURE_CHANNELS
+    if pictures and value_range is not None and (text := bytes_as_floats(array, value_range)):
+        raise ArgumentError(f"{what} {text}", what)
+    return array
+
+
+def bytes_as_floats(pictures: NDArray[np.float32], value_range: tuple[float, float]) -> str | None:
+    """What is wrong with pictures whose floats are bytes' 0 to 255, if they are such.
+
+    Nothing is said of values a little beyond the range, nor of those on both sides of it: only of
+    what goes beyond its upper end by more than its width, and has no value below 0 or is there in
+    the mean too.
+    """
+    low, high = value_range
+    width = high - low
+    if not pictures.size or (top := float(pictures.max())) <= high + width:
+        return None
+    bottom = float(pictures.min())
+    if bottom < min(low, 0.0) and float(pictures.mean()) <= high + width:
+        return None
+    return (
+        f"holds values of {bottom:g} to {top:g}; a picture's floats lie in {low:g} to {high:g} "
+        f"here: give {_of_bytes(low, high)} of bytes' 0 to 255"
+    )
+
+
+def _of_bytes(low: float, high: float) -> str:
+    """How a picture's bytes become floats."""
+    return f"x / 255 * {high - low:g} + {low:g}"
 
 
 def integers(value: ArrayLike, what: str, dtype: str = "int64") -> NDArray[Any]:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revstep.engine.arrays import array_from, floats
+from revstep.engine.arrays import array_from, bytes_as_floats, floats
 from revstep.engine.checks import got
 from revstep.engine.errors import ArgumentError, ArgumentTypeError, NonFiniteError
+from revstep.engine.log import log
 from revstep.engine.spec.denoiser import DenoiserSpec
 
+RGB = 3  # channels
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -39,7 +41,7 @@ class LatentEncoder:
             what: The argument's name, for errors.
 
         Raises:
-            ArgumentTypeError, ArgumentError: Of another shape, or no numbers.
+            ArgumentTypeError, ArgumentError: Of another shape, no numbers, or bytes as floats.
             NonFiniteError: The network gave NaN or infinity.
         """
         return self.latents(self.pixels(pictures, what), what)
@@ -105,7 +107,8 @@ class LatentEncoder:
         """The pictures as the network takes them, with an axis for rows or without.
 
         Raises:
-            ArgumentTypeError, ArgumentError: Of another shape, or no numbers.
+            ArgumentTypeError, ArgumentError: Of another shape, no numbers, or RGB's bytes as
+                floats; of other channels these are warned of.
         """
         low, high = self._decoder.value_range
         if _is_image(pictures):
@@ -124,6 +127,11 @@ class LatentEncoder:
                 f"of {self.shape[-1]} x {self.shape[-2]}",
                 what,
             )
+        if text := bytes_as_floats(array, (low, high)):
+            if self.shape[-3] != RGB:  # of other data the range may never have been looked at
+                log.warning("%s %s", what, text)
+            else:
+                raise ArgumentError(f"{what} {text}, or uint8 {(*self.shape[1:], RGB)}", what)
         return array
 
     def _bytes(self, image: Any, what: str) -> NDArray[np.uint8]:

@@ -1,5 +1,7 @@
 """What callers may give as pictures and masks, and what is refused in their words."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,48 @@ def test_arrays_of_different_shapes_are_refused(encoder):
     assert not encoder.takes(given)
     with pytest.raises(ArgumentTypeError, match="start can't be read as an array"):
         encoder.check(given, "start")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64"])
+def test_rgb_bytes_as_floats_are_refused_with_what_is_allowed(encoder, dtype):
+    given = np.linspace(0, 255, 3 * 64).reshape(1, 3, 8, 8).astype(dtype)
+    assert encoder.takes(given)
+    with pytest.raises(ArgumentError) as refused:
+        encoder.pixels(given, "known")
+    assert str(refused.value) == (
+        "known holds values of 0 to 255; a picture's floats lie in -1 to 1 here: give "
+        "x / 255 * 2 + -1 of bytes' 0 to 255, or uint8 (8, 8, 3)"
+    )
+    assert refused.value.argument == "known"
+
+
+def test_bytes_that_a_resize_took_beyond_their_ends_are_refused_too(encoder):
+    given = np.random.default_rng(0).uniform(-9, 262, (3, 8, 8))
+    with pytest.raises(ArgumentError, match=r"holds values of -\d.* to 2\d\d"):
+        encoder.pixels(given, "start")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.random.default_rng(1).uniform(-1.3, 1.3, (2, 3, 8, 8)),  # a decoder's overshoot
+        np.random.default_rng(2).normal(0, 3, (2, 3, 8, 8)),  # standardised
+        np.full((3, 8, 8), 2.6),  # standardised, and bright
+        np.zeros((0, 3, 8, 8)),
+    ],
+)
+def test_floats_about_the_range_are_taken_as_they_are(encoder, given):
+    np.testing.assert_allclose(encoder.pixels(given, "start"), given, rtol=1e-6)
+
+
+def test_other_data_than_rgb_is_warned_of_and_taken(caplog):
+    spec = dataclasses.replace(
+        SPEC, decoder=Decoder(shape=(1, 8, 8)), picture_encoder=PictureEncoder(shape=(1, 8, 8))
+    )
+    rain = np.linspace(0, 80, 64).reshape(1, 8, 8)  # mm, say
+    taken = LatentEncoder(spec, lambda pictures: pictures).pixels(rain, "start")
+    np.testing.assert_allclose(taken, rain, rtol=1e-6)
+    assert "start holds values of 0 to 80; a picture's floats lie in -1 to 1 here" in caplog.text
 
 
 def test_masks_are_images_of_either_size_or_lists_of_them(encoder):

@@ -46,6 +46,28 @@ def test_a_pictures_bytes_are_no_data(name):
         make_batch(BARE, 1, **given)
 
 
+PICTURES = dataclasses.replace(BARE, shape=(1, 4, 4), value_range=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("name", ["start", "known"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_pictures_bytes_as_floats_are_no_data_of_a_known_range(name, n):
+    pictures = np.linspace(0, 255, n * 16).reshape(n, 1, 4, 4)
+    given = {name: pictures} if name == "start" else {name: pictures, "mask": np.ones((4, 4))}
+    says = rf"{name} holds values of 0 to 255; .* in 0 to 1 here: give x / 255 \* 1 \+ 0"
+    with pytest.raises(ArgumentError, match=says):
+        make_batch(PICTURES, n, **given)
+    make_batch(PICTURES, n, **{**given, name: pictures / 255})
+    make_batch(dataclasses.replace(PICTURES, value_range=None), n, **given)
+
+
+def test_data_that_is_no_picture_has_any_values():
+    plan = dataclasses.replace(BARE, shape=(8, 2), value_range=(-1.0, 1.0))
+    make_batch(plan, 2, start=np.full((2, 8, 2), 57.0))
+    stations = dataclasses.replace(BARE, shape=(57, 4, 4), value_range=(-1.0, 1.0))
+    make_batch(stations, 1, start=np.full((57, 4, 4), 57.0))
+
+
 def test_drawn_seeds_differ_between_calls():
     assert sample_seeds(None, 1)[0] != sample_seeds(None, 1)[0]
 
