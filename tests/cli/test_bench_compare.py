@@ -32,6 +32,7 @@ def steady(row, seconds=0.01, spread=0.001):
     """The row with 16 times around a median, and no disturbance."""
     times = [seconds * (1 + spread * (number % 5 - 2)) for number in range(16)]
     row["times_s"] = {"revstep": times}
+    del row["openings"]  # as rows had none
     row["disturbance"] = {"verdict": "quiet", "reasons": [], "others": 0.0, "steal": 0.0}
     return row
 
@@ -67,6 +68,26 @@ def test_the_second_file_is_judged(seconds, verdict, cli, written):
     cell = json.loads(result.stdout)["cells"][0]
     assert cell["ratio"] == pytest.approx(0.01 / seconds)
     assert cell["low"] <= cell["ratio"] <= cell["high"]
+
+
+def test_openings_of_a_row_are_starts_of_it(cli, written):
+    def moved(row):
+        """A quarter of the times are another place's, which the median of all hides."""
+        row = steady(row)
+        times = row["times_s"]["revstep"]
+        row["times_s"]["revstep"] = [*times[:12], *(1.06 * value for value in times[12:])]
+        return row
+
+    def opened(row):
+        return {**moved(row), "openings": [{"runs": 12}, {"runs": 4}]}
+
+    (one, *_), (two, *_) = (
+        json.loads(cli("bench", "compare", path, path, "--json").stdout)["cells"]
+        for path in (written("one.jsonl", moved), written("two.jsonl", opened))
+    )
+    assert one["high"] < 1.01
+    assert two["high"] == pytest.approx(1.06, abs=0.005)
+    assert one["before"]["runs"] == two["before"]["runs"] == 16
 
 
 def test_a_threshold_says_what_matters(cli, written):
