@@ -47,7 +47,7 @@ ASKED = (
     ),
     Command(
         "baselines",
-        f"bench run {BUNDLE} {FULL} --seconds 15 --cold 0 "
+        f"bench run {BUNDLE} {FULL.replace('--steps 20', '--steps 10')} --seconds 15 --cold 0 "
         f"--vs onnxruntime,torch-eager,diffusers --diffusers {MODEL}",
     ),
     Command(
