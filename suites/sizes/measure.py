@@ -59,7 +59,7 @@ def measure(wheel: Path, extras: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Install, write each row, and print it."""
+    """Install, write each row, and print it; the status is 1 where one is not what it is for."""
     parser = argparse.ArgumentParser(
         prog="python -m suites.sizes.measure",
         description=__doc__,
@@ -73,12 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{options.wheel} is no wheel; make wheel writes one into dist/")
     if options.output is not None:
         check_appends(options.output)
+    failed = False
     for extras in options.only:
         row = new_row("sizes", measure(options.wheel.absolute(), extras), ROOT)
+        torch = row["versions"].get("torch", "")
+        if "cuda" in extras and "+cpu" in torch:
+            print(
+                f"{extras}: pip took torch {torch}, a CPU build, which is no such size; point pip "
+                "at an index with CUDA builds, and at no CPU wheels",
+                file=sys.stderr,
+            )
+            failed = True
+            continue
         print(f"{extras}: {row['bytes'] / 1e6:,.0f} MB", flush=True)
         if options.output is not None:
             append_row(options.output, row)
-    return 0
+    return int(failed)
 
 
 if __name__ == "__main__":

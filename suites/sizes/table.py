@@ -30,20 +30,23 @@ def extras_table(rows: Sequence[Row]) -> str:
                  if size >= LEAST * row["bytes"]]  # fmt: skip
         parts = ", ".join(large[:SHOWN])
         lines.append(line(f"`{row['extras']}`", torch, f"{row['bytes'] / 1e6:,.0f}", parts))
+    left = [extras for extras in EXTRAS if extras not in {row["extras"] for row in rows}]
+    if rows:
+        lines += [line(f"`{extras}`", "", "not measured yet", "") for extras in left]
     return table(lines)
 
 
 def machine_line(rows: Sequence[Row]) -> str:
     """With what the rows were measured."""
-    found = []
+    found: dict[str, dict[str, str]] = {}
     for row in last_rows(rows):
-        machine, versions = row["machine"], row["versions"]
-        parts = ", ".join(f"{name} {versions[name]}" for name in NAMED if name in versions)
-        found.append(
-            f"`{row['extras']}`: {parts}; Python {row['python']}, {machine['system']}; commit "
-            f"{machine['commit']}; {machine['time'][:10]}.\n"
+        machine = row["machine"]
+        build = f"commit {machine['commit']}; {machine['time'][:10]}"
+        where = f"Python {row['python']}, {machine['system']}; {build}"
+        found.setdefault(where, {}).update(
+            {f"{name} {row['versions'][name]}": "" for name in NAMED if name in row["versions"]}
         )
-    return "\n".join(found) or NOTHING
+    return "".join(f"{', '.join(named)}; {where}.\n" for where, named in found.items()) or NOTHING
 
 
 TABLES = Tables[Sequence[Row]](

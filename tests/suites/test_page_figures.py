@@ -1,5 +1,6 @@
 """Figures that pages have in small tables and sentences, from planted rows."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -107,7 +108,23 @@ def test_the_table_of_sizes_has_the_last_row_of_each_in_order():
 
     rows = [row("cuda,serve", 9e9, torch="2.13.0"), row("cpu,serve", 9e6), row("cpu,serve", 1e7)]
     lines = sizes_table.extras_table(rows).splitlines()[2:]
-    assert lines == ["| `cpu,serve` | no | 10 | a 9 |", "| `cuda,serve` | 2.13.0 | 9,000 |  |"]
+    assert lines[:2] == ["| `cpu,serve` | no | 10 | a 9 |", "| `cuda,serve` | 2.13.0 | 9,000 |  |"]
+    assert lines[2] == "| `openvino,serve` |  | not measured yet |  |"
+    assert sizes_table.extras_table([]) == NOTHING
+
+
+def test_a_cpus_torch_is_no_size_of_cuda(monkeypatch, tmp_path, capsys):
+    wheel, output = tmp_path / "x.whl", tmp_path / "rows.jsonl"
+    wheel.touch()
+
+    def measured(wheel, extras):
+        return {"extras": extras, "bytes": 1, "versions": {"torch": "2.13.0+cpu"}}
+
+    monkeypatch.setattr(sizes, "measure", measured)
+    words = [str(wheel), "--only", "cuda,serve", "cpu,serve", "--output", str(output)]
+    assert sizes.main(words) == 1
+    assert [json.loads(row)["extras"] for row in output.read_text().splitlines()] == ["cpu,serve"]
+    assert "a CPU build" in capsys.readouterr().err
 
 
 def test_extras_whose_sizes_are_measured_are_extras():
