@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from revstep.bench.described import without_place
 from revstep.bench.example import example_conditions
 from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.correct import check_engine
@@ -198,7 +199,7 @@ def measure_opening(
     opening = Opening(
         tasks=tuple(task.name for task in tasks),
         rounds=found,
-        engine=engine.describe(),
+        engine=without_place(engine.describe()),
         network_calls=work.network_calls,
         correct=correct,
         on_gpu=work.on_gpu,

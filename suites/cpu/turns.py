@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revstep.bench.clock import rounds
+from revstep.bench.described import without_place
 from revstep.bench.machine import machine_info
 from revstep.export.parity.bounds import relative_error
-from suites.described import without_place
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

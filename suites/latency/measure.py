@@ -20,8 +20,7 @@ from typing import Any
 
 from revstep.bench.rows import append_row, check_appends, read_rows
 from suites.cpu.turns import ROOT, Failed
-from suites.described import without_place
-from suites.latency.commands import ASKED, BUNDLE, MADE, Command
+from suites.latency.commands import ASKED, MADE, Command
 
 Row = dict[str, Any]
 
@@ -71,7 +70,7 @@ def rows_of(command: Command, folder: Path, run: str) -> Iterator[Row]:
     execute(command, folder, "--output", str(output))
     told = {"suite": "latency", "question": command.question, "command": str(command), "run": run}
     for row in read_rows(output):
-        yield {**told, **_without_folder(row)}
+        yield {**told, **row}
 
 
 def execute(command: Command, folder: Path, *more: str) -> None:
@@ -85,16 +84,6 @@ def execute(command: Command, folder: Path, *more: str) -> None:
     done = subprocess.run(words, cwd=ROOT, check=False)
     if done.returncode:
         raise Failed(f"{command}: exit code {done.returncode}")
-
-
-def _without_folder(row: Row) -> Row:
-    """A row with the bundle's name where it says where it lay."""
-    found = dict(row)
-    if "engine" in row:
-        found["engine"] = without_place(row["engine"])
-    if "service" in row:
-        found["service"] = {**row["service"], "bundle": BUNDLE}
-    return found
 
 
 if __name__ == "__main__":

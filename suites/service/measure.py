@@ -16,10 +16,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from revstep.bench.described import without_place
 from revstep.bench.rows import append_row, new_row
 from revstep.engine.system.machine import processor
 from suites.cpu.context import last_core
-from suites.described import without_place
 from suites.service import parts
 from suites.service.cases import CASES, LOADS, Case
 from suites.service.scheduler import scheduler_row

@@ -28,6 +28,7 @@ def test_json_has_a_row_for_each_cell(cli, tabular_bundle, tmp_path):
         assert row["summary"]["runs"] == len(row["times_s"]["revstep"]) == 8
         assert row["machine"]["versions"]["numpy"]
         assert row["engine"]["backend"] == "onnxruntime"
+        assert row["engine"]["bundle"] == tabular_bundle.name  # rows are passed on: no folder
     assert [json.loads(line) for line in file.read_text().splitlines()] == rows
 
 

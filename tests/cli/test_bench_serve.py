@@ -47,10 +47,13 @@ def test_a_running_service_is_loaded_at_each_rate(cli, served, tmp_path):
     assert service.stats().outcomes["completed"] == made
 
 
-def test_a_bundle_is_served_here_and_the_tables_name_what_they_show(cli, tabular_bundle):
+def test_a_bundle_is_served_here_and_the_tables_name_what_they_show(cli, tabular_bundle, tmp_path):
     words = ("--rate", "40", "--seconds", "0.5", "--threads", "1", "--slots", "4")
-    result = cli("bench", "serve", tabular_bundle, *words)
+    file = tmp_path / "rows.jsonl"
+    result = cli("bench", "serve", tabular_bundle, *words, "--output", file)
     assert result.exit_code == 0, result.stderr
+    (row,) = map(json.loads, file.read_text().splitlines())
+    assert row["service"]["bundle"] == tabular_bundle.name
     for text in ("latency from the schedule to the last byte", "40 a second, in slices", "4 slots"):
         assert text in result.stdout
     assert "p99 takes 12.7 s more" in result.stdout

@@ -144,15 +144,3 @@ def test_a_command_that_fails_is_named_and_what_came_before_it_is_kept(
     assert measure.main(["--output", str(output)]) == 1
     assert [json.loads(row)["question"] for row in output.read_text().splitlines()] == ["runs"]
     assert "revstep bench run nothing.revstep: exit code 2" in capsys.readouterr().err
-
-
-def test_a_service_is_told_by_its_bundles_name(monkeypatch, tmp_path):
-    def answered(words, **_):
-        output = words[words.index("--output") + 1]
-        with open(output, "w", encoding="utf-8") as file:
-            json.dump({"bench": "serve", "service": {"bundle": "/a/b.revstep", "slots": 4}}, file)
-        return type("Done", (), {"returncode": 0})
-
-    monkeypatch.setattr(measure.subprocess, "run", answered)
-    (row,) = measure.rows_of(ASKED[-1], tmp_path, "now")
-    assert row["service"] == {"bundle": BUNDLE, "slots": 4}

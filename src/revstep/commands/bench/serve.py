@@ -203,7 +203,7 @@ def _client(
         Client(url, connections=connections, timeout_s=timeout_s) as client,
     ):
         await_ready(client, alive)
-        yield client, {"bundle": str(bundle), "options": given}
+        yield client, {"bundle": bundle.absolute().name, "options": given}
 
 
 def _show(rows: list[Row]) -> None:
