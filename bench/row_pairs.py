@@ -225,6 +225,7 @@ def _starts(compared: Compared) -> Iterator[str]:
         return
     if min(len(compared.before.rows), len(compared.after.rows)) < ENOUGH:
         yield (
-            "the interval has the runs' scatter, not what changes from one process to the next: "
+            "the interval has the scatter of runs, and of openings where a row has several, not "
+            "what changes from one process to the next: "
             f"for that, measure both in turns, {ENOUGH} times or more, into the same two files"
         )

@@ -70,7 +70,7 @@ def test_baselines_take_turns_and_are_reported(cli, policy_bundle):
 
 
 def test_both_sides_are_opened_anew_and_the_interval_is_over_openings(
-    cli, tabular_bundle, monkeypatch
+    cli, tabular_bundle, monkeypatch, caplog
 ):
     engines, baselines = [], []
     load, make = engines_of.load, registry.make_baseline
@@ -96,13 +96,14 @@ def test_both_sides_are_opened_anew_and_the_interval_is_over_openings(
     monkeypatch.setattr("revstep.bench.baselines.turns.make_baseline", makes)
     words = ("bench", tabular_bundle, "--batch", "1", "--vs", "onnxruntime", *SHORT[:-2])
     (row,) = json.loads(cli(*words, "--json").stdout)["rows"]
+    assert sum("not been checked" in text for text in caplog.messages) == 1  # not an opening each
     assert len(engines) == len(baselines) == len({id(engine) for engine in baselines}) == 5
     assert [each["runs"] for each in row["openings"]] == [2, 2, 2, 1, 1]
     slowest = max(median(start) for start in starts_of(row, "onnxruntime"))
     assert slowest > 0.05
     assert row["vs"]["onnxruntime"]["ratio"]["high"] > 5.0  # of five: the largest
     assert row["vs"]["onnxruntime"]["ratio"]["ratio"] < 5.0
-    assert next(notes([row])).endswith("; 5 openings")
+    assert next(notes([row])).rpartition("; ")[2].startswith("5 openings, whose medians lie ")
     row["openings"] = row["openings"][:1]
     few = "; opened once; intervals have the scatter of runs alone: --openings 5 has that of openin"
     assert few in next(notes([row]))
@@ -112,6 +113,27 @@ def test_more_openings_than_runs_are_refused_before_any_work(cli, tmp_path):
     result = cli("bench", tmp_path / "none.revstep", *SHORT, "--openings", "9")
     assert result.exit_code == 2
     assert "openings=9 must be from 1 to the number of runs, 8" in " ".join(result.stderr.split())
+
+
+def test_a_grid_s_time_is_an_estimate_where_openings_come_on_top(cli, tabular_bundle):
+    words = ("bench", tabular_bundle, "--seconds", "10", "--total", "19", "--cold", "0")
+    opened = (*words, "--vs", "onnxruntime")
+    said = " ".join(cli(*opened).stderr.split())
+    assert "2 cells of about 10 s" in said
+    assert "about 20 s (an estimate: 5 openings of its sides come on top)" in said
+    assert "2 cells of up to 10 s" in cli(*opened, "--openings", "1").stderr
+
+
+def test_how_far_openings_lie_apart_is_said():
+    row = {
+        **ROW, "stopped": "converged", "openings": [{"runs": 2}, {"runs": 1}, {"runs": 3}],
+        "times_s": {"revstep": [1.0, 1.0, 1.04, 1.1, 1.02, 1.02]},
+        "summary": {"noise": 0.004, "more_runs": {}, "outliers": {}},
+        "split": {"steps": {}}, "correct": {"error": 0.0, "bound": 1.0}, "cost": None,
+        "memory": {"host_bytes": None, "device_bytes": None}, "disturbance": {"verdict": "quiet"},
+    }  # fmt: skip
+    first = next(notes([row]))
+    assert first.endswith("known to 0.4%; 3 openings, whose medians lie 3.9% apart")
 
 
 def test_the_differences_of_all_steps_are_shown(cli, tabular_bundle):

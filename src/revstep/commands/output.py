@@ -69,6 +69,27 @@ def rows_at_end(
             show(rows)
 
 
+@contextmanager
+def messages_once() -> Iterator[None]:
+    """What the package warns of in the ``with`` block is said once, however often it is opened."""
+    import logging
+
+    said = set[str]()
+
+    def new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        known = text in said
+        said.add(text)
+        return not known
+
+    log = logging.getLogger("revstep")
+    log.addFilter(new)
+    try:
+        yield
+    finally:
+        log.removeFilter(new)
+
+
 class Bars:
     """Progress bars of one command, one below the other."""
 

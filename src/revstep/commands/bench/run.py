@@ -21,7 +21,14 @@ from revstep.commands.bench.versus import (
     versus_table,
 )
 from revstep.commands.errors import INTERRUPTED, report_errors
-from revstep.commands.output import Bars, counter, out, progress_bars, rows_at_end
+from revstep.commands.output import (
+    Bars,
+    counter,
+    messages_once,
+    out,
+    progress_bars,
+    rows_at_end,
+)
 from revstep.commands.parse import names, options, whole_numbers
 from revstep.commands.shared_options import AsJson, Device, Guidance
 from revstep.engine.errors import ArgumentError
@@ -153,7 +160,8 @@ def run(
     opened = Bundle.open(bundle)
     whole = bool(part_keys(opened.spec)) and not loop_only
     times = limits.times + whole
-    check_total(cells, seconds, total, cold * COLD_S, times=times, estimate=limits.estimate)
+    estimate = "; ".join(filter(None, (limits.estimate, versus.estimate)))
+    check_total(cells, seconds, total, cold * COLD_S, times=times, estimate=estimate)
     turns = versus.turns(cells, opened.spec)
     check_cells(opened.spec, [each.cell for each in turns])  # as baselines have them run
     limits.check(opened.spec)
@@ -163,6 +171,7 @@ def run(
     interrupted = False
     with (
         rows_at_end(rows, as_json, _show),
+        messages_once(),  # each opening would say again that a bundle isn't compiled
         progress_bars() as bars,  # which end before the table
     ):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Any
 
 from rich.console import Group
@@ -132,7 +133,17 @@ def _openings(row: Row) -> str:
     few = "" if count >= ENOUGH or "vs" not in row else (
         f"; intervals have the scatter of runs alone: --openings {ENOUGH} has that of openings too"
     )  # fmt: skip
-    return f"; {'opened once' if count < 2 else f'{count} openings'}{few}"
+    return f"; {_apart(row, count) if count > 1 else 'opened once'}{few}"
+
+
+def _apart(row: Row, count: int) -> str:
+    """How far the medians of openings lie apart: as far as no number of runs of one shows."""
+    from revstep.bench.row_pairs import OURS
+    from revstep.bench.rows import starts_of
+
+    medians = [median(start) for start in starts_of(row, OURS)]
+    apart = (max(medians) - min(medians)) / median(medians)
+    return f"{count} openings, whose medians lie {apart:.1%} apart"
 
 
 def _medians(starts: int) -> str:

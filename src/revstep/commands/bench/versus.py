@@ -108,6 +108,11 @@ class Versus:
         often = openings or (OPENINGS if asked else 1)
         return cls(asked, module, folder, often)
 
+    @property
+    def estimate(self) -> str:
+        """Why a cell takes longer than its rounds; empty where its sides are opened once."""
+        return "" if self.openings == 1 else f"{self.openings} openings of its sides come on top"
+
     def turns(self, cells: Sequence[Cell], spec: DenoiserSpec) -> list[Turns]:
         """The baselines of each cell; raises where one can't run a cell's sampler."""
         from revstep.bench.baselines.source import Source
