@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from revstep.engine.backends.registry import BACKENDS
 from revstep.engine.bundle.choice import MEASURED
 from revstep.engine.bundle.entry import CPU, CompiledEntry
+from revstep.engine.bundle.layout import part_precision
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.log import log
 
@@ -67,11 +68,12 @@ def warn_unless_part_checked(bundle: Bundle, part: PartRun, used: str, precision
         precision: The denoiser's.
     """
     own = [e for e in bundle.compiled_parts if e.part == part.key]
-    figures = [
-        (e.parity if e.part else e.parity.get(part.key))
-        for e in (*own, *bundle.compiled)
-        if (e.runtime, e.precision) == (part.backend, part.precision) and isinstance(e.parity, dict)
-    ]
+    ran: list[tuple[str, str, Any]] = [(e.runtime, e.precision, e.parity) for e in own]
+    for e in bundle.compiled:  # whose compile checks what is loaded beside them
+        figure = e.parity.get(part.key) if isinstance(e.parity, dict) else None
+        ran.append((e.runtime, part_precision(part.key, e.precision), figure))
+    runs_here = (part.backend, part.precision)
+    figures = [f for *how, f in ran if tuple(how) == runs_here and isinstance(f, dict)]
     if any(figures) or _tried(own, part.backend, part.precision):
         return True
     target = CPU if used == CPU else BACKENDS[used].target or used

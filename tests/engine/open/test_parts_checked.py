@@ -8,6 +8,9 @@ from winners import put_winner
 
 import revstep
 from revstep.engine.backends.ov import library
+from revstep.engine.bundle.layout import part_precision
+from revstep.engine.bundle.reader import Bundle
+from revstep.engine.open.checked import PartRun, warn_unless_part_checked
 from revstep.engine.system.machine import has_bf16
 from revstep.export import compile_bundle
 
@@ -69,6 +72,19 @@ def test_the_warning_has_the_command_that_checks_them(path, unchecked, caplog):
         f"{path}: the latent decoder (fp32) has not been checked against its reference on "
         f"OpenVINO; run: revstep compile {path} --target cpu --precision fp32"
     )
+
+
+def test_what_is_float32_beside_a_denoiser_in_fp16_was_checked_with_it(path):
+    entry = put_winner(path, 1, precision="fp16").to_dict()
+    entry |= {"target": "onnxruntime", "choice": None}
+    entry["parity"] |= {key: {"error": 0.0, "bound": 1e-4} for key in KEYS}
+    edit_manifest(path, lambda m: m.update(engines=[entry]))
+    bundle = Bundle.open(path)
+    for key, what in KEYS.items():
+        for precision in ("fp32", "fp16"):
+            run = PartRun(key, what, "onnxruntime", precision)
+            checked = warn_unless_part_checked(bundle, run, "onnxruntime", "fp16")
+            assert checked is (precision == part_precision(key, "fp16"))
 
 
 def test_another_precision_or_a_failed_check_is_none(path, unchecked):
