@@ -24,14 +24,19 @@ def baselines(plt: Any, rows: Sequence[Row], palette: Palette) -> Iterator[Any]:
         for row, label in zip(those, short_names(those), strict=True)
         for name, found in row["vs"].items()
     ]
-    figure, axes = plt.subplots(figsize=(SIZE[0], 1.2 + 0.34 * len(lines)), layout="constrained")
-    for place, (_, ratio) in enumerate(reversed(lines)):
+    figure, axes = plt.subplots(figsize=(SIZE[0], 1.2 + 0.42 * len(lines)), layout="constrained")
+    for place, (name, ratio) in enumerate(reversed(lines)):
         axes.hlines(place, ratio["low"], ratio["high"], color=palette.series(0), linewidth=4.0,
                     alpha=0.45)  # fmt: skip
         axes.plot(ratio["ratio"], place, "o", color=palette.series(0))
+        # above it: a long name beside it leaves the interval no room
+        axes.annotate(
+            name, (0.0, place), xycoords=("axes fraction", "data"), xytext=(2.0, 6.0),
+            textcoords="offset points", color=palette["soft"], fontsize=9.0,
+        ).set_in_layout(False)  # fmt: skip
     axes.axvline(1.0, color=palette["soft"], linewidth=1.0)
-    axes.set_yticks(range(len(lines)), [name for name, _ in reversed(lines)])
-    axes.set(xlabel="times as fast, 95 % interval", ylim=(-0.7, len(lines) - 0.3))
+    axes.set_yticks([])
+    axes.set(xlabel="times as fast, 95 % interval", ylim=(-0.6, len(lines) - 0.2))
     yield figure
     plt.close(figure)
 
