@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -82,20 +83,36 @@ def disturbance(before: Reading, after: Reading, spread: float) -> dict[str, Any
     return {"verdict": verdict, "reasons": [*throttled, *noisy], "others": others, "steal": steal}
 
 
+def from_first_to_last(readings: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]:
+    """Those of several measurements as one, whose GPU was as throttled as after the worst of them.
+
+    Args:
+        readings: Before and after each, in the order of time; one at least.
+    """
+    (before, _), (_, after) = readings[0], readings[-1]
+    seen = [each.gpu for _, each in readings if each.gpu is not None]
+    slowed = [gpu for gpu in seen if _slow(*gpu)]
+    worst = min(slowed, key=lambda gpu: gpu[0]) if slowed else after.gpu
+    return before, dataclasses.replace(after, gpu=worst)
+
+
+def _slow(clock: float, highest: float, reasons: int) -> str:
+    """Why a GPU was throttled; empty where it was not."""
+    if reasons & ~(IDLE | CHOSEN):
+        return f"the GPU was throttled to {clock:.0f} of {highest:.0f} MHz (reasons {reasons:#x})"
+    if clock < SLOW_CLOCK * highest and not reasons:
+        return f"the GPU ran at {clock:.0f} of {highest:.0f} MHz"
+    return ""
+
+
 def _throttled(before: Reading, after: Reading) -> list[str]:
     found = []
     if before.throttles is not None and after.throttles is not None:
         count = after.throttles - before.throttles
         if count > 0:
             found.append(f"the processors were throttled {count} times")
-    if after.gpu is not None:
-        clock, highest, reasons = after.gpu
-        if reasons & ~(IDLE | CHOSEN):
-            found.append(
-                f"the GPU was throttled to {clock:.0f} of {highest:.0f} MHz (reasons {reasons:#x})"
-            )
-        elif clock < SLOW_CLOCK * highest and not reasons:
-            found.append(f"the GPU ran at {clock:.0f} of {highest:.0f} MHz")
+    if after.gpu is not None and (why := _slow(*after.gpu)):
+        found.append(why)
     return found
 
 

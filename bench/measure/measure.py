@@ -14,7 +14,12 @@ from revstep.bench.described import without_place
 from revstep.bench.example import example_conditions
 from revstep.bench.measure.cell import Cell
 from revstep.bench.measure.correct import check_engine
-from revstep.bench.measure.disturbance import Reading, disturbance, read_counters
+from revstep.bench.measure.disturbance import (
+    Reading,
+    disturbance,
+    from_first_to_last,
+    read_counters,
+)
 from revstep.bench.measure.engines import asked
 from revstep.bench.measure.memory import held, peaks, reset_peaks
 from revstep.bench.measure.rounds import Budget, Progress, Rounds, Stopped, Task, run_rounds
@@ -234,6 +239,7 @@ def measured_of(
         for index, name in enumerate(first.tasks)
     }
     summary = summary_of(times[OURS], first.network_calls, cell.batch)
+    readings = from_first_to_last([each.readings for each in openings])
     inside = [run for each in openings for run in each.inside]
     figures: dict[str, Any] = {
         "cell": {**cell.to_dict(), "network_calls": first.network_calls},
@@ -247,7 +253,7 @@ def measured_of(
         "split": split_of(inside, summary["step_s"], on_gpu=first.on_gpu),
         "memory": _most([each.memory for each in openings]),
         "cost": cost_of(summary, price),
-        "disturbance": disturbance(first.readings[0], last.readings[1], summary["spread"]),
+        "disturbance": disturbance(*readings, summary["spread"]),
         "times_s": times,
     }
     return Measured(work, tuple(openings), stopped, figures)

@@ -57,7 +57,7 @@ class Budget:
         if not self.seconds > 0.0:
             raise ArgumentError(f"seconds={self.seconds} must be above 0", "seconds")
         if not 0.0 <= self.noise < 1.0:
-            raise ArgumentError(f"noise={self.noise} must be from 0 to 1", "noise")
+            raise ArgumentError(f"noise={self.noise} must be at least 0 and below 1", "noise")
         if self.least < 1 or (self.runs is not None and self.runs < self.least):
             raise ArgumentError(
                 f"runs={self.runs} must be at least {self.least}, which make a median", "runs"

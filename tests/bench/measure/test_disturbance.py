@@ -3,7 +3,12 @@
 import pytest
 
 from revstep.bench.measure import disturbance as module
-from revstep.bench.measure.disturbance import Reading, disturbance, read_counters
+from revstep.bench.measure.disturbance import (
+    Reading,
+    disturbance,
+    from_first_to_last,
+    read_counters,
+)
 
 QUIET = Reading(wall_s=0.0, own_s=0.0, busy_s=0.0, steal_s=0.0, throttles=3)
 
@@ -43,6 +48,22 @@ def test_what_disturbs_is_said_with_its_reason(fields, spread, verdict, reason):
 @pytest.mark.parametrize("gpu", [(1900.0, 1980.0, 0x1), (345.0, 1980.0, 0x1), (1200.0, 1980.0, 2)])
 def test_a_gpu_that_idles_or_has_a_clock_of_the_user_s_is_not_throttled(gpu):
     assert disturbance(QUIET, after(gpu=gpu), 0.0)["verdict"] == "quiet"
+
+
+def test_a_gpu_that_was_throttled_in_one_of_several_measurements_is_said_to_be():
+    clocks = [
+        (1900.0, 1980.0, 0x1),
+        (900.0, 1980.0, 0x4),
+        (1700.0, 1980.0, 0x4),
+        (345.0, 1980.0, 1),
+    ]
+    pairs = [(QUIET, after(gpu=gpu, wall_s=10.0 * n)) for n, gpu in enumerate(clocks, 1)]
+    before, last = from_first_to_last(pairs)
+    assert (before, last.wall_s) == (QUIET, 40.0)
+    (reason,) = disturbance(before, last, 0.0)["reasons"]
+    assert reason == "the GPU was throttled to 900 of 1980 MHz (reasons 0x4)"
+    assert from_first_to_last([pairs[0], pairs[3]])[1] == pairs[3][1]
+    assert from_first_to_last([(QUIET, after())]) == (QUIET, after())
 
 
 def test_what_the_system_does_not_say_is_none():
