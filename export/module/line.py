@@ -30,11 +30,20 @@ _files: dict[str, str] = {}  # the short names of this process's files; "" where
 def line_of_node(path: Path, text: str) -> str:
     """Of the node of a graph that a message of ONNX or of a runtime names, as ``line_of_error``."""
     named = set(NAME.findall(text))
-    for node in onnx.load(str(path), load_external_data=False).graph.node:
+    for node in _nodes(onnx.load(str(path), load_external_data=False).graph):
         if node.name in named or named.intersection(node.output):
             found = {prop.key: prop.value for prop in node.metadata_props}
             return _of_short(found.get(LINE, "")) or line_of_stack(found.get(STACK, ""))
     return ""
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Those of a graph, and of the branches and bodies in it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def short_line(stack: str, *, here: bool) -> str:

@@ -115,6 +115,17 @@ def test_a_graph_of_an_older_export_names_its_line_too(module, tmp_path):
     assert line_of_node(path, "node n fails") == f" ({file}, line 7: y = x)"
 
 
+def test_a_node_of_a_branch_has_its_line_too(tmp_path):
+    node = helper.make_node("Relu", ["x"], ["y"], name="n")
+    helper.set_model_props(node, {LINE: "net.py:7"})
+    branches = {
+        f"{name}_branch": helper.make_graph([node], name, [], []) for name in ("then", "else")
+    }
+    graph = helper.make_graph([helper.make_node("If", ["c"], ["o"], **branches)], "g", [], [])
+    onnx.save(helper.make_model(graph), tmp_path / "g.onnx")
+    assert line_of_node(tmp_path / "g.onnx", "node n fails") == " (net.py, line 7)"
+
+
 @pytest.mark.parametrize("note", ["", "net.py", "net.py:", "net.py:x", "net.py:-1"])
 def test_a_note_that_is_no_line_is_passed_over(tmp_path, note):
     assert line_of_node(graph_of(tmp_path / "g.onnx", **{LINE: note}), "node n fails") == ""
