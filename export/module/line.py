@@ -16,7 +16,7 @@ import onnx
 
 STACK = "pkg.torch.onnx.stack_trace"  # of a node's metadata, as torch.onnx writes it
 LINE = "revstep.line"  # of a node's metadata in a bundle: "models/net.py:12"
-FRAME = re.compile(r'File "([^"\n]+)", line (\d+), in ')
+FRAME = re.compile(r'File "([^"\n]+)", line (\d+)(?:, in |$)', re.MULTILINE)  # or a script's
 CALL = re.compile(r"^(\S.*\.py)\((\d+)\): ", re.MULTILINE)  # without dynamo; the last call first
 NAME = re.compile(r"[\w./:]+")
 LIBRARIES = ("torch", "onnxscript", "onnx_ir", "onnx", "revstep.engine", "revstep.export")

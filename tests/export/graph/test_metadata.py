@@ -89,15 +89,20 @@ def test_only_the_line_and_notes_of_others_stay(path):
 
 def test_a_doc_string_that_is_a_stack_goes_and_another_stays():
     calls = f"{HOME}/net.py(8): forward\n{HOME}/all.py(9): <module>\n"
+    script = (
+        f'  File "{HOME}/net.py", line 9\n@torch.jit.script\ndef f(x):\n    sauce(x) <--- HERE\n'
+    )
     nodes = [
         ir.node("Relu", [ir.val("x")], doc_string=calls),
         ir.node("Relu", [ir.val("x")], doc_string=STACK),
+        ir.node("Relu", [ir.val("x")], doc_string=script),
         ir.node("Relu", [ir.val("x")], doc_string="the first layer (2): see net.py"),
     ]
     model = ir.Model(ir.Graph([], [], nodes=nodes, opset_imports={"": 20}), ir_version=10)
     forget_exporter(model, here=False)
-    assert [n.doc_string for n in nodes] == [None, None, "the first layer (2): see net.py"]
-    assert [n.metadata_props.get("revstep.line") for n in nodes] == ["net.py:8", "net.py:7", None]
+    assert [n.doc_string for n in nodes] == [None] * 3 + ["the first layer (2): see net.py"]
+    lines = [n.metadata_props.get("revstep.line") for n in nodes]
+    assert lines == ["net.py:8", "net.py:7", "net.py:9", None]
 
 
 def test_twice_is_once(path):
