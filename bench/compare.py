@@ -67,8 +67,9 @@ def _interval(groups: Sequence[NDArray[np.float64]]) -> dict[str, float]:
 def apart_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
     """How many times as fast ours is, where the sides did not take turns, with a 95 % interval.
 
-    Each side is drawn anew by itself (bootstrap): its starts where there are several, else its
-    values. What drifted between the two sides is not in the interval.
+    Each side is drawn anew by itself (bootstrap): its starts where there are several, then values
+    of those that were drawn, as the medians of a few starts may be near each other by chance. What
+    drifted between the two sides is not in the interval.
 
     Returns:
         ``ratio``, ``low`` and ``high``.
@@ -86,17 +87,27 @@ def apart_interval(ours: Starts, theirs: Starts) -> dict[str, float]:
 
 
 def _medians(starts: Starts, random: np.random.Generator) -> NDArray[np.float64]:
-    """Medians of ``DRAWS`` draws with replacement: of whole starts, or of one start's values.
+    """Medians of ``DRAWS`` draws with replacement: of starts, and of values of what was drawn.
 
-    The rank of the latter's median has a known distribution (beta), so nothing is sorted twice.
+    The rank of a median of values has a known distribution (beta), so none are drawn one by one.
     """
     groups = [np.asarray(start, np.float64) for start in starts if len(start)]
-    if len(groups) > 1:
-        return _of_starts(groups, random)
-    order = np.sort(groups[0])
-    count, middle = len(order), (len(order) + 1) // 2
-    places = random.beta(middle, count - middle + 1, DRAWS)
-    return order[np.minimum((places * count).astype(np.intp), count - 1)]
+    if len(groups) == 1:
+        return np.sort(groups[0])[_ranks(len(groups[0]), random, DRAWS)]
+    draw = random.integers(len(groups), size=(DRAWS, len(groups)))
+    found = np.empty(DRAWS)
+    for number, drawn in enumerate(draw):
+        pool = np.concatenate([groups[g] for g in drawn])
+        (rank,) = _ranks(len(pool), random, 1)
+        found[number] = np.partition(pool, rank)[rank]
+    return found
+
+
+def _ranks(count: int, random: np.random.Generator, draws: int) -> NDArray[np.intp]:
+    """The rank, from 0, of the median of so many values that are drawn anew, of each draw."""
+    middle = (count + 1) // 2
+    places = random.beta(middle, count - middle + 1, draws)
+    return np.minimum((places * count).astype(np.intp), count - 1)
 
 
 def _of_starts(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from revstep.bench.compare import ENOUGH, openings_interval, ratio_interval
+from revstep.bench.compare import ENOUGH, apart_interval, openings_interval, ratio_interval
 from revstep.bench.stats.verdict import VERDICTS, verdict
 
 
@@ -75,3 +75,14 @@ def test_of_few_openings_the_runs_are_those_of_one():
     ours, theirs = [[1.0] * 20, [1.0]], [[1.0 + n / 100 for n in range(20)], [9.0]]
     pooled = ratio_interval([[*ours[0], *ours[1]]], [[*theirs[0], *theirs[1]]])
     assert openings_interval(ours, theirs) == pooled
+
+
+def test_a_few_starts_whose_medians_are_near_have_the_scatter_of_their_runs():
+    start = [0.9 + 0.01 * number for number in range(21)]
+    few = apart_interval([start, start], [start, start])
+    one = apart_interval([start * 2], [start * 2])
+    assert few["low"] == pytest.approx(one["low"], abs=0.01)
+    assert few["high"] == pytest.approx(one["high"], abs=0.01)
+    assert few["high"] - few["low"] > 0.05
+    apart = apart_interval([start, [2 * value for value in start]], [start, start])
+    assert (apart["low"], apart["high"]) == pytest.approx((0.5, 1.0), abs=0.1)
