@@ -25,7 +25,7 @@ from revstep.bench.measure.rounds import Budget, Progress, Stopped, Task
 from revstep.engine.bundle.reader import Bundle
 from revstep.engine.engine import Engine
 
-OPENINGS = ENOUGH
+OPENINGS = ENOUGH + 1  # even: each side has been opened first as often as the other
 PADDING = 1 << 16  # bytes, at most: what moves the memory of what is opened next
 WHY: tuple[Stopped, ...] = ("interrupted", "seconds", "runs", "converged")
 """Why openings ended: of a cell whose openings had several reasons, the first of them."""
@@ -61,8 +61,8 @@ def measure_openings(
 ) -> Measured:
     """Measures a cell, its sides opened anew for every share of its budget.
 
-    Each opening is checked before it is timed, and let go before the next. Ctrl-C keeps the whole
-    rounds that there are.
+    Each opening is checked before it is timed, and let go before the next; who lies where the first
+    is opened changes with each. Ctrl-C keeps the whole rounds that there are.
 
     Args:
         bundle: The bundle.
@@ -90,10 +90,11 @@ def measure_openings(
         for number, share in enumerate(budget.shares(openings)):
             work = None
             gc.collect()  # before there is another: they may not fit side by side
-            places.move()
+            engine = _opened(opener, places, second=number % 2 == 1 and others is not None)
             opening, work = measure_opening(
-                bundle, cell, opener(), share, placed, _part(progress, number, openings)
+                bundle, cell, engine, share, placed, _part(progress, number, openings)
             )
+            del engine
             found.append(opening)
             if opening.rounds.stopped == "interrupted":
                 break
@@ -103,6 +104,23 @@ def measure_openings(
         ended, work = "interrupted", None
     reasons = {opening.rounds.stopped for opening in found} | {ended}
     return measured_of(bundle, cell, found, work, next(why for why in WHY if why in reasons), price)
+
+
+def _opened(opener: Callable[[], Engine], places: Places, *, second: bool) -> Engine:
+    """An engine that lies where the first is put, or the ``second``: the other place is free then.
+
+    What was let go leaves the same places to what is opened next, in the same order: of equal sides
+    the one that was always opened first was 2.5 % slower in a whole process.
+    """
+    places.move()
+    first = opener()
+    if not second:
+        return first
+    places.move()
+    engine = opener()
+    del first
+    gc.collect()
+    return engine
 
 
 def _part(progress: Progress | None, number: int, openings: int) -> Progress | None:

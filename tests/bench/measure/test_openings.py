@@ -53,6 +53,12 @@ def test_each_opening_is_let_go_before_the_next_and_the_last_is_kept(opener):
     assert found.work.engine is opener.opened[-1]()
 
 
+def test_the_place_where_the_first_is_opened_is_each_side_s_in_turn(opener):
+    measured(opener, 4, others=lambda work: [Task("other", work.sample)])
+    # in the second and fourth our engine is opened beside one that is let go before the others come
+    assert opener.alive == [0, 0, 1, 0, 0, 1]
+
+
 def test_a_row_says_which_run_belongs_to_which_opening(opener):
     made = []
 
