@@ -53,10 +53,17 @@ def test_each_opening_is_let_go_before_the_next_and_the_last_is_kept(opener):
     assert found.work.engine is opener.opened[-1]()
 
 
-def test_the_place_where_the_first_is_opened_is_each_side_s_in_turn(opener):
-    measured(opener, 4, others=lambda work: [Task("other", work.sample)])
-    # in the second and fourth our engine is opened beside one that is let go before the others come
-    assert opener.alive == [0, 0, 1, 0, 0, 1]
+def test_no_side_of_a_small_bundle_is_the_first_to_be_opened(opener, monkeypatch):
+    def others(work):
+        assert [ref() for ref in opener.opened if ref() is not None] == [work.engine]
+        return [Task("other", work.sample)]
+
+    measured(opener, 2, others=others)
+    assert opener.alive == [0, 1, 0, 1]  # ours is the second, and the first is let go
+    monkeypatch.setattr(module, "SMALL", 10)  # bytes
+    opener.alive.clear()
+    measured(opener, 2, others=others)
+    assert opener.alive == [0, 0]
 
 
 def test_a_row_says_which_run_belongs_to_which_opening(opener):
@@ -127,7 +134,7 @@ def test_ctrl_c_in_an_opening_opens_no_other(opener):
 
     found = measured(opener, 3, others=lambda work: [Task("other", stop)])
     assert found.stopped == "interrupted"
-    assert len(opener.opened) == 1
+    assert len(opener.opened) == 2  # the engine, and what it was opened beside
     assert [len(start) for start in found.starts[OURS]] == [1]
 
 

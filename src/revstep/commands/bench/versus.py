@@ -41,7 +41,7 @@ Folder = Annotated[
 Openings = Annotated[
     int | None,
     typer.Option(
-        help="How often both sides are opened anew, and share the time; default: 6 with --vs, else "
+        help="How often both sides are opened anew, and share the time; default: 5 with --vs, else "
         "1. From 5 on intervals are over openings.",
         min=1,
     ),
