@@ -44,8 +44,9 @@ def test_the_memory_of_this_process_is_told_from_that_of_others():
     assert own_bytes(0, answers(text, [])) == 512 << 20
 
 
-@pytest.mark.parametrize("text", ["", "1, 70000\n", f"{os.getpid()}, [N/A]\n", "No devices\n"])
+@pytest.mark.parametrize("text", ["", "1, 70000\n", "PID, [N/A]\n", "No devices\n"])
 def test_what_the_driver_does_not_count_is_none(text):
+    text = text.replace("PID", str(os.getpid()))  # in an id, workers would differ
     assert own_bytes(0, answers(text, [])) is None
 
 
