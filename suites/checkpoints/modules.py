@@ -28,7 +28,7 @@ def module_kinds() -> list[Kind]:
         return lambda _: made_of(_checkpoint(*support("toys").build(name)))
 
     def encoded(name: str) -> Callable[[Path], Made]:
-        return lambda _: made_of(getattr(support("encoders"), name)())
+        return lambda folder: made_of(getattr(support("encoders"), name)(folder))
 
     return [
         Kind(
@@ -36,8 +36,8 @@ def module_kinds() -> list[Kind]:
         ),
         Kind("action plans under an observation", "factory", LIVE, toy("policy")),
         Kind("rows of a table, rectified flow", "factory", LIVE, toy("tabular")),
-        Kind("policy with an observation encoder", "factory", LIVE, encoded("policy_checkpoint")),
-        Kind("latents with text and picture encoders", "factory", LIVE, encoded("text_checkpoint")),
+        Kind("policy with an observation encoder", "factory", LIVE, encoded("observing")),
+        Kind("latents with text and picture encoders", "factory", LIVE, encoded("reading")),
     ]
 
 

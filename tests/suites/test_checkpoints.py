@@ -41,6 +41,15 @@ def test_a_kind_is_exported_checked_and_run_in_a_process_of_its_own():
     assert 0.0 < stages["whole"]["error"] < 1e-4
 
 
+def test_every_network_of_the_tests_that_is_a_kind_can_be_made(tmp_path):
+    for package in ("onnxruntime", "torch", "tokenizers"):
+        pytest.importorskip(package)
+    from suites.checkpoints.modules import module_kinds
+
+    for kind in module_kinds():
+        assert isinstance(kind.make(tmp_path), Made)
+
+
 def test_a_kind_that_no_process_knows_leaves_what_was_said():
     found = measure.measured(Kind("nobody's", "factory", "itself", lambda folder: None))
     assert list(found["stages"]) == ["export"]
