@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from revstep.engine.bundle.reader import Bundle
 from revstep.export.parity.bounds import recorded
+from revstep.export.targets.cpu.folders import without_folders
 from suites.checkpoints.kind import PRECISIONS, Made, error_of
 
 GPU = "sm_89"
@@ -92,8 +92,7 @@ STAGES = (
 
 def said(error: Exception) -> str:
     """What an error says, in one line, without this machine's folders."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    text = re.sub(r"(?<![\w])(/[\w.+-]+)+/([\w.+-]+)", r"\2", text)
+    text = " ".join(without_folders(f"{type(error).__name__}: {error}").split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
